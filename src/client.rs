@@ -1,0 +1,248 @@
+//! The client: the handle that a program holds, and hands its calls to.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+use crate::call::Call;
+use crate::container::{self, ContainerConfig};
+use crate::context::{ClientConfig, Context};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::identifier;
+use crate::image::{self, Image, Progress, PullConfig};
+use crate::message::Message;
+use crate::rpc;
+use crate::snapshot::{self, Snapshot};
+
+/// The longest path that a socket's address holds (`sun_path`, without its NUL).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// How long opening a client and asking for the version may take, unless the call says otherwise.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Version {
+    /// As in `1.6.20~ds1` or `v1.7.24`: distributions write it in many ways.
+    pub version: String,
+    /// The commit it was built from.
+    pub revision: String,
+}
+
+/// A connection to a containerd. Clones are the same client; it may be used from any thread.
+#[derive(Clone)]
+pub struct Client {
+    context: Arc<Context>,
+    // Its drop closes the client, whatever of the context is still held by others.
+    _closer: Arc<Closer>,
+}
+
+/// Closes the client when the last handle goes.
+struct Closer(Arc<Context>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        if self.0.check_process().is_ok() {
+            shut_down(&self.0);
+        }
+    }
+}
+
+fn shut_down(context: &Context) {
+    context.shut();
+    context.pool.close();
+    context.pump.close();
+}
+
+impl Client {
+    /// Opens a client, and makes sure that a containerd answers.
+    ///
+    /// Blocks for at most 10 s unless `call` says otherwise. Where nobody listens it fails at once:
+    /// [`ErrorKind::NotFound`] without a socket, [`ErrorKind::PermissionDenied`] where it may not be
+    /// used, [`ErrorKind::Unavailable`] where no process has it open.
+    pub fn open(config: ClientConfig, call: &Call) -> Result<Client> {
+        let address = config.address.clone();
+        Client::open_at(config, call).at("client_open", &address)
+    }
+
+    fn open_at(config: ClientConfig, call: &Call) -> Result<Client> {
+        identifier::check("namespace", &config.namespace)?;
+        identifier::check("owner", &config.owner)?;
+        if config.snapshotter.is_empty() {
+            return Err(Error::invalid("snapshotter", "must not be empty"));
+        }
+        if !config.state_dir.is_absolute() {
+            return Err(Error::invalid("state_dir", "must be an absolute path"));
+        }
+        let path = socket_path(&config.address)?;
+        try_socket(&path)?;
+        let context = Arc::new(Context::new(config, &path));
+        let operation = context.begin_with(call, Some(OPEN_TIMEOUT))?;
+        rpc::version::version(&operation.cx).step("ask for the version")?;
+        drop(operation);
+        Ok(Client { _closer: Arc::new(Closer(context.clone())), context })
+    }
+
+    /// Closes the client: no further call begins, waits end with [`ErrorKind::Closed`], calls under
+    /// way are waited for. Containers run on. Closing again does nothing.
+    pub fn close(&self, call: &Call) -> Result<()> {
+        let close = || {
+            self.context.check_process()?;
+            self.context.shut();
+            self.context.wait_idle(&call.limits(Some(OPEN_TIMEOUT)))?;
+            shut_down(&self.context);
+            Ok(())
+        };
+        close().at("client_close", &self.context.config.address)
+    }
+
+    /// What the client was opened with.
+    pub fn config(&self) -> &ClientConfig {
+        &self.context.config
+    }
+
+    /// Fails in a child of the process that opened the client.
+    pub fn check_process(&self) -> Result<()> {
+        self.context.check_process()
+    }
+
+    /// Asks the server for its version.
+    pub fn version(&self, call: &Call) -> Result<Version> {
+        let version = || {
+            let operation = self.context.begin_with(call, Some(OPEN_TIMEOUT))?;
+            let (version, revision) = rpc::version::version(&operation.cx)?;
+            Ok(Version { version, revision })
+        };
+        version().at("version", &self.context.config.address)
+    }
+
+    /// Pulls an image and unpacks it. See [`PullConfig`]. Without a timeout in `call` it may take as
+    /// long as data keeps coming. `progress` runs on the calling thread, about every 100 ms and once
+    /// at the end, with the state of everything that is fetched.
+    pub fn pull_image(
+        &self,
+        config: &PullConfig,
+        progress: &mut dyn FnMut(&[Progress]),
+        call: &Call,
+    ) -> Result<Image> {
+        image::pull(&self.context, config, progress, call).at("pull_image", &config.reference)
+    }
+
+    /// Looks an image up.
+    pub fn get_image(&self, reference: &str, call: &Call) -> Result<Image> {
+        image::get(&self.context, reference, call).at("get_image", reference)
+    }
+
+    /// The images that match any of the filters; all where there is none.
+    pub fn list_images(&self, filters: &[&str], call: &Call) -> Result<Vec<Image>> {
+        image::list(&self.context, filters, call).at("list_images", "")
+    }
+
+    /// Removes an image's record; what only it referred to goes at the next garbage collection,
+    /// which `sync` waits for.
+    pub fn remove_image(&self, reference: &str, sync: bool, call: &Call) -> Result<()> {
+        image::remove(&self.context, reference, sync, call).at("remove_image", reference)
+    }
+
+    /// Looks a snapshot up. `None` means the client's snapshotter.
+    pub fn get_snapshot(
+        &self,
+        snapshotter: Option<&str>,
+        key: &str,
+        call: &Call,
+    ) -> Result<Snapshot> {
+        snapshot::get(&self.context, snapshotter, key, call).at("get_snapshot", key)
+    }
+
+    /// Removes a snapshot. `None` means the client's snapshotter.
+    pub fn remove_snapshot(&self, snapshotter: Option<&str>, key: &str, call: &Call) -> Result<()> {
+        snapshot::remove(&self.context, snapshotter, key, call).at("remove_snapshot", key)
+    }
+
+    /// Creates a container and starts its process, unless the configuration says not to. Gives the
+    /// process's id. What was done is undone where a step fails, and the error names the step.
+    pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {
+        let id = config.id.clone();
+        container::create(&self.context, config, call).at("create_container", &id)
+    }
+
+    /// Starts the process of a container that was created without starting it.
+    pub fn start_container(&self, id: &str, call: &Call) -> Result<u32> {
+        container::start(&self.context, id, call).at("start_container", id)
+    }
+
+    /// Waits for the end of a container's process. Without a timeout in `call` it waits without an
+    /// end. Any number of callers may wait; the message stays until the container is destroyed.
+    pub fn probe(&self, id: &str, call: &Call) -> Result<Message> {
+        container::probe(&self.context, id, call).at("probe", id)
+    }
+
+    /// Ends a container's processes and removes it: SIGTERM, SIGKILL once `grace` has passed, then
+    /// task, record and snapshot are deleted. Gives the exit message.
+    pub fn destroy_container(&self, id: &str, grace: Duration, call: &Call) -> Result<Message> {
+        container::destroy(&self.context, id, grace, call).at("destroy_container", id)
+    }
+
+    /// The id of a container's first process.
+    pub fn container_pid(&self, id: &str, call: &Call) -> Result<u32> {
+        container::pid(&self.context, id, call).at("container_pid", id)
+    }
+
+    /// The ids of all processes of a container.
+    pub fn container_pids(&self, id: &str, call: &Call) -> Result<Vec<u32>> {
+        container::pids(&self.context, id, call).at("container_pids", id)
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("config", &self.context.config).finish_non_exhaustive()
+    }
+}
+
+/// The path that an address names.
+fn socket_path(address: &str) -> Result<PathBuf> {
+    let invalid = |why: &str| Error::invalid("address", format!("{address:?} {why}"));
+    let path = match address.strip_prefix("unix:") {
+        Some(rest) => rest.strip_prefix("//").unwrap_or(rest),
+        None => address,
+    };
+    let path = Path::new(path);
+    if !path.is_absolute() {
+        return Err(invalid("is not an absolute path, or unix: and one"));
+    }
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(invalid("holds a NUL"));
+    }
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
+        return Err(invalid("is longer than a socket's address can be"));
+    }
+    Ok(path.to_owned())
+}
+
+/// Connects once, for the operating system's own word on what is wrong; gRPC would only try again.
+fn try_socket(path: &Path) -> Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path.display(), e))?;
+    if !metadata.file_type().is_socket() {
+        return Err(Error::invalid("address", format!("{} is not a socket", path.display())));
+    }
+    let address = SocketAddrUnix::new(path).map_err(|e| Error::io(path.display(), e))?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|e| Error::io("socket", e))?;
+    match connect(&socket, &address) {
+        // A full queue says that somebody listens; whether he answers is seen by the first call.
+        Ok(()) | Err(Errno::AGAIN) => Ok(()),
+        Err(Errno::CONNREFUSED) => Err(Error::io(path.display(), Errno::CONNREFUSED)
+            .context("nobody listens")
+            .with_kind(ErrorKind::Unavailable)
+            .with_retryable(true)),
+        Err(e) => Err(Error::io(path.display(), e)),
+    }
+}

@@ -1,0 +1,185 @@
+//! What the operations of one client share, and how each of them begins.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::call::{Call, Limits};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identifier;
+use crate::image;
+use crate::pool::Pool;
+use crate::rpc::{Connection, Cx};
+use crate::stdio::Pump;
+use crate::watch::Watches;
+
+/// What a client is opened with. Empty strings and zero mean the default.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The socket: a path, or `unix:` and a path. Default `/run/containerd/containerd.sock`.
+    pub address: String,
+    /// The namespace of calls that name none. Default `default`.
+    pub namespace: String,
+    /// Who this program is to other users of the same containerd: containers that the client makes
+    /// carry it as a label, and only containers with it are recovered. Default `ctrd`.
+    pub owner: String,
+    /// The snapshotter of calls that name none. Default `overlayfs`.
+    pub snapshotter: String,
+    /// The timeout of calls that name none and whose operation has none of its own. Default 30 s.
+    pub call_timeout: Duration,
+    /// Where the FIFOs of containers are made; containerd's shims must see the same path. Made with
+    /// mode 0700 when it is first needed. Default `/run/ctrd`.
+    pub state_dir: PathBuf,
+}
+
+impl Default for ClientConfig {
+    fn default() -> ClientConfig {
+        ClientConfig {
+            address: "/run/containerd/containerd.sock".into(),
+            namespace: "default".into(),
+            owner: "ctrd".into(),
+            snapshotter: "overlayfs".into(),
+            call_timeout: Duration::from_secs(30),
+            state_dir: "/run/ctrd".into(),
+        }
+    }
+}
+
+/// What the operations of one client share.
+pub(crate) struct Context {
+    pub(crate) config: ClientConfig,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) images: image::Cache,
+    pub(crate) pool: Pool,
+    pub(crate) pump: Pump,
+    pub(crate) watches: Watches,
+    process: u32,
+    gate: Arc<Gate>,
+}
+
+/// Counts the operations under way, and lets none in after the close.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    running: usize,
+    closed: bool,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An operation under way. The client's close waits for its end.
+pub(crate) struct Operation {
+    /// What its calls run with.
+    pub(crate) cx: Cx,
+    gate: Arc<Gate>,
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        self.gate.lock().running -= 1;
+        self.gate.idle.notify_all();
+    }
+}
+
+impl Context {
+    /// A context over a connection to the socket at `path`.
+    pub(crate) fn new(config: ClientConfig, path: &Path) -> Context {
+        Context {
+            connection: Arc::new(Connection::new(path)),
+            images: image::Cache::default(),
+            pool: Pool::new("ctrd-work"),
+            pump: Pump::default(),
+            watches: Watches::default(),
+            process: std::process::id(),
+            gate: Arc::default(),
+            config,
+        }
+    }
+
+    /// Begins an operation that lasts no longer than the client's call timeout, unless `call` says
+    /// otherwise.
+    pub(crate) fn begin(&self, call: &Call) -> Result<Operation> {
+        self.begin_with(call, Some(self.config.call_timeout))
+    }
+
+    /// Begins an operation with this default timeout; none where it is `None`.
+    pub(crate) fn begin_with(&self, call: &Call, default: Option<Duration>) -> Result<Operation> {
+        self.check_process()?;
+        let namespace = call.namespace.as_ref().unwrap_or(&self.config.namespace);
+        identifier::check("namespace", namespace)?;
+        let mut state = self.gate.lock();
+        if state.closed {
+            return Err(Context::closed());
+        }
+        state.running += 1;
+        drop(state);
+        Ok(Operation {
+            cx: Cx {
+                connection: self.connection.clone(),
+                namespace: namespace.clone(),
+                lease: call.lease.clone(),
+                limits: call.limits(default),
+            },
+            gate: self.gate.clone(),
+        })
+    }
+
+    /// A context for work that no call is waiting for: cleaning up, closing a stdin.
+    pub(crate) fn background(&self, namespace: &str, timeout: Duration) -> Cx {
+        Cx {
+            connection: self.connection.clone(),
+            namespace: namespace.into(),
+            lease: None,
+            limits: Limits::within(timeout),
+        }
+    }
+
+    /// Fails in a child of the process that opened the client: gRPC's threads are not there.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if std::process::id() != self.process {
+            return Err(Error::new(
+                ErrorKind::Forked,
+                "the process forked after the client was opened; open a client in the child",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the client was closed. Long work looks now and then.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate.lock().closed
+    }
+
+    pub(crate) fn closed() -> Error {
+        Error::new(ErrorKind::Closed, "the client is closed")
+    }
+
+    /// Lets no further operation in, and ends the waits of those under way.
+    pub(crate) fn shut(&self) {
+        self.gate.lock().closed = true;
+        self.watches.close();
+    }
+
+    /// Waits until no operation is under way.
+    pub(crate) fn wait_idle(&self, limits: &Limits) -> Result<()> {
+        let mut state = self.gate.lock();
+        while state.running > 0 {
+            limits.check().map_err(|e| e.context("operations are still under way"))?;
+            // A cancel handle is looked at now and then: nothing here is worth a descriptor.
+            let tick = Duration::from_millis(50);
+            let wait = limits.remaining().map_or(tick, |left| left.min(tick));
+            state =
+                self.gate.idle.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+}

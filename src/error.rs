@@ -1,0 +1,289 @@
+//! What a failed operation says: what kind of failure, in which operation and step, on what,
+//! whether trying again helps, and whether the effect may have taken place all the same.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The result of an operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What kind of failure an [`Error`] is. Kinds are few and stable: a program may branch on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument is not acceptable; the message names it.
+    InvalidArgument,
+    /// What was named does not exist.
+    NotFound,
+    /// What was to be made exists already.
+    AlreadyExists,
+    /// The object is not in a state in which this can be done.
+    FailedPrecondition,
+    /// The operating system, the server or the registry does not permit it.
+    PermissionDenied,
+    /// The registry wants other credentials.
+    Unauthenticated,
+    /// The server cannot be reached, or the connection broke.
+    Unavailable,
+    /// The call's deadline passed.
+    Timeout,
+    /// The call's cancel handle was fired.
+    Cancelled,
+    /// Another operation holds the container; the message names it.
+    Busy,
+    /// Nothing is there yet, and the call was not to wait.
+    WouldBlock,
+    /// The client was closed.
+    Closed,
+    /// The process forked after the client was opened; the child cannot use it.
+    Forked,
+    /// The call would wait for itself.
+    Reentrant,
+    /// The server, the kernel or this build cannot do it.
+    Unsupported,
+    /// A limit was reached: memory, a message's size, a quota.
+    ResourceExhausted,
+    /// The server gave up because of a conflict.
+    Aborted,
+    /// A position or number is outside of what there is.
+    OutOfRange,
+    /// Data is damaged: a digest or a size does not match.
+    DataLoss,
+    /// A system call failed; `errno` says how.
+    Io,
+    /// The other side answered with something its specification does not allow.
+    Protocol,
+    /// An error in this library.
+    Internal,
+    /// The server failed without saying more: runc, the shim or containerd itself.
+    Unknown,
+    /// A panic in this library was caught.
+    Panic,
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: &'static [ErrorKind] = &[
+        ErrorKind::InvalidArgument,
+        ErrorKind::NotFound,
+        ErrorKind::AlreadyExists,
+        ErrorKind::FailedPrecondition,
+        ErrorKind::PermissionDenied,
+        ErrorKind::Unauthenticated,
+        ErrorKind::Unavailable,
+        ErrorKind::Timeout,
+        ErrorKind::Cancelled,
+        ErrorKind::Busy,
+        ErrorKind::WouldBlock,
+        ErrorKind::Closed,
+        ErrorKind::Forked,
+        ErrorKind::Reentrant,
+        ErrorKind::Unsupported,
+        ErrorKind::ResourceExhausted,
+        ErrorKind::Aborted,
+        ErrorKind::OutOfRange,
+        ErrorKind::DataLoss,
+        ErrorKind::Io,
+        ErrorKind::Protocol,
+        ErrorKind::Internal,
+        ErrorKind::Unknown,
+        ErrorKind::Panic,
+    ];
+}
+
+/// The error of every operation. Cheap to clone.
+#[derive(Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Arc<Repr>);
+
+#[derive(Clone, Debug, thiserror::Error)]
+struct Repr {
+    kind: ErrorKind,
+    message: String,
+    operation: &'static str,
+    subject: String,
+    step: Option<&'static str>,
+    grpc_code: Option<i32>,
+    errno: Option<i32>,
+    retryable: bool,
+    outcome_unknown: bool,
+    #[source]
+    source: Option<Error>,
+}
+
+impl fmt::Display for Repr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.operation.is_empty() {
+            f.write_str(self.operation)?;
+            if !self.subject.is_empty() {
+                write!(f, " {}", self.subject)?;
+            }
+            f.write_str(": ")?;
+        }
+        if let Some(step) = self.step {
+            write!(f, "{step}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error {
+    /// A new error of this kind; the message is a sentence fragment without a full stop.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error(Arc::new(Repr {
+            kind,
+            message: message.into(),
+            operation: "",
+            subject: String::new(),
+            step: None,
+            grpc_code: None,
+            errno: None,
+            retryable: matches!(kind, ErrorKind::Unavailable | ErrorKind::Busy),
+            outcome_unknown: false,
+            source: None,
+        }))
+    }
+
+    /// An argument that cannot be accepted.
+    pub fn invalid(argument: &str, why: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::InvalidArgument, format!("{argument}: {why}"))
+    }
+
+    /// A system call that failed; `what` says on which file or object.
+    pub(crate) fn io(what: impl fmt::Display, error: impl Into<std::io::Error>) -> Error {
+        use std::io::ErrorKind as Io;
+        let error = error.into();
+        let kind = match error.kind() {
+            Io::NotFound => ErrorKind::NotFound,
+            Io::PermissionDenied => ErrorKind::PermissionDenied,
+            Io::TimedOut => ErrorKind::Timeout,
+            _ => ErrorKind::Io,
+        };
+        let errno = error.raw_os_error();
+        let mut new = Error::new(kind, format!("{what}: {error}"));
+        new.edit().errno = errno;
+        new
+    }
+
+    fn edit(&mut self) -> &mut Repr {
+        Arc::make_mut(&mut self.0)
+    }
+
+    /// Names the operation and its subject, where no operation nearer to the caller has done so.
+    pub(crate) fn at(mut self, operation: &'static str, subject: &str) -> Error {
+        if self.0.operation.is_empty() {
+            let repr = self.edit();
+            repr.operation = operation;
+            repr.subject = subject.into();
+        }
+        self
+    }
+
+    /// Names the step of the operation that failed, unless a step within it has been named.
+    pub(crate) fn step(mut self, step: &'static str) -> Error {
+        if self.0.step.is_none() {
+            self.edit().step = Some(step);
+        }
+        self
+    }
+
+    /// Puts words before the message.
+    pub(crate) fn context(mut self, context: impl fmt::Display) -> Error {
+        let message = format!("{context}: {}", self.0.message);
+        self.edit().message = message;
+        self
+    }
+
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Error {
+        self.edit().kind = kind;
+        self
+    }
+
+    pub(crate) fn with_grpc_code(mut self, code: i32) -> Error {
+        self.edit().grpc_code = Some(code);
+        self
+    }
+
+    pub(crate) fn with_retryable(mut self, retryable: bool) -> Error {
+        self.edit().retryable = retryable;
+        self
+    }
+
+    pub(crate) fn with_outcome_unknown(mut self, unknown: bool) -> Error {
+        self.edit().outcome_unknown = unknown;
+        self
+    }
+
+    /// Says what this error was caused by.
+    pub(crate) fn caused_by(mut self, source: Error) -> Error {
+        self.edit().source = Some(source);
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The operation that failed, as its function is named (`create_container`).
+    pub fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+
+    /// What the operation was to act on: a container's id, an image's reference, an address.
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// The step of the operation that failed (`prepare snapshot`).
+    pub fn failed_step(&self) -> Option<&'static str> {
+        self.0.step
+    }
+
+    /// What happened, without operation, subject and step.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The gRPC status code, where the server answered with one.
+    pub fn grpc_code(&self) -> Option<i32> {
+        self.0.grpc_code
+    }
+
+    /// The error number of the system call that failed.
+    pub fn errno(&self) -> Option<i32> {
+        self.0.errno
+    }
+
+    /// Whether the same call may succeed when it is tried again unchanged.
+    pub fn is_retryable(&self) -> bool {
+        self.0.retryable
+    }
+
+    /// Whether the change may have taken place although the call failed: look before you repeat.
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.0.outcome_unknown
+    }
+}
+
+/// Names the operation or the step of a failing result.
+pub(crate) trait ResultExt<T> {
+    fn at(self, operation: &'static str, subject: &str) -> Result<T>;
+    fn step(self, step: &'static str) -> Result<T>;
+}
+
+impl<T> ResultExt<T> for Result<T> {
+    fn at(self, operation: &'static str, subject: &str) -> Result<T> {
+        self.map_err(|e| e.at(operation, subject))
+    }
+
+    fn step(self, step: &'static str) -> Result<T> {
+        self.map_err(|e| e.step(step))
+    }
+}

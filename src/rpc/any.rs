@@ -1,0 +1,54 @@
+//! `google.protobuf.Any` and the other well-known types, as plain ones.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use protobuf::well_known_types::any::Any as WireAny;
+use protobuf::well_known_types::field_mask::FieldMask;
+use protobuf::well_known_types::timestamp::Timestamp;
+
+/// A typed value. The URLs carry no `type.googleapis.com/`: containerd 1.6 refuses it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Any {
+    pub(crate) type_url: String,
+    pub(crate) value: Vec<u8>,
+}
+
+impl Any {
+    /// The runtime specification of a container, as JSON.
+    pub(crate) fn spec(json: Vec<u8>) -> Any {
+        Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/Spec".into(),
+            value: json,
+        }
+    }
+
+    pub(super) fn into_wire(self) -> WireAny {
+        WireAny { type_url: self.type_url, value: self.value, ..Default::default() }
+    }
+
+    pub(super) fn from_wire(any: WireAny) -> Any {
+        Any { type_url: any.type_url, value: any.value }
+    }
+}
+
+/// A time; `None` where the server sent none, or Go's zero time (year 1), which means the same.
+pub(super) fn time(wire: Option<&Timestamp>) -> Option<SystemTime> {
+    let wire = wire?;
+    let nanos = Duration::from_nanos(wire.nanos.try_into().ok()?);
+    match u64::try_from(wire.seconds) {
+        Ok(0) if nanos.is_zero() => None,
+        Ok(seconds) => UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?.checked_add(nanos),
+        Err(_) => None,
+    }
+}
+
+/// A mask of these paths.
+pub(super) fn mask(paths: &[&str]) -> FieldMask {
+    FieldMask { paths: paths.iter().map(|p| (*p).to_owned()).collect(), ..Default::default() }
+}
+
+/// Labels as the generated messages hold them.
+pub(super) fn labels(labels: &[(String, String)]) -> HashMap<String, String> {
+    labels.iter().cloned().collect()
+}

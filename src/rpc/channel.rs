@@ -1,0 +1,120 @@
+//! The connection, and what every call over it carries.
+
+use std::ffi::CString;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use grpcio::{CallOption, Channel, ChannelBuilder, EnvBuilder, Environment, MetadataBuilder};
+
+use crate::call::Limits;
+use crate::error::{Error, Result};
+use crate::sys;
+
+const KIB: i32 = 1024;
+const MIB: i32 = 1024 * KIB;
+
+/// The gRPC environment of the process: one thread, made on first use and kept for good, because
+/// gRPC's own shutdown cannot be waited for (`grpcio` 0.13).
+fn environment() -> Arc<Environment> {
+    static ENVIRONMENT: OnceLock<Arc<Environment>> = OnceLock::new();
+    ENVIRONMENT
+        .get_or_init(|| {
+            redirect_log();
+            sys::with_signals_blocked(|| {
+                Arc::new(EnvBuilder::new().cq_count(1).name_prefix("ctrd-grpc").build())
+            })
+        })
+        .clone()
+}
+
+/// Sends gRPC's messages to the `log` crate. While the host has logging off, `grpcio` would leave
+/// gRPC's default in place, which writes to stderr: so the level is raised around the call.
+fn redirect_log() {
+    let level = log::max_level();
+    log::set_max_level(level.max(log::LevelFilter::Error));
+    grpcio::redirect_log();
+    log::set_max_level(level);
+}
+
+/// One connection to a containerd; gRPC makes it anew by itself whenever it breaks.
+pub(crate) struct Connection {
+    pub(super) client: grpcio::Client,
+}
+
+impl Connection {
+    /// Prepares a connection to the socket at `path`. Nothing is sent before the first call.
+    pub(crate) fn new(path: &Path) -> Connection {
+        let argument = |name: &str| CString::new(name).expect("a literal without NUL");
+        let channel: Channel = sys::with_signals_blocked(|| {
+            ChannelBuilder::new(environment())
+                .default_authority("localhost")
+                .primary_user_agent(concat!("ctrd/", env!("CARGO_PKG_VERSION")))
+                // gRPC shares a connection among equal channels; a client is to have its own.
+                .use_local_subchannel_pool(true)
+                // containerd sends up to 16 MiB of payload (defaults.DefaultMaxRecvMsgSize).
+                .max_receive_message_len(32 * MIB)
+                .max_send_message_len(16 * MIB)
+                // A long error of runc's travels in a trailer; over the limit it would be lost.
+                .raw_cfg_int(argument("grpc.max_metadata_size"), 256 * KIB)
+                .raw_cfg_int(argument("grpc.absolute_max_metadata_size"), MIB)
+                .initial_reconnect_backoff(Duration::from_millis(100))
+                .raw_cfg_int(argument("grpc.min_reconnect_backoff_ms"), 100)
+                .max_reconnect_backoff(Duration::from_secs(1))
+                // A proxy named in the environment is no affair of a local socket.
+                .enable_http_proxy(false)
+                .connect(&format!("unix:{}", path.display()))
+        });
+        Connection { client: grpcio::Client::new(channel) }
+    }
+}
+
+/// The context of a call: what it runs over, in which namespace, under which lease, until when.
+#[derive(Clone)]
+pub(crate) struct Cx {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) namespace: String,
+    pub(crate) lease: Option<String>,
+    pub(crate) limits: Limits,
+}
+
+impl Cx {
+    /// The same, under this lease.
+    pub(crate) fn with_lease(&self, lease: &str) -> Cx {
+        Cx { lease: Some(lease.into()), ..self.clone() }
+    }
+
+    /// The same without a lease: for what must not be held by it.
+    pub(crate) fn without_lease(&self) -> Cx {
+        Cx { lease: None, ..self.clone() }
+    }
+
+    /// The same within other limits: an undo runs under its own, whatever ended the operation.
+    pub(crate) fn with_limits(&self, limits: Limits) -> Cx {
+        Cx { limits, ..self.clone() }
+    }
+
+    /// What gRPC is told about the call.
+    pub(super) fn options(&self) -> Result<CallOption> {
+        let mut metadata = MetadataBuilder::with_capacity(2);
+        let entries = [
+            ("containerd-namespace", Some(&self.namespace)),
+            ("containerd-lease", self.lease.as_ref()),
+        ];
+        for (key, value) in entries {
+            if let Some(value) = value {
+                metadata
+                    .add_str(key, value)
+                    .map_err(|e| Error::invalid(&key["containerd-".len()..], e))?;
+            }
+        }
+        let mut options = CallOption::default().headers(metadata.build());
+        if let Some(left) = self.limits.remaining() {
+            // Our own wait ends at the deadline; gRPC's, a little later, is for the server, which
+            // thereby stops what nobody waits for. A poll still gives the server time to answer.
+            options =
+                options.timeout(left.max(Duration::from_millis(1)) + Duration::from_millis(50));
+        }
+        Ok(options)
+    }
+}

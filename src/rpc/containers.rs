@@ -1,0 +1,116 @@
+//! `containerd.services.containers.v1.Containers`.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use protobuf::MessageField;
+use protobuf::well_known_types::empty::Empty;
+
+use super::any::{Any, mask, time};
+use super::channel::Cx;
+use super::method::{call, methods};
+use super::wire::containers::container::Runtime;
+use super::wire::containers::{
+    Container as WireContainer, CreateContainerRequest, CreateContainerResponse,
+    DeleteContainerRequest, GetContainerRequest, GetContainerResponse, UpdateContainerRequest,
+    UpdateContainerResponse,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+methods! { "containerd.services.containers.v1.Containers":
+    GET = read "Get" (GetContainerRequest) -> GetContainerResponse;
+    CREATE = change "Create" (CreateContainerRequest) -> CreateContainerResponse;
+    UPDATE = change "Update" (UpdateContainerRequest) -> UpdateContainerResponse;
+    DELETE = change "Delete" (DeleteContainerRequest) -> Empty;
+}
+
+/// A container's record.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) labels: HashMap<String, String>,
+    pub(crate) image: String,
+    pub(crate) runtime: String,
+    pub(crate) runtime_options: Option<Any>,
+    pub(crate) spec: Any,
+    pub(crate) snapshotter: String,
+    pub(crate) snapshot_key: String,
+    pub(crate) created_at: Option<SystemTime>,
+    pub(crate) updated_at: Option<SystemTime>,
+}
+
+impl Container {
+    fn into_wire(self) -> WireContainer {
+        WireContainer {
+            id: self.id,
+            labels: self.labels,
+            image: self.image,
+            runtime: MessageField::some(Runtime {
+                name: self.runtime,
+                options: self.runtime_options.map(Any::into_wire).into(),
+                ..Default::default()
+            }),
+            // Without it containerd 1.7 and 2.1 die once a task is created.
+            spec: MessageField::some(self.spec.into_wire()),
+            snapshotter: self.snapshotter,
+            snapshot_key: self.snapshot_key,
+            ..Default::default()
+        }
+    }
+
+    fn from_wire(container: WireContainer) -> Container {
+        let runtime = container.runtime.into_option().unwrap_or_default();
+        Container {
+            created_at: time(container.created_at.as_ref()),
+            updated_at: time(container.updated_at.as_ref()),
+            id: container.id,
+            labels: container.labels,
+            image: container.image,
+            runtime: runtime.name,
+            runtime_options: runtime.options.into_option().map(Any::from_wire),
+            spec: container.spec.into_option().map(Any::from_wire).unwrap_or_default(),
+            snapshotter: container.snapshotter,
+            snapshot_key: container.snapshot_key,
+        }
+    }
+}
+
+/// The record of this id.
+pub(crate) fn get(cx: &Cx, id: &str) -> Result<Container> {
+    let request = GetContainerRequest { id: id.into(), ..Default::default() };
+    call(cx, &GET, &request)?
+        .container
+        .into_option()
+        .map(Container::from_wire)
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no container"))
+}
+
+/// Writes a new record.
+pub(crate) fn create(cx: &Cx, container: Container) -> Result<()> {
+    let request = CreateContainerRequest {
+        container: MessageField::some(container.into_wire()),
+        ..Default::default()
+    };
+    call(cx, &CREATE, &request).map(drop)
+}
+
+/// Sets one label of a record and leaves the rest.
+pub(crate) fn set_label(cx: &Cx, id: &str, key: &str, value: &str) -> Result<()> {
+    let container = WireContainer {
+        id: id.into(),
+        labels: HashMap::from([(key.to_owned(), value.to_owned())]),
+        ..Default::default()
+    };
+    let request = UpdateContainerRequest {
+        container: MessageField::some(container),
+        update_mask: MessageField::some(mask(&[&format!("labels.{key}")])),
+        ..Default::default()
+    };
+    call(cx, &UPDATE, &request).map(drop)
+}
+
+/// Deletes a record. containerd does not look whether there is a task: delete that first.
+pub(crate) fn delete(cx: &Cx, id: &str) -> Result<()> {
+    let request = DeleteContainerRequest { id: id.into(), ..Default::default() };
+    call(cx, &DELETE, &request).map(drop)
+}

@@ -1,0 +1,224 @@
+//! `containerd.services.content.v1.Content`.
+
+use std::collections::HashMap;
+
+use protobuf::well_known_types::empty::Empty;
+use protobuf::{EnumOrUnknown, MessageField};
+
+use super::any::{labels, mask};
+use super::channel::Cx;
+use super::method::{call, methods};
+use super::stream::{Duplex, duplex, receive};
+use super::wire::content::{
+    AbortRequest, Info as WireInfo, InfoRequest, InfoResponse, ReadContentRequest,
+    ReadContentResponse, UpdateRequest, UpdateResponse, WriteAction, WriteContentRequest,
+    WriteContentResponse,
+};
+use super::wire::types::Descriptor as WireDescriptor;
+use crate::call::Limits;
+use crate::error::{Error, ErrorKind, Result};
+
+methods! { "containerd.services.content.v1.Content":
+    INFO = read "Info" (InfoRequest) -> InfoResponse;
+    UPDATE = change "Update" (UpdateRequest) -> UpdateResponse;
+    READ = stream "Read" (ReadContentRequest) -> ReadContentResponse;
+    WRITE = duplex "Write" (WriteContentRequest) -> WriteContentResponse;
+    ABORT = change "Abort" (AbortRequest) -> Empty;
+}
+
+/// What stands for a piece of content.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Descriptor {
+    pub(crate) media_type: String,
+    pub(crate) digest: String,
+    pub(crate) size: u64,
+    pub(crate) annotations: HashMap<String, String>,
+}
+
+impl Descriptor {
+    pub(super) fn into_wire(self) -> WireDescriptor {
+        WireDescriptor {
+            media_type: self.media_type,
+            digest: self.digest,
+            size: self.size.try_into().unwrap_or(i64::MAX),
+            annotations: self.annotations,
+            ..Default::default()
+        }
+    }
+
+    pub(super) fn from_wire(descriptor: WireDescriptor) -> Descriptor {
+        Descriptor {
+            media_type: descriptor.media_type,
+            digest: descriptor.digest,
+            size: descriptor.size.try_into().unwrap_or(0),
+            annotations: descriptor.annotations,
+        }
+    }
+}
+
+/// What the store knows of a blob.
+#[derive(Clone, Debug)]
+pub(crate) struct Info {
+    pub(crate) digest: String,
+    pub(crate) size: u64,
+    pub(crate) labels: HashMap<String, String>,
+}
+
+/// Looks a blob up.
+pub(crate) fn info(cx: &Cx, digest: &str) -> Result<Info> {
+    let request = InfoRequest { digest: digest.into(), ..Default::default() };
+    let info = call(cx, &INFO, &request)?
+        .info
+        .into_option()
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no blob"))?;
+    Ok(Info { digest: info.digest, size: info.size.try_into().unwrap_or(0), labels: info.labels })
+}
+
+/// Sets these labels of a blob and leaves its others.
+pub(crate) fn set_labels(cx: &Cx, digest: &str, with: &[(String, String)]) -> Result<()> {
+    let paths: Vec<String> = with.iter().map(|(key, _)| format!("labels.{key}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let request = UpdateRequest {
+        info: MessageField::some(WireInfo {
+            digest: digest.into(),
+            labels: labels(with),
+            ..Default::default()
+        }),
+        update_mask: MessageField::some(mask(&paths)),
+        ..Default::default()
+    };
+    call(cx, &UPDATE, &request).map(drop)
+}
+
+/// Reads a whole blob of at most `limit` bytes into memory.
+pub(crate) fn read(cx: &Cx, digest: &str, limit: u64) -> Result<Vec<u8>> {
+    let request = ReadContentRequest { digest: digest.into(), ..Default::default() };
+    let mut stream = receive(cx, &READ, &request)?;
+    let mut data = Vec::new();
+    while let Some(part) = stream.next(&cx.limits)? {
+        if data.len() as u64 + part.data.len() as u64 > limit {
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!("the blob {digest} has more than {limit} bytes"),
+            ));
+        }
+        data.extend_from_slice(&part.data);
+    }
+    Ok(data)
+}
+
+/// Forgets a half-written blob.
+pub(crate) fn abort(cx: &Cx, reference: &str) -> Result<()> {
+    let request = AbortRequest { ref_: reference.into(), ..Default::default() };
+    call(cx, &ABORT, &request).map(drop)
+}
+
+/// A blob that is being written, under a name that others can resume.
+pub(crate) struct Writer {
+    stream: Duplex<WriteContentRequest, WriteContentResponse>,
+    reference: String,
+    total: u64,
+    expected: String,
+    offset: u64,
+    /// Whether the answer to the last piece is still to come.
+    pending: bool,
+}
+
+impl Writer {
+    /// Opens the write of a blob; `None` where the store has it already. What was written before
+    /// under the same name is kept: go on at [`Writer::offset`]. While another client writes under
+    /// this name the answer is [`ErrorKind::Unavailable`].
+    pub(crate) fn open(
+        cx: &Cx,
+        reference: &str,
+        total: u64,
+        expected: &str,
+    ) -> Result<Option<Writer>> {
+        let mut writer = Writer {
+            stream: duplex(cx, &WRITE)?,
+            reference: reference.into(),
+            total,
+            expected: expected.into(),
+            offset: 0,
+            pending: false,
+        };
+        let request = writer.request(WriteAction::STAT);
+        match writer.exchange(&cx.limits, request) {
+            Ok(()) => Ok(Some(writer)),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// How much is written.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Appends a piece of at most 8 MiB. It returns once the piece is sent; the next call waits for
+    /// the server to have taken it, so that sending and writing overlap.
+    pub(crate) fn write(&mut self, limits: &Limits, data: Vec<u8>) -> Result<()> {
+        self.settle(limits)?;
+        let length = data.len() as u64;
+        let mut request = self.request(WriteAction::WRITE);
+        request.data = data;
+        self.stream.send(limits, request)?;
+        self.offset += length;
+        self.pending = true;
+        Ok(())
+    }
+
+    /// Starts over: what is written is dropped.
+    pub(crate) fn truncate(&mut self, limits: &Limits) -> Result<()> {
+        self.settle(limits)?;
+        self.offset = 0;
+        let request = self.request(WriteAction::WRITE);
+        self.exchange(limits, request)
+    }
+
+    /// Commits what is written under the digest and size given at the start; the server compares.
+    pub(crate) fn commit(mut self, limits: &Limits, with: &[(String, String)]) -> Result<()> {
+        self.settle(limits)?;
+        let mut request = self.request(WriteAction::COMMIT);
+        request.labels = labels(with);
+        let committed = self.exchange(limits, request).and_then(|()| {
+            self.stream.close(limits)?;
+            // The answer comes twice, and the status after it.
+            while self.stream.next(limits)?.is_some() {}
+            Ok(())
+        });
+        match committed {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    fn request(&self, action: WriteAction) -> WriteContentRequest {
+        WriteContentRequest {
+            action: EnumOrUnknown::new(action),
+            ref_: self.reference.clone(),
+            total: self.total.try_into().unwrap_or(i64::MAX),
+            expected: self.expected.clone(),
+            offset: self.offset.try_into().unwrap_or(i64::MAX),
+            ..Default::default()
+        }
+    }
+
+    fn exchange(&mut self, limits: &Limits, request: WriteContentRequest) -> Result<()> {
+        self.stream.send(limits, request)?;
+        self.answer(limits)
+    }
+
+    fn settle(&mut self, limits: &Limits) -> Result<()> {
+        if std::mem::take(&mut self.pending) { self.answer(limits) } else { Ok(()) }
+    }
+
+    /// Takes the server's next answer, and its word on how much is written.
+    fn answer(&mut self, limits: &Limits) -> Result<()> {
+        let answer = self.stream.next(limits)?.ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, "the server ended the write without an answer")
+        })?;
+        self.offset = answer.offset.try_into().unwrap_or(0);
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+//! `containerd.services.diff.v1.Diff`.
+
+use protobuf::MessageField;
+
+use super::channel::Cx;
+use super::content::Descriptor;
+use super::method::{call, methods};
+use super::snapshots::Mount;
+use super::wire::diff::{ApplyRequest, ApplyResponse};
+use crate::error::{Error, ErrorKind, Result};
+
+methods! { "containerd.services.diff.v1.Diff":
+    APPLY = change "Apply" (ApplyRequest) -> ApplyResponse;
+}
+
+/// Unpacks a layer into the mounts, and tells what it held: the digest of the uncompressed stream.
+pub(crate) fn apply(cx: &Cx, layer: &Descriptor, mounts: &[Mount]) -> Result<Descriptor> {
+    let request = ApplyRequest {
+        diff: MessageField::some(layer.clone().into_wire()),
+        mounts: mounts.iter().cloned().map(Mount::into_wire).collect(),
+        ..Default::default()
+    };
+    call(cx, &APPLY, &request)?
+        .applied
+        .into_option()
+        .map(Descriptor::from_wire)
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server did not say what it applied"))
+}

@@ -1,0 +1,38 @@
+//! `containerd.services.introspection.v1.Introspection`.
+
+use super::channel::Cx;
+use super::method::{call, methods};
+use super::wire::introspection::{PluginsRequest, PluginsResponse};
+use crate::error::Result;
+
+methods! { "containerd.services.introspection.v1.Introspection":
+    PLUGINS = read "Plugins" (PluginsRequest) -> PluginsResponse;
+}
+
+/// A plugin of the server.
+#[derive(Clone, Debug)]
+pub(crate) struct Plugin {
+    /// As in `io.containerd.snapshotter.v1`.
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    /// Why it was not loaded. A plugin that skipped itself says so here too.
+    pub(crate) init_error: Option<String>,
+}
+
+/// The plugins that match any of the filters; all where there is none.
+pub(crate) fn plugins(cx: &Cx, filters: &[&str]) -> Result<Vec<Plugin>> {
+    let request = PluginsRequest {
+        filters: filters.iter().map(|f| (*f).to_owned()).collect(),
+        ..Default::default()
+    };
+    let response = call(cx, &PLUGINS, &request)?;
+    Ok(response
+        .plugins
+        .into_iter()
+        .map(|plugin| Plugin {
+            kind: plugin.type_,
+            id: plugin.id,
+            init_error: plugin.init_err.into_option().map(|status| status.message),
+        })
+        .collect())
+}

@@ -1,0 +1,130 @@
+//! The methods of a service, and the unary call.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use grpcio::ClientUnaryReceiver;
+use protobuf::Message;
+
+use super::channel::Cx;
+use super::status;
+use crate::error::Result;
+use crate::sys;
+use crate::wait::block_on;
+
+/// A method: its path, how its messages are written and read, and whether it changes anything.
+pub(super) struct Method<Q, R> {
+    pub(super) grpc: grpcio::Method<Q, R>,
+    /// A broken call of such a method may have had its effect.
+    pub(super) changes: bool,
+}
+
+/// Declares a service's methods: `NAME = kind "Rpc" (Request) -> Response;`, where kind is `read`
+/// or `change` for unary calls, `stream` for those that the server answers with many messages and
+/// `duplex` for those where both sides send many.
+macro_rules! methods {
+    ($service:literal: $($name:ident = $kind:ident $rpc:literal ($request:ty) -> $response:ty;)+) => {
+        $(
+            static $name: $crate::rpc::method::Method<$request, $response> =
+                $crate::rpc::method::Method {
+                    grpc: grpcio::Method {
+                        ty: methods!(@type $kind),
+                        name: concat!("/", $service, "/", $rpc),
+                        req_mar: grpcio::Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
+                        resp_mar: grpcio::Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
+                    },
+                    changes: methods!(@changes $kind),
+                };
+        )+
+    };
+    (@type read) => { grpcio::MethodType::Unary };
+    (@type change) => { grpcio::MethodType::Unary };
+    (@type stream) => { grpcio::MethodType::ServerStreaming };
+    (@type duplex) => { grpcio::MethodType::Duplex };
+    (@changes change) => { true };
+    (@changes duplex) => { true };
+    (@changes $other:ident) => { false };
+}
+pub(super) use methods;
+
+/// Makes the call and waits for the answer within the context's limits.
+pub(super) fn call<Q, R>(cx: &Cx, method: &Method<Q, R>, request: &Q) -> Result<R>
+where
+    Q: Message,
+    R: Message + Unpin,
+{
+    cx.limits.check()?;
+    let reply = start(cx, method, request, |response| response)?;
+    match block_on(&cx.limits, reply) {
+        Ok(result) => result,
+        // Dropping the reply has cancelled the call; the server may have done it all the same.
+        Err(interrupted) => Err(interrupted.with_outcome_unknown(method.changes)),
+    }
+}
+
+/// Sends the request and returns the pending answer.
+pub(super) fn start<Q, R, T>(
+    cx: &Cx,
+    method: &Method<Q, R>,
+    request: &Q,
+    read: fn(R) -> T,
+) -> Result<Reply<T>>
+where
+    Q: Message,
+    R: Message + Unpin,
+    T: 'static,
+{
+    let options = cx.options()?;
+    // gRPC may start a thread of its own here, which is to take no signal of the host's.
+    let receiver = sys::with_signals_blocked(|| {
+        cx.connection.client.unary_call_async(&method.grpc, request, options)
+    })
+    .map_err(|e| status::from_grpc(e, method.changes))?;
+    Ok(Reply {
+        pending: Box::pin(Pending { receiver: Some(receiver), read, changes: method.changes }),
+    })
+}
+
+/// An answer that is still to come. Dropped before, it cancels the call.
+pub(crate) struct Reply<T> {
+    pending: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
+}
+
+impl<T> Future for Reply<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        self.pending.as_mut().poll(context)
+    }
+}
+
+struct Pending<R, T> {
+    receiver: Option<ClientUnaryReceiver<R>>,
+    read: fn(R) -> T,
+    changes: bool,
+}
+
+impl<R: Message + Unpin, T> Future for Pending<R, T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let this = &mut *self;
+        let Some(receiver) = this.receiver.as_mut() else {
+            return Poll::Ready(Err(status::polled_again()));
+        };
+        let result = ready!(Pin::new(receiver).poll(context));
+        // Finished: nothing is left for the drop to cancel.
+        this.receiver = None;
+        let read = this.read;
+        Poll::Ready(result.map(read).map_err(|e| status::from_grpc(e, this.changes)))
+    }
+}
+
+impl<R, T> Drop for Pending<R, T> {
+    fn drop(&mut self) {
+        if let Some(receiver) = self.receiver.as_mut() {
+            receiver.cancel();
+        }
+    }
+}

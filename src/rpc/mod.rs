@@ -1,0 +1,30 @@
+//! The wire: the only code that names gRPC or a generated message.
+//!
+//! A file for each containerd service, with plain types in and out. Every function makes one RPC
+//! and takes a [`Cx`]: the connection, and the call's namespace, lease, deadline and cancel handle.
+
+mod any;
+mod channel;
+mod method;
+mod status;
+mod stream;
+
+pub(crate) mod containers;
+pub(crate) mod content;
+pub(crate) mod diff;
+pub(crate) mod images;
+pub(crate) mod introspection;
+pub(crate) mod leases;
+pub(crate) mod snapshots;
+pub(crate) mod tasks;
+pub(crate) mod version;
+
+pub(crate) use any::Any;
+pub(crate) use channel::{Connection, Cx};
+pub(crate) use method::Reply;
+
+/// The generated messages; `build.rs` makes them from `protos/`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, dead_code)]
+mod wire {
+    include!(concat!(env!("OUT_DIR"), "/wire/mod.rs"));
+}

@@ -1,0 +1,177 @@
+//! `containerd.services.snapshots.v1.Snapshots`.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use protobuf::well_known_types::empty::Empty;
+
+use super::any::{labels, time};
+use super::channel::Cx;
+use super::method::{call, methods};
+use super::stream::receive;
+use super::wire::snapshots::{
+    CommitSnapshotRequest, Info as WireInfo, Kind as WireKind, ListSnapshotsRequest,
+    ListSnapshotsResponse, MountsRequest, MountsResponse, PrepareSnapshotRequest,
+    PrepareSnapshotResponse, RemoveSnapshotRequest, StatSnapshotRequest, StatSnapshotResponse,
+};
+use super::wire::types::Mount as WireMount;
+use crate::error::{Error, ErrorKind, Result};
+
+methods! { "containerd.services.snapshots.v1.Snapshots":
+    PREPARE = change "Prepare" (PrepareSnapshotRequest) -> PrepareSnapshotResponse;
+    MOUNTS = read "Mounts" (MountsRequest) -> MountsResponse;
+    COMMIT = change "Commit" (CommitSnapshotRequest) -> Empty;
+    REMOVE = change "Remove" (RemoveSnapshotRequest) -> Empty;
+    STAT = read "Stat" (StatSnapshotRequest) -> StatSnapshotResponse;
+    LIST = stream "List" (ListSnapshotsRequest) -> ListSnapshotsResponse;
+}
+
+/// A mount that a snapshotter gives. It is handed on as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Mount {
+    pub(crate) kind: String,
+    pub(crate) source: String,
+    pub(crate) target: String,
+    pub(crate) options: Vec<String>,
+}
+
+impl Mount {
+    pub(super) fn into_wire(self) -> WireMount {
+        WireMount {
+            type_: self.kind,
+            source: self.source,
+            target: self.target,
+            options: self.options,
+            ..Default::default()
+        }
+    }
+
+    fn from_wire(mount: WireMount) -> Mount {
+        Mount {
+            kind: mount.type_,
+            source: mount.source,
+            target: mount.target,
+            options: mount.options,
+        }
+    }
+}
+
+/// What a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Unknown,
+    View,
+    Active,
+    Committed,
+}
+
+/// What the snapshotter knows of a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Info {
+    pub(crate) name: String,
+    pub(crate) parent: String,
+    pub(crate) kind: Kind,
+    pub(crate) labels: HashMap<String, String>,
+    pub(crate) created_at: Option<SystemTime>,
+    pub(crate) updated_at: Option<SystemTime>,
+}
+
+impl Info {
+    fn from_wire(info: WireInfo) -> Info {
+        Info {
+            kind: match info.kind.enum_value() {
+                Ok(WireKind::VIEW) => Kind::View,
+                Ok(WireKind::ACTIVE) => Kind::Active,
+                Ok(WireKind::COMMITTED) => Kind::Committed,
+                Ok(WireKind::UNKNOWN) | Err(_) => Kind::Unknown,
+            },
+            created_at: time(info.created_at.as_ref()),
+            updated_at: time(info.updated_at.as_ref()),
+            name: info.name,
+            parent: info.parent,
+            labels: info.labels,
+        }
+    }
+}
+
+/// Makes an active snapshot on top of `parent` (none where it is empty) and gives its mounts.
+pub(crate) fn prepare(
+    cx: &Cx,
+    snapshotter: &str,
+    key: &str,
+    parent: &str,
+    with: &[(String, String)],
+) -> Result<Vec<Mount>> {
+    let request = PrepareSnapshotRequest {
+        snapshotter: snapshotter.into(),
+        key: key.into(),
+        parent: parent.into(),
+        labels: labels(with),
+        ..Default::default()
+    };
+    Ok(call(cx, &PREPARE, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
+}
+
+/// The mounts of an active snapshot.
+pub(crate) fn mounts(cx: &Cx, snapshotter: &str, key: &str) -> Result<Vec<Mount>> {
+    let request =
+        MountsRequest { snapshotter: snapshotter.into(), key: key.into(), ..Default::default() };
+    Ok(call(cx, &MOUNTS, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
+}
+
+/// Makes an active snapshot a committed one. It takes only the labels given here.
+pub(crate) fn commit(
+    cx: &Cx,
+    snapshotter: &str,
+    name: &str,
+    key: &str,
+    with: &[(String, String)],
+) -> Result<()> {
+    let request = CommitSnapshotRequest {
+        snapshotter: snapshotter.into(),
+        name: name.into(),
+        key: key.into(),
+        labels: labels(with),
+        ..Default::default()
+    };
+    call(cx, &COMMIT, &request).map(drop)
+}
+
+/// Removes a snapshot. What it held on the disk goes at the next garbage collection.
+pub(crate) fn remove(cx: &Cx, snapshotter: &str, key: &str) -> Result<()> {
+    let request = RemoveSnapshotRequest {
+        snapshotter: snapshotter.into(),
+        key: key.into(),
+        ..Default::default()
+    };
+    call(cx, &REMOVE, &request).map(drop)
+}
+
+/// What the snapshotter knows of a snapshot.
+pub(crate) fn stat(cx: &Cx, snapshotter: &str, key: &str) -> Result<Info> {
+    let request = StatSnapshotRequest {
+        snapshotter: snapshotter.into(),
+        key: key.into(),
+        ..Default::default()
+    };
+    call(cx, &STAT, &request)?
+        .info
+        .into_option()
+        .map(Info::from_wire)
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no snapshot"))
+}
+
+/// The snapshots that match any of the filters; all where there is none.
+pub(crate) fn list(cx: &Cx, snapshotter: &str, filters: &[&str]) -> Result<Vec<Info>> {
+    let request = ListSnapshotsRequest {
+        snapshotter: snapshotter.into(),
+        filters: filters.iter().map(|f| (*f).to_owned()).collect(),
+        ..Default::default()
+    };
+    let mut stream = receive(cx, &LIST, &request)?;
+    let mut all = Vec::new();
+    while let Some(part) = stream.next(&cx.limits)? {
+        all.extend(part.info.into_iter().map(Info::from_wire));
+    }
+    Ok(all)
+}

@@ -1,0 +1,76 @@
+//! gRPC's errors as ours.
+
+use grpcio::{RpcStatus, RpcStatusCode};
+
+use crate::error::{Error, ErrorKind};
+
+/// Translates what `grpcio` reports for a call; `changes` says whether the method changes anything.
+pub(super) fn from_grpc(error: grpcio::Error, changes: bool) -> Error {
+    match error {
+        grpcio::Error::RpcFailure(status) => from_status(&status, changes),
+        grpcio::Error::RpcFinished(Some(status)) => from_status(&status, changes),
+        grpcio::Error::RpcFinished(None) | grpcio::Error::RemoteStopped => {
+            Error::new(ErrorKind::Unavailable, "the server ended the stream")
+                .with_outcome_unknown(changes)
+        }
+        grpcio::Error::Codec(e) => {
+            Error::new(ErrorKind::Protocol, format!("a message could not be written or read: {e}"))
+                .with_outcome_unknown(changes)
+        }
+        other => {
+            Error::new(ErrorKind::Internal, format!("gRPC: {other}")).with_outcome_unknown(changes)
+        }
+    }
+}
+
+fn from_status(status: &RpcStatus, changes: bool) -> Error {
+    let code = status.code();
+    let text = status.message();
+    // The words are of the gRPC core that is linked in, not of the server: nothing was sent.
+    let never_sent = code == RpcStatusCode::UNAVAILABLE
+        && (text.starts_with("failed to connect to all addresses")
+            || text.starts_with("connections to all backends failing"));
+    let broken = matches!(
+        code,
+        RpcStatusCode::UNAVAILABLE | RpcStatusCode::DEADLINE_EXCEEDED | RpcStatusCode::CANCELLED
+    );
+    let kind = kind_of(code);
+    let message = if text.is_empty() {
+        format!("the server answered {code:?} without a message")
+    } else {
+        text.to_owned()
+    };
+    Error::new(kind, message)
+        .with_grpc_code(code.into())
+        .with_retryable(matches!(
+            kind,
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Aborted
+        ))
+        .with_outcome_unknown(changes && broken && !never_sent)
+}
+
+fn kind_of(code: RpcStatusCode) -> ErrorKind {
+    match code {
+        RpcStatusCode::CANCELLED => ErrorKind::Cancelled,
+        RpcStatusCode::INVALID_ARGUMENT => ErrorKind::InvalidArgument,
+        RpcStatusCode::DEADLINE_EXCEEDED => ErrorKind::Timeout,
+        RpcStatusCode::NOT_FOUND => ErrorKind::NotFound,
+        RpcStatusCode::ALREADY_EXISTS => ErrorKind::AlreadyExists,
+        RpcStatusCode::PERMISSION_DENIED => ErrorKind::PermissionDenied,
+        RpcStatusCode::UNAUTHENTICATED => ErrorKind::Unauthenticated,
+        RpcStatusCode::RESOURCE_EXHAUSTED => ErrorKind::ResourceExhausted,
+        RpcStatusCode::FAILED_PRECONDITION => ErrorKind::FailedPrecondition,
+        RpcStatusCode::ABORTED => ErrorKind::Aborted,
+        RpcStatusCode::OUT_OF_RANGE => ErrorKind::OutOfRange,
+        RpcStatusCode::UNIMPLEMENTED => ErrorKind::Unsupported,
+        RpcStatusCode::INTERNAL => ErrorKind::Internal,
+        RpcStatusCode::UNAVAILABLE => ErrorKind::Unavailable,
+        RpcStatusCode::DATA_LOSS => ErrorKind::DataLoss,
+        _ => ErrorKind::Unknown,
+    }
+}
+
+/// A future that was polled after it had given its result.
+pub(super) fn polled_again() -> Error {
+    Error::new(ErrorKind::Internal, "an answer was asked for twice")
+}

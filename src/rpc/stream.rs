@@ -1,0 +1,114 @@
+//! Calls in which one side or both send many messages.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use futures_util::{Sink, SinkExt, Stream};
+use grpcio::{ClientDuplexReceiver, ClientDuplexSender, ClientSStreamReceiver, WriteFlags};
+use protobuf::Message;
+
+use super::channel::Cx;
+use super::method::Method;
+use super::status;
+use crate::call::Limits;
+use crate::error::Result;
+use crate::sys;
+use crate::wait::block_on;
+
+/// What the server sends, one message after the other. Dropped, it cancels the call.
+pub(super) struct Receiver<R> {
+    inner: ClientSStreamReceiver<R>,
+}
+
+/// Sends the request whose answer is many messages.
+pub(super) fn receive<Q: Message, R: Message + Unpin>(
+    cx: &Cx,
+    method: &Method<Q, R>,
+    request: &Q,
+) -> Result<Receiver<R>> {
+    cx.limits.check()?;
+    let options = cx.options()?;
+    sys::with_signals_blocked(|| {
+        cx.connection.client.server_streaming(&method.grpc, request, options)
+    })
+    .map(|inner| Receiver { inner })
+    .map_err(|e| status::from_grpc(e, false))
+}
+
+impl<R: Message + Unpin> Receiver<R> {
+    /// The next message; `None` at the end.
+    pub(super) fn next(&mut self, limits: &Limits) -> Result<Option<R>> {
+        let inner = &mut self.inner;
+        block_on(limits, poll_fn(|context| Pin::new(&mut *inner).poll_next(context)))?
+            .transpose()
+            .map_err(|e| status::from_grpc(e, false))
+    }
+}
+
+impl<R> Drop for Receiver<R> {
+    fn drop(&mut self) {
+        self.inner.cancel();
+    }
+}
+
+/// Both directions of a call in which both sides send many messages. Dropped, it cancels the call.
+pub(super) struct Duplex<Q, R> {
+    sender: ClientDuplexSender<Q>,
+    receiver: ClientDuplexReceiver<R>,
+}
+
+/// Opens such a call.
+pub(super) fn duplex<Q: Message, R: Message + Unpin>(
+    cx: &Cx,
+    method: &Method<Q, R>,
+) -> Result<Duplex<Q, R>> {
+    cx.limits.check()?;
+    let options = cx.options()?;
+    sys::with_signals_blocked(|| cx.connection.client.duplex_streaming(&method.grpc, options))
+        .map(|(sender, receiver)| Duplex { sender, receiver })
+        .map_err(|e| status::from_grpc(e, true))
+}
+
+impl<Q: Message, R: Message + Unpin> Duplex<Q, R> {
+    /// Sends one message. Where the server has ended the call, the reason is what `next` gives.
+    pub(super) fn send(&mut self, limits: &Limits, message: Q) -> Result<()> {
+        let mut message = Some((message, WriteFlags::default()));
+        let sender = &mut self.sender;
+        let sent = block_on(
+            limits,
+            poll_fn(|context| {
+                std::task::ready!(Pin::new(&mut *sender).poll_ready(context))?;
+                if let Some(message) = message.take() {
+                    Pin::new(&mut *sender).start_send(message)?;
+                }
+                Pin::new(&mut *sender).poll_flush(context)
+            }),
+        )?;
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) => match self.next(limits) {
+                Err(reason) => Err(reason),
+                Ok(_) => Err(status::from_grpc(error, true)),
+            },
+        }
+    }
+
+    /// The server's next message; `None` where it has ended the call without an error.
+    pub(super) fn next(&mut self, limits: &Limits) -> Result<Option<R>> {
+        let receiver = &mut self.receiver;
+        block_on(limits, poll_fn(|context| Pin::new(&mut *receiver).poll_next(context)))?
+            .transpose()
+            .map_err(|e| status::from_grpc(e, true))
+    }
+
+    /// Says that nothing more is sent.
+    pub(super) fn close(&mut self, limits: &Limits) -> Result<()> {
+        block_on(limits, self.sender.close())?.map_err(|e| status::from_grpc(e, true))
+    }
+}
+
+impl<Q, R> Drop for Duplex<Q, R> {
+    fn drop(&mut self) {
+        self.receiver.cancel();
+    }
+}

@@ -1,0 +1,165 @@
+//! `containerd.services.tasks.v1.Tasks`.
+
+use std::time::SystemTime;
+
+use protobuf::well_known_types::empty::Empty;
+
+use super::any::time;
+use super::channel::Cx;
+use super::method::{Reply, call, methods, start as send};
+use super::snapshots::Mount;
+use super::wire::task_types::Status as WireStatus;
+use super::wire::tasks::{
+    CloseIORequest, CreateTaskRequest, CreateTaskResponse, DeleteResponse, DeleteTaskRequest,
+    GetRequest, GetResponse, KillRequest, ListPidsRequest, ListPidsResponse, StartRequest,
+    StartResponse, WaitRequest, WaitResponse,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+methods! { "containerd.services.tasks.v1.Tasks":
+    CREATE = change "Create" (CreateTaskRequest) -> CreateTaskResponse;
+    START = change "Start" (StartRequest) -> StartResponse;
+    DELETE = change "Delete" (DeleteTaskRequest) -> DeleteResponse;
+    GET = read "Get" (GetRequest) -> GetResponse;
+    KILL = change "Kill" (KillRequest) -> Empty;
+    CLOSE_IO = change "CloseIO" (CloseIORequest) -> Empty;
+    LIST_PIDS = read "ListPids" (ListPidsRequest) -> ListPidsResponse;
+    WAIT = read "Wait" (WaitRequest) -> WaitResponse;
+}
+
+/// The state of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// The shim does not answer, or answers with what we do not know.
+    Unknown,
+    Created,
+    Running,
+    Stopped,
+    Paused,
+    Pausing,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) code: u32,
+    /// `None` where the process never ran (Go's zero time on the wire).
+    pub(crate) at: Option<SystemTime>,
+}
+
+/// What the server says of a process.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) status: Status,
+    pub(crate) stdin: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) terminal: bool,
+    /// Its meaning ends with the status: only a stopped process has one.
+    pub(crate) exit: Exit,
+}
+
+/// A task to be created.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Create {
+    pub(crate) id: String,
+    pub(crate) rootfs: Vec<Mount>,
+    pub(crate) stdin: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) terminal: bool,
+}
+
+/// Creates the task of a container: the process stands and does not run yet. Gives its pid.
+pub(crate) fn create(cx: &Cx, task: Create) -> Result<u32> {
+    let request = CreateTaskRequest {
+        container_id: task.id,
+        rootfs: task.rootfs.into_iter().map(Mount::into_wire).collect(),
+        stdin: task.stdin,
+        stdout: task.stdout,
+        stderr: task.stderr,
+        terminal: task.terminal,
+        ..Default::default()
+    };
+    call(cx, &CREATE, &request).map(|response| response.pid)
+}
+
+/// Lets a created process run. An empty `exec` means the container's first process.
+pub(crate) fn start(cx: &Cx, id: &str, exec: &str) -> Result<u32> {
+    let request =
+        StartRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
+    call(cx, &START, &request).map(|response| response.pid)
+}
+
+/// Asks for a process's exit: the answer comes once it has ended, also again, until its deletion.
+pub(crate) fn wait(cx: &Cx, id: &str, exec: &str) -> Result<Reply<Exit>> {
+    let request =
+        WaitRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
+    send(cx, &WAIT, &request, |response| Exit {
+        code: response.exit_status,
+        at: time(response.exited_at.as_ref()),
+    })
+}
+
+/// Deletes a task that has ended or never ran.
+pub(crate) fn delete(cx: &Cx, id: &str) -> Result<Exit> {
+    let request = DeleteTaskRequest { container_id: id.into(), ..Default::default() };
+    let response = call(cx, &DELETE, &request)?;
+    Ok(Exit { code: response.exit_status, at: time(response.exited_at.as_ref()) })
+}
+
+/// What the server knows of a process.
+pub(crate) fn get(cx: &Cx, id: &str, exec: &str) -> Result<Process> {
+    let request =
+        GetRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
+    let process = call(cx, &GET, &request)?
+        .process
+        .into_option()
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no process"))?;
+    Ok(Process {
+        pid: process.pid,
+        status: match process.status.enum_value() {
+            Ok(WireStatus::CREATED) => Status::Created,
+            Ok(WireStatus::RUNNING) => Status::Running,
+            Ok(WireStatus::STOPPED) => Status::Stopped,
+            Ok(WireStatus::PAUSED) => Status::Paused,
+            Ok(WireStatus::PAUSING) => Status::Pausing,
+            Ok(WireStatus::UNKNOWN) | Err(_) => Status::Unknown,
+        },
+        exit: Exit { code: process.exit_status, at: time(process.exited_at.as_ref()) },
+        stdin: process.stdin,
+        stdout: process.stdout,
+        stderr: process.stderr,
+        terminal: process.terminal,
+    })
+}
+
+/// Sends a signal; with `all`, to every process of the container.
+pub(crate) fn kill(cx: &Cx, id: &str, exec: &str, signal: u32, all: bool) -> Result<()> {
+    let request = KillRequest {
+        container_id: id.into(),
+        exec_id: exec.into(),
+        signal,
+        all,
+        ..Default::default()
+    };
+    call(cx, &KILL, &request).map(drop)
+}
+
+/// Closes the shim's own end of a process's stdin. Before the start it has no effect.
+pub(crate) fn close_stdin(cx: &Cx, id: &str, exec: &str) -> Result<()> {
+    let request = CloseIORequest {
+        container_id: id.into(),
+        exec_id: exec.into(),
+        stdin: true,
+        ..Default::default()
+    };
+    call(cx, &CLOSE_IO, &request).map(drop)
+}
+
+/// The pids of all processes of a container.
+pub(crate) fn list_pids(cx: &Cx, id: &str) -> Result<Vec<u32>> {
+    let request = ListPidsRequest { container_id: id.into(), ..Default::default() };
+    Ok(call(cx, &LIST_PIDS, &request)?.processes.into_iter().map(|p| p.pid).collect())
+}

@@ -1,0 +1,17 @@
+//! `containerd.services.version.v1.Version`.
+
+use protobuf::well_known_types::empty::Empty;
+
+use super::channel::Cx;
+use super::method::{call, methods};
+use super::wire::version::VersionResponse;
+use crate::error::Result;
+
+methods! { "containerd.services.version.v1.Version":
+    VERSION = read "Version" (Empty) -> VersionResponse;
+}
+
+/// The server's version and revision, as it tells them.
+pub(crate) fn version(cx: &Cx) -> Result<(String, String)> {
+    call(cx, &VERSION, &Empty::new()).map(|r| (r.version, r.revision))
+}

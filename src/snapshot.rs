@@ -1,0 +1,96 @@
+//! Snapshots: the file systems of images and containers.
+
+use std::time::SystemTime;
+
+use crate::call::Call;
+use crate::context::Context;
+use crate::error::Result;
+use crate::rpc::snapshots::{self, Info, Kind};
+
+/// What a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SnapshotKind {
+    /// The server says something else.
+    Unknown,
+    /// Mounted read-only.
+    View,
+    /// Can be written to: a container's.
+    Active,
+    /// Does not change any more: a layer's.
+    Committed,
+}
+
+/// What a snapshotter knows of a snapshot.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Its key or, once committed, its name.
+    pub name: String,
+    /// The snapshot below it; empty where there is none.
+    pub parent: String,
+    /// What it is.
+    pub kind: SnapshotKind,
+    /// Its labels, in order of their keys.
+    pub labels: Vec<(String, String)>,
+    /// When it was made, by the server's clock.
+    pub created_at: Option<SystemTime>,
+    /// When it last changed, by the server's clock.
+    pub updated_at: Option<SystemTime>,
+}
+
+impl From<Info> for Snapshot {
+    fn from(info: Info) -> Snapshot {
+        let mut labels: Vec<_> = info.labels.into_iter().collect();
+        labels.sort();
+        Snapshot {
+            name: info.name,
+            parent: info.parent,
+            kind: match info.kind {
+                Kind::Unknown => SnapshotKind::Unknown,
+                Kind::View => SnapshotKind::View,
+                Kind::Active => SnapshotKind::Active,
+                Kind::Committed => SnapshotKind::Committed,
+            },
+            labels,
+            created_at: info.created_at,
+            updated_at: info.updated_at,
+        }
+    }
+}
+
+/// The snapshotter that a call means: the client's where it names none.
+fn snapshotter<'a>(context: &'a Context, named: Option<&'a str>) -> Result<&'a str> {
+    match named {
+        Some("") => Err(crate::error::Error::invalid("snapshotter", "must not be empty")),
+        Some(name) => Ok(name),
+        None => Ok(&context.config.snapshotter),
+    }
+}
+
+fn check_key(key: &str) -> Result<()> {
+    // A committed snapshot is named by its chain ID: keys are not identifiers.
+    if key.is_empty() {
+        return Err(crate::error::Error::invalid("key", "must not be empty"));
+    }
+    Ok(())
+}
+
+pub(crate) fn get(
+    context: &Context,
+    named: Option<&str>,
+    key: &str,
+    call: &Call,
+) -> Result<Snapshot> {
+    let snapshotter = snapshotter(context, named)?;
+    check_key(key)?;
+    let operation = context.begin(call)?;
+    snapshots::stat(&operation.cx, snapshotter, key).map(Snapshot::from)
+}
+
+pub(crate) fn remove(context: &Context, named: Option<&str>, key: &str, call: &Call) -> Result<()> {
+    let snapshotter = snapshotter(context, named)?;
+    check_key(key)?;
+    let operation = context.begin(call)?;
+    snapshots::remove(&operation.cx, snapshotter, key)
+}

@@ -1,0 +1,171 @@
+//! Parking the calling thread until a future is ready, the deadline passes or the handle is fired.
+//!
+//! The thread waits on our own condition and never inside gRPC, so a call from a callback cannot
+//! dead-lock there.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use crate::call::Limits;
+use crate::error::{Error, Result};
+
+/// What one waiting thread is woken by.
+struct Parker {
+    woken: Mutex<bool>,
+    condition: Condvar,
+    /// Set where a cancel handle is waited for too: then the thread sleeps in `poll`.
+    event: Option<OwnedFd>,
+}
+
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        match &self.event {
+            Some(event) => {
+                // Full means readable, which is all that is wanted.
+                let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+            }
+            None => self.condition.notify_one(),
+        }
+    }
+}
+
+impl Parker {
+    fn new(limits: &Limits) -> Result<Parker> {
+        let event = match limits.cancel {
+            Some(_) => Some(
+                eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                    .map_err(|e| Error::io("eventfd", e))?,
+            ),
+            None => None,
+        };
+        Ok(Parker { woken: Mutex::new(false), condition: Condvar::new(), event })
+    }
+
+    /// Takes the sign that something woke this thread.
+    fn take(&self) -> bool {
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *woken)
+    }
+
+    /// Sleeps until woken. Fails where the limits end the wait.
+    fn park(&self, limits: &Limits) -> Result<()> {
+        match (&self.event, &limits.cancel) {
+            (Some(event), Some(cancel)) => loop {
+                if cancel.is_fired() {
+                    return Err(Limits::cancelled());
+                }
+                if self.take() {
+                    let mut count = [0u8; 8];
+                    let _ = rustix::io::read(event, &mut count);
+                    return Ok(());
+                }
+                limits.check()?;
+                let left = limits.remaining().map(|left| Timespec {
+                    tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+                    tv_nsec: left.subsec_nanos().into(),
+                });
+                let cancelled = cancel.event();
+                let mut fds =
+                    [PollFd::new(event, PollFlags::IN), PollFd::new(&cancelled, PollFlags::IN)];
+                match poll(&mut fds, left.as_ref()) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(e) => return Err(Error::io("poll", e)),
+                }
+            },
+            _ => {
+                let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+                while !*woken {
+                    woken = match limits.deadline {
+                        None => self.condition.wait(woken).unwrap_or_else(PoisonError::into_inner),
+                        Some(deadline) => {
+                            let left = deadline.saturating_duration_since(Instant::now());
+                            if left.is_zero() {
+                                return Err(Limits::timed_out());
+                            }
+                            self.condition
+                                .wait_timeout(woken, left)
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .0
+                        }
+                    };
+                }
+                *woken = false;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Waits for `future`. It is polled at least once, so a result that is there is returned even where
+/// the deadline has passed.
+pub(crate) fn block_on<F: Future>(limits: &Limits, future: F) -> Result<F::Output> {
+    let parker = Arc::new(Parker::new(limits)?);
+    let waker = Waker::from(parker.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Ok(output);
+        }
+        parker.park(limits)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cancel::Cancel;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn ends_at_the_deadline_with_and_without_a_handle() {
+        for cancel in [None, Some(Cancel::new().unwrap())] {
+            let limits = Limits { cancel, ..Limits::within(Duration::from_millis(20)) };
+            let error = block_on(&limits, pending::<()>()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout);
+        }
+    }
+
+    #[test]
+    fn ends_when_the_handle_is_fired() {
+        let cancel = Cancel::new().unwrap();
+        let limits = Limits { deadline: None, cancel: Some(cancel.clone()) };
+        let waiting = thread::spawn(move || block_on(&limits, pending::<()>()));
+        thread::sleep(Duration::from_millis(20));
+        cancel.fire();
+        assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn wakes_from_another_thread_with_and_without_a_handle() {
+        for cancel in [None, Some(Cancel::new().unwrap())] {
+            let limits = Limits { deadline: None, cancel };
+            let mut polls = 0;
+            let future = poll_fn(|context| {
+                polls += 1;
+                if polls == 3 {
+                    return Poll::Ready(polls);
+                }
+                let waker = context.waker().clone();
+                thread::spawn(move || waker.wake());
+                Poll::Pending
+            });
+            assert_eq!(block_on(&limits, future).unwrap(), 3);
+        }
+    }
+}
