@@ -50,7 +50,7 @@ pub(crate) struct Context {
     pub(crate) config: ClientConfig,
     pub(crate) connection: Arc<Connection>,
     pub(crate) images: image::Cache,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) pump: Pump,
     pub(crate) watches: Watches,
     process: u32,
@@ -93,12 +93,14 @@ impl Drop for Operation {
 impl Context {
     /// A context over a connection to the socket at `path`.
     pub(crate) fn new(config: ClientConfig, path: &Path) -> Context {
+        let connection = Arc::new(Connection::new(path));
+        let pool = Arc::new(Pool::new("ctrd-work"));
         Context {
-            connection: Arc::new(Connection::new(path)),
             images: image::Cache::default(),
-            pool: Pool::new("ctrd-work"),
             pump: Pump::default(),
-            watches: Watches::default(),
+            watches: Watches::new(connection.clone(), pool.clone()),
+            connection,
+            pool,
             process: std::process::id(),
             gate: Arc::default(),
             config,
@@ -131,16 +133,6 @@ impl Context {
             },
             gate: self.gate.clone(),
         })
-    }
-
-    /// A context for work that no call is waiting for: cleaning up, closing a stdin.
-    pub(crate) fn background(&self, namespace: &str, timeout: Duration) -> Cx {
-        Cx {
-            connection: self.connection.clone(),
-            namespace: namespace.into(),
-            lease: None,
-            limits: Limits::within(timeout),
-        }
     }
 
     /// Fails in a child of the process that opened the client: gRPC's threads are not there.
