@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::call::{Call, Limits};
@@ -66,7 +67,8 @@ struct Gate {
 
 #[derive(Default)]
 struct GateState {
-    running: usize,
+    /// The threads whose calls are under way, once for each.
+    running: Vec<ThreadId>,
     closed: bool,
 }
 
@@ -80,12 +82,17 @@ impl Gate {
 pub(crate) struct Operation {
     /// What its calls run with.
     pub(crate) cx: Cx,
+    thread: ThreadId,
     gate: Arc<Gate>,
 }
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        self.gate.lock().running -= 1;
+        let mut state = self.gate.lock();
+        if let Some(position) = state.running.iter().position(|thread| *thread == self.thread) {
+            state.running.swap_remove(position);
+        }
+        drop(state);
         self.gate.idle.notify_all();
     }
 }
@@ -122,7 +129,8 @@ impl Context {
         if state.closed {
             return Err(Context::closed());
         }
-        state.running += 1;
+        let thread = thread::current().id();
+        state.running.push(thread);
         drop(state);
         Ok(Operation {
             cx: Cx {
@@ -131,6 +139,7 @@ impl Context {
                 lease: call.lease.clone(),
                 limits: call.limits(default),
             },
+            thread,
             gate: self.gate.clone(),
         })
     }
@@ -161,10 +170,22 @@ impl Context {
         self.watches.close();
     }
 
+    /// Fails where one of this client's operations runs on the calling thread, as in a callback of
+    /// it: waiting for that would never end.
+    pub(crate) fn check_reentrant(&self) -> Result<()> {
+        if self.gate.lock().running.contains(&thread::current().id()) {
+            return Err(Error::new(
+                ErrorKind::Reentrant,
+                "called from a callback of an operation that it would wait for",
+            ));
+        }
+        Ok(())
+    }
+
     /// Waits until no operation is under way.
     pub(crate) fn wait_idle(&self, limits: &Limits) -> Result<()> {
         let mut state = self.gate.lock();
-        while state.running > 0 {
+        while !state.running.is_empty() {
             limits.check().map_err(|e| e.context("operations are still under way"))?;
             // A cancel handle is looked at now and then: nothing here is worth a descriptor.
             let tick = Duration::from_millis(50);
