@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::undo::Undo;
-use super::{ContainerConfig, GENERATION_LABEL, OWNER_LABEL, delete_task, found};
+use super::{ContainerConfig, GENERATION_LABEL, delete_task, found};
 use crate::call::{Call, Limits};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::image::{self, Unpacked};
-use crate::lease::{self, Lease};
+use crate::lease::{Lease, OWNER_LABEL, random_hex};
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots::{self, Mount};
 use crate::rpc::tasks::{self, Status};
@@ -31,9 +31,20 @@ const MAX_LABEL: usize = 4096;
 pub(crate) fn create(context: &Context, config: ContainerConfig, call: &Call) -> Result<u32> {
     let plan = Plan::new(context, config)?;
     let operation = context.begin(call)?;
+    let cx = &operation.cx;
+    let image = match &plan.image {
+        Some(reference) => {
+            Some(image::for_container(context, cx, reference).step("look the image up")?)
+        }
+        None => None,
+    };
+    // It holds what is made until the record refers to it all, and what a failure has to undo.
+    let (held, _lease) = match &image {
+        Some(_) => Lease::hold(context, cx)?,
+        None => (cx.clone(), None),
+    };
     let mut undo = Undo::default();
-    create_steps(context, &operation.cx, plan, &mut undo)
-        .map_err(|error| undo.run(&operation.cx.without_lease(), error))
+    create_steps(context, &held, plan, image, &mut undo).map_err(|error| undo.run(cx, error))
 }
 
 /// A configuration that was checked.
@@ -87,7 +98,7 @@ impl Plan {
             Some(value) => Ok(value),
             None => Ok(default.to_owned()),
         };
-        let generation = lease::random_id()?;
+        let generation = random_hex()?;
         let mut labels = check_labels(config.labels)?;
         labels.insert(OWNER_LABEL.into(), context.config.owner.clone());
         labels.insert(GENERATION_LABEL.into(), generation.clone());
@@ -135,31 +146,16 @@ fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>>
     Ok(labels)
 }
 
-fn create_steps(context: &Context, cx: &Cx, plan: Plan, undo: &mut Undo) -> Result<u32> {
-    let image = match &plan.image {
-        Some(reference) => {
-            Some(image::for_container(context, cx, reference).step("look the image up")?)
-        }
-        None => None,
-    };
-
-    // From the first thing that is made until the record refers to it all, a lease holds it.
-    let lease = match (&cx.lease, &image) {
-        (None, Some(_)) => Some(Lease::create(context, cx).step("create a lease")?),
-        _ => None,
-    };
-    if let Some(lease) = &lease {
-        let lease = lease.clone();
-        undo.push("create a lease", move |cx| lease.delete(cx));
-    }
-    let held = match &lease {
-        Some(lease) => cx.with_lease(lease.id()),
-        None => cx.clone(),
-    };
-
+fn create_steps(
+    context: &Context,
+    cx: &Cx,
+    plan: Plan,
+    image: Option<(String, Unpacked)>,
+    undo: &mut Undo,
+) -> Result<u32> {
     let mounts = match (&image, &plan.rootfs) {
         (Some((name, unpacked)), _) => {
-            prepare(context, &held, &plan, name, unpacked, undo).step("prepare the snapshot")?
+            prepare(context, cx, &plan, name, unpacked, undo).step("prepare the snapshot")?
         }
         (None, rootfs) => rootfs.iter().cloned().collect(),
     };
@@ -177,18 +173,12 @@ fn create_steps(context: &Context, cx: &Cx, plan: Plan, undo: &mut Undo) -> Resu
         Error::new(ErrorKind::Internal, format!("the specification cannot be written: {e}"))
     })?;
 
-    create_record(&held, &plan, image.map(|(name, _)| name), spec, undo)
-        .step("create the record")?;
+    create_record(cx, &plan, image.map(|(name, _)| name), spec, undo).step("create the record")?;
+    let cx = &cx.without_lease();
     let watch = create_task(context, cx, plan.id, plan.generation, plan.stdio, mounts, undo)?;
     let pid = watch.process.pid;
     if !plan.no_start {
         run(cx, &watch)?;
-    }
-    if let Some(lease) = lease {
-        // The process runs: a lease that stays behind expires, and is no reason to end it.
-        if let Err(e) = lease.delete(cx) {
-            log::warn!("lease {} is left to expire: {e}", lease.id());
-        }
     }
     Ok(pid)
 }

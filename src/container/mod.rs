@@ -20,8 +20,6 @@ pub(crate) use create::{create, start};
 pub(crate) use destroy::destroy;
 pub(crate) use probe::probe;
 
-/// The label that says which client's a container is.
-const OWNER_LABEL: &str = "io.ctrd.owner";
 /// The label that tells one container from a later one of the same id.
 const GENERATION_LABEL: &str = "io.ctrd.generation";
 /// The labels that keep an exit after the task is deleted: the code, and the time in nanoseconds
