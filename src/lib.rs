@@ -14,6 +14,7 @@ mod identifier;
 mod image;
 mod message;
 mod pool;
+mod rootfs;
 mod rpc;
 mod snapshot;
 mod spec;
