@@ -11,8 +11,8 @@ use super::snapshots::Mount;
 use super::wire::task_types::Status as WireStatus;
 use super::wire::tasks::{
     CloseIORequest, CreateTaskRequest, CreateTaskResponse, DeleteResponse, DeleteTaskRequest,
-    GetRequest, GetResponse, KillRequest, ListPidsRequest, ListPidsResponse, StartRequest,
-    StartResponse, WaitRequest, WaitResponse,
+    GetRequest, GetResponse, KillRequest, ListPidsRequest, ListPidsResponse, ListTasksRequest,
+    ListTasksResponse, StartRequest, StartResponse, WaitRequest, WaitResponse,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -23,6 +23,7 @@ methods! { "containerd.services.tasks.v1.Tasks":
     GET = read "Get" (GetRequest) -> GetResponse;
     KILL = change "Kill" (KillRequest) -> Empty;
     CLOSE_IO = change "CloseIO" (CloseIORequest) -> Empty;
+    LIST = read "List" (ListTasksRequest) -> ListTasksResponse;
     LIST_PIDS = read "ListPids" (ListPidsRequest) -> ListPidsResponse;
     WAIT = read "Wait" (WaitRequest) -> WaitResponse;
 }
@@ -162,4 +163,9 @@ pub(crate) fn close_stdin(cx: &Cx, id: &str, exec: &str) -> Result<()> {
 pub(crate) fn list_pids(cx: &Cx, id: &str) -> Result<Vec<u32>> {
     let request = ListPidsRequest { container_id: id.into(), ..Default::default() };
     Ok(call(cx, &LIST_PIDS, &request)?.processes.into_iter().map(|p| p.pid).collect())
+}
+
+/// The ids of all tasks of the namespace.
+pub(crate) fn list(cx: &Cx) -> Result<Vec<String>> {
+    Ok(call(cx, &LIST, &ListTasksRequest::new())?.tasks.into_iter().map(|task| task.id).collect())
 }
