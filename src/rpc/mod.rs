@@ -15,6 +15,7 @@ pub(crate) mod diff;
 pub(crate) mod images;
 pub(crate) mod introspection;
 pub(crate) mod leases;
+pub(crate) mod namespaces;
 pub(crate) mod snapshots;
 pub(crate) mod tasks;
 pub(crate) mod version;
