@@ -24,7 +24,6 @@ methods! { "containerd.services.tasks.v1.Tasks":
     LIST = read "List" (ListTasksRequest) -> ListTasksResponse;
     KILL = change "Kill" (KillRequest) -> Empty;
     CLOSE_IO = change "CloseIO" (CloseIORequest) -> Empty;
-    LIST = read "List" (ListTasksRequest) -> ListTasksResponse;
     LIST_PIDS = read "ListPids" (ListPidsRequest) -> ListPidsResponse;
     WAIT = read "Wait" (WaitRequest) -> WaitResponse;
 }
@@ -184,9 +183,4 @@ pub(crate) fn close_stdin(cx: &Cx, id: &str, exec: &str) -> Result<()> {
 pub(crate) fn list_pids(cx: &Cx, id: &str) -> Result<Vec<u32>> {
     let request = ListPidsRequest { container_id: id.into(), ..Default::default() };
     Ok(call(cx, &LIST_PIDS, &request)?.processes.into_iter().map(|p| p.pid).collect())
-}
-
-/// The ids of all tasks of the namespace.
-pub(crate) fn list(cx: &Cx) -> Result<Vec<String>> {
-    Ok(call(cx, &LIST, &ListTasksRequest::new())?.tasks.into_iter().map(|task| task.id).collect())
 }
