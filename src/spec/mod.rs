@@ -119,8 +119,9 @@ fn fit(mut spec: Value, sources: &Sources<'_>) -> Result<Value> {
     if is_absent(&spec["root"]["path"]) {
         spec["root"]["path"] = ROOT_PATH.into();
     }
-    // Without one, runc would put containers of one id from two namespaces into the same cgroup.
-    if is_absent(&spec["linux"]["cgroupsPath"]) {
+    // Without one, runc would put containers of one id from two namespaces into the same cgroup. A
+    // specification that says nothing of Linux at all is left so.
+    if spec["linux"].is_object() && is_absent(&spec["linux"]["cgroupsPath"]) {
         spec["linux"]["cgroupsPath"] = default::cgroups_path(sources.namespace, sources.id).into();
     }
     let process = &mut spec["process"];
@@ -339,7 +340,6 @@ mod tests {
         let expected = json!({
             "process": { "args": ["ls", "-l"], "terminal": false, "env": ["A=1"] },
             "root": { "path": "rootfs", "readonly": true },
-            "linux": { "cgroupsPath": "/ns/c1" },
         });
         assert_eq!(built, expected);
 
