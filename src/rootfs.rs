@@ -523,7 +523,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Unsupported);
         }
         // What the kernel does not take is an error by the other way too, and no mount.
-        let mut mount = overlay(&layer, &[layer.clone()]);
+        let mut mount = overlay(&layer, std::slice::from_ref(&layer));
         mount.options.push("redirect_dir=nonsense".into());
         let Err(error) = Rootfs::open(&[mount]) else { panic!("it was opened") };
         assert_eq!(error.errno(), Some(Errno::INVAL.raw_os_error()), "{error}");

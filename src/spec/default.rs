@@ -54,9 +54,12 @@ pub(super) fn cgroups_path(namespace: &str, id: &str) -> String {
     format!("/{namespace}/{id}")
 }
 
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": destination, "type": kind, "source": source, "options": options })
+}
+
 /// The specification. It has neither command nor environment: they are the image's or the caller's.
 pub(super) fn spec(namespace: &str, id: &str) -> Value {
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     json!({
         "ociVersion": VERSION,
         "root": { "path": super::ROOT_PATH },

@@ -119,8 +119,9 @@ fn fit(mut spec: Value, sources: &Sources<'_>) -> Result<Value> {
     if is_absent(&spec["root"]["path"]) {
         spec["root"]["path"] = ROOT_PATH.into();
     }
-    // Without one, runc would put containers of one id from two namespaces into the same cgroup.
-    if is_absent(&spec["linux"]["cgroupsPath"]) {
+    // Without one, runc would put containers of one id from two namespaces into the same cgroup. A
+    // specification that says nothing of Linux at all is left so.
+    if spec["linux"].is_object() && is_absent(&spec["linux"]["cgroupsPath"]) {
         spec["linux"]["cgroupsPath"] = default::cgroups_path(sources.namespace, sources.id).into();
     }
     let process = &mut spec["process"];
@@ -206,6 +207,10 @@ fn cannot_open(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::process::{Command, Stdio};
+
     use oci_spec::runtime::Spec;
 
     use super::*;
@@ -335,7 +340,6 @@ mod tests {
         let expected = json!({
             "process": { "args": ["ls", "-l"], "terminal": false, "env": ["A=1"] },
             "root": { "path": "rootfs", "readonly": true },
-            "linux": { "cgroupsPath": "/ns/c1" },
         });
         assert_eq!(built, expected);
 
@@ -427,5 +431,113 @@ mod tests {
         assert_eq!(user("1:2").unwrap()["uid"], 1);
         assert_eq!(user("app").unwrap_err().kind(), ErrorKind::Unsupported);
         assert_eq!(user("4294967296").unwrap_err().kind(), ErrorKind::FailedPrecondition);
+    }
+
+    /// A bundle of the root file system and the specification, which runc runs. Goes with the test.
+    struct Bundle(PathBuf);
+
+    impl Bundle {
+        fn new(name: &str) -> Bundle {
+            let name = format!("ctrd-spec-{}-{name}", std::process::id());
+            let bundle = Bundle(std::env::temp_dir().join(name));
+            for directory in ["rootfs/bin", "rootfs/etc", "rootfs/srv/app", "state"] {
+                fs::create_dir_all(bundle.0.join(directory)).unwrap();
+            }
+            fs::copy("/bin/busybox", bundle.0.join("rootfs/bin/busybox")).unwrap();
+            bundle.write("passwd", "root:x:0:0::/:/bin/sh\napp:x:1000:1001::/:/bin/sh\n");
+            bundle.write("group", "root:x:0:root\napp:x:1001:\nops:x:50:app\nwheel:x:10:root\n");
+            bundle
+        }
+
+        fn write(&self, file: &str, text: &str) {
+            fs::write(self.0.join("rootfs/etc").join(file), text).unwrap();
+        }
+
+        /// The root as the snapshotter `native` would give it.
+        fn mounts(&self) -> [Mount; 1] {
+            let source = self.0.join("rootfs").to_str().unwrap().to_owned();
+            [Mount { kind: "bind".into(), source, ..Mount::default() }]
+        }
+
+        /// What the container writes.
+        fn run(&self, namespace: &str, id: &str, spec: &Value) -> String {
+            fs::write(self.0.join("config.json"), spec.to_string()).unwrap();
+            let output = Command::new("runc")
+                .arg("--root")
+                .arg(self.0.join("state"))
+                .args(["run", "--bundle"])
+                .args([self.0.as_os_str(), id.as_ref()])
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            // runc takes the container's own cgroup away, not the one above it.
+            let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap();
+            for hierarchy in hierarchies.map(|entry| entry.unwrap().path()) {
+                let _ = fs::remove_dir(hierarchy.join(namespace));
+            }
+            let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(namespace));
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "runc: {} {errors}", output.status);
+            assert_eq!(errors, "");
+            String::from_utf8(output.stdout).unwrap()
+        }
+    }
+
+    impl Drop for Bundle {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn runc_runs_the_default_with_an_images_configuration() {
+        let bundle = Bundle::new("image");
+        let namespace = format!("ctrd-image-{}", std::process::id());
+        let script = "b=/bin/busybox; $b id -u; $b id -g; $b id -G; $b pwd; echo $A $PATH; echo $0;
+            $b grep NoNewPrivs /proc/self/status; $b cat /proc/self/cgroup; ulimit -n";
+        for (user, ids) in [
+            ("", "0\n0\n0 10\n"),
+            ("app", "1000\n1001\n1001 50\n"),
+            ("1000:ops", "1000\n50\n50\n"),
+            ("4242", "4242\n0\n0\n"),
+            ("7:8", "7\n8\n8\n"),
+        ] {
+            let image = json!({ "config": {
+                "Entrypoint": ["/bin/busybox", "sh", "-c"],
+                "Cmd": [script, "zero"],
+                "Env": ["A=from-the-image", "PATH=/opt"],
+                "WorkingDir": "srv/app",
+                "User": user,
+            } });
+            let sources = Sources {
+                namespace: &namespace,
+                image_config: Some(&image),
+                rootfs: &bundle.mounts(),
+                ..sources()
+            };
+            let output = bundle.run(&namespace, "c1", &build(sources).unwrap());
+            let (told, rest) = output.split_at(ids.len());
+            assert_eq!(told, ids, "{user:?}");
+            let start = "/srv/app\nfrom-the-image /opt\nzero\nNoNewPrivs:\t1\n";
+            assert!(rest.starts_with(start), "{rest}");
+            assert!(rest.contains(&format!(":/{namespace}/c1\n")), "{rest}");
+            assert!(rest.ends_with("\n1024\n"), "{rest}");
+        }
+    }
+
+    #[test]
+    fn runc_runs_a_callers_specification() {
+        let bundle = Bundle::new("own");
+        let namespace = format!("ctrd-own-{}", std::process::id());
+        let args = words(&["/bin/busybox", "sh", "-c", "echo $MARK"]);
+        let mut spec: Value =
+            serde_json::from_str(&default_spec(&namespace, "c2").unwrap()).unwrap();
+        spec["process"]["env"] = json!(["MARK=mine"]);
+        spec["unknown"] = json!({ "to": "runc" });
+        spec.as_object_mut().unwrap().remove("root");
+        spec["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+        let sources =
+            Sources { namespace: &namespace, id: "c2", spec: own(spec), args: &args, ..sources() };
+        assert_eq!(bundle.run(&namespace, "c2", &build(sources).unwrap()), "mine\n");
     }
 }
