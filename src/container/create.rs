@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::undo::Undo;
 use super::{ContainerConfig, GENERATION_LABEL, delete_task, found};
+use serde_json::Value;
+
 use crate::call::{Call, Limits};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -55,7 +57,7 @@ struct Plan {
     snapshotter: String,
     snapshot_key: String,
     runtime: String,
-    spec: Option<serde_json::Value>,
+    spec: Option<Value>,
     args: Vec<String>,
     labels: HashMap<String, String>,
     generation: String,
@@ -98,6 +100,7 @@ impl Plan {
             Some(value) => Ok(value),
             None => Ok(default.to_owned()),
         };
+        let spec = config.spec.as_deref().map(spec::parse).transpose()?;
         let generation = random_hex()?;
         let mut labels = check_labels(config.labels)?;
         labels.insert(OWNER_LABEL.into(), context.config.owner.clone());
@@ -113,17 +116,25 @@ impl Plan {
             )?,
             snapshot_key: or_default("snapshot_key", config.snapshot_key, &config.id)?,
             runtime: or_default("runtime", config.runtime, DEFAULT_RUNTIME)?,
-            spec: config.spec.as_deref().map(spec::parse).transpose()?,
+            stdio: Stdio {
+                // Where the specification asks for a terminal it is to have one.
+                terminal: config.stdio.terminal || spec.as_ref().is_some_and(wants_terminal),
+                ..config.stdio
+            },
+            spec,
             image: config.image,
             rootfs,
             args: config.args,
             labels,
             generation,
-            stdio: config.stdio,
             no_start: config.no_start,
             id: config.id,
         })
     }
+}
+
+fn wants_terminal(spec: &Value) -> bool {
+    spec.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false)
 }
 
 fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>> {

@@ -121,7 +121,7 @@ fn serve(seen: &Seen, address: &str) -> Server {
 fn call_all(cx: &Cx) {
     // The answers are empty, and some are refused for it.
     drop(containers::create(cx, containers::Container::default()));
-    drop(containers::set_label(cx, "", "", ""));
+    drop(containers::set_labels(cx, "", &[("k".into(), "v".into())]));
     drop(content::set_labels(cx, "", &[]));
     drop(diff::apply(cx, &Descriptor::default(), &[]));
     let image = images::Image::new("", Descriptor::default(), HashMap::new());
