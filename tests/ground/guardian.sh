@@ -14,10 +14,10 @@ PATH=$PATH:/usr/sbin:/sbin
 # The processes that have a path in the directory as an argument: containerd, its shims, the registry.
 named() {
     for process in /proc/[0-9]*; do
-        if tr '\0' '\n' < "$process/cmdline" 2> /dev/null | grep -qF -e "$dir/"; then
+        if tr '\0' '\n' < "$process/cmdline" | grep -qF -e "$dir/"; then
             echo "${process#/proc/}"
         fi
-    done
+    done 2> /dev/null
 }
 
 # The mount points in the directory, the last first.

@@ -107,20 +107,18 @@ impl Ground {
     /// What stands in a namespace of the containerd, as another client sees it.
     pub fn holdings(&self, namespace: &str) -> Holdings {
         let rows = |what: &[&str]| self.ctr(&[&["-n", namespace], what].concat()).lines().count();
-        // Those that are only listed as a table have a heading.
         let snapshots = self.ctr(&["-n", namespace, "snapshots", "ls"]);
+        let of_kind = |kind| snapshots.lines().filter(|row| row.trim_end().ends_with(kind)).count();
         Holdings {
             containers: rows(&["containers", "ls", "-q"]),
             tasks: rows(&["tasks", "ls", "-q"]),
             images: rows(&["images", "ls", "-q"]),
             blobs: rows(&["content", "ls", "-q"]),
+            // A table with a heading.
             ingests: rows(&["content", "active"]) - 1,
             leases: rows(&["leases", "ls", "-q"]),
-            snapshots: snapshots.lines().skip(1).filter(|row| row.ends_with("Committed")).count(),
-            active_snapshots: snapshots
-                .lines()
-                .filter(|row| row.trim_end().ends_with("Active"))
-                .count(),
+            snapshots: of_kind("Committed"),
+            active_snapshots: of_kind("Active"),
             mounts: mounts_below(&self.dir.0).len(),
             fifos: fifos_below(&self.dir.0).len(),
             shims: self.shims().len(),
