@@ -49,6 +49,9 @@ impl Drop for Closer {
     fn drop(&mut self) {
         if self.0.check_process().is_ok() {
             shut_down(&self.0);
+        } else {
+            // The threads that its destructors rely on are the parent's.
+            std::mem::forget(self.0.clone());
         }
     }
 }
@@ -93,6 +96,7 @@ impl Client {
     pub fn close(&self, call: &Call) -> Result<()> {
         let close = || {
             self.context.check_process()?;
+            self.context.check_reentrant()?;
             self.context.shut();
             self.context.wait_idle(&call.limits(Some(OPEN_TIMEOUT)))?;
             shut_down(&self.context);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::call::{Call, Limits};
@@ -50,7 +51,7 @@ pub(crate) struct Context {
     pub(crate) config: ClientConfig,
     pub(crate) connection: Arc<Connection>,
     pub(crate) images: image::Cache,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) pump: Pump,
     pub(crate) watches: Watches,
     process: u32,
@@ -66,7 +67,8 @@ struct Gate {
 
 #[derive(Default)]
 struct GateState {
-    running: usize,
+    /// The threads whose calls are under way, once for each.
+    running: Vec<ThreadId>,
     closed: bool,
 }
 
@@ -80,12 +82,17 @@ impl Gate {
 pub(crate) struct Operation {
     /// What its calls run with.
     pub(crate) cx: Cx,
+    thread: ThreadId,
     gate: Arc<Gate>,
 }
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        self.gate.lock().running -= 1;
+        let mut state = self.gate.lock();
+        if let Some(position) = state.running.iter().position(|thread| *thread == self.thread) {
+            state.running.swap_remove(position);
+        }
+        drop(state);
         self.gate.idle.notify_all();
     }
 }
@@ -93,12 +100,14 @@ impl Drop for Operation {
 impl Context {
     /// A context over a connection to the socket at `path`.
     pub(crate) fn new(config: ClientConfig, path: &Path) -> Context {
+        let connection = Arc::new(Connection::new(path));
+        let pool = Arc::new(Pool::new("ctrd-work"));
         Context {
-            connection: Arc::new(Connection::new(path)),
             images: image::Cache::default(),
-            pool: Pool::new("ctrd-work"),
             pump: Pump::default(),
-            watches: Watches::default(),
+            watches: Watches::new(connection.clone(), pool.clone()),
+            connection,
+            pool,
             process: std::process::id(),
             gate: Arc::default(),
             config,
@@ -120,7 +129,8 @@ impl Context {
         if state.closed {
             return Err(Context::closed());
         }
-        state.running += 1;
+        let thread = thread::current().id();
+        state.running.push(thread);
         drop(state);
         Ok(Operation {
             cx: Cx {
@@ -129,18 +139,9 @@ impl Context {
                 lease: call.lease.clone(),
                 limits: call.limits(default),
             },
+            thread,
             gate: self.gate.clone(),
         })
-    }
-
-    /// A context for work that no call is waiting for: cleaning up, closing a stdin.
-    pub(crate) fn background(&self, namespace: &str, timeout: Duration) -> Cx {
-        Cx {
-            connection: self.connection.clone(),
-            namespace: namespace.into(),
-            lease: None,
-            limits: Limits::within(timeout),
-        }
     }
 
     /// Fails in a child of the process that opened the client: gRPC's threads are not there.
@@ -169,10 +170,22 @@ impl Context {
         self.watches.close();
     }
 
+    /// Fails where one of this client's operations runs on the calling thread, as in a callback of
+    /// it: waiting for that would never end.
+    pub(crate) fn check_reentrant(&self) -> Result<()> {
+        if self.gate.lock().running.contains(&thread::current().id()) {
+            return Err(Error::new(
+                ErrorKind::Reentrant,
+                "called from a callback of an operation that it would wait for",
+            ));
+        }
+        Ok(())
+    }
+
     /// Waits until no operation is under way.
     pub(crate) fn wait_idle(&self, limits: &Limits) -> Result<()> {
         let mut state = self.gate.lock();
-        while state.running > 0 {
+        while !state.running.is_empty() {
             limits.check().map_err(|e| e.context("operations are still under way"))?;
             // A cancel handle is looked at now and then: nothing here is worth a descriptor.
             let tick = Duration::from_millis(50);

@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
 /// Runs `f` with every signal blocked on this thread, so that threads made inside block them all
 /// and the host's signals stay the host's. The mask is put back also where `f` panics.
 pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
@@ -27,6 +29,14 @@ pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
         Restore(before.assume_init())
     };
     f()
+}
+
+/// Gives the calling thread a mount namespace of its own, a copy of the process's. It ends with the
+/// thread: call it on one that was made for the purpose.
+pub(crate) fn unshare_mounts() -> rustix::io::Result<()> {
+    // SAFETY: what may break other code is a table of descriptors that is no longer shared; it is
+    // not among the flags. `FS` gives the thread its own working directory, which `NEWNS` needs.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
 }
 
 /// Makes the program that `command` runs independent of the state of this process: it inherits no

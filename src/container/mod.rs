@@ -1,22 +1,41 @@
-//! Containers: a file per group of operations.
+//! Containers: a file for each group of operations.
+
+mod create;
+mod destroy;
+mod probe;
+mod undo;
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use crate::call::Call;
 use crate::context::Context;
-use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
+use crate::error::{ErrorKind, Result};
+use crate::identifier;
+use crate::rpc::{Cx, tasks};
 use crate::stdio::Stdio;
+
+pub(crate) use create::{create, start};
+pub(crate) use destroy::destroy;
+pub(crate) use probe::probe;
+
+/// The label that tells one container from a later one of the same id.
+const GENERATION_LABEL: &str = "io.ctrd.generation";
+/// The labels that keep an exit after the task is deleted: the code, and the time in nanoseconds
+/// since 1970.
+const EXIT_CODE_LABEL: &str = "io.ctrd.exit-code";
+const EXIT_TIME_LABEL: &str = "io.ctrd.exit-time";
 
 /// What a new container is to be.
 #[derive(Debug, Default)]
 pub struct ContainerConfig {
-    /// Its id: at most 76 letters and digits joined by single `.`, `_` or `-`.
+    /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
     pub id: String,
-    /// The image that it is made from. Either this or `rootfs`.
+    /// The image that it is made from, which must be there. Either this or `rootfs`.
     pub image: Option<String>,
-    /// A directory that is its root file system, prepared by the caller. Nothing of it is removed.
+    /// A directory that is its root file system, prepared by the caller, as an absolute path that
+    /// containerd sees too. Nothing in it is ever removed.
     pub rootfs: Option<PathBuf>,
     /// Default: the client's.
     pub snapshotter: Option<String>,
@@ -24,11 +43,12 @@ pub struct ContainerConfig {
     pub snapshot_key: Option<String>,
     /// Default: `io.containerd.runc.v2`.
     pub runtime: Option<String>,
-    /// The specification, as JSON. Default: [`crate::default_spec`] with the image's configuration.
+    /// The runtime specification, as JSON; members that this library does not know are kept.
+    /// Default: [`crate::default_spec`] with the image's configuration applied to it.
     pub spec: Option<String>,
-    /// The command, instead of the image's.
+    /// The command: instead of the image's, or of the specification's.
     pub args: Vec<String>,
-    /// Labels of the record.
+    /// Labels of the record. Those that begin with `io.ctrd.` are the library's.
     pub labels: Vec<(String, String)>,
     /// Where its input comes from and its output goes.
     pub stdio: Stdio,
@@ -36,21 +56,45 @@ pub struct ContainerConfig {
     pub no_start: bool,
 }
 
-pub(crate) fn create(_: &Context, _: ContainerConfig, _: &Call) -> Result<u32> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+/// How long a task may take to become one that can be deleted.
+const DELETE: Duration = Duration::from_secs(15);
+
+/// Deletes a task, and ends it first where it still runs. One that is not there counts as deleted.
+fn delete_task(cx: &Cx, id: &str) -> Result<()> {
+    let cx = cx.with_limits(cx.limits.at_most(DELETE));
+    loop {
+        match tasks::delete(&cx, id) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            // It runs. Also between its exit and the shim's notice of that it counts as running.
+            Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
+                if cx.limits.check().is_err() {
+                    return Err(e);
+                }
+                found(tasks::kill(&cx, id, "", libc::SIGKILL.unsigned_abs(), true))?;
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(e) => return Err(e),
+        }
+    }
 }
-pub(crate) fn start(_: &Context, _: &str, _: &Call) -> Result<u32> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+
+/// Takes what is not there for removed.
+fn found(result: Result<()>) -> Result<()> {
+    match result {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
-pub(crate) fn probe(_: &Context, _: &str, _: &Call) -> Result<Message> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+
+pub(crate) fn pid(context: &Context, id: &str, call: &Call) -> Result<u32> {
+    identifier::check("id", id)?;
+    let operation = context.begin(call)?;
+    tasks::get(&operation.cx, id, "").map(|process| process.pid)
 }
-pub(crate) fn destroy(_: &Context, _: &str, _: Duration, _: &Call) -> Result<Message> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
-}
-pub(crate) fn pid(_: &Context, _: &str, _: &Call) -> Result<u32> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
-}
-pub(crate) fn pids(_: &Context, _: &str, _: &Call) -> Result<Vec<u32>> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+
+pub(crate) fn pids(context: &Context, id: &str, call: &Call) -> Result<Vec<u32>> {
+    identifier::check("id", id)?;
+    let operation = context.begin(call)?;
+    tasks::list_pids(&operation.cx, id)
 }

@@ -261,12 +261,7 @@ fn check_plugins(plugins: &[rpc::introspection::Plugin]) -> Result<()> {
 }
 
 fn cx(directory: &Directory, limits: Limits) -> Cx {
-    Cx {
-        connection: Arc::new(Connection::new(&directory.socket())),
-        namespace: "default".into(),
-        lease: None,
-        limits,
-    }
+    Cx::new(&Arc::new(Connection::new(&directory.socket())), "default", limits)
 }
 
 /// Kills and deletes every task. All are killed before the first is waited for.
@@ -275,7 +270,7 @@ fn end_tasks(directory: &Directory, limits: &Limits) -> Result<()> {
     let mut tasks = Vec::new();
     for namespace in rpc::namespaces::list(&cx)? {
         let cx = Cx { namespace, ..cx.clone() };
-        for id in rpc::tasks::list(&cx)? {
+        for (id, _) in rpc::tasks::list(&cx)? {
             tasks.push((cx.clone(), id));
         }
     }

@@ -79,6 +79,11 @@ pub(crate) struct Cx {
 }
 
 impl Cx {
+    /// A context of its own: for what runs after the call that brought it about, or for none.
+    pub(crate) fn new(connection: &Arc<Connection>, namespace: &str, limits: Limits) -> Cx {
+        Cx { connection: connection.clone(), namespace: namespace.into(), lease: None, limits }
+    }
+
     /// The same, under this lease.
     pub(crate) fn with_lease(&self, lease: &str) -> Cx {
         Cx { lease: Some(lease.into()), ..self.clone() }

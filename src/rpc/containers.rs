@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use protobuf::MessageField;
 use protobuf::well_known_types::empty::Empty;
 
-use super::any::{Any, mask, time};
+use super::any::{Any, labels, mask, time};
 use super::channel::Cx;
 use super::method::{call, methods};
 use super::wire::containers::container::Runtime;
@@ -94,16 +94,14 @@ pub(crate) fn create(cx: &Cx, container: Container) -> Result<()> {
     call(cx, &CREATE, &request).map(drop)
 }
 
-/// Sets one label of a record and leaves the rest.
-pub(crate) fn set_label(cx: &Cx, id: &str, key: &str, value: &str) -> Result<()> {
-    let container = WireContainer {
-        id: id.into(),
-        labels: HashMap::from([(key.to_owned(), value.to_owned())]),
-        ..Default::default()
-    };
+/// Sets these labels of a record and leaves its others.
+pub(crate) fn set_labels(cx: &Cx, id: &str, with: &[(String, String)]) -> Result<()> {
+    let paths: Vec<String> = with.iter().map(|(key, _)| format!("labels.{key}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let container = WireContainer { id: id.into(), labels: labels(with), ..Default::default() };
     let request = UpdateContainerRequest {
         container: MessageField::some(container),
-        update_mask: MessageField::some(mask(&[&format!("labels.{key}")])),
+        update_mask: MessageField::some(mask(&paths)),
         ..Default::default()
     };
     call(cx, &UPDATE, &request).map(drop)

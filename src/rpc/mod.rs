@@ -6,6 +6,8 @@
 mod any;
 mod channel;
 mod method;
+#[cfg(test)]
+mod required;
 mod status;
 mod stream;
 

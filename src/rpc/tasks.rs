@@ -8,7 +8,7 @@ use super::any::time;
 use super::channel::Cx;
 use super::method::{Reply, call, methods, start as send};
 use super::snapshots::Mount;
-use super::wire::task_types::Status as WireStatus;
+use super::wire::task_types::{Process as WireProcess, Status as WireStatus};
 use super::wire::tasks::{
     CloseIORequest, CreateTaskRequest, CreateTaskResponse, DeleteResponse, DeleteTaskRequest,
     GetRequest, GetResponse, KillRequest, ListPidsRequest, ListPidsResponse, ListTasksRequest,
@@ -21,9 +21,9 @@ methods! { "containerd.services.tasks.v1.Tasks":
     START = change "Start" (StartRequest) -> StartResponse;
     DELETE = change "Delete" (DeleteTaskRequest) -> DeleteResponse;
     GET = read "Get" (GetRequest) -> GetResponse;
+    LIST = read "List" (ListTasksRequest) -> ListTasksResponse;
     KILL = change "Kill" (KillRequest) -> Empty;
     CLOSE_IO = change "CloseIO" (CloseIORequest) -> Empty;
-    LIST = read "List" (ListTasksRequest) -> ListTasksResponse;
     LIST_PIDS = read "ListPids" (ListPidsRequest) -> ListPidsResponse;
     WAIT = read "Wait" (WaitRequest) -> WaitResponse;
 }
@@ -40,6 +40,20 @@ pub(crate) enum Status {
     Pausing,
 }
 
+impl Status {
+    /// What a person calls it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Status::Unknown => "in an unknown state",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Stopped => "stopped",
+            Status::Paused => "paused",
+            Status::Pausing => "pausing",
+        }
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit {
@@ -53,12 +67,25 @@ pub(crate) struct Exit {
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) status: Status,
-    pub(crate) stdin: String,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-    pub(crate) terminal: bool,
     /// Its meaning ends with the status: only a stopped process has one.
     pub(crate) exit: Exit,
+}
+
+impl Process {
+    fn from_wire(process: WireProcess) -> Process {
+        Process {
+            pid: process.pid,
+            status: match process.status.enum_value() {
+                Ok(WireStatus::CREATED) => Status::Created,
+                Ok(WireStatus::RUNNING) => Status::Running,
+                Ok(WireStatus::STOPPED) => Status::Stopped,
+                Ok(WireStatus::PAUSED) => Status::Paused,
+                Ok(WireStatus::PAUSING) => Status::Pausing,
+                Ok(WireStatus::UNKNOWN) | Err(_) => Status::Unknown,
+            },
+            exit: Exit { code: process.exit_status, at: time(process.exited_at.as_ref()) },
+        }
+    }
 }
 
 /// A task to be created.
@@ -114,26 +141,19 @@ pub(crate) fn delete(cx: &Cx, id: &str) -> Result<Exit> {
 pub(crate) fn get(cx: &Cx, id: &str, exec: &str) -> Result<Process> {
     let request =
         GetRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
-    let process = call(cx, &GET, &request)?
+    call(cx, &GET, &request)?
         .process
         .into_option()
-        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no process"))?;
-    Ok(Process {
-        pid: process.pid,
-        status: match process.status.enum_value() {
-            Ok(WireStatus::CREATED) => Status::Created,
-            Ok(WireStatus::RUNNING) => Status::Running,
-            Ok(WireStatus::STOPPED) => Status::Stopped,
-            Ok(WireStatus::PAUSED) => Status::Paused,
-            Ok(WireStatus::PAUSING) => Status::Pausing,
-            Ok(WireStatus::UNKNOWN) | Err(_) => Status::Unknown,
-        },
-        exit: Exit { code: process.exit_status, at: time(process.exited_at.as_ref()) },
-        stdin: process.stdin,
-        stdout: process.stdout,
-        stderr: process.stderr,
-        terminal: process.terminal,
-    })
+        .map(Process::from_wire)
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no process"))
+}
+
+/// The first processes of the namespace's tasks, each with its container's id. The request has a
+/// filter, which containerd does not look at.
+pub(crate) fn list(cx: &Cx) -> Result<Vec<(String, Process)>> {
+    let list = call(cx, &LIST, &ListTasksRequest::new())?.tasks;
+    // In the list, `id` is the container's; `container_id` is left empty (containerd 1.6 to 2.1).
+    Ok(list.into_iter().map(|p| (p.id.clone(), Process::from_wire(p))).collect())
 }
 
 /// Sends a signal; with `all`, to every process of the container.
@@ -163,9 +183,4 @@ pub(crate) fn close_stdin(cx: &Cx, id: &str, exec: &str) -> Result<()> {
 pub(crate) fn list_pids(cx: &Cx, id: &str) -> Result<Vec<u32>> {
     let request = ListPidsRequest { container_id: id.into(), ..Default::default() };
     Ok(call(cx, &LIST_PIDS, &request)?.processes.into_iter().map(|p| p.pid).collect())
-}
-
-/// The ids of all tasks of the namespace.
-pub(crate) fn list(cx: &Cx) -> Result<Vec<String>> {
-    Ok(call(cx, &LIST, &ListTasksRequest::new())?.tasks.into_iter().map(|task| task.id).collect())
 }

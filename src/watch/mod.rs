@@ -1,10 +1,297 @@
 //! Which processes are watched, and how they ended.
+//!
+//! A watch has one outstanding Wait at the server, however many callers probe it, and no thread of
+//! its own. It gives at most one exit. A Wait that ends in anything but an answer says nothing of the
+//! process: the watch then goes on the list of those that [`reconcile`] looks up.
+
+mod reconcile;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::call::Limits;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Body, Message, Origin};
+use crate::pool::Pool;
+use crate::rpc::tasks::{self, Exit};
+use crate::rpc::{Connection, Cx};
+use crate::stdio::Attached;
+use crate::wait::block_on;
+use reconcile::Reconciler;
 
 /// The watched processes of a client.
+#[derive(Clone)]
+pub(crate) struct Watches(Arc<Shared>);
+
+struct Shared {
+    connection: Arc<Connection>,
+    pool: Arc<Pool>,
+    watches: Mutex<HashMap<Key, Arc<Watch>>>,
+    reconciler: Reconciler,
+}
+
+/// What a watch is found by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    namespace: String,
+    container: String,
+}
+
+/// What tells a process from another one under the same id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// The generation in the record of a container that this client has made.
+    pub(crate) generation: Option<String>,
+}
+
+/// One watched process: the container's first.
+pub(crate) struct Watch {
+    key: Key,
+    pub(crate) process: Process,
+    /// The streams that we pump for it.
+    pub(crate) stdio: Option<Attached>,
+    state: Mutex<State>,
+}
+
 #[derive(Default)]
-pub(crate) struct Watches {}
+struct State {
+    exit: Option<Message>,
+    /// Why nothing more will be heard: the client was closed, the watch was given up.
+    over: Option<Error>,
+    /// Those who wait, by a number of their own.
+    waiters: HashMap<u64, Waker>,
+    next_waiter: u64,
+    /// The future that holds the outstanding Wait.
+    driver: Option<Waker>,
+}
+
+impl Watch {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The container.
+    pub(crate) fn container(&self) -> &str {
+        &self.key.container
+    }
+
+    /// The exit, where it is known.
+    pub(crate) fn exit(&self) -> Option<Message> {
+        self.lock().exit.clone()
+    }
+
+    /// Waits for the exit.
+    pub(crate) fn wait(self: &Arc<Self>, limits: &Limits) -> Result<Message> {
+        block_on(limits, Waiting { watch: self.clone(), number: None })?
+    }
+
+    /// Gives the exit to all who wait. The first one counts: a process ends once.
+    fn deliver(&self, origin: Origin, exit: Option<Exit>, error: Option<Error>) {
+        let message = Message::new(Body {
+            origin,
+            container_id: self.key.container.clone(),
+            exec_id: None,
+            exit_code: exit.map(|exit| exit.code),
+            exit_time: exit.and_then(|exit| exit.at),
+            error,
+            start_error: None,
+        });
+        self.change(|state| {
+            state.exit.get_or_insert(message);
+        });
+    }
+
+    /// Ends the watch: who waits gets this error, unless the exit is known.
+    fn end(&self, why: Error) {
+        self.change(|state| {
+            state.over.get_or_insert(why);
+        });
+    }
+
+    /// Changes the state and wakes all whom it concerns, after the lock is released.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let woken: Vec<Waker> = {
+            let mut state = self.lock();
+            change(&mut state);
+            let driver = state.driver.take();
+            state.waiters.drain().map(|(_, waker)| waker).chain(driver).collect()
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether nothing is left to be heard. Otherwise the driver is woken when that changes.
+    fn poll_over(&self, context: &mut Context<'_>) -> bool {
+        let mut state = self.lock();
+        if state.exit.is_some() || state.over.is_some() {
+            return true;
+        }
+        state.driver = Some(context.waker().clone());
+        false
+    }
+
+    fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.exit.is_some() || state.over.is_some()
+    }
+}
+
+/// One caller that waits for an exit.
+struct Waiting {
+    watch: Arc<Watch>,
+    number: Option<u64>,
+}
+
+impl Future for Waiting {
+    type Output = Result<Message>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Message>> {
+        let this = &mut *self;
+        let mut state = this.watch.lock();
+        if let Some(message) = &state.exit {
+            return Poll::Ready(Ok(message.clone()));
+        }
+        if let Some(why) = &state.over {
+            return Poll::Ready(Err(why.clone()));
+        }
+        let number = *this.number.get_or_insert_with(|| {
+            state.next_waiter += 1;
+            state.next_waiter
+        });
+        state.waiters.insert(number, context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.watch.lock().waiters.remove(&number);
+        }
+    }
+}
 
 impl Watches {
+    pub(crate) fn new(connection: Arc<Connection>, pool: Arc<Pool>) -> Watches {
+        Watches(Arc::new(Shared {
+            connection,
+            pool,
+            watches: Mutex::default(),
+            reconciler: Reconciler::default(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Watch>>> {
+        self.0.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The watch of a container's first process.
+    pub(crate) fn find(&self, namespace: &str, container: &str) -> Option<Arc<Watch>> {
+        let key = Key { namespace: namespace.into(), container: container.into() };
+        self.lock().get(&key).cloned()
+    }
+
+    /// Starts to watch a process that this client has made: its Wait is on its way when this
+    /// returns. A watch of an earlier process under the same id is given up.
+    pub(crate) fn start(
+        &self,
+        cx: &Cx,
+        container: &str,
+        process: Process,
+        stdio: Option<Attached>,
+    ) -> Result<Arc<Watch>> {
+        let watch = Arc::new(Watch {
+            key: Key { namespace: cx.namespace.clone(), container: container.into() },
+            process,
+            stdio,
+            state: Mutex::default(),
+        });
+        let before = self.lock().insert(watch.key.clone(), watch.clone());
+        if let Some(before) = before {
+            before.end(gone(container));
+        }
+        self.follow(&watch).inspect_err(|_| self.forget(&watch))?;
+        Ok(watch)
+    }
+
+    /// Starts to watch a process that was found at the server, unless another caller has found it
+    /// at the same time. It may have ended before: `exit` says how.
+    pub(crate) fn adopt(
+        &self,
+        cx: &Cx,
+        container: &str,
+        process: Process,
+        exit: Option<Exit>,
+    ) -> Result<Arc<Watch>> {
+        let key = Key { namespace: cx.namespace.clone(), container: container.into() };
+        let watch = match self.lock().entry(key) {
+            Entry::Occupied(entry) => return Ok(entry.get().clone()),
+            Entry::Vacant(entry) => {
+                let key = entry.key().clone();
+                entry
+                    .insert(Arc::new(Watch { key, process, stdio: None, state: Mutex::default() }))
+                    .clone()
+            }
+        };
+        match exit {
+            Some(exit) => watch.deliver(Origin::Recovered, Some(exit), None),
+            None => self.follow(&watch).inspect_err(|_| self.forget(&watch))?,
+        }
+        Ok(watch)
+    }
+
+    /// Drops a watch: the container is gone, or was never completed. Who waits without an exit is
+    /// told that there is none to come.
+    pub(crate) fn forget(&self, watch: &Arc<Watch>) {
+        let mut watches = self.lock();
+        if watches.get(&watch.key).is_some_and(|current| Arc::ptr_eq(current, watch)) {
+            watches.remove(&watch.key);
+        }
+        drop(watches);
+        watch.end(gone(&watch.key.container));
+    }
+
     /// Ends every wait: the client is closed.
-    pub(crate) fn close(&self) {}
+    pub(crate) fn close(&self) {
+        let all = std::mem::take(&mut *self.lock());
+        for watch in all.into_values() {
+            watch.end(Error::new(ErrorKind::Closed, "the client was closed"));
+        }
+        self.0.reconciler.close();
+    }
+
+    /// Sends a Wait for the watch and has its answer delivered.
+    fn follow(&self, watch: &Arc<Watch>) -> Result<()> {
+        // It may take as long as the process runs: no deadline.
+        let cx = self.cx(&watch.key.namespace, Limits::default());
+        let mut reply = tasks::wait(&cx, &watch.key.container, "")?;
+        let watches = self.clone();
+        let watch = watch.clone();
+        self.0.pool.clone().drive(poll_fn(move |context| {
+            // Once it is over the future ends, and with it the Wait.
+            if watch.poll_over(context) {
+                return Poll::Ready(());
+            }
+            let Poll::Ready(answer) = Pin::new(&mut reply).poll(context) else {
+                return Poll::Pending;
+            };
+            match answer {
+                Ok(exit) => watch.deliver(Origin::Live, Some(exit), None),
+                Err(why) => watches.reconcile(&watch, why),
+            }
+            Poll::Ready(())
+        }))
+    }
+
+    fn cx(&self, namespace: &str, limits: Limits) -> Cx {
+        Cx::new(&self.0.connection, namespace, limits)
+    }
+}
+
+fn gone(container: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("container {container} was removed"))
 }

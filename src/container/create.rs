@@ -1,0 +1,357 @@
+//! Creating a container, and starting its process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::undo::Undo;
+use super::{ContainerConfig, GENERATION_LABEL, delete_task, found};
+use serde_json::Value;
+
+use crate::call::{Call, Limits};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::identifier;
+use crate::image::{self, Unpacked};
+use crate::lease::{Lease, OWNER_LABEL, random_hex};
+use crate::rpc::containers::{self, Container};
+use crate::rpc::snapshots::{self, Mount};
+use crate::rpc::tasks::{self, Status};
+use crate::rpc::{Any, Cx};
+use crate::spec;
+use crate::stdio::{self, Stdio, Stream};
+use crate::watch::{Process, Watch};
+
+const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
+
+/// How long the shim may take to be told that the input has ended.
+const CLOSE_STDIN: Duration = Duration::from_secs(10);
+
+/// The most that a label's key and value may have together (containerd `labels.Validate`).
+const MAX_LABEL: usize = 4096;
+
+pub(crate) fn create(context: &Context, config: ContainerConfig, call: &Call) -> Result<u32> {
+    let plan = Plan::new(context, config)?;
+    let operation = context.begin(call)?;
+    let cx = &operation.cx;
+    let image = match &plan.image {
+        Some(reference) => {
+            Some(image::for_container(context, cx, reference).step("look the image up")?)
+        }
+        None => None,
+    };
+    // It holds what is made until the record refers to it all, and what a failure has to undo.
+    let (held, _lease) = match &image {
+        Some(_) => Lease::hold(context, cx)?,
+        None => (cx.clone(), None),
+    };
+    let mut undo = Undo::default();
+    create_steps(context, &held, plan, image, &mut undo).map_err(|error| undo.run(cx, error))
+}
+
+/// A configuration that was checked.
+struct Plan {
+    id: String,
+    image: Option<String>,
+    rootfs: Option<Mount>,
+    snapshotter: String,
+    snapshot_key: String,
+    runtime: String,
+    spec: Option<Value>,
+    args: Vec<String>,
+    labels: HashMap<String, String>,
+    generation: String,
+    stdio: Stdio,
+    no_start: bool,
+}
+
+impl Plan {
+    fn new(context: &Context, config: ContainerConfig) -> Result<Plan> {
+        identifier::check("id", &config.id)?;
+        let rootfs = match (&config.image, config.rootfs) {
+            (None, None) => {
+                return Err(Error::invalid("image", "neither image nor rootfs is given"));
+            }
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("rootfs", "both image and rootfs are given"));
+            }
+            (Some(_), None) => None,
+            (None, Some(path)) => {
+                let path = path
+                    .into_os_string()
+                    .into_string()
+                    .map_err(|_| Error::invalid("rootfs", "is not UTF-8"))?;
+                if !path.starts_with('/') {
+                    return Err(Error::invalid("rootfs", format!("{path} is not absolute")));
+                }
+                if !std::path::Path::new(&path).is_dir() {
+                    return Err(Error::invalid("rootfs", format!("{path} is not a directory")));
+                }
+                Some(Mount {
+                    kind: "bind".into(),
+                    source: path,
+                    target: String::new(),
+                    options: vec!["rbind".into(), "rw".into()],
+                })
+            }
+        };
+        let or_default = |argument, value: Option<String>, default: &str| match value {
+            Some(value) if value.is_empty() => Err(Error::invalid(argument, "must not be empty")),
+            Some(value) => Ok(value),
+            None => Ok(default.to_owned()),
+        };
+        let spec = config.spec.as_deref().map(spec::parse).transpose()?;
+        let generation = random_hex()?;
+        let mut labels = check_labels(config.labels)?;
+        labels.insert(OWNER_LABEL.into(), context.config.owner.clone());
+        labels.insert(GENERATION_LABEL.into(), generation.clone());
+        if let Some(position) = config.args.iter().position(|arg| arg.contains('\0')) {
+            return Err(Error::invalid("args", format!("number {position} holds a NUL")));
+        }
+        Ok(Plan {
+            snapshotter: or_default(
+                "snapshotter",
+                config.snapshotter,
+                &context.config.snapshotter,
+            )?,
+            snapshot_key: or_default("snapshot_key", config.snapshot_key, &config.id)?,
+            runtime: or_default("runtime", config.runtime, DEFAULT_RUNTIME)?,
+            stdio: Stdio {
+                // Where the specification asks for a terminal it is to have one.
+                terminal: config.stdio.terminal || spec.as_ref().is_some_and(wants_terminal),
+                ..config.stdio
+            },
+            spec,
+            image: config.image,
+            rootfs,
+            args: config.args,
+            labels,
+            generation,
+            no_start: config.no_start,
+            id: config.id,
+        })
+    }
+}
+
+fn wants_terminal(spec: &Value) -> bool {
+    spec.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>> {
+    let mut labels = HashMap::new();
+    for (key, value) in given {
+        let why = if key.is_empty() {
+            "has an empty key"
+        } else if key.starts_with("io.ctrd.") {
+            "has a key of the library's own (io.ctrd.)"
+        } else if key.len() + value.len() > MAX_LABEL {
+            "has more than 4096 bytes in key and value"
+        } else if labels.insert(key.clone(), value).is_some() {
+            "is given twice"
+        } else {
+            continue;
+        };
+        let key: String = key.chars().take(80).collect();
+        return Err(Error::invalid("labels", format!("{key:?} {why}")));
+    }
+    Ok(labels)
+}
+
+fn create_steps(
+    context: &Context,
+    cx: &Cx,
+    plan: Plan,
+    image: Option<(String, Unpacked)>,
+    undo: &mut Undo,
+) -> Result<u32> {
+    let mounts = match (&image, &plan.rootfs) {
+        (Some((name, unpacked)), _) => {
+            prepare(context, cx, &plan, name, unpacked, undo).step("prepare the snapshot")?
+        }
+        (None, rootfs) => rootfs.iter().cloned().collect(),
+    };
+    let spec = spec::build(spec::Sources {
+        namespace: &cx.namespace,
+        id: &plan.id,
+        spec: plan.spec.clone(),
+        image_config: image.as_ref().map(|(_, unpacked)| &unpacked.config),
+        args: &plan.args,
+        terminal: plan.stdio.terminal,
+        rootfs: &mounts,
+    })
+    .step("make the specification")?;
+    let spec = serde_json::to_vec(&spec).map_err(|e| {
+        Error::new(ErrorKind::Internal, format!("the specification cannot be written: {e}"))
+    })?;
+
+    create_record(cx, &plan, image.map(|(name, _)| name), spec, undo).step("create the record")?;
+    let cx = &cx.without_lease();
+    let watch = create_task(context, cx, plan.id, plan.generation, plan.stdio, mounts, undo)?;
+    let pid = watch.process.pid;
+    if !plan.no_start {
+        run(cx, &watch)?;
+    }
+    Ok(pid)
+}
+
+/// Prepares the snapshot, or takes the one that stands, and gives its mounts.
+fn prepare(
+    context: &Context,
+    cx: &Cx,
+    plan: &Plan,
+    image: &str,
+    unpacked: &Unpacked,
+    undo: &mut Undo,
+) -> Result<Vec<Mount>> {
+    let (snapshotter, key) = (&plan.snapshotter, &plan.snapshot_key);
+    let attempt = || snapshots::prepare(cx, snapshotter, key, &unpacked.chain_id, &[]);
+    let prepared = match attempt() {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            image::unpack(context, cx, image, snapshotter).step("unpack the image")?;
+            attempt()
+        }
+        other => other,
+    };
+    match prepared {
+        Ok(mounts) => {
+            let (snapshotter, key) = (snapshotter.clone(), key.clone());
+            undo.push("prepare the snapshot", move |cx| {
+                found(snapshots::remove(cx, &snapshotter, &key))
+            });
+            Ok(mounts)
+        }
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => snapshots::mounts(cx, snapshotter, key),
+        Err(e) => Err(e),
+    }
+}
+
+fn create_record(
+    cx: &Cx,
+    plan: &Plan,
+    image: Option<String>,
+    spec: Vec<u8>,
+    undo: &mut Undo,
+) -> Result<()> {
+    let has_snapshot = image.is_some();
+    let record = Container {
+        id: plan.id.clone(),
+        labels: plan.labels.clone(),
+        image: image.unwrap_or_default(),
+        runtime: plan.runtime.clone(),
+        spec: Any::spec(spec),
+        snapshotter: if has_snapshot { plan.snapshotter.clone() } else { String::new() },
+        snapshot_key: if has_snapshot { plan.snapshot_key.clone() } else { String::new() },
+        ..Default::default()
+    };
+    let created = containers::create(cx, record);
+    let may_stand = match &created {
+        Ok(()) => true,
+        Err(e) => e.is_outcome_unknown(),
+    };
+    if may_stand {
+        let (id, generation) = (plan.id.clone(), plan.generation.clone());
+        undo.push("create the record", move |cx| {
+            // Under this id there may be another's container.
+            match containers::get(cx, &id) {
+                Ok(record) if record.labels.get(GENERATION_LABEL) == Some(&generation) => {
+                    found(containers::delete(cx, &id))
+                }
+                Ok(_) => Ok(()),
+                Err(e) => found(Err(e)),
+            }
+        });
+    }
+    created
+}
+
+/// Creates the task and begins to watch it.
+fn create_task(
+    context: &Context,
+    cx: &Cx,
+    id: String,
+    generation: String,
+    stdio: Stdio,
+    mounts: Vec<Mount>,
+    undo: &mut Undo,
+) -> Result<Arc<Watch>> {
+    let piped = [&stdio.stdin, &stdio.stdout, &stdio.stderr]
+        .iter()
+        .any(|stream| !matches!(stream, Stream::None));
+    let prepared = if piped || stdio.terminal {
+        let state_dir = &context.config.state_dir;
+        let prepared = stdio::prepare(&context.pump, state_dir, &cx.namespace, &id, "", stdio);
+        Some(prepared.step("prepare stdio")?)
+    } else {
+        None
+    };
+    let paths = prepared.as_ref().map(|p| p.paths().clone()).unwrap_or_default();
+    let task = tasks::Create {
+        id: id.clone(),
+        rootfs: mounts,
+        stdin: paths.stdin,
+        stdout: paths.stdout,
+        stderr: paths.stderr,
+        terminal: paths.terminal,
+    };
+    let created = tasks::create(cx, task);
+    let may_stand = match &created {
+        Ok(_) => true,
+        Err(e) => e.is_outcome_unknown(),
+    };
+    if may_stand {
+        let id = id.clone();
+        undo.push("create the task", move |cx| delete_task(cx, &id));
+    }
+    let pid = created.step("create the task")?;
+
+    let attached = match prepared {
+        Some(prepared) => {
+            let (connection, pool) = (context.connection.clone(), context.pool.clone());
+            let (namespace, id) = (cx.namespace.clone(), id.clone());
+            let close = move || {
+                // On a worker: the pump's thread must not wait for a call.
+                let _ = pool.run(move || {
+                    let cx = Cx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));
+                    if let Err(e) = tasks::close_stdin(&cx, &id, "") {
+                        log::debug!("the end of container {id}'s input: {e}");
+                    }
+                });
+            };
+            Some(prepared.attach(Box::new(close)).step("attach stdio")?)
+        }
+        None => None,
+    };
+    let process = Process { pid, generation: Some(generation) };
+    let watch = context.watches.start(cx, &id, process, attached).step("watch the task")?;
+    let (watches, watched) = (context.watches.clone(), watch.clone());
+    undo.push("watch the task", move |_| {
+        watches.forget(&watched);
+        Ok(())
+    });
+    Ok(watch)
+}
+
+/// Starts the process that stands, and its input.
+fn run(cx: &Cx, watch: &Watch) -> Result<()> {
+    tasks::start(cx, watch.container(), "").step("start the task")?;
+    match &watch.stdio {
+        Some(stdio) => stdio.start_input().step("start stdin"),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn start(context: &Context, id: &str, call: &Call) -> Result<u32> {
+    identifier::check("id", id)?;
+    let operation = context.begin(call)?;
+    let cx = &operation.cx;
+    let watch = super::probe::watch(context, cx, id)?;
+    let process = tasks::get(cx, id, "").step("look the task up")?;
+    if process.status != Status::Created {
+        return Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("the container's process is {}", process.status.word()),
+        ));
+    }
+    run(cx, &watch)?;
+    Ok(watch.process.pid)
+}

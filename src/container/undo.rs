@@ -1,0 +1,47 @@
+//! What an operation has done so far, so that it can be undone.
+
+use std::time::Duration;
+
+use crate::call::Limits;
+use crate::error::{Error, Result};
+use crate::rpc::Cx;
+
+/// How long undoing may take, whatever limits the operation had.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+type Step = Box<dyn FnOnce(&Cx) -> Result<()>>;
+
+/// The steps that undo an operation, in the order in which it did them.
+#[derive(Default)]
+pub(super) struct Undo {
+    steps: Vec<(&'static str, Step)>,
+}
+
+impl Undo {
+    /// Notes how to undo what was just done, or may have been.
+    pub(super) fn push(
+        &mut self,
+        what: &'static str,
+        step: impl FnOnce(&Cx) -> Result<()> + 'static,
+    ) {
+        self.steps.push((what, Box::new(step)));
+    }
+
+    /// Undoes everything, newest first, and gives the error on. What cannot be undone is logged,
+    /// and the first of it is the error's cause.
+    pub(super) fn run(self, cx: &Cx, error: Error) -> Error {
+        let cx = cx.with_limits(Limits::within(TIMEOUT));
+        let mut failed = None;
+        for (what, step) in self.steps.into_iter().rev() {
+            if let Err(e) = step(&cx) {
+                let e = e.context(format_args!("could not undo: {what}"));
+                log::warn!("{e}");
+                failed.get_or_insert(e);
+            }
+        }
+        match failed {
+            Some(cause) => error.caused_by(cause),
+            None => error,
+        }
+    }
+}
