@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod image;
+pub mod proxy;
 pub mod registry;
 
 use std::fs;
@@ -133,7 +134,7 @@ impl Ground {
 }
 
 /// How much of everything there is: to be compared before and after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {
     pub containers: usize,
     pub tasks: usize,
@@ -149,6 +150,15 @@ pub struct Holdings {
     pub mounts: usize,
     pub fifos: usize,
     pub shims: usize,
+}
+
+impl Holdings {
+    /// Whether there is nothing but images with their content and layers.
+    pub fn only_images(&self) -> bool {
+        let Holdings { images, blobs, snapshots, .. } = *self;
+        let nothing = Holdings { images, blobs, snapshots, ..Holdings::default() };
+        *self == nothing
+    }
 }
 
 /// The ground's directory.
