@@ -209,10 +209,11 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         // In a child of the process it is not the child's to stop.
-        if std::process::id() == self.owner {
-            if let Err(error) = self.stop(&Call::new()) {
-                log::warn!("{error}");
-            }
+        if std::process::id() != self.owner {
+            return;
+        }
+        if let Err(error) = self.stop(&Call::new()) {
+            log::warn!("{error}");
         }
     }
 }

@@ -221,10 +221,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // One that still runs, against all killing, keeps its thread.
-        if let Some(thread) = self.thread.take() {
-            if self.has_ended() {
-                let _ = thread.join();
-            }
+        if let Some(thread) = self.thread.take().filter(|_| self.has_ended()) {
+            let _ = thread.join();
         }
     }
 }

@@ -1,0 +1,57 @@
+# One profile for everything: gRPC's C++ takes minutes, and would be built again for another.
+
+CC      ?= cc
+LIB      = target/release/lib
+GROUND   = target/release/examples/ground
+RUN      = target/release/run
+
+.NOTPARALLEL:
+.PHONY: all deps root lib ground demo test test-memory header bench check clean
+
+all: lib
+
+# What is missing of the Debian packages in tests/packages.
+deps:
+	tests/deps.sh
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "running containers needs root" >&2; exit 1; }
+
+# libctrd.so and libctrd.a, in target/release/lib.
+lib:
+	cargo build --release --workspace
+	ffi/link.sh
+
+# A private containerd and a registry with an image, around a command.
+ground:
+	cargo build --release --example ground
+
+demo: root deps lib ground
+	$(CC) -std=c99 -Wall -Wextra -Iinclude ffi/examples/run.c \
+	    -L$(LIB) -Wl,-rpath,'$(CURDIR)/$(LIB)' -lctrd -o $(RUN)
+	$(GROUND) --clean $(RUN) {address} {image} \
+	    /bin/sh -c 'echo "hello from process $$$$ of $$(uname -sm)"; ls /'
+
+test: root deps lib
+	cargo test --release --workspace
+	ffi/tests/run.sh
+
+test-memory: root deps lib
+	ffi/tests/run.sh valgrind
+	ffi/tests/run.sh asan
+
+# Writes include/ctrd.h anew.
+header:
+	cargo run --release -p ctrd-ffi --example header
+
+bench: root deps lib
+	cargo bench --profile release
+
+# Format, lints, the header, the symbols.
+check: lib
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	ffi/check.sh
+
+clean:
+	cargo clean
