@@ -12,6 +12,7 @@ mod daemon;
 mod error;
 mod identifier;
 mod image;
+mod lease;
 mod message;
 mod pool;
 mod rpc;

@@ -1,0 +1,107 @@
+//! Leases: what holds content and snapshots against containerd's garbage collection while an
+//! operation is at work on them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::rpc::{Cx, leases};
+
+/// The label that names the owner of what a client makes.
+pub(crate) const OWNER_LABEL: &str = "io.ctrd.owner";
+
+/// When containerd drops a lease whose owner died (Go's client says the same).
+const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long ending a lease may take: its operation is over, and may have ended at its deadline.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A lease of one operation's. It is deleted when it is dropped.
+pub(crate) struct Lease<'a> {
+    context: &'a Context,
+    namespace: String,
+    id: String,
+}
+
+impl<'a> Lease<'a> {
+    /// Gives a call a lease, and the context to make its other calls with: the lease that the
+    /// caller brought, which stays the caller's, or else a new one.
+    pub(crate) fn hold(context: &'a Context, cx: &Cx) -> Result<(Cx, Option<Lease<'a>>)> {
+        if cx.lease.is_some() {
+            return Ok((cx.clone(), None));
+        }
+        let id = format!("ctrd-{}", random_hex()?);
+        let labels = [
+            ("containerd.io/gc.expire".to_owned(), rfc3339(SystemTime::now() + EXPIRES_AFTER)),
+            (OWNER_LABEL.to_owned(), context.config.owner.clone()),
+        ];
+        // Before the request: where its outcome stays unknown, the drop deletes what may be there.
+        let lease = Lease { context, namespace: cx.namespace.clone(), id };
+        leases::create(cx, &lease.id, &labels).step("create lease")?;
+        Ok((cx.with_lease(&lease.id), Some(lease)))
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let cx = self.context.background(&self.namespace, END_TIMEOUT);
+        match leases::delete(&cx, &self.id, false) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                log::warn!("the lease {} is left to expire: {e}", self.id);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Sixteen random bytes, in hexadecimal.
+pub(crate) fn random_hex() -> Result<String> {
+    let mut bytes = [0u8; 16];
+    // So few bytes are given whole (getrandom(2)).
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|e| Error::io("getrandom", e))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A time as RFC 3339 writes it, in UTC and whole seconds.
+fn rfc3339(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years are counted from March, so that the leap day comes last; an era has 400 of them.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_times() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_799, "2000-02-29T23:59:59Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_767_225_599, "2025-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn ids_differ() {
+        let (a, b) = (random_hex().unwrap(), random_hex().unwrap());
+        assert_eq!(a.len(), 32);
+        assert_ne!(a, b);
+    }
+}
