@@ -178,8 +178,8 @@ fn a_probe_ends_by_its_limits_and_the_process_goes_on() {
     let short = Call::new().timeout(Duration::from_millis(30));
     assert_eq!(bench.client.probe(&id, &short).unwrap_err().kind(), ErrorKind::Timeout);
     let cancel = Cancel::new().unwrap();
+    let call = Call::new().cancel(&cancel);
     let error = thread::scope(|scope| {
-        let call = Call::new().cancel(&cancel);
         let probing = scope.spawn(|| bench.client.probe(&id, &call));
         thread::sleep(Duration::from_millis(50));
         cancel.fire();
@@ -216,9 +216,9 @@ fn closing_ends_probes() {
 fn many_probes_of_many_containers_take_no_threads() {
     let bench = Bench::new();
     let ids: Vec<String> = (0..10).map(|_| bench.create(bench.shell("sleep 1000"))).collect();
+    let cancel = Cancel::new().unwrap();
+    let call = Call::new().cancel(&cancel);
     let one = thread::scope(|scope| {
-        let cancel = Cancel::new().unwrap();
-        let call = Call::new().cancel(&cancel);
         scope.spawn(|| bench.client.probe(&ids[0], &call).unwrap_err());
         thread::sleep(Duration::from_millis(200));
         let own = library_threads();
@@ -228,7 +228,9 @@ fn many_probes_of_many_containers_take_no_threads() {
     thread::scope(|scope| {
         for probe in 0..200 {
             let (client, id) = (&bench.client, &ids[probe % ids.len()]);
-            scope.spawn(move || assert_eq!(client.probe(id, &within(60)).unwrap().exit_code(), Some(137)));
+            scope.spawn(move || {
+                assert_eq!(client.probe(id, &within(60)).unwrap().exit_code(), Some(137))
+            });
         }
         thread::sleep(Duration::from_millis(200));
         let many = library_threads();
@@ -431,8 +433,7 @@ fn a_stubborn_process_is_killed_after_the_grace_period() {
     assert!(start.elapsed() >= grace);
     assert_eq!(bench.destroy(&willing).exit_code(), Some(7));
     let at_once = bench.create(bench.shell("trap '' TERM; while :; do sleep 0.1; done"));
-    let message =
-        bench.client.destroy_container(&at_once, Duration::ZERO, &Call::new()).unwrap();
+    let message = bench.client.destroy_container(&at_once, Duration::ZERO, &Call::new()).unwrap();
     assert_eq!(message.exit_code(), Some(137));
 }
 
@@ -653,10 +654,7 @@ fn bad_arguments_are_named() {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error} of {shown}");
         assert!(error.message().starts_with(&format!("{argument}: ")), "{error} of {shown}");
     }
-    let error = bench
-        .client
-        .create_container(good(), &Call::new().namespace("a/b"))
-        .unwrap_err();
+    let error = bench.client.create_container(good(), &Call::new().namespace("a/b")).unwrap_err();
     assert!(error.message().starts_with("namespace: "), "{error}");
     let unknown = with(&|c| c.image = Some("localhost/no/such:image".into()));
     let error = bench.client.create_container(unknown, &Call::new()).unwrap_err();
@@ -690,7 +688,9 @@ fn a_create_that_is_cancelled_leaves_nothing() {
             creating.join().unwrap()
         });
         match result {
-            Ok(_) => drop(bench.client.destroy_container(&id, Duration::ZERO, &Call::new()).unwrap()),
+            Ok(_) => {
+                drop(bench.client.destroy_container(&id, Duration::ZERO, &Call::new()).unwrap())
+            }
             Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
         }
         // containerd and its shim wind up on their own time.

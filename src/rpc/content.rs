@@ -128,8 +128,11 @@ impl Writer {
     /// Opens the write of a blob; `None` where the store has it already. What was written before
     /// under the same name is kept: go on at [`Writer::offset`]. While another client writes under
     /// this name the answer is [`ErrorKind::Unavailable`].
+    ///
+    /// `limits` bound the opening alone; those of `cx` the whole write.
     pub(crate) fn open(
         cx: &Cx,
+        limits: &Limits,
         reference: &str,
         total: u64,
         expected: &str,
@@ -143,7 +146,7 @@ impl Writer {
             pending: false,
         };
         let request = writer.request(WriteAction::STAT);
-        match writer.exchange(&cx.limits, request) {
+        match writer.exchange(limits, request) {
             Ok(()) => Ok(Some(writer)),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(e) => Err(e),
