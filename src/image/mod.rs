@@ -9,6 +9,7 @@ mod pull;
 mod reference;
 mod registry;
 mod transport;
+mod turns;
 mod unpack;
 
 use std::collections::HashMap;
@@ -18,7 +19,8 @@ use std::time::{Duration, SystemTime};
 use self::manifest::{Config, Document, MAX_DOCUMENT, Manifest};
 use self::platform::Platform;
 use self::reference::Reference;
-use self::unpack::{Turns, Unpack};
+use self::turns::Turns;
+use self::unpack::Unpack;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, Scope};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
@@ -12,6 +12,7 @@ use super::platform::Platform;
 use super::progress::{Board, Item};
 use super::reference::Reference;
 use super::registry::{Registry, mismatch, pause};
+use super::turns::Turn;
 use super::unpack::Unpack;
 use super::{
     Image, Known, MAX_DEPTH, Progress, ProgressStatus, PullConfig, Unpacked, brief, long, too_deep,
@@ -43,8 +44,11 @@ const MAX_BREAKS: u32 = 3;
 /// How long to wait after a break; doubled each time.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// How long to wait at first, and at most, for another's writing of the same blob.
-const LOCK_BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// How long to wait at first, and at most, where another client is writing the same blob.
+const LOCK_BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// How long to wait until the server has seen that a writer is gone.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// The longest label that containerd takes, key and value together (`labels.maxSize`).
 const MAX_LABEL: usize = 4096;
@@ -88,14 +92,14 @@ pub(crate) fn pull(
         snapshotter: (!config.no_unpack).then_some(snapshotter),
     };
     let result = thread::scope(|scope| {
-        // Also where `progress` panics.
-        let _stop = FireOnDrop(&stop);
         let (sender, receiver) = bounded(1);
         let (pull, reference) = (&pull, &reference);
-        spawn(scope, move || {
+        let _worker = Worker::spawn(scope, move || {
             // The receiver is there until the answer has come.
             let _ = sender.send(pull.run(reference, item));
         })?;
+        // Also where `progress` panics; before the thread is waited for.
+        let _stop = FireOnDrop(&stop);
         let mut ended = None;
         loop {
             let tick = limits.remaining().map_or(TICK, |left| left.clamp(TICK / 100, TICK));
@@ -143,15 +147,28 @@ impl Drop for FireOnDrop<'_> {
     }
 }
 
-fn spawn<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    work: impl FnOnce() + Send + 'scope,
-) -> Result<()> {
-    sys::with_signals_blocked(|| {
-        thread::Builder::new().name("ctrd-pull".into()).spawn_scoped(scope, work)
-    })
-    .map(drop)
-    .map_err(|e| Error::io("starting a thread", e))
+/// A thread of a pull's. Dropped, it is waited for, so that not even its last moments are seen after
+/// the pull; the scope alone waits for its work.
+struct Worker<'scope>(Option<ScopedJoinHandle<'scope, ()>>);
+
+impl<'scope> Worker<'scope> {
+    fn spawn(
+        scope: &'scope Scope<'scope, '_>,
+        work: impl FnOnce() + Send + 'scope,
+    ) -> Result<Worker<'scope>> {
+        sys::with_signals_blocked(|| {
+            thread::Builder::new().name("ctrd-pull".into()).spawn_scoped(scope, work)
+        })
+        .map(|handle| Worker(Some(handle)))
+        .map_err(|e| Error::io("starting a thread", e))
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        // A panic of its own has been told of by the channel that it closed.
+        let _ = self.0.take().map(ScopedJoinHandle::join);
+    }
 }
 
 /// One pull. Its context carries the lease, and ends with the pull.
@@ -232,6 +249,7 @@ impl Pull<'_> {
         check_size(descriptor)?;
         let name = format!("{}-{}", Document::kind(&descriptor.media_type), descriptor.digest);
         let item = self.board.add(name.clone(), descriptor.size);
+        let _turn = self.turn(&name)?;
         let Some(writer) = self.open(&name, descriptor)? else {
             let cx = brief(self.context, &self.cx);
             let data = content::read(&cx, &descriptor.digest, MAX_DOCUMENT)?;
@@ -265,6 +283,7 @@ impl Pull<'_> {
         check_size(descriptor)?;
         let name = format!("config-{}", descriptor.digest);
         let item = self.board.add(name.clone(), descriptor.size);
+        let _turn = self.turn(&name)?;
         let (data, status) = match self.open(&name, descriptor)? {
             None => {
                 self.relabel(&descriptor.digest, Vec::new())?;
@@ -305,9 +324,10 @@ impl Pull<'_> {
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
             let (sender, receiver) = unbounded();
+            let mut workers = Vec::new();
             for _ in 0..missing.len().min(FETCHERS) {
                 let (missing, next, sender) = (&missing, &next, sender.clone());
-                let started = spawn(scope, move || {
+                let started = Worker::spawn(scope, move || {
                     while let Some((at, (layer, item))) =
                         missing.get(next.fetch_add(1, Ordering::Relaxed))
                     {
@@ -321,9 +341,12 @@ impl Pull<'_> {
                         }
                     }
                 });
-                if let Err(e) = started {
-                    self.stop.fire();
-                    return Err(e);
+                match started {
+                    Ok(worker) => workers.push(worker),
+                    Err(e) => {
+                        self.stop.fire();
+                        return Err(e);
+                    }
                 }
             }
             drop(sender);
@@ -362,6 +385,7 @@ impl Pull<'_> {
     fn layer(&self, layer: &Layer, item: Item) -> Result<ProgressStatus> {
         let descriptor = &layer.descriptor;
         let name = format!("layer-{}", descriptor.digest);
+        let _turn = self.turn(&name)?;
         let mut resumed = true;
         loop {
             let Some(mut writer) = self.open(&name, descriptor)? else {
@@ -464,6 +488,12 @@ impl Pull<'_> {
         }
     }
 
+    /// Waits for the other pulls of this client that are at the same blob.
+    fn turn(&self, name: &str) -> Result<Turn<'_>> {
+        let key = format!("{} {name}", self.cx.namespace);
+        self.context.images.turns.take(key, &self.cx.limits)
+    }
+
     /// Opens the write of a blob; `None` where the store has it, which the lease then holds too.
     /// Waits for whoever else is writing it.
     fn open(&self, name: &str, descriptor: &Descriptor) -> Result<Option<Writer>> {
@@ -475,6 +505,14 @@ impl Pull<'_> {
                 Err(e) if e.kind() == ErrorKind::Unavailable && e.message().contains("locked") => {
                     pause(&self.cx.limits, jittered(wait))?;
                     wait = (wait * 2).min(LOCK_BACK_OFF.1);
+                }
+                // All of it is there, if only in another namespace or not yet committed.
+                Ok(Some(writer)) if writer.offset() == descriptor.size => {
+                    match writer.commit(&limits, &[]) {
+                        Err(e) if e.kind() == ErrorKind::FailedPrecondition => self.abort(name),
+                        Err(e) => return Err(e),
+                        Ok(()) => return Ok(None),
+                    }
                 }
                 other => return other,
             }
@@ -516,7 +554,7 @@ impl Pull<'_> {
         for _ in 0..MAX_BREAKS {
             match content::abort(&cx, name) {
                 Err(e) if e.kind() != ErrorKind::NotFound => {
-                    if pause(&cx.limits, LOCK_BACK_OFF.0).is_err() {
+                    if pause(&cx.limits, SETTLE).is_err() {
                         return;
                     }
                 }

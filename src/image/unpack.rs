@@ -1,12 +1,9 @@
 //! Unpacking: a snapshot for each layer, named by its chain ID, each on top of the one below.
 
-use std::collections::HashSet;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::manifest::{Config, Manifest};
 use super::{brief, digest, long};
-use crate::call::Limits;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::random_hex;
@@ -21,44 +18,6 @@ const ATTEMPTS: usize = 3;
 
 /// How long removing a half-made snapshot may take.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often a thread that waits for its turn looks whether its call has ended.
-const TICK: Duration = Duration::from_millis(50);
-
-/// Which layers are being unpacked by this client, so that many pulls of one image unpack it once.
-#[derive(Default)]
-pub(super) struct Turns {
-    taken: Mutex<HashSet<String>>,
-    free: Condvar,
-}
-
-/// The right to unpack one layer.
-struct Turn<'a> {
-    turns: &'a Turns,
-    key: String,
-}
-
-impl Turns {
-    fn take(&self, key: String, limits: &Limits) -> Result<Turn<'_>> {
-        let mut taken = self.lock();
-        while !taken.insert(key.clone()) {
-            limits.check()?;
-            taken = self.free.wait_timeout(taken, TICK).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(Turn { turns: self, key })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.turns.lock().remove(&self.key);
-        self.turns.free.notify_all();
-    }
-}
 
 /// One image on its way into one snapshotter.
 pub(super) struct Unpack<'a> {

@@ -185,7 +185,8 @@ impl Writer {
         let mut request = self.request(WriteAction::COMMIT);
         request.labels = labels(with);
         let committed = self.exchange(limits, request).and_then(|()| {
-            self.stream.close(limits)?;
+            // It fails where the server has ended the stream by itself, which is as good.
+            let _ = self.stream.close(limits);
             // The answer comes twice, and the status after it.
             while self.stream.next(limits)?.is_some() {}
             Ok(())
