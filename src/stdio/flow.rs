@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 pub(super) const BUFFER: usize = 32 * 1024;
 
 /// What must be there for a splice to be tried. However little is spliced takes one of the sixteen
-/// slots of the target's pipe, so small pieces would leave less room in it than it has for writes,
-/// and a host that reads only after the exit would lose output that an ordinary pipe holds.
+/// slots of the target's pipe, where a write fills up the page before it. So a host that reads only
+/// after the exit finds this much, half of what a pipe can hold, for certain.
 const SPLICE_MIN: u64 = BUFFER as u64;
 
 /// How much is spliced at once.
@@ -354,10 +354,10 @@ impl Flow {
         match splice(&self.source.fd, None, &target.fd, None, SPLICE_MAX, flags) {
             Ok(0) => self.end(),
             Ok(_) | Err(Errno::INTR) => Turn::Moved,
-            // It does not say which end is meant. To take a ready one for the other would be to
-            // wait for a report that never comes.
+            // It does not say which end is meant, and to blame a ready one would be to wait for a
+            // report that never comes. A source at its end is ready, empty as it is.
             Err(Errno::AGAIN) => {
-                if self.source.available() == 0 {
+                if !self.source.is_ready(PollFlags::IN) {
                     self.source_ready = false;
                 } else if !target.is_ready(PollFlags::OUT) {
                     self.target_ready = false;
