@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod image;
+pub mod plot;
 pub mod proxy;
 pub mod registry;
 
