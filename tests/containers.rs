@@ -172,7 +172,7 @@ fn another_client_probes_what_the_first_has_made() {
 #[test]
 fn a_probe_ends_by_its_limits_and_the_process_goes_on() {
     let bench = Bench::new();
-    let id = bench.create(bench.shell("sleep 1000"));
+    let id = bench.create(bench.shell("trap 'exit 14' TERM; while :; do sleep 0.1; done"));
     let error = bench.client.probe(&id, &Call::new().poll()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     let short = Call::new().timeout(Duration::from_millis(30));
@@ -189,7 +189,7 @@ fn a_probe_ends_by_its_limits_and_the_process_goes_on() {
     assert_eq!(error.operation(), "probe");
     assert_eq!(error.subject(), id);
     assert!(ground::runs(bench.client.container_pid(&id, &Call::new()).unwrap()));
-    assert_eq!(bench.destroy(&id).exit_code(), Some(143));
+    assert_eq!(bench.destroy(&id).exit_code(), Some(14));
 }
 
 #[test]

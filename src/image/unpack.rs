@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::manifest::{Config, Manifest};
 use super::{brief, digest, long};
+use crate::call::Limits;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::random_hex;

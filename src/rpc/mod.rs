@@ -24,7 +24,6 @@ pub(crate) mod version;
 
 pub(crate) use any::Any;
 pub(crate) use channel::{Connection, Cx};
-pub(crate) use method::Reply;
 
 /// The generated messages; `build.rs` makes them from `protos/`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, dead_code)]
