@@ -19,7 +19,7 @@ root:
 
 # libctrd.so and libctrd.a, in target/release/lib.
 lib:
-	cargo build --release --workspace
+	cargo build --release -p ctrd-ffi
 	ffi/link.sh
 
 # A private containerd and a registry with an image, around a command.
