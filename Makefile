@@ -5,6 +5,9 @@ LIB      = target/release/lib
 GROUND   = target/release/examples/ground
 RUN      = target/release/run
 
+# Where Debian has runc, and a root shell without a login has no way to.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
 .NOTPARALLEL:
 .PHONY: all deps root lib ground demo test test-memory header bench check clean
 
