@@ -343,6 +343,9 @@ fn a_stuck_containerd_is_killed() {
     let daemon = place.start();
     let container = place.container(&daemon, "a");
     kill(daemon.pid(), Signal::STOP);
+    let brief = Call::new().timeout(Duration::from_millis(200));
+    assert_eq!(daemon.stop(&brief).unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(runs(daemon.pid()), "the first stop has not come to killing it");
     daemon.stop(&Call::new()).unwrap();
     place.assert_gone(&[container]);
 }
