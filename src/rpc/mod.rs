@@ -20,7 +20,7 @@ pub(crate) mod tasks;
 pub(crate) mod version;
 
 pub(crate) use any::Any;
-pub(crate) use channel::{Connection, Cx};
+pub(crate) use channel::{Connection, Cx, check_process};
 pub(crate) use method::Reply;
 
 /// The generated messages; `build.rs` makes them from `protos/`.

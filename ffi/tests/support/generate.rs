@@ -1,0 +1,183 @@
+//! Makes `include/ctrd.h`: a section for each file of the library, as cbindgen writes it, and what
+//! stands around them.
+
+use std::fmt::Write as _;
+
+use super::header::{prototypes, sized_structs};
+use super::{read, root};
+
+/// The sections, in an order in which everything is declared before it is used.
+const SECTIONS: &[&str] = &[
+    "status",
+    "error",
+    "version",
+    "time",
+    "callback",
+    "log",
+    "cancel",
+    "call",
+    "client",
+    "message",
+    "stdio",
+    "container",
+    "image",
+    "snapshot",
+    "spec",
+    "daemon",
+];
+
+/// The width that the text of the header keeps to.
+const WIDTH: usize = 100;
+
+/// The header as it should be.
+pub fn header() -> String {
+    let sections: String = SECTIONS.iter().map(|name| section(name)).collect();
+    let opening = read("ffi/header.txt").trim_end().replace("    @THREADS@", &threads(&sections));
+    let mut text = String::from("/*\n");
+    for line in opening.lines() {
+        text += format!(" * {line}").trim_end();
+        text.push('\n');
+    }
+    text += " *\n * Generated from ffi/src by \"make header\". Licence: Apache-2.0.\n */\n";
+    text + &frame(&sections)
+}
+
+/// Guards, versions and linkage around the sections.
+fn frame(sections: &str) -> String {
+    let (major, minor, patch) = (
+        env!("CARGO_PKG_VERSION_MAJOR"),
+        env!("CARGO_PKG_VERSION_MINOR"),
+        env!("CARGO_PKG_VERSION_PATCH"),
+    );
+    let part = |text: &str| text.parse::<u32>().expect("a version is of numbers");
+    let number = part(major) * 10000 + part(minor) * 100 + part(patch);
+    format!(
+        r#"#ifndef CTRD_H
+#define CTRD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** The header's version; ctrd_version_number() is the library's. */
+#define CTRD_VERSION_MAJOR {major}
+#define CTRD_VERSION_MINOR {minor}
+#define CTRD_VERSION_PATCH {patch}
+/** The header's version as one number: major * 10000 + minor * 100 + patch. */
+#define CTRD_VERSION_NUMBER {number}
+/** The header's version as text. */
+#define CTRD_VERSION_STRING "{major}.{minor}.{patch}"
+
+/* The compiler warns where the status of a call is not looked at. */
+#if defined(__GNUC__)
+#define CTRD_CHECK __attribute__((warn_unused_result))
+#else
+#define CTRD_CHECK
+#endif
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+{sections}
+#ifdef __cplusplus
+}}
+#endif
+
+#endif /* CTRD_H */
+"#
+    )
+}
+
+/// What one file of the library declares.
+fn section(name: &str) -> String {
+    let path = root().join(format!("ffi/src/{name}.rs"));
+    let config = cbindgen::Config::from_file(root().join("ffi/cbindgen.toml"))
+        .unwrap_or_else(|e| panic!("cbindgen.toml: {e}"));
+    let mut written = Vec::new();
+    cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(&path)
+        .generate()
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        .write(&mut written);
+    let written = String::from_utf8(written).expect("the header is text");
+    let mut text = heading(name);
+    text.push('\n');
+    text += &with_initialisers(written.trim());
+    text.push('\n');
+    text.replace("\nctrd_status_t ctrd_", "\nCTRD_CHECK ctrd_status_t ctrd_")
+}
+
+/// A section's heading: the comment that the file begins with.
+fn heading(name: &str) -> String {
+    let source = read(&format!("ffi/src/{name}.rs"));
+    let mut lines = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim_start);
+    let title = lines.next().unwrap_or_else(|| panic!("{name}.rs begins with its section's title"));
+    let mut text = String::from("\n/* ");
+    let _ = writeln!(text, "{title} {}", "-".repeat(WIDTH - title.len() - 4));
+    for line in lines {
+        text += format!(" * {line}").trim_end();
+        text.push('\n');
+    }
+    text + " */\n"
+}
+
+/// Puts the macro that initialises it behind each struct that begins with its size, and braces
+/// around negative constants.
+fn with_initialisers(text: &str) -> String {
+    let mut result = String::new();
+    for line in text.lines() {
+        match line.strip_prefix("#define ").and_then(|rest| rest.split_once(" -")) {
+            Some((name, value)) => {
+                let _ = writeln!(result, "#define {name} (-{value})");
+            }
+            None => {
+                let _ = writeln!(result, "{line}");
+            }
+        }
+    }
+    for (name, values) in sized_structs(text) {
+        let end = format!("}} {name};\n");
+        let macro_name = name.trim_end_matches("_t").to_uppercase() + "_INIT";
+        let initialiser = format!(
+            "{end}\n/** Initialises a {name}: everything is the default. */\n\
+             #define {macro_name} \\\n    {{ sizeof({name}), {} }}\n",
+            values.join(", ")
+        );
+        result = result.replace(&end, &initialiser);
+    }
+    result
+}
+
+/// The table of which function may be called from where, made of what each function's comment says.
+fn threads(sections: &str) -> String {
+    let classes = [
+        ("any", "From any thread, at the same time as any other function on the same handle:"),
+        ("signal", "As these, and from a signal handler:"),
+        ("owner", "By one thread, when no other uses the handle any more:"),
+    ];
+    let prototypes = prototypes(sections);
+    let mut text = String::new();
+    let mut listed = 0;
+    for (class, meaning) in classes {
+        let tag = format!("Threads: {class}.");
+        let names: Vec<_> = prototypes
+            .iter()
+            .filter(|prototype| prototype.comment.contains(&tag))
+            .map(|prototype| prototype.name.as_str())
+            .collect();
+        listed += names.len();
+        let _ = writeln!(text, "    {meaning}");
+        let mut line = String::from("       ");
+        for name in names {
+            if line.len() + name.len() + 1 > WIDTH - 4 {
+                let _ = writeln!(text, "{line}");
+                line = String::from("       ");
+            }
+            line.push(' ');
+            line += name;
+        }
+        let _ = writeln!(text, "{line}");
+    }
+    assert_eq!(listed, prototypes.len(), "each function says from which threads it may be called");
+    text.trim_end().to_owned()
+}
