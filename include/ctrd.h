@@ -118,155 +118,72 @@ extern "C" {
  * What every function that can fail returns. Values are appended and never renumbered.
  */
 
-/**
- * The outcome of a call: CTRD_OK, or one of the negative CTRD_E_ values.
- */
+/** The outcome of a call: CTRD_OK, or one of the negative CTRD_E_ values. */
 typedef int32_t ctrd_status_t;
 
-/**
- * The call succeeded.
- */
+/** The call succeeded. */
 #define CTRD_OK 0
 
-/**
- * An argument is not acceptable; the message names it.
- */
+/** An argument is not acceptable; the message names it. */
 #define CTRD_E_INVALID_ARGUMENT (-1)
-
-/**
- * What was named does not exist.
- */
+/** What was named does not exist. */
 #define CTRD_E_NOT_FOUND (-2)
-
-/**
- * What was to be made exists already.
- */
+/** What was to be made exists already. */
 #define CTRD_E_ALREADY_EXISTS (-3)
-
-/**
- * The object is not in a state in which this can be done.
- */
+/** The object is not in a state in which this can be done. */
 #define CTRD_E_FAILED_PRECONDITION (-4)
-
-/**
- * The operating system, the server or the registry does not permit it.
- */
+/** The operating system, the server or the registry does not permit it. */
 #define CTRD_E_PERMISSION_DENIED (-5)
-
-/**
- * The registry wants other credentials.
- */
+/** The registry wants other credentials. */
 #define CTRD_E_UNAUTHENTICATED (-6)
-
-/**
- * The server cannot be reached, or the connection broke.
- */
+/** The server cannot be reached, or the connection broke. */
 #define CTRD_E_UNAVAILABLE (-7)
-
-/**
- * The call's deadline passed.
- */
+/** The call's deadline passed. */
 #define CTRD_E_TIMEOUT (-8)
-
-/**
- * The call's cancel handle was fired.
- */
+/** The call's cancel handle was fired. */
 #define CTRD_E_CANCELLED (-9)
-
-/**
- * Another operation holds the container; the message names it.
- */
+/** Another operation holds the container; the message names it. */
 #define CTRD_E_BUSY (-10)
-
-/**
- * Nothing is there yet, and the call was not to wait (CTRD_POLL).
- */
+/** Nothing is there yet, and the call was not to wait (CTRD_POLL). */
 #define CTRD_E_WOULD_BLOCK (-11)
-
-/**
- * The client was closed.
- */
+/** The client was closed. */
 #define CTRD_E_CLOSED (-12)
-
-/**
- * The process forked after the handle was made; the child cannot use it.
- */
+/** The process forked after the handle was made; the child cannot use it. */
 #define CTRD_E_FORKED (-13)
-
-/**
- * The call would wait for itself.
- */
+/** The call would wait for itself. */
 #define CTRD_E_REENTRANT (-14)
-
-/**
- * The server, the kernel or this build cannot do it.
- */
+/** The server, the kernel or this build cannot do it. */
 #define CTRD_E_UNSUPPORTED (-15)
-
-/**
- * A limit was reached: memory, a message's size, a quota.
- */
+/** A limit was reached: memory, a message's size, a quota. */
 #define CTRD_E_RESOURCE_EXHAUSTED (-16)
-
-/**
- * The server gave up because of a conflict.
- */
+/** The server gave up because of a conflict. */
 #define CTRD_E_ABORTED (-17)
-
-/**
- * A position or number is outside of what there is.
- */
+/** A position or number is outside of what there is. */
 #define CTRD_E_OUT_OF_RANGE (-18)
-
-/**
- * Data is damaged: a digest or a size does not match.
- */
+/** Data is damaged: a digest or a size does not match. */
 #define CTRD_E_DATA_LOSS (-19)
-
-/**
- * A system call failed; ctrd_error_errno() says how.
- */
+/** A system call failed; ctrd_error_errno() says how. */
 #define CTRD_E_IO (-20)
-
-/**
- * The other side answered with something its specification does not allow.
- */
+/** The other side answered with something its specification does not allow. */
 #define CTRD_E_PROTOCOL (-21)
-
-/**
- * An error in this library.
- */
+/** An error in this library. */
 #define CTRD_E_INTERNAL (-22)
-
-/**
- * The server failed without saying more: runc, the shim or containerd itself.
- */
+/** The server failed without saying more: runc, the shim or containerd itself. */
 #define CTRD_E_UNKNOWN (-23)
-
-/**
- * A panic in this library was caught.
- */
+/** A panic in this library was caught. */
 #define CTRD_E_PANIC (-24)
-
 
 /* Errors ------------------------------------------------------------------------------------------
  *
  * What a failed call says. An error belongs to the caller, who frees it with ctrd_error_free().
  */
 
-/**
- * The same call may succeed when it is tried again unchanged.
- */
+/** The same call may succeed when it is tried again unchanged. */
 #define CTRD_ERROR_RETRYABLE 1
-
-/**
- * The change may have taken place although the call failed: look before you repeat.
- */
+/** The change may have taken place although the call failed: look before you repeat. */
 #define CTRD_ERROR_OUTCOME_UNKNOWN 2
 
-/**
- * What a failed call says. Its texts are borrowed: they are valid until it is freed.
- */
+/** What a failed call says. Its texts are borrowed: they are valid until it is freed. */
 typedef struct ctrd_error_t ctrd_error_t;
 
 /**
@@ -277,7 +194,7 @@ typedef struct ctrd_error_t ctrd_error_t;
  *
  * Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_error_status(const struct ctrd_error_t *error);
+ctrd_status_t ctrd_error_status(const ctrd_error_t *error);
 
 /**
  * The whole error as one line for a log: operation, subject, step and message.
@@ -287,7 +204,7 @@ CTRD_CHECK ctrd_status_t ctrd_error_status(const struct ctrd_error_t *error);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_error_text(const struct ctrd_error_t *error);
+const char *ctrd_error_text(const ctrd_error_t *error);
 
 /**
  * What happened, without operation, subject and step. Of an invalid argument it begins with the
@@ -298,7 +215,7 @@ const char *ctrd_error_text(const struct ctrd_error_t *error);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_error_message(const struct ctrd_error_t *error);
+const char *ctrd_error_message(const ctrd_error_t *error);
 
 /**
  * The operation that failed, named as its function is, without "ctrd_": "create_container".
@@ -308,7 +225,7 @@ const char *ctrd_error_message(const struct ctrd_error_t *error);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_error_operation(const struct ctrd_error_t *error);
+const char *ctrd_error_operation(const ctrd_error_t *error);
 
 /**
  * What the operation was to act on: a container's id, an image's reference, an address.
@@ -319,7 +236,7 @@ const char *ctrd_error_operation(const struct ctrd_error_t *error);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_error_subject(const struct ctrd_error_t *error);
+const char *ctrd_error_subject(const ctrd_error_t *error);
 
 /**
  * The step of the operation that failed: "prepare the snapshot".
@@ -330,7 +247,7 @@ const char *ctrd_error_subject(const struct ctrd_error_t *error);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_error_step(const struct ctrd_error_t *error);
+const char *ctrd_error_step(const ctrd_error_t *error);
 
 /**
  * The gRPC status code that the server answered with (1 to 16).
@@ -340,7 +257,7 @@ const char *ctrd_error_step(const struct ctrd_error_t *error);
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_error_grpc_code(const struct ctrd_error_t *error);
+int32_t ctrd_error_grpc_code(const ctrd_error_t *error);
 
 /**
  * The error number of the system call that failed, as in errno.h.
@@ -350,7 +267,7 @@ int32_t ctrd_error_grpc_code(const struct ctrd_error_t *error);
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_error_errno(const struct ctrd_error_t *error);
+int32_t ctrd_error_errno(const ctrd_error_t *error);
 
 /**
  * What may be done about the error: CTRD_ERROR_RETRYABLE, CTRD_ERROR_OUTCOME_UNKNOWN, both or
@@ -361,7 +278,7 @@ int32_t ctrd_error_errno(const struct ctrd_error_t *error);
  *
  * Threads: any. Since: 0.1.
  */
-uint32_t ctrd_error_flags(const struct ctrd_error_t *error);
+uint32_t ctrd_error_flags(const ctrd_error_t *error);
 
 /**
  * The error that brought this one about.
@@ -371,7 +288,7 @@ uint32_t ctrd_error_flags(const struct ctrd_error_t *error);
  *
  * Threads: any. Since: 0.1.
  */
-const struct ctrd_error_t *ctrd_error_cause(const struct ctrd_error_t *error);
+const ctrd_error_t *ctrd_error_cause(const ctrd_error_t *error);
 
 /**
  * Frees an error, and with it its texts and its cause.
@@ -380,17 +297,14 @@ const struct ctrd_error_t *ctrd_error_cause(const struct ctrd_error_t *error);
  *
  * Threads: owner. Since: 0.1.
  */
-void ctrd_error_free(struct ctrd_error_t *error);
-
+void ctrd_error_free(ctrd_error_t *error);
 
 /* Versions ----------------------------------------------------------------------------------------
  *
  * Of the library, and of the server that it talks to.
  */
 
-/**
- * What the server says of itself.
- */
+/** What the server says of itself. */
 typedef struct ctrd_version_t ctrd_version_t;
 
 /**
@@ -435,10 +349,8 @@ int32_t ctrd_has_feature(const char *name);
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_version(const ctrd_client_t *client,
-                           const ctrd_call_t *call,
-                           struct ctrd_version_t **out,
-                           ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_version(
+    const ctrd_client_t *client, const ctrd_call_t *call, ctrd_version_t **out, ctrd_error_t **err);
 
 /**
  * The server's version, as in "1.6.20~ds1" or "v1.7.24": distributions write it in many ways.
@@ -448,7 +360,7 @@ CTRD_CHECK ctrd_status_t ctrd_version(const ctrd_client_t *client,
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_version_server(const struct ctrd_version_t *version);
+const char *ctrd_version_server(const ctrd_version_t *version);
 
 /**
  * The commit that the server was built from.
@@ -458,7 +370,7 @@ const char *ctrd_version_server(const struct ctrd_version_t *version);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_version_revision(const struct ctrd_version_t *version);
+const char *ctrd_version_revision(const ctrd_version_t *version);
 
 /**
  * Frees a server's version.
@@ -467,13 +379,19 @@ const char *ctrd_version_revision(const struct ctrd_version_t *version);
  *
  * Threads: owner. Since: 0.1.
  */
-void ctrd_version_free(struct ctrd_version_t *version);
+void ctrd_version_free(ctrd_version_t *version);
 
+/* Times ---------------------------------------------------------------------------------------- */
 
-/* Times -------------------------------------------------------------------------------------------
- */
-
-
+/** A point in time, in UTC. */
+typedef struct ctrd_time_t {
+    /** Seconds since 1970-01-01 00:00:00; negative before. */
+    int64_t seconds;
+    /** Nanoseconds after that second, 0 to 999999999. */
+    uint32_t nanoseconds;
+    /** Always 0. */
+    uint32_t reserved;
+} ctrd_time_t;
 
 /* Callbacks ---------------------------------------------------------------------------------------
  *
@@ -482,7 +400,12 @@ void ctrd_version_free(struct ctrd_version_t *version);
  * exceptions, longjmp, or end their thread.
  */
 
-
+/**
+ * Called once with the userdata of a callback, when it is not needed any more.
+ *
+ * @param userdata  what was given along with the callback.
+ */
+typedef void (*ctrd_destroy_fn)(void *userdata);
 
 /* Log ---------------------------------------------------------------------------------------------
  *
@@ -490,34 +413,17 @@ void ctrd_version_free(struct ctrd_version_t *version);
  * is set.
  */
 
-/**
- * Nothing is logged.
- */
+/** Nothing is logged. */
 #define CTRD_LOG_OFF 0
-
-/**
- * What should not happen.
- */
+/** What should not happen. */
 #define CTRD_LOG_ERROR 1
-
-/**
- * What may be of harm.
- */
+/** What may be of harm. */
 #define CTRD_LOG_WARN 2
-
-/**
- * What is done, in large.
- */
+/** What is done, in large. */
 #define CTRD_LOG_INFO 3
-
-/**
- * What is done, in detail.
- */
+/** What is done, in detail. */
 #define CTRD_LOG_DEBUG 4
-
-/**
- * Everything.
- */
+/** Everything. */
 #define CTRD_LOG_TRACE 5
 
 /**
@@ -532,10 +438,8 @@ void ctrd_version_free(struct ctrd_version_t *version);
  * @param target    the part of the library that speaks.
  * @param message   what it says: one line, without a newline at its end.
  */
-typedef void (*ctrd_log_fn)(void *userdata,
-                            uint32_t level,
-                            const char *target,
-                            const char *message);
+typedef void (*ctrd_log_fn)(
+    void *userdata, uint32_t level, const char *target, const char *message);
 
 /**
  * Sets the hook that receives what the library logs, for the whole process, in the place of the one
@@ -553,21 +457,15 @@ typedef void (*ctrd_log_fn)(void *userdata,
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_set_log_hook(uint32_t level,
-                                ctrd_log_fn hook,
-                                void *userdata,
-                                ctrd_destroy_fn destroy,
-                                ctrd_error_t **err);
-
+CTRD_CHECK ctrd_status_t ctrd_set_log_hook(
+    uint32_t level, ctrd_log_fn hook, void *userdata, ctrd_destroy_fn destroy, ctrd_error_t **err);
 
 /* Cancelling --------------------------------------------------------------------------------------
  *
  * A cancel handle ends the calls that it is given to, from another thread or a signal handler.
  */
 
-/**
- * Ends every call that it is given to. Fired once, it stays fired.
- */
+/** Ends every call that it is given to. Fired once, it stays fired. */
 typedef struct ctrd_cancel_t ctrd_cancel_t;
 
 /**
@@ -580,8 +478,7 @@ typedef struct ctrd_cancel_t ctrd_cancel_t;
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_cancel_new(struct ctrd_cancel_t **out,
-                              ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_cancel_new(ctrd_cancel_t **out, ctrd_error_t **err);
 
 /**
  * Fires a cancel handle: the calls that it was given to end with CTRD_E_CANCELLED, those that begin
@@ -592,7 +489,7 @@ CTRD_CHECK ctrd_status_t ctrd_cancel_new(struct ctrd_cancel_t **out,
  *
  * Blocking: no. Threads: signal. Since: 0.1.
  */
-void ctrd_cancel_fire(const struct ctrd_cancel_t *cancel);
+void ctrd_cancel_fire(const ctrd_cancel_t *cancel);
 
 /**
  * Frees a cancel handle. Calls that it was given to run on, and cannot be cancelled any more.
@@ -601,8 +498,7 @@ void ctrd_cancel_fire(const struct ctrd_cancel_t *cancel);
  *
  * Blocking: no. Threads: owner. Since: 0.1.
  */
-void ctrd_cancel_free(struct ctrd_cancel_t *cancel);
-
+void ctrd_cancel_free(ctrd_cancel_t *cancel);
 
 /* Calls -------------------------------------------------------------------------------------------
  *
@@ -610,9 +506,7 @@ void ctrd_cancel_free(struct ctrd_cancel_t *cancel);
  * default.
  */
 
-/**
- * A timeout: wait without an end.
- */
+/** A timeout: wait without an end. */
 #define CTRD_FOREVER (-1)
 
 /**
@@ -624,9 +518,7 @@ void ctrd_cancel_free(struct ctrd_cancel_t *cancel);
  * How one call is bounded, and under which namespace and lease it runs. All-zero is the default.
  */
 typedef struct ctrd_call_t {
-    /**
-     * sizeof(ctrd_call_t).
-     */
+    /** sizeof(ctrd_call_t). */
     size_t size;
     /**
      * How long the call may take, in milliseconds; 0: as long as its function says; CTRD_FOREVER;
@@ -638,19 +530,15 @@ typedef struct ctrd_call_t {
      * set if it may have taken place. NULL: none. Only borrowed.
      */
     const ctrd_cancel_t *cancel;
-    /**
-     * The namespace of the call. NULL: the client's.
-     */
+    /** The namespace of the call. NULL: the client's. */
     const char *namespace_name;
-    /**
-     * A lease of the caller's that is to hold what the call makes. NULL: none.
-     */
+    /** A lease of the caller's that is to hold what the call makes. NULL: none. */
     const char *lease;
 } ctrd_call_t;
 
 /** Initialises a ctrd_call_t: everything is the default. */
 #define CTRD_CALL_INIT \
-    { sizeof(ctrd_call_t), NULL, 0, NULL, NULL, NULL }
+    { sizeof(ctrd_call_t), 0, NULL, NULL, NULL }
 
 /**
  * Initialises a ctrd_call_t as CTRD_CALL_INIT does, for languages without macros.
@@ -660,9 +548,7 @@ typedef struct ctrd_call_t {
  *
  * Threads: any. Since: 0.1.
  */
-void ctrd_call_init(struct ctrd_call_t *call,
-                    size_t size);
-
+void ctrd_call_init(ctrd_call_t *call, size_t size);
 
 /* The client --------------------------------------------------------------------------------------
  *
@@ -670,36 +556,26 @@ void ctrd_call_init(struct ctrd_call_t *call,
  * and by any number of them at once. One is enough for a program.
  */
 
-/**
- * A connection to a containerd.
- */
+/** A connection to a containerd. */
 typedef struct ctrd_client_t ctrd_client_t;
 
-/**
- * What a client is opened with. All-zero is the default.
- */
+/** What a client is opened with. All-zero is the default. */
 typedef struct ctrd_client_config_t {
-    /**
-     * sizeof(ctrd_client_config_t).
-     */
+    /** sizeof(ctrd_client_config_t). */
     size_t size;
     /**
      * containerd's socket: an absolute path, or "unix:" and one. NULL:
      * /run/containerd/containerd.sock.
      */
     const char *address;
-    /**
-     * The namespace of calls that name none. NULL: "default".
-     */
+    /** The namespace of calls that name none. NULL: "default". */
     const char *namespace_name;
     /**
      * Who this program is to the other users of the same containerd: what the client makes
      * carries it as a label. NULL: "ctrd".
      */
     const char *owner;
-    /**
-     * The snapshotter of calls that name none. NULL: "overlayfs".
-     */
+    /** The snapshotter of calls that name none. NULL: "overlayfs". */
     const char *snapshotter;
     /**
      * Where the FIFOs of containers are made: an absolute path that containerd's shims see too.
@@ -711,9 +587,7 @@ typedef struct ctrd_client_config_t {
      * own; 0: 30000; CTRD_FOREVER.
      */
     int64_t call_timeout_ms;
-    /**
-     * None is defined yet: 0.
-     */
+    /** None is defined yet: 0. */
     uint64_t flags;
 } ctrd_client_config_t;
 
@@ -729,8 +603,7 @@ typedef struct ctrd_client_config_t {
  *
  * Threads: any. Since: 0.1.
  */
-void ctrd_client_config_init(struct ctrd_client_config_t *config,
-                             size_t size);
+void ctrd_client_config_init(ctrd_client_config_t *config, size_t size);
 
 /**
  * Opens a client, and makes sure that a containerd answers. The first one starts the library's
@@ -747,10 +620,9 @@ void ctrd_client_config_init(struct ctrd_client_config_t *config,
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_client_open(const struct ctrd_client_config_t *config,
-                               const ctrd_call_t *call,
-                               struct ctrd_client_t **out,
-                               ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_client_open(
+    const ctrd_client_config_t *config, const ctrd_call_t *call, ctrd_client_t **out,
+    ctrd_error_t **err);
 
 /**
  * Closes a client: no further call begins, those that wait for an exit end with CTRD_E_CLOSED, and
@@ -765,9 +637,8 @@ CTRD_CHECK ctrd_status_t ctrd_client_open(const struct ctrd_client_config_t *con
  *
  * Blocking: until no call is under way. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_client_close(const struct ctrd_client_t *client,
-                                const ctrd_call_t *call,
-                                ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_client_close(
+    const ctrd_client_t *client, const ctrd_call_t *call, ctrd_error_t **err);
 
 /**
  * Frees a client, and closes it if that has not been done. No other thread may use the handle any
@@ -777,22 +648,17 @@ CTRD_CHECK ctrd_status_t ctrd_client_close(const struct ctrd_client_t *client,
  *
  * Blocking: until the client's threads have ended. Threads: owner. Since: 0.1.
  */
-void ctrd_client_free(struct ctrd_client_t *client);
-
+void ctrd_client_free(ctrd_client_t *client);
 
 /* Messages ----------------------------------------------------------------------------------------
  *
  * What the library says of a process's end. Messages do not change.
  */
 
-/**
- * A message's kind: a process has ended.
- */
+/** A message's kind: a process has ended. */
 #define CTRD_MESSAGE_EXIT 1
 
-/**
- * A message's origin: from the server, as it happened.
- */
+/** A message's origin: from the server, as it happened. */
 #define CTRD_ORIGIN_LIVE 1
 
 /**
@@ -800,10 +666,7 @@ void ctrd_client_free(struct ctrd_client_t *client);
  * later one.
  */
 #define CTRD_ORIGIN_RECOVERED 2
-
-/**
- * A message's origin: it happened while nobody could see it, and no source holds the details.
- */
+/** A message's origin: it happened while nobody could see it, and no source holds the details. */
 #define CTRD_ORIGIN_GAP 3
 
 /**
@@ -820,7 +683,7 @@ typedef struct ctrd_message_t ctrd_message_t;
  *
  * Threads: any. Since: 0.1.
  */
-uint32_t ctrd_message_kind(const struct ctrd_message_t *message);
+uint32_t ctrd_message_kind(const ctrd_message_t *message);
 
 /**
  * How the library came to know: CTRD_ORIGIN_LIVE, CTRD_ORIGIN_RECOVERED or CTRD_ORIGIN_GAP.
@@ -830,7 +693,7 @@ uint32_t ctrd_message_kind(const struct ctrd_message_t *message);
  *
  * Threads: any. Since: 0.1.
  */
-uint32_t ctrd_message_origin(const struct ctrd_message_t *message);
+uint32_t ctrd_message_origin(const ctrd_message_t *message);
 
 /**
  * The container that the message is about.
@@ -840,7 +703,7 @@ uint32_t ctrd_message_origin(const struct ctrd_message_t *message);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_message_container_id(const struct ctrd_message_t *message);
+const char *ctrd_message_container_id(const ctrd_message_t *message);
 
 /**
  * The exec that the message is about.
@@ -850,7 +713,7 @@ const char *ctrd_message_container_id(const struct ctrd_message_t *message);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_message_exec_id(const struct ctrd_message_t *message);
+const char *ctrd_message_exec_id(const ctrd_message_t *message);
 
 /**
  * The process's exit code: 128 and the signal's number where a signal ended it. It is never a
@@ -862,8 +725,7 @@ const char *ctrd_message_exec_id(const struct ctrd_message_t *message);
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_message_exit_code(const struct ctrd_message_t *message,
-                               uint32_t *out);
+int32_t ctrd_message_exit_code(const ctrd_message_t *message, uint32_t *out);
 
 /**
  * When the process ended, by the server's clock.
@@ -874,8 +736,7 @@ int32_t ctrd_message_exit_code(const struct ctrd_message_t *message,
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_message_exit_time(const struct ctrd_message_t *message,
-                               ctrd_time_t *out);
+int32_t ctrd_message_exit_time(const ctrd_message_t *message, ctrd_time_t *out);
 
 /**
  * Why the exit code or time is missing.
@@ -885,7 +746,7 @@ int32_t ctrd_message_exit_time(const struct ctrd_message_t *message,
  *
  * Threads: any. Since: 0.1.
  */
-const ctrd_error_t *ctrd_message_error(const struct ctrd_message_t *message);
+const ctrd_error_t *ctrd_message_error(const ctrd_message_t *message);
 
 /**
  * Why the process never ran.
@@ -895,7 +756,7 @@ const ctrd_error_t *ctrd_message_error(const struct ctrd_message_t *message);
  *
  * Threads: any. Since: 0.1.
  */
-const ctrd_error_t *ctrd_message_start_error(const struct ctrd_message_t *message);
+const ctrd_error_t *ctrd_message_start_error(const ctrd_message_t *message);
 
 /**
  * Gives one more handle of a message, which outlives the first.
@@ -905,7 +766,7 @@ const ctrd_error_t *ctrd_message_start_error(const struct ctrd_message_t *messag
  *
  * Threads: any. Since: 0.1.
  */
-struct ctrd_message_t *ctrd_message_ref(const struct ctrd_message_t *message);
+ctrd_message_t *ctrd_message_ref(const ctrd_message_t *message);
 
 /**
  * Frees one handle of a message.
@@ -914,17 +775,14 @@ struct ctrd_message_t *ctrd_message_ref(const struct ctrd_message_t *message);
  *
  * Threads: owner. Since: 0.1.
  */
-void ctrd_message_free(struct ctrd_message_t *message);
-
+void ctrd_message_free(ctrd_message_t *message);
 
 /* Standard streams --------------------------------------------------------------------------------
  *
  * Where a process's input comes from, and where its output goes.
  */
 
-/**
- * A stream: nowhere. Reads end at once, writes vanish.
- */
+/** A stream: nowhere. Reads end at once, writes vanish. */
 #define CTRD_IO_NONE 0
 
 /**
@@ -932,63 +790,34 @@ void ctrd_message_free(struct ctrd_message_t *message);
  * own, and the flags of the file that both share are never changed.
  */
 #define CTRD_IO_FD 1
-
-/**
- * A stream: a path or URI that the shim is given as it is: a FIFO, a file, file://, binary://.
- */
+/** A stream: a path or URI that the shim is given as it is: a FIFO, a file, file://, binary://. */
 #define CTRD_IO_PATH 2
 
-/**
- * The streams of a process. All-zero: none.
- */
+/** The streams of a process. All-zero: none. */
 typedef struct ctrd_io_t {
-    /**
-     * sizeof(ctrd_io_t).
-     */
+    /** sizeof(ctrd_io_t). */
     size_t size;
-    /**
-     * What the process reads: CTRD_IO_NONE, CTRD_IO_FD or CTRD_IO_PATH.
-     */
+    /** What the process reads: CTRD_IO_NONE, CTRD_IO_FD or CTRD_IO_PATH. */
     uint32_t stdin_kind;
-    /**
-     * What it writes: one of the same.
-     */
+    /** What it writes: one of the same. */
     uint32_t stdout_kind;
-    /**
-     * What it complains: one of the same. Must be CTRD_IO_NONE with a terminal.
-     */
+    /** What it complains: one of the same. Must be CTRD_IO_NONE with a terminal. */
     uint32_t stderr_kind;
-    /**
-     * The descriptor of a stream whose kind is CTRD_IO_FD; else not looked at.
-     */
+    /** The descriptor of a stream whose kind is CTRD_IO_FD; else not looked at. */
     int32_t stdin_fd;
-    /**
-     * As stdin_fd.
-     */
+    /** As stdin_fd. */
     int32_t stdout_fd;
-    /**
-     * As stdin_fd.
-     */
+    /** As stdin_fd. */
     int32_t stderr_fd;
-    /**
-     * The path or URI of a stream whose kind is CTRD_IO_PATH; else not looked at.
-     */
+    /** The path or URI of a stream whose kind is CTRD_IO_PATH; else not looked at. */
     const char *stdin_path;
-    /**
-     * As stdin_path.
-     */
+    /** As stdin_path. */
     const char *stdout_path;
-    /**
-     * As stdin_path.
-     */
+    /** As stdin_path. */
     const char *stderr_path;
-    /**
-     * 1: the process has a terminal, and everything that it writes comes from stdout. 0: none.
-     */
+    /** 1: the process has a terminal, and everything that it writes comes from stdout. 0: none. */
     uint32_t terminal;
-    /**
-     * Must be 0.
-     */
+    /** Must be 0. */
     uint32_t reserved;
 } ctrd_io_t;
 
@@ -1004,52 +833,34 @@ typedef struct ctrd_io_t {
  *
  * Threads: any. Since: 0.1.
  */
-void ctrd_io_init(struct ctrd_io_t *io,
-                  size_t size);
-
+void ctrd_io_init(ctrd_io_t *io, size_t size);
 
 /* Containers --------------------------------------------------------------------------------------
  *
  * Ids are at most 76 letters and digits, joined by single '.', '_' or '-'.
  */
 
-/**
- * A container's flag: create it and do not start it; ctrd_start_container() does.
- */
+/** A container's flag: create it and do not start it; ctrd_start_container() does. */
 #define CTRD_CONTAINER_NO_START 1
 
-/**
- * What a new container is to be. Everything is only borrowed, for the time of the call.
- */
+/** What a new container is to be. Everything is only borrowed, for the time of the call. */
 typedef struct ctrd_container_config_t {
-    /**
-     * sizeof(ctrd_container_config_t).
-     */
+    /** sizeof(ctrd_container_config_t). */
     size_t size;
-    /**
-     * Its id. Required.
-     */
+    /** Its id. Required. */
     const char *id;
-    /**
-     * The image that it is made from, which must be there. Either this or rootfs.
-     */
+    /** The image that it is made from, which must be there. Either this or rootfs. */
     const char *image;
     /**
      * A directory that is its root file system, prepared by the caller, as an absolute path that
      * containerd sees too. Nothing in it is ever removed.
      */
     const char *rootfs;
-    /**
-     * NULL: the client's.
-     */
+    /** NULL: the client's. */
     const char *snapshotter;
-    /**
-     * The key of its snapshot, which is prepared unless it stands. NULL: the id.
-     */
+    /** The key of its snapshot, which is prepared unless it stands. NULL: the id. */
     const char *snapshot_key;
-    /**
-     * NULL: "io.containerd.runc.v2".
-     */
+    /** NULL: "io.containerd.runc.v2". */
     const char *runtime;
     /**
      * The OCI runtime specification, as JSON; members that this library does not know are kept.
@@ -1061,36 +872,27 @@ typedef struct ctrd_container_config_t {
      * as it is there.
      */
     const char *const *args;
-    /**
-     * See args.
-     */
+    /** See args. */
     size_t args_len;
     /**
      * Labels of the container's record: labels_len keys, and as many values. Keys that begin with
      * "io.ctrd." are the library's own. NULL, NULL and 0: none.
      */
     const char *const *label_keys;
-    /**
-     * See label_keys.
-     */
+    /** See label_keys. */
     const char *const *label_values;
-    /**
-     * See label_keys.
-     */
+    /** See label_keys. */
     size_t labels_len;
-    /**
-     * Where its input comes from and its output goes. NULL: nowhere.
-     */
+    /** Where its input comes from and its output goes. NULL: nowhere. */
     const ctrd_io_t *io;
-    /**
-     * CTRD_CONTAINER_NO_START, or 0.
-     */
+    /** CTRD_CONTAINER_NO_START, or 0. */
     uint64_t flags;
 } ctrd_container_config_t;
 
 /** Initialises a ctrd_container_config_t: everything is the default. */
 #define CTRD_CONTAINER_CONFIG_INIT \
-    { sizeof(ctrd_container_config_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, NULL, 0 }
+    { sizeof(ctrd_container_config_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+      NULL, 0, NULL, NULL, 0, NULL, 0 }
 
 /**
  * Initialises a ctrd_container_config_t as CTRD_CONTAINER_CONFIG_INIT does, for languages without
@@ -1101,8 +903,7 @@ typedef struct ctrd_container_config_t {
  *
  * Threads: any. Since: 0.1.
  */
-void ctrd_container_config_init(struct ctrd_container_config_t *config,
-                                size_t size);
+void ctrd_container_config_init(ctrd_container_config_t *config, size_t size);
 
 /**
  * Creates a container and starts its process, unless a flag says not to. Where a step fails, the
@@ -1120,11 +921,9 @@ void ctrd_container_config_init(struct ctrd_container_config_t *config,
  *
  * Blocking: until the process runs. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_create_container(const ctrd_client_t *client,
-                                    const struct ctrd_container_config_t *config,
-                                    const ctrd_call_t *call,
-                                    uint32_t *pid_out,
-                                    ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_create_container(
+    const ctrd_client_t *client, const ctrd_container_config_t *config, const ctrd_call_t *call,
+    uint32_t *pid_out, ctrd_error_t **err);
 
 /**
  * Starts the process of a container that was created with CTRD_CONTAINER_NO_START.
@@ -1140,11 +939,9 @@ CTRD_CHECK ctrd_status_t ctrd_create_container(const ctrd_client_t *client,
  *
  * Blocking: until the process runs. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_start_container(const ctrd_client_t *client,
-                                   const char *id,
-                                   const ctrd_call_t *call,
-                                   uint32_t *pid_out,
-                                   ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_start_container(
+    const ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *pid_out,
+    ctrd_error_t **err);
 
 /**
  * Waits for the end of a container's process. Any number of threads may wait for the same one, and
@@ -1163,11 +960,9 @@ CTRD_CHECK ctrd_status_t ctrd_start_container(const ctrd_client_t *client,
  *
  * Blocking: until the process has ended. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_probe(const ctrd_client_t *client,
-                         const char *id,
-                         const ctrd_call_t *call,
-                         ctrd_message_t **out,
-                         ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_probe(
+    const ctrd_client_t *client, const char *id, const ctrd_call_t *call, ctrd_message_t **out,
+    ctrd_error_t **err);
 
 /**
  * Ends a container and removes it: SIGTERM to all its processes, SIGKILL once the grace period has
@@ -1188,12 +983,9 @@ CTRD_CHECK ctrd_status_t ctrd_probe(const ctrd_client_t *client,
  *
  * Blocking: until the container is gone. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_destroy_container(const ctrd_client_t *client,
-                                     const char *id,
-                                     int64_t grace_ms,
-                                     const ctrd_call_t *call,
-                                     ctrd_message_t **out,
-                                     ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_destroy_container(
+    const ctrd_client_t *client, const char *id, int64_t grace_ms, const ctrd_call_t *call,
+    ctrd_message_t **out, ctrd_error_t **err);
 
 /**
  * Gives the id of a container's first process.
@@ -1208,11 +1000,9 @@ CTRD_CHECK ctrd_status_t ctrd_destroy_container(const ctrd_client_t *client,
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_container_pid(const ctrd_client_t *client,
-                                 const char *id,
-                                 const ctrd_call_t *call,
-                                 uint32_t *out,
-                                 ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_container_pid(
+    const ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *out,
+    ctrd_error_t **err);
 
 /**
  * Gives the ids of all processes of a container.
@@ -1230,121 +1020,68 @@ CTRD_CHECK ctrd_status_t ctrd_container_pid(const ctrd_client_t *client,
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_container_pids(const ctrd_client_t *client,
-                                  const char *id,
-                                  const ctrd_call_t *call,
-                                  uint32_t *buf,
-                                  size_t cap,
-                                  size_t *len_out,
-                                  ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_container_pids(
+    const ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *buf, size_t cap,
+    size_t *len_out, ctrd_error_t **err);
 
-
-/* Images ------------------------------------------------------------------------------------------
- */
+/* Images --------------------------------------------------------------------------------------- */
 
 /**
  * A pull's flag: speak HTTP with the registry. Without it, only loopback addresses are tried with
  * HTTP.
  */
 #define CTRD_PULL_PLAIN_HTTP 1
-
-/**
- * A pull's flag: fetch the content and do not unpack it.
- */
+/** A pull's flag: fetch the content and do not unpack it. */
 #define CTRD_PULL_NO_UNPACK 2
 
-/**
- * A removal's flag: return only when what nothing refers to any more has been collected.
- */
+/** A removal's flag: return only when what nothing refers to any more has been collected. */
 #define CTRD_REMOVE_IMAGE_SYNC 1
 
-/**
- * An item of a pull: the reference is being looked up.
- */
+/** An item of a pull: the reference is being looked up. */
 #define CTRD_PROGRESS_RESOLVING 1
-
-/**
- * An item of a pull: the reference has a digest.
- */
+/** An item of a pull: the reference has a digest. */
 #define CTRD_PROGRESS_RESOLVED 2
-
-/**
- * An item of a pull: its turn has not come.
- */
+/** An item of a pull: its turn has not come. */
 #define CTRD_PROGRESS_WAITING 3
-
-/**
- * An item of a pull: it is being fetched.
- */
+/** An item of a pull: it is being fetched. */
 #define CTRD_PROGRESS_DOWNLOADING 4
-
-/**
- * An item of a pull: it is being unpacked.
- */
+/** An item of a pull: it is being unpacked. */
 #define CTRD_PROGRESS_EXTRACTING 5
-
-/**
- * An item of a pull: it is there.
- */
+/** An item of a pull: it is there. */
 #define CTRD_PROGRESS_DONE 6
-
-/**
- * An item of a pull: it was there before.
- */
+/** An item of a pull: it was there before. */
 #define CTRD_PROGRESS_EXISTS 7
 
-/**
- * Several images.
- */
+/** Several images. */
 typedef struct ctrd_image_list_t ctrd_image_list_t;
 
-/**
- * An image that containerd knows. Its texts are borrowed: they are valid until it is freed.
- */
+/** An image that containerd knows. Its texts are borrowed: they are valid until it is freed. */
 typedef struct ctrd_image_t ctrd_image_t;
 
-/**
- * The state of everything that a pull fetches.
- */
+/** The state of everything that a pull fetches. */
 typedef struct ctrd_progress_list_t ctrd_progress_list_t;
 
-/**
- * The state of one item of a pull.
- */
+/** The state of one item of a pull. */
 typedef struct ctrd_progress_t ctrd_progress_t;
 
-/**
- * What is to be pulled, and how. Everything is only borrowed, for the time of the call.
- */
+/** What is to be pulled, and how. Everything is only borrowed, for the time of the call. */
 typedef struct ctrd_pull_config_t {
-    /**
-     * sizeof(ctrd_pull_config_t).
-     */
+    /** sizeof(ctrd_pull_config_t). */
     size_t size;
     /**
      * The image, as in "docker.io/library/busybox:latest", or what stands for it ("busybox").
      * Required.
      */
     const char *reference;
-    /**
-     * As in "linux/arm64/v8". NULL: the platform of this machine.
-     */
+    /** As in "linux/arm64/v8". NULL: the platform of this machine. */
     const char *platform;
-    /**
-     * NULL: the client's.
-     */
+    /** NULL: the client's. */
     const char *snapshotter;
-    /**
-     * The user's name at the registry that the reference names; no other gets it. NULL: none.
-     */
+    /** The user's name at the registry that the reference names; no other gets it. NULL: none. */
     const char *username;
-    /**
-     * The user's password or access token. NULL: none.
-     */
+    /** The user's password or access token. NULL: none. */
     const char *secret;
-    /**
-     * CTRD_PULL_PLAIN_HTTP, CTRD_PULL_NO_UNPACK, both, or 0.
-     */
+    /** CTRD_PULL_PLAIN_HTTP, CTRD_PULL_NO_UNPACK, both, or 0. */
     uint64_t flags;
 } ctrd_pull_config_t;
 
@@ -1362,8 +1099,7 @@ typedef struct ctrd_pull_config_t {
  * @param userdata  what ctrd_pull_image() was given.
  * @param progress  the state of everything that is fetched, borrowed for the time of the call.
  */
-typedef void (*ctrd_progress_fn)(void *userdata,
-                                 const struct ctrd_progress_list_t *progress);
+typedef void (*ctrd_progress_fn)(void *userdata, const ctrd_progress_list_t *progress);
 
 /**
  * Initialises a ctrd_pull_config_t as CTRD_PULL_CONFIG_INIT does, for languages without macros.
@@ -1373,8 +1109,7 @@ typedef void (*ctrd_progress_fn)(void *userdata,
  *
  * Threads: any. Since: 0.1.
  */
-void ctrd_pull_config_init(struct ctrd_pull_config_t *config,
-                           size_t size);
+void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
 
 /**
  * Pulls an image and unpacks it, safe from containerd's garbage collector. What is there already is
@@ -1397,14 +1132,10 @@ void ctrd_pull_config_init(struct ctrd_pull_config_t *config,
  *
  * Blocking: until the image is there. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_pull_image(const ctrd_client_t *client,
-                              const struct ctrd_pull_config_t *config,
-                              ctrd_progress_fn progress,
-                              void *userdata,
-                              ctrd_destroy_fn destroy,
-                              const ctrd_call_t *call,
-                              struct ctrd_image_t **out,
-                              ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_pull_image(
+    const ctrd_client_t *client, const ctrd_pull_config_t *config, ctrd_progress_fn progress,
+    void *userdata, ctrd_destroy_fn destroy, const ctrd_call_t *call, ctrd_image_t **out,
+    ctrd_error_t **err);
 
 /**
  * How many items a pull has.
@@ -1414,7 +1145,7 @@ CTRD_CHECK ctrd_status_t ctrd_pull_image(const ctrd_client_t *client,
  *
  * Threads: any. Since: 0.1.
  */
-size_t ctrd_progress_list_len(const struct ctrd_progress_list_t *list);
+size_t ctrd_progress_list_len(const ctrd_progress_list_t *list);
 
 /**
  * One item of a pull. An item keeps its place from one call to the next.
@@ -1425,8 +1156,7 @@ size_t ctrd_progress_list_len(const struct ctrd_progress_list_t *list);
  *
  * Threads: any. Since: 0.1.
  */
-const struct ctrd_progress_t *ctrd_progress_list_get(const struct ctrd_progress_list_t *list,
-                                                     size_t index);
+const ctrd_progress_t *ctrd_progress_list_get(const ctrd_progress_list_t *list, size_t index);
 
 /**
  * What the item is: the image's reference, or "<kind>-<digest>", where kind is "index",
@@ -1437,7 +1167,7 @@ const struct ctrd_progress_t *ctrd_progress_list_get(const struct ctrd_progress_
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_progress_reference(const struct ctrd_progress_t *progress);
+const char *ctrd_progress_reference(const ctrd_progress_t *progress);
 
 /**
  * What is being done about the item: one of the CTRD_PROGRESS_ values.
@@ -1447,7 +1177,7 @@ const char *ctrd_progress_reference(const struct ctrd_progress_t *progress);
  *
  * Threads: any. Since: 0.1.
  */
-uint32_t ctrd_progress_status(const struct ctrd_progress_t *progress);
+uint32_t ctrd_progress_status(const ctrd_progress_t *progress);
 
 /**
  * How many bytes of the item have come.
@@ -1457,7 +1187,7 @@ uint32_t ctrd_progress_status(const struct ctrd_progress_t *progress);
  *
  * Threads: any. Since: 0.1.
  */
-uint64_t ctrd_progress_offset(const struct ctrd_progress_t *progress);
+uint64_t ctrd_progress_offset(const ctrd_progress_t *progress);
 
 /**
  * How many bytes the item has.
@@ -1467,7 +1197,7 @@ uint64_t ctrd_progress_offset(const struct ctrd_progress_t *progress);
  *
  * Threads: any. Since: 0.1.
  */
-uint64_t ctrd_progress_total(const struct ctrd_progress_t *progress);
+uint64_t ctrd_progress_total(const ctrd_progress_t *progress);
 
 /**
  * When the item was begun, by this machine's clock.
@@ -1478,8 +1208,7 @@ uint64_t ctrd_progress_total(const struct ctrd_progress_t *progress);
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_progress_started_at(const struct ctrd_progress_t *progress,
-                                 ctrd_time_t *out);
+int32_t ctrd_progress_started_at(const ctrd_progress_t *progress, ctrd_time_t *out);
 
 /**
  * When something last changed about the item, by this machine's clock.
@@ -1490,8 +1219,7 @@ int32_t ctrd_progress_started_at(const struct ctrd_progress_t *progress,
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_progress_updated_at(const struct ctrd_progress_t *progress,
-                                 ctrd_time_t *out);
+int32_t ctrd_progress_updated_at(const ctrd_progress_t *progress, ctrd_time_t *out);
 
 /**
  * Looks an image up.
@@ -1506,11 +1234,9 @@ int32_t ctrd_progress_updated_at(const struct ctrd_progress_t *progress,
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_get_image(const ctrd_client_t *client,
-                             const char *reference,
-                             const ctrd_call_t *call,
-                             struct ctrd_image_t **out,
-                             ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_get_image(
+    const ctrd_client_t *client, const char *reference, const ctrd_call_t *call, ctrd_image_t **out,
+    ctrd_error_t **err);
 
 /**
  * Lists the images that match any of the filters, and all where there is none.
@@ -1527,12 +1253,9 @@ CTRD_CHECK ctrd_status_t ctrd_get_image(const ctrd_client_t *client,
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_list_images(const ctrd_client_t *client,
-                               const char *const *filters,
-                               size_t filters_len,
-                               const ctrd_call_t *call,
-                               struct ctrd_image_list_t **out,
-                               ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_list_images(
+    const ctrd_client_t *client, const char *const *filters, size_t filters_len,
+    const ctrd_call_t *call, ctrd_image_list_t **out, ctrd_error_t **err);
 
 /**
  * Removes an image's record. What nothing else refers to goes with the next garbage collection.
@@ -1547,11 +1270,9 @@ CTRD_CHECK ctrd_status_t ctrd_list_images(const ctrd_client_t *client,
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_remove_image(const ctrd_client_t *client,
-                                const char *reference,
-                                uint32_t flags,
-                                const ctrd_call_t *call,
-                                ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_remove_image(
+    const ctrd_client_t *client, const char *reference, uint32_t flags, const ctrd_call_t *call,
+    ctrd_error_t **err);
 
 /**
  * An image's full reference.
@@ -1561,7 +1282,7 @@ CTRD_CHECK ctrd_status_t ctrd_remove_image(const ctrd_client_t *client,
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_image_name(const struct ctrd_image_t *image);
+const char *ctrd_image_name(const ctrd_image_t *image);
 
 /**
  * The first 12 hexadecimal digits of an image's digest.
@@ -1571,7 +1292,7 @@ const char *ctrd_image_name(const struct ctrd_image_t *image);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_image_id(const struct ctrd_image_t *image);
+const char *ctrd_image_id(const ctrd_image_t *image);
 
 /**
  * The digest of what an image's name stands for: an index or a manifest.
@@ -1581,7 +1302,7 @@ const char *ctrd_image_id(const struct ctrd_image_t *image);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_image_digest(const struct ctrd_image_t *image);
+const char *ctrd_image_digest(const ctrd_image_t *image);
 
 /**
  * The media type of what an image's name stands for.
@@ -1591,7 +1312,7 @@ const char *ctrd_image_digest(const struct ctrd_image_t *image);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_image_media_type(const struct ctrd_image_t *image);
+const char *ctrd_image_media_type(const ctrd_image_t *image);
 
 /**
  * The size of an image's manifest, configuration and layers for this machine's platform.
@@ -1601,7 +1322,7 @@ const char *ctrd_image_media_type(const struct ctrd_image_t *image);
  *
  * Threads: any. Since: 0.1.
  */
-uint64_t ctrd_image_size(const struct ctrd_image_t *image);
+uint64_t ctrd_image_size(const ctrd_image_t *image);
 
 /**
  * How many labels an image has.
@@ -1611,7 +1332,7 @@ uint64_t ctrd_image_size(const struct ctrd_image_t *image);
  *
  * Threads: any. Since: 0.1.
  */
-size_t ctrd_image_labels_len(const struct ctrd_image_t *image);
+size_t ctrd_image_labels_len(const ctrd_image_t *image);
 
 /**
  * The key of one of an image's labels.
@@ -1622,8 +1343,7 @@ size_t ctrd_image_labels_len(const struct ctrd_image_t *image);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_image_label_key(const struct ctrd_image_t *image,
-                                 size_t index);
+const char *ctrd_image_label_key(const ctrd_image_t *image, size_t index);
 
 /**
  * The value of one of an image's labels.
@@ -1634,8 +1354,7 @@ const char *ctrd_image_label_key(const struct ctrd_image_t *image,
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_image_label_value(const struct ctrd_image_t *image,
-                                   size_t index);
+const char *ctrd_image_label_value(const ctrd_image_t *image, size_t index);
 
 /**
  * When an image's record was made, by the server's clock.
@@ -1646,8 +1365,7 @@ const char *ctrd_image_label_value(const struct ctrd_image_t *image,
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_image_created_at(const struct ctrd_image_t *image,
-                              ctrd_time_t *out);
+int32_t ctrd_image_created_at(const ctrd_image_t *image, ctrd_time_t *out);
 
 /**
  * When an image's record last changed, by the server's clock.
@@ -1658,8 +1376,7 @@ int32_t ctrd_image_created_at(const struct ctrd_image_t *image,
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_image_updated_at(const struct ctrd_image_t *image,
-                              ctrd_time_t *out);
+int32_t ctrd_image_updated_at(const ctrd_image_t *image, ctrd_time_t *out);
 
 /**
  * Frees an image that the caller owns; those of a list go with the list.
@@ -1668,7 +1385,7 @@ int32_t ctrd_image_updated_at(const struct ctrd_image_t *image,
  *
  * Threads: owner. Since: 0.1.
  */
-void ctrd_image_free(struct ctrd_image_t *image);
+void ctrd_image_free(ctrd_image_t *image);
 
 /**
  * How many images a list has.
@@ -1678,7 +1395,7 @@ void ctrd_image_free(struct ctrd_image_t *image);
  *
  * Threads: any. Since: 0.1.
  */
-size_t ctrd_image_list_len(const struct ctrd_image_list_t *list);
+size_t ctrd_image_list_len(const ctrd_image_list_t *list);
 
 /**
  * One image of a list.
@@ -1689,8 +1406,7 @@ size_t ctrd_image_list_len(const struct ctrd_image_list_t *list);
  *
  * Threads: any. Since: 0.1.
  */
-const struct ctrd_image_t *ctrd_image_list_get(const struct ctrd_image_list_t *list,
-                                               size_t index);
+const ctrd_image_t *ctrd_image_list_get(const ctrd_image_list_t *list, size_t index);
 
 /**
  * Frees a list and its images.
@@ -1699,27 +1415,18 @@ const struct ctrd_image_t *ctrd_image_list_get(const struct ctrd_image_list_t *l
  *
  * Threads: owner. Since: 0.1.
  */
-void ctrd_image_list_free(struct ctrd_image_list_t *list);
-
+void ctrd_image_list_free(ctrd_image_list_t *list);
 
 /* Snapshots ---------------------------------------------------------------------------------------
  *
  * The file systems of images and containers.
  */
 
-/**
- * A snapshot's kind: mounted read-only.
- */
+/** A snapshot's kind: mounted read-only. */
 #define CTRD_SNAPSHOT_VIEW 1
-
-/**
- * A snapshot's kind: it can be written to, as a container's.
- */
+/** A snapshot's kind: it can be written to, as a container's. */
 #define CTRD_SNAPSHOT_ACTIVE 2
-
-/**
- * A snapshot's kind: it does not change any more, as a layer's.
- */
+/** A snapshot's kind: it does not change any more, as a layer's. */
 #define CTRD_SNAPSHOT_COMMITTED 3
 
 /**
@@ -1742,12 +1449,9 @@ typedef struct ctrd_snapshot_t ctrd_snapshot_t;
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_get_snapshot(const ctrd_client_t *client,
-                                const char *snapshotter,
-                                const char *key,
-                                const ctrd_call_t *call,
-                                struct ctrd_snapshot_t **out,
-                                ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_get_snapshot(
+    const ctrd_client_t *client, const char *snapshotter, const char *key, const ctrd_call_t *call,
+    ctrd_snapshot_t **out, ctrd_error_t **err);
 
 /**
  * Removes a snapshot.
@@ -1763,11 +1467,9 @@ CTRD_CHECK ctrd_status_t ctrd_get_snapshot(const ctrd_client_t *client,
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_remove_snapshot(const ctrd_client_t *client,
-                                   const char *snapshotter,
-                                   const char *key,
-                                   const ctrd_call_t *call,
-                                   ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_remove_snapshot(
+    const ctrd_client_t *client, const char *snapshotter, const char *key, const ctrd_call_t *call,
+    ctrd_error_t **err);
 
 /**
  * A snapshot's key or, once it is committed, its name.
@@ -1777,7 +1479,7 @@ CTRD_CHECK ctrd_status_t ctrd_remove_snapshot(const ctrd_client_t *client,
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_snapshot_name(const struct ctrd_snapshot_t *snapshot);
+const char *ctrd_snapshot_name(const ctrd_snapshot_t *snapshot);
 
 /**
  * The name of the snapshot that a snapshot stands on.
@@ -1787,7 +1489,7 @@ const char *ctrd_snapshot_name(const struct ctrd_snapshot_t *snapshot);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_snapshot_parent(const struct ctrd_snapshot_t *snapshot);
+const char *ctrd_snapshot_parent(const ctrd_snapshot_t *snapshot);
 
 /**
  * What a snapshot is: CTRD_SNAPSHOT_VIEW, CTRD_SNAPSHOT_ACTIVE or CTRD_SNAPSHOT_COMMITTED.
@@ -1797,7 +1499,7 @@ const char *ctrd_snapshot_parent(const struct ctrd_snapshot_t *snapshot);
  *
  * Threads: any. Since: 0.1.
  */
-uint32_t ctrd_snapshot_kind(const struct ctrd_snapshot_t *snapshot);
+uint32_t ctrd_snapshot_kind(const ctrd_snapshot_t *snapshot);
 
 /**
  * How many labels a snapshot has.
@@ -1807,7 +1509,7 @@ uint32_t ctrd_snapshot_kind(const struct ctrd_snapshot_t *snapshot);
  *
  * Threads: any. Since: 0.1.
  */
-size_t ctrd_snapshot_labels_len(const struct ctrd_snapshot_t *snapshot);
+size_t ctrd_snapshot_labels_len(const ctrd_snapshot_t *snapshot);
 
 /**
  * The key of one of a snapshot's labels.
@@ -1818,8 +1520,7 @@ size_t ctrd_snapshot_labels_len(const struct ctrd_snapshot_t *snapshot);
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_snapshot_label_key(const struct ctrd_snapshot_t *snapshot,
-                                    size_t index);
+const char *ctrd_snapshot_label_key(const ctrd_snapshot_t *snapshot, size_t index);
 
 /**
  * The value of one of a snapshot's labels.
@@ -1830,8 +1531,7 @@ const char *ctrd_snapshot_label_key(const struct ctrd_snapshot_t *snapshot,
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_snapshot_label_value(const struct ctrd_snapshot_t *snapshot,
-                                      size_t index);
+const char *ctrd_snapshot_label_value(const ctrd_snapshot_t *snapshot, size_t index);
 
 /**
  * When a snapshot was made, by the server's clock.
@@ -1842,8 +1542,7 @@ const char *ctrd_snapshot_label_value(const struct ctrd_snapshot_t *snapshot,
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_snapshot_created_at(const struct ctrd_snapshot_t *snapshot,
-                                 ctrd_time_t *out);
+int32_t ctrd_snapshot_created_at(const ctrd_snapshot_t *snapshot, ctrd_time_t *out);
 
 /**
  * When a snapshot last changed, by the server's clock.
@@ -1854,8 +1553,7 @@ int32_t ctrd_snapshot_created_at(const struct ctrd_snapshot_t *snapshot,
  *
  * Threads: any. Since: 0.1.
  */
-int32_t ctrd_snapshot_updated_at(const struct ctrd_snapshot_t *snapshot,
-                                 ctrd_time_t *out);
+int32_t ctrd_snapshot_updated_at(const ctrd_snapshot_t *snapshot, ctrd_time_t *out);
 
 /**
  * Frees a snapshot's description; the snapshot itself stays.
@@ -1864,11 +1562,9 @@ int32_t ctrd_snapshot_updated_at(const struct ctrd_snapshot_t *snapshot,
  *
  * Threads: owner. Since: 0.1.
  */
-void ctrd_snapshot_free(struct ctrd_snapshot_t *snapshot);
+void ctrd_snapshot_free(ctrd_snapshot_t *snapshot);
 
-
-/* Specifications ----------------------------------------------------------------------------------
- */
+/* Specifications ------------------------------------------------------------------------------- */
 
 /**
  * Makes containerd's default OCI runtime specification for Linux, to be edited and given to
@@ -1883,10 +1579,8 @@ void ctrd_snapshot_free(struct ctrd_snapshot_t *snapshot);
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_default_spec(const char *namespace_name,
-                                const char *id,
-                                char **json_out,
-                                ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_default_spec(
+    const char *namespace_name, const char *id, char **json_out, ctrd_error_t **err);
 
 /**
  * Frees a string that the library has given to the caller.
@@ -1897,46 +1591,33 @@ CTRD_CHECK ctrd_status_t ctrd_default_spec(const char *namespace_name,
  */
 void ctrd_string_free(char *string);
 
-
 /* A private containerd ----------------------------------------------------------------------------
  *
  * A containerd of the program's own, with its own root, state and sockets.
  */
 
-/**
- * A containerd of the program's own.
- */
+/** A containerd of the program's own. */
 typedef struct ctrd_daemon_t ctrd_daemon_t;
 
-/**
- * How a private containerd is to run. Everything is only borrowed, for the time of the call.
- */
+/** How a private containerd is to run. Everything is only borrowed, for the time of the call. */
 typedef struct ctrd_daemon_config_t {
-    /**
-     * sizeof(ctrd_daemon_config_t).
-     */
+    /** sizeof(ctrd_daemon_config_t). */
     size_t size;
     /**
      * The directory of everything that it has: root, state, sockets, configuration, log. An
      * absolute path; made with mode 0700. Required.
      */
     const char *directory;
-    /**
-     * The containerd to run. NULL: the first one on PATH.
-     */
+    /** The containerd to run. NULL: the first one on PATH. */
     const char *binary;
     /**
      * path_len directories that are put before PATH for the daemon, where it looks for runc and
      * shims. NULL and 0: none.
      */
     const char *const *path;
-    /**
-     * See path.
-     */
+    /** See path. */
     size_t path_len;
-    /**
-     * None is defined yet: 0.
-     */
+    /** None is defined yet: 0. */
     uint64_t flags;
 } ctrd_daemon_config_t;
 
@@ -1952,8 +1633,7 @@ typedef struct ctrd_daemon_config_t {
  *
  * Threads: any. Since: 0.1.
  */
-void ctrd_daemon_config_init(struct ctrd_daemon_config_t *config,
-                             size_t size);
+void ctrd_daemon_config_init(ctrd_daemon_config_t *config, size_t size);
 
 /**
  * Starts a private containerd, and waits until it answers and its plugins are loaded. It ends with
@@ -1969,10 +1649,9 @@ void ctrd_daemon_config_init(struct ctrd_daemon_config_t *config,
  *
  * Blocking: until the daemon is ready. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_daemon_start(const struct ctrd_daemon_config_t *config,
-                                const ctrd_call_t *call,
-                                struct ctrd_daemon_t **out,
-                                ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_daemon_start(
+    const ctrd_daemon_config_t *config, const ctrd_call_t *call, ctrd_daemon_t **out,
+    ctrd_error_t **err);
 
 /**
  * The address of a private containerd's socket, for ctrd_client_config_t.
@@ -1982,7 +1661,7 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_start(const struct ctrd_daemon_config_t *co
  *
  * Threads: any. Since: 0.1.
  */
-const char *ctrd_daemon_address(const struct ctrd_daemon_t *daemon);
+const char *ctrd_daemon_address(const ctrd_daemon_t *daemon);
 
 /**
  * Stops a private containerd: its containers first, then itself. Of its directory only the log
@@ -1996,9 +1675,8 @@ const char *ctrd_daemon_address(const struct ctrd_daemon_t *daemon);
  *
  * Blocking: until it has ended. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_daemon_stop(const struct ctrd_daemon_t *daemon,
-                               const ctrd_call_t *call,
-                               ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_daemon_stop(
+    const ctrd_daemon_t *daemon, const ctrd_call_t *call, ctrd_error_t **err);
 
 /**
  * Frees a private containerd, and stops it if that has not been done. In a child of the process
@@ -2008,8 +1686,7 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_stop(const struct ctrd_daemon_t *daemon,
  *
  * Blocking: until it has ended. Threads: owner. Since: 0.1.
  */
-void ctrd_daemon_free(struct ctrd_daemon_t *daemon);
-
+void ctrd_daemon_free(ctrd_daemon_t *daemon);
 
 #ifdef __cplusplus
 }

@@ -100,11 +100,95 @@ fn section(name: &str) -> String {
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
         .write(&mut written);
     let written = String::from_utf8(written).expect("the header is text");
-    let mut text = heading(name);
-    text.push('\n');
-    text += &with_initialisers(written.trim());
-    text.push('\n');
-    text.replace("\nctrd_status_t ctrd_", "\nCTRD_CHECK ctrd_status_t ctrd_")
+    format!("{}\n{}", heading(name), grouped(&with_initialisers(&tidied(written.trim()))))
+}
+
+/// Says the same in fewer lines: comments that fit on one, prototypes that fill theirs, and types by
+/// their names alone. Negative constants get parentheses.
+fn tidied(text: &str) -> String {
+    let mut result = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let line = if line.starts_with("typedef struct ") {
+            line.to_owned()
+        } else {
+            line.replace("struct ctrd_", "ctrd_")
+        };
+        if line.trim() == "/**" {
+            let mut comment = vec![line];
+            while !comment.last().is_some_and(|line| line.ends_with("*/")) {
+                comment.push(lines.next().expect("a comment ends").to_owned());
+            }
+            let indent = comment[0].len() - "/**".len();
+            let one_line = format!(
+                "{}/** {} */",
+                " ".repeat(indent),
+                comment[1].trim_start_matches([' ', '*'])
+            );
+            if comment.len() == 3 && one_line.len() <= WIDTH {
+                comment = vec![one_line];
+            }
+            result += &comment.join("\n");
+            result.push('\n');
+        } else if let Some((name, value)) =
+            line.strip_prefix("#define ").and_then(|rest| rest.split_once(" -"))
+        {
+            let _ = writeln!(result, "#define {name} (-{value})");
+        } else if line.contains("ctrd_") && line.contains('(') && !line.starts_with(' ') {
+            let mut whole = line;
+            while !whole.ends_with(';') {
+                whole.push(' ');
+                whole += &lines.next().expect("a declaration ends").trim().replace("struct ", "");
+            }
+            result += &filled(&whole);
+        } else {
+            let _ = writeln!(result, "{line}");
+        }
+    }
+    result
+}
+
+/// A prototype on as few lines as it needs.
+fn filled(prototype: &str) -> String {
+    let check = if prototype.contains("ctrd_error_t **err)") { "CTRD_CHECK " } else { "" };
+    let whole = format!("{check}{prototype}");
+    if whole.len() <= WIDTH {
+        return whole + "\n";
+    }
+    let open = whole.rfind('(').expect("a prototype has parameters") + 1;
+    let mut text = whole[..open].to_owned();
+    let mut line = String::from("\n   ");
+    for parameter in whole[open..].split_inclusive(',') {
+        if line.len() + parameter.trim().len() > WIDTH {
+            text += &line;
+            line = String::from("\n   ");
+        }
+        line.push(' ');
+        line += parameter.trim();
+    }
+    text + &line + "\n"
+}
+
+/// Joins constants of one kind into blocks.
+fn grouped(text: &str) -> String {
+    let kind = |line: &str| {
+        let name = line.strip_prefix("#define ")?;
+        name.split('_').nth(1).map(str::to_owned)
+    };
+    let lines: Vec<_> = text.lines().collect();
+    let mut result = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        let around = |offset: usize| lines.get(number + offset).copied().unwrap_or_default();
+        let before = number.checked_sub(1).map_or("", |before| lines[before]);
+        let joins = line.is_empty()
+            && around(1).starts_with("/** ")
+            && kind(before).is_some()
+            && kind(before) == kind(around(2));
+        if !joins {
+            let _ = writeln!(result, "{line}");
+        }
+    }
+    result
 }
 
 /// A section's heading: the comment that the file begins with.
@@ -112,37 +196,34 @@ fn heading(name: &str) -> String {
     let source = read(&format!("ffi/src/{name}.rs"));
     let mut lines = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim_start);
     let title = lines.next().unwrap_or_else(|| panic!("{name}.rs begins with its section's title"));
-    let mut text = String::from("\n/* ");
-    let _ = writeln!(text, "{title} {}", "-".repeat(WIDTH - title.len() - 4));
-    for line in lines {
-        text += format!(" * {line}").trim_end();
-        text.push('\n');
-    }
-    text + " */\n"
+    let rest: String =
+        lines.map(|line| format!("\n *{}{line}", if line.is_empty() { "" } else { " " })).collect();
+    let end = if rest.is_empty() { " */" } else { "\n */" };
+    format!(
+        "\n/* {title} {}{rest}{end}\n",
+        "-".repeat(WIDTH - title.len() - 4 - if rest.is_empty() { 3 } else { 0 })
+    )
 }
 
-/// Puts the macro that initialises it behind each struct that begins with its size, and braces
-/// around negative constants.
+/// Puts the macro that initialises it behind each struct that begins with its size.
 fn with_initialisers(text: &str) -> String {
-    let mut result = String::new();
-    for line in text.lines() {
-        match line.strip_prefix("#define ").and_then(|rest| rest.split_once(" -")) {
-            Some((name, value)) => {
-                let _ = writeln!(result, "#define {name} (-{value})");
-            }
-            None => {
-                let _ = writeln!(result, "{line}");
-            }
-        }
-    }
+    let mut result = text.to_owned();
     for (name, values) in sized_structs(text) {
         let end = format!("}} {name};\n");
         let macro_name = name.trim_end_matches("_t").to_uppercase() + "_INIT";
-        let initialiser = format!(
+        let mut initialiser = format!(
             "{end}\n/** Initialises a {name}: everything is the default. */\n\
-             #define {macro_name} \\\n    {{ sizeof({name}), {} }}\n",
-            values.join(", ")
+             #define {macro_name} \\\n    {{ sizeof({name})"
         );
+        let mut width = name.len();
+        for value in values {
+            width += value.len() + ", ".len();
+            let limit = WIDTH - 30;
+            initialiser += if width > limit { ", \\\n      " } else { ", " };
+            width = if width > limit { 0 } else { width };
+            initialiser += value;
+        }
+        initialiser += " }\n";
         result = result.replace(&end, &initialiser);
     }
     result

@@ -86,7 +86,7 @@ pub fn sized_structs(text: &str) -> Vec<(String, Vec<&'static str>)> {
         let mut members = Vec::new();
         for line in lines.by_ref().take_while(|line| !line.starts_with('}')) {
             let line = line.trim();
-            if line.ends_with(';') {
+            if line.ends_with(';') && !line.starts_with(['*', '/']) {
                 members.push((line.contains('*'), line.ends_with(" size;")));
             }
         }
