@@ -41,6 +41,12 @@ pub fn run(command: &mut Command) -> String {
 pub fn cargo_build(package: &str) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args(["build", "--release", "--quiet", "-p", package]);
+    // What cargo has set for this test would make build scripts that look at it run again.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME" {
+            cargo.env_remove(name);
+        }
+    }
     run(&mut cargo);
 }
 
