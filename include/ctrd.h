@@ -59,29 +59,29 @@
  *     From any thread, at the same time as any other function on the same handle:
  *         ctrd_error_status ctrd_error_text ctrd_error_message ctrd_error_operation
  *         ctrd_error_subject ctrd_error_step ctrd_error_grpc_code ctrd_error_errno
- *         ctrd_error_flags ctrd_error_cause ctrd_version_number ctrd_version_string
+ *         ctrd_error_flags ctrd_error_cause ctrd_cancel_new ctrd_call_init ctrd_client_config_init
+ *         ctrd_client_open ctrd_client_close ctrd_version_number ctrd_version_string
  *         ctrd_has_feature ctrd_version ctrd_version_server ctrd_version_revision
- *         ctrd_set_log_hook ctrd_cancel_new ctrd_call_init ctrd_client_config_init
- *         ctrd_client_open ctrd_client_close ctrd_message_kind ctrd_message_origin
- *         ctrd_message_container_id ctrd_message_exec_id ctrd_message_exit_code
- *         ctrd_message_exit_time ctrd_message_error ctrd_message_start_error ctrd_message_ref
- *         ctrd_io_init ctrd_container_config_init ctrd_create_container ctrd_start_container
- *         ctrd_probe ctrd_destroy_container ctrd_container_pid ctrd_container_pids
- *         ctrd_pull_config_init ctrd_pull_image ctrd_progress_list_len ctrd_progress_list_get
- *         ctrd_progress_reference ctrd_progress_status ctrd_progress_offset ctrd_progress_total
- *         ctrd_progress_started_at ctrd_progress_updated_at ctrd_get_image ctrd_list_images
- *         ctrd_remove_image ctrd_image_name ctrd_image_id ctrd_image_digest ctrd_image_media_type
- *         ctrd_image_size ctrd_image_labels_len ctrd_image_label_key ctrd_image_label_value
- *         ctrd_image_created_at ctrd_image_updated_at ctrd_image_list_len ctrd_image_list_get
- *         ctrd_get_snapshot ctrd_remove_snapshot ctrd_snapshot_name ctrd_snapshot_parent
- *         ctrd_snapshot_kind ctrd_snapshot_labels_len ctrd_snapshot_label_key
- *         ctrd_snapshot_label_value ctrd_snapshot_created_at ctrd_snapshot_updated_at
- *         ctrd_default_spec ctrd_daemon_config_init ctrd_daemon_start ctrd_daemon_address
- *         ctrd_daemon_stop
+ *         ctrd_message_kind ctrd_message_origin ctrd_message_container_id ctrd_message_exec_id
+ *         ctrd_message_exit_code ctrd_message_exit_time ctrd_message_error
+ *         ctrd_message_start_error ctrd_message_ref ctrd_io_init ctrd_container_config_init
+ *         ctrd_create_container ctrd_start_container ctrd_probe ctrd_destroy_container
+ *         ctrd_container_pid ctrd_container_pids ctrd_pull_config_init ctrd_pull_image
+ *         ctrd_progress_list_len ctrd_progress_list_get ctrd_progress_reference
+ *         ctrd_progress_status ctrd_progress_offset ctrd_progress_total ctrd_progress_started_at
+ *         ctrd_progress_updated_at ctrd_get_image ctrd_list_images ctrd_remove_image
+ *         ctrd_image_name ctrd_image_id ctrd_image_digest ctrd_image_media_type ctrd_image_size
+ *         ctrd_image_labels_len ctrd_image_label_key ctrd_image_label_value ctrd_image_created_at
+ *         ctrd_image_updated_at ctrd_image_list_len ctrd_image_list_get ctrd_get_snapshot
+ *         ctrd_remove_snapshot ctrd_snapshot_name ctrd_snapshot_parent ctrd_snapshot_kind
+ *         ctrd_snapshot_labels_len ctrd_snapshot_label_key ctrd_snapshot_label_value
+ *         ctrd_snapshot_created_at ctrd_snapshot_updated_at ctrd_default_spec
+ *         ctrd_daemon_config_init ctrd_daemon_start ctrd_daemon_address ctrd_daemon_stop
+ *         ctrd_set_log_hook
  *     As these, and from a signal handler:
  *         ctrd_cancel_fire
  *     By one thread, when no other uses the handle any more:
- *         ctrd_error_free ctrd_version_free ctrd_cancel_free ctrd_client_free ctrd_message_free
+ *         ctrd_error_free ctrd_cancel_free ctrd_client_free ctrd_version_free ctrd_message_free
  *         ctrd_image_free ctrd_image_list_free ctrd_snapshot_free ctrd_string_free
  *         ctrd_daemon_free
  *
@@ -299,88 +299,6 @@ const ctrd_error_t *ctrd_error_cause(const ctrd_error_t *error);
  */
 void ctrd_error_free(ctrd_error_t *error);
 
-/* Versions ----------------------------------------------------------------------------------------
- *
- * Of the library, and of the server that it talks to.
- */
-
-/** What the server says of itself. */
-typedef struct ctrd_version_t ctrd_version_t;
-
-/**
- * The version of the library that is loaded, which may be a later one than the header's
- * CTRD_VERSION_NUMBER.
- *
- * @return major * 10000 + minor * 100 + patch.
- *
- * Threads: any. Since: 0.1.
- */
-uint32_t ctrd_version_number(void);
-
-/**
- * The version of the library that is loaded, as text: "0.1.0".
- *
- * @return the text, which is constant.
- *
- * Threads: any. Since: 0.1.
- */
-const char *ctrd_version_string(void);
-
-/**
- * Whether the library that is loaded has a part: "containers", "daemon", "images", "log", "pull",
- * "snapshots", "stdio".
- *
- * @param name  the part's name; NULL is none.
- * @return 1 if it has, 0 if not.
- *
- * Threads: any. Since: 0.1.
- */
-int32_t ctrd_has_feature(const char *name);
-
-/**
- * Asks the server for its version.
- *
- * @param client  the client.
- * @param call    bounds of the call; NULL: the default, at most 10 s.
- * @param out     receives the answer, which the caller owns: ctrd_version_free().
- * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
- *         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
- *
- * Blocking: until the server has answered. Threads: any. Since: 0.1.
- */
-CTRD_CHECK ctrd_status_t ctrd_version(
-    const ctrd_client_t *client, const ctrd_call_t *call, ctrd_version_t **out, ctrd_error_t **err);
-
-/**
- * The server's version, as in "1.6.20~ds1" or "v1.7.24": distributions write it in many ways.
- *
- * @param version  the answer; NULL gives NULL.
- * @return the text, borrowed from the answer.
- *
- * Threads: any. Since: 0.1.
- */
-const char *ctrd_version_server(const ctrd_version_t *version);
-
-/**
- * The commit that the server was built from.
- *
- * @param version  the answer; NULL gives NULL.
- * @return the text, borrowed from the answer; empty where the server does not say.
- *
- * Threads: any. Since: 0.1.
- */
-const char *ctrd_version_revision(const ctrd_version_t *version);
-
-/**
- * Frees a server's version.
- *
- * @param version  the answer, which the call takes; NULL does nothing.
- *
- * Threads: owner. Since: 0.1.
- */
-void ctrd_version_free(ctrd_version_t *version);
-
 /* Times ---------------------------------------------------------------------------------------- */
 
 /** A point in time, in UTC. */
@@ -406,59 +324,6 @@ typedef struct ctrd_time_t {
  * @param userdata  what was given along with the callback.
  */
 typedef void (*ctrd_destroy_fn)(void *userdata);
-
-/* Log ---------------------------------------------------------------------------------------------
- *
- * The library never prints. What it has to say beside the results of calls goes to a hook, if one
- * is set.
- */
-
-/** Nothing is logged. */
-#define CTRD_LOG_OFF 0
-/** What should not happen. */
-#define CTRD_LOG_ERROR 1
-/** What may be of harm. */
-#define CTRD_LOG_WARN 2
-/** What is done, in large. */
-#define CTRD_LOG_INFO 3
-/** What is done, in detail. */
-#define CTRD_LOG_DEBUG 4
-/** Everything. */
-#define CTRD_LOG_TRACE 5
-
-/**
- * Receives what the library logs.
- *
- * It runs on the thread that has something to say, which may be one of the library's, and several
- * threads may run it at once. It must return soon, and must not call functions of this library
- * that can fail: they answer CTRD_E_REENTRANT. Both texts are borrowed for the time of the call.
- *
- * @param userdata  what ctrd_set_log_hook() was given.
- * @param level     CTRD_LOG_ERROR to CTRD_LOG_TRACE.
- * @param target    the part of the library that speaks.
- * @param message   what it says: one line, without a newline at its end.
- */
-typedef void (*ctrd_log_fn)(
-    void *userdata, uint32_t level, const char *target, const char *message);
-
-/**
- * Sets the hook that receives what the library logs, for the whole process, in the place of the one
- * that was set before. Without one, nothing is logged.
- *
- * @param level     how much: CTRD_LOG_ERROR to CTRD_LOG_TRACE, each with all that is graver;
- *                  CTRD_LOG_OFF removes the hook.
- * @param hook      the function; NULL removes the hook.
- * @param userdata  handed to it.
- * @param destroy   called exactly once with userdata, also where this function fails: when the hook
- *                  was replaced or removed and no thread runs it any more. May be NULL.
- * @param err       receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_ALREADY_EXISTS in a Rust program that has set a
- *         logger of its own; CTRD_E_REENTRANT from inside the hook.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-CTRD_CHECK ctrd_status_t ctrd_set_log_hook(
-    uint32_t level, ctrd_log_fn hook, void *userdata, ctrd_destroy_fn destroy, ctrd_error_t **err);
 
 /* Cancelling --------------------------------------------------------------------------------------
  *
@@ -649,6 +514,88 @@ CTRD_CHECK ctrd_status_t ctrd_client_close(
  * Blocking: until the client's threads have ended. Threads: owner. Since: 0.1.
  */
 void ctrd_client_free(ctrd_client_t *client);
+
+/* Versions ----------------------------------------------------------------------------------------
+ *
+ * Of the library, and of the server that it talks to.
+ */
+
+/** What the server says of itself. */
+typedef struct ctrd_version_t ctrd_version_t;
+
+/**
+ * The version of the library that is loaded, which may be a later one than the header's
+ * CTRD_VERSION_NUMBER.
+ *
+ * @return major * 10000 + minor * 100 + patch.
+ *
+ * Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_version_number(void);
+
+/**
+ * The version of the library that is loaded, as text: "0.1.0".
+ *
+ * @return the text, which is constant.
+ *
+ * Threads: any. Since: 0.1.
+ */
+const char *ctrd_version_string(void);
+
+/**
+ * Whether the library that is loaded has a part: "containers", "daemon", "images", "log", "pull",
+ * "snapshots", "stdio".
+ *
+ * @param name  the part's name; NULL is none.
+ * @return 1 if it has, 0 if not.
+ *
+ * Threads: any. Since: 0.1.
+ */
+int32_t ctrd_has_feature(const char *name);
+
+/**
+ * Asks the server for its version.
+ *
+ * @param client  the client.
+ * @param call    bounds of the call; NULL: the default, at most 10 s.
+ * @param out     receives the answer, which the caller owns: ctrd_version_free().
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
+ *         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *
+ * Blocking: until the server has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_version(
+    const ctrd_client_t *client, const ctrd_call_t *call, ctrd_version_t **out, ctrd_error_t **err);
+
+/**
+ * The server's version, as in "1.6.20~ds1" or "v1.7.24": distributions write it in many ways.
+ *
+ * @param version  the answer; NULL gives NULL.
+ * @return the text, borrowed from the answer.
+ *
+ * Threads: any. Since: 0.1.
+ */
+const char *ctrd_version_server(const ctrd_version_t *version);
+
+/**
+ * The commit that the server was built from.
+ *
+ * @param version  the answer; NULL gives NULL.
+ * @return the text, borrowed from the answer; empty where the server does not say.
+ *
+ * Threads: any. Since: 0.1.
+ */
+const char *ctrd_version_revision(const ctrd_version_t *version);
+
+/**
+ * Frees a server's version.
+ *
+ * @param version  the answer, which the call takes; NULL does nothing.
+ *
+ * Threads: owner. Since: 0.1.
+ */
+void ctrd_version_free(ctrd_version_t *version);
 
 /* Messages ----------------------------------------------------------------------------------------
  *
@@ -1687,6 +1634,59 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_stop(
  * Blocking: until it has ended. Threads: owner. Since: 0.1.
  */
 void ctrd_daemon_free(ctrd_daemon_t *daemon);
+
+/* Log ---------------------------------------------------------------------------------------------
+ *
+ * The library never prints. What it has to say beside the results of calls goes to a hook, if one
+ * is set.
+ */
+
+/** Nothing is logged. */
+#define CTRD_LOG_OFF 0
+/** What should not happen. */
+#define CTRD_LOG_ERROR 1
+/** What may be of harm. */
+#define CTRD_LOG_WARN 2
+/** What is done, in large. */
+#define CTRD_LOG_INFO 3
+/** What is done, in detail. */
+#define CTRD_LOG_DEBUG 4
+/** Everything. */
+#define CTRD_LOG_TRACE 5
+
+/**
+ * Receives what the library logs.
+ *
+ * It runs on the thread that has something to say, which may be one of the library's, and several
+ * threads may run it at once. It must return soon, and must not call functions of this library
+ * that can fail: they answer CTRD_E_REENTRANT. Both texts are borrowed for the time of the call.
+ *
+ * @param userdata  what ctrd_set_log_hook() was given.
+ * @param level     CTRD_LOG_ERROR to CTRD_LOG_TRACE.
+ * @param target    the part of the library that speaks.
+ * @param message   what it says: one line, without a newline at its end.
+ */
+typedef void (*ctrd_log_fn)(
+    void *userdata, uint32_t level, const char *target, const char *message);
+
+/**
+ * Sets the hook that receives what the library logs, for the whole process, in the place of the one
+ * that was set before. Without one, nothing is logged.
+ *
+ * @param level     how much: CTRD_LOG_ERROR to CTRD_LOG_TRACE, each with all that is graver;
+ *                  CTRD_LOG_OFF removes the hook.
+ * @param hook      the function; NULL removes the hook.
+ * @param userdata  handed to it.
+ * @param destroy   called exactly once with userdata, also where this function fails: when the hook
+ *                  was replaced or removed and no thread runs it any more. May be NULL.
+ * @param err       receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_ALREADY_EXISTS in a Rust program that has set a
+ *         logger of its own; CTRD_E_REENTRANT from inside the hook.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_set_log_hook(
+    uint32_t level, ctrd_log_fn hook, void *userdata, ctrd_destroy_fn destroy, ctrd_error_t **err);
 
 #ifdef __cplusplus
 }

@@ -10,13 +10,12 @@ use super::{read, root};
 const SECTIONS: &[&str] = &[
     "status",
     "error",
-    "version",
     "time",
     "callback",
-    "log",
     "cancel",
     "call",
     "client",
+    "version",
     "message",
     "stdio",
     "container",
@@ -24,6 +23,7 @@ const SECTIONS: &[&str] = &[
     "snapshot",
     "spec",
     "daemon",
+    "log",
 ];
 
 /// The width that the text of the header keeps to.
