@@ -147,7 +147,7 @@ impl Context {
         if std::process::id() != self.process {
             return Err(Error::new(
                 ErrorKind::Forked,
-                "the process forked after the client was opened; open a client in the child",
+                "the process forked after the client was opened; open clients after forking",
             ));
         }
         Ok(())

@@ -2,13 +2,14 @@
 
 use std::ffi::CString;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use grpcio::{CallOption, Channel, ChannelBuilder, EnvBuilder, Environment, MetadataBuilder};
 
 use crate::call::Limits;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
 const KIB: i32 = 1024;
@@ -27,11 +28,27 @@ fn environment() -> Arc<Environment> {
     ENVIRONMENT
         .get_or_init(|| {
             redirect_log();
+            PROCESS.store(std::process::id(), Ordering::SeqCst);
             sys::with_signals_blocked(|| {
                 Arc::new(EnvBuilder::new().cq_count(1).name_prefix("ctrd-grpc").build())
             })
         })
         .clone()
+}
+
+/// The process that gRPC's thread is of; 0 before there is one.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// Fails in a child of a process that has used gRPC: its thread is not there, and cannot be made anew.
+pub(crate) fn check_process() -> Result<()> {
+    match PROCESS.load(Ordering::SeqCst) {
+        0 => Ok(()),
+        process if process == std::process::id() => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::Forked,
+            "the process forked after a client was opened in it; open clients after forking",
+        )),
+    }
 }
 
 /// Sends gRPC's messages to the `log` crate. While the host has logging off, `grpcio` would leave
