@@ -56,22 +56,14 @@ impl Descriptor {
     }
 }
 
-/// What the store knows of a blob.
-#[derive(Clone, Debug)]
-pub(crate) struct Info {
-    pub(crate) digest: String,
-    pub(crate) size: u64,
-    pub(crate) labels: HashMap<String, String>,
-}
-
-/// Looks a blob up.
-pub(crate) fn info(cx: &Cx, digest: &str) -> Result<Info> {
+/// The labels of a blob.
+pub(crate) fn labels_of(cx: &Cx, digest: &str) -> Result<HashMap<String, String>> {
     let request = InfoRequest { digest: digest.into(), ..Default::default() };
-    let info = call(cx, &INFO, &request)?
+    call(cx, &INFO, &request)?
         .info
         .into_option()
-        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no blob"))?;
-    Ok(Info { digest: info.digest, size: info.size.try_into().unwrap_or(0), labels: info.labels })
+        .map(|info| info.labels)
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no blob"))
 }
 
 /// Sets these labels of a blob and leaves its others.
