@@ -83,6 +83,7 @@ impl Client {
             return Err(Error::invalid("state_dir", "must be an absolute path"));
         }
         let path = socket_path(&config.address)?;
+        rpc::check_process()?;
         try_socket(&path)?;
         let context = Arc::new(Context::new(config, &path));
         let operation = context.begin_with(call, Some(OPEN_TIMEOUT))?;

@@ -134,10 +134,8 @@ impl Context {
         drop(state);
         Ok(Operation {
             cx: Cx {
-                connection: self.connection.clone(),
-                namespace: namespace.clone(),
                 lease: call.lease.clone(),
-                limits: call.limits(default),
+                ..Cx::new(&self.connection, namespace, call.limits(default))
             },
             thread,
             gate: self.gate.clone(),
@@ -149,7 +147,7 @@ impl Context {
         if std::process::id() != self.process {
             return Err(Error::new(
                 ErrorKind::Forked,
-                "the process forked after the client was opened; open a client in the child",
+                "the process forked after the client was opened; open clients after forking",
             ));
         }
         Ok(())

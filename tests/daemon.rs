@@ -145,14 +145,19 @@ fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// The sockets of the shims of this daemon's tasks.
+/// The sockets of the shims of this daemon's tasks, which lie outside of its directory.
 fn shim_sockets(place: &Place) -> Vec<PathBuf> {
     let bundles = place.daemon.join("state/io.containerd.runtime.v2.task/default");
     fs::read_dir(bundles)
         .unwrap()
         .map(|bundle| {
-            let address = fs::read_to_string(bundle.unwrap().path().join("address")).unwrap();
-            PathBuf::from(address.strip_prefix("unix://").unwrap())
+            let bundle = bundle.unwrap().path();
+            // The first before containerd 2.0, the second since.
+            let text = fs::read_to_string(bundle.join("address"))
+                .or_else(|_| fs::read_to_string(bundle.join("bootstrap.json")))
+                .unwrap();
+            let (_, rest) = text.split_once("unix://").unwrap();
+            PathBuf::from(rest.split('"').next().unwrap())
         })
         .collect()
 }
@@ -338,6 +343,9 @@ fn a_stuck_containerd_is_killed() {
     let daemon = place.start();
     let container = place.container(&daemon, "a");
     kill(daemon.pid(), Signal::STOP);
+    let brief = Call::new().timeout(Duration::from_millis(200));
+    assert_eq!(daemon.stop(&brief).unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(runs(daemon.pid()), "the first stop has not come to killing it");
     daemon.stop(&Call::new()).unwrap();
     place.assert_gone(&[container]);
 }

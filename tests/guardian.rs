@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ground::image::Recipe;
+use ground::image::{Recipe, foreign_architecture};
 use ground::registry::{PASSWORD, USER};
 use ground::{Ground, mounts_below, processes_naming, runs, unique, wait_until};
 
@@ -140,8 +140,11 @@ fn images_come_in_variants() {
 
     let foreign = Recipe { native: false, ..Default::default() };
     let reference = registry.push("ctrd/foreign", "1", &foreign);
-    let output = pull(&[&reference]);
-    assert!(!output.status.success());
+    let platform = format!("linux/{}", foreign_architecture());
+    assert!(pull(&["--platform", &platform, &reference]).status.success());
+    let images = ground.ctr(&["-n", "variants", "images", "ls"]);
+    let row = images.lines().find(|row| row.starts_with(&reference)).unwrap();
+    assert!(row.contains(&format!(" {platform} ")), "{row}");
 
     let private = ground.private_registry();
     let reference = private.push("ctrd/private", "1", &Recipe::default());

@@ -46,7 +46,8 @@ pub(crate) fn create(context: &Context, config: ContainerConfig, call: &Call) ->
         None => (cx.clone(), None),
     };
     let mut undo = Undo::default();
-    create_steps(context, &held, plan, image, &mut undo).map_err(|error| undo.run(cx, error))
+    create_steps(context, &held.settling(), plan, image, &mut undo)
+        .map_err(|error| undo.run(cx, error))
 }
 
 /// A configuration that was checked.
@@ -277,6 +278,7 @@ fn create_task(
     let piped = [&stdio.stdin, &stdio.stdout, &stdio.stderr]
         .iter()
         .any(|stream| !matches!(stream, Stream::None));
+    let terminal = stdio.terminal;
     let prepared = if piped || stdio.terminal {
         let state_dir = &context.config.state_dir;
         let prepared = stdio::prepare(&context.pump, state_dir, &cx.namespace, &id, "", stdio);
@@ -309,6 +311,10 @@ fn create_task(
             let (connection, pool) = (context.connection.clone(), context.pool.clone());
             let (namespace, id) = (cx.namespace.clone(), id.clone());
             let close = move || {
+                if terminal {
+                    // It would hang the terminal up, which ends the process.
+                    return;
+                }
                 // On a worker: the pump's thread must not wait for a call.
                 let _ = pool.run(move || {
                     let cx = Cx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));

@@ -177,8 +177,7 @@ fn delete(
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let deleted = Process::spawn(command).and_then(|process| {
-        let limit = limits.remaining().map_or(DELETE_TIMEOUT, |left| left.min(DELETE_TIMEOUT));
-        if !process.wait(limit) {
+        if !process.wait_within(&limits.at_most(DELETE_TIMEOUT)) {
             process.signal(Signal::KILL)?;
             process.wait(KILL_TIMEOUT);
         }

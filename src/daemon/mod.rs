@@ -119,7 +119,8 @@ impl Daemon {
             }
         };
         if let Err(error) = wait_until_ready(&directory, &process, limits) {
-            if end(&process).is_ok() {
+            // Whatever ended the start, this has a time of its own.
+            if end(&process, &Limits::within(TERM_TIMEOUT + KILL_TIMEOUT)).is_ok() {
                 directory.abandon();
             }
             return Err(error);
@@ -148,7 +149,8 @@ impl Daemon {
     /// Stops it: its containers are killed and deleted, then it is ended, and its directory removed
     /// with all that is in it. So it does where containerd was killed meanwhile.
     ///
-    /// Blocks for at most 60 s unless `call` says otherwise. Stopping again does nothing; after a
+    /// Blocks for at most 60 s, and as long as the removal of the files takes, unless `call` says
+    /// otherwise. Stopping again does nothing; after a
     /// failure it takes up where it stopped. A file that is not the daemon's is left in the
     /// directory, which then stays.
     pub fn stop(&self, call: &Call) -> Result<()> {
@@ -200,7 +202,7 @@ impl Daemon {
                 log::warn!("{}: {error}", self.address);
             }
         }
-        end(&self.process).step("end containerd")?;
+        end(&self.process, limits).step("end containerd")?;
         leftovers::remove(&self.directory, &self.path, limits)?;
         self.directory.remove().step("remove the directory")
     }
@@ -295,14 +297,13 @@ fn end_tasks(directory: &Directory, limits: &Limits) -> Result<()> {
 }
 
 /// Ends a containerd: asked first, killed then.
-fn end(process: &Process) -> Result<()> {
-    process.signal(Signal::TERM)?;
-    if process.wait(TERM_TIMEOUT) {
-        return Ok(());
-    }
-    process.signal(Signal::KILL)?;
-    if process.wait(KILL_TIMEOUT) {
-        return Ok(());
+fn end(process: &Process, limits: &Limits) -> Result<()> {
+    for (signal, timeout) in [(Signal::TERM, TERM_TIMEOUT), (Signal::KILL, KILL_TIMEOUT)] {
+        process.signal(signal)?;
+        if process.wait_within(&limits.at_most(timeout)) {
+            return Ok(());
+        }
+        limits.check()?;
     }
     Err(Error::new(ErrorKind::Timeout, format!("process {} does not end", process.id())))
 }

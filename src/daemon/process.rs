@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::DaemonConfig;
+use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;
 
@@ -194,6 +195,20 @@ impl Process {
             .wait_timeout_while(how, timeout, |how| how.is_none())
             .unwrap_or_else(PoisonError::into_inner);
         how.is_some()
+    }
+
+    /// Waits for its end until the limits are reached; says whether it has come.
+    pub(super) fn wait_within(&self, limits: &Limits) -> bool {
+        // A cancel handle is looked at now and then.
+        let tick = Duration::from_millis(50);
+        loop {
+            if self.wait(limits.remaining().map_or(tick, |left| left.min(tick))) {
+                return true;
+            }
+            if limits.check().is_err() {
+                return false;
+            }
+        }
     }
 
     /// In words, for an error.

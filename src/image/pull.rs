@@ -533,8 +533,8 @@ impl Pull<'_> {
     fn relabel(&self, digest: &str, mut labels: Vec<(String, String)>) -> Result<()> {
         let cx = brief(self.context, &self.cx);
         let (key, path) = self.registry.source_label();
-        let present = content::labels_of(&cx, digest)?;
-        let before = present.get(&key).map_or("", String::as_str);
+        let labelled = content::blob_labels(&cx, digest)?;
+        let before = labelled.get(&key).map_or("", String::as_str);
         let mut paths: Vec<&str> = before.split(',').filter(|path| !path.is_empty()).collect();
         if !paths.contains(&path.as_str()) {
             paths.push(&path);
@@ -544,7 +544,7 @@ impl Pull<'_> {
                 labels.push((key, value));
             }
         }
-        labels.retain(|(key, value)| present.get(key) != Some(value));
+        labels.retain(|(key, value)| labelled.get(key) != Some(value));
         if labels.is_empty() { Ok(()) } else { content::set_labels(&cx, digest, &labels) }
     }
 

@@ -56,14 +56,14 @@ impl Descriptor {
     }
 }
 
-/// The labels of a blob.
-pub(crate) fn labels_of(cx: &Cx, digest: &str) -> Result<HashMap<String, String>> {
+/// The labels of a blob; [`ErrorKind::NotFound`] where the store does not have it.
+pub(crate) fn blob_labels(cx: &Cx, digest: &str) -> Result<HashMap<String, String>> {
     let request = InfoRequest { digest: digest.into(), ..Default::default() };
-    call(cx, &INFO, &request)?
+    let info = call(cx, &INFO, &request)?
         .info
         .into_option()
-        .map(|info| info.labels)
-        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no blob"))
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no blob"))?;
+    Ok(info.labels)
 }
 
 /// Sets these labels of a blob and leaves its others.

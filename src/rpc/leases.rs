@@ -7,8 +7,7 @@ use super::any::labels;
 use super::channel::Cx;
 use super::method::{call, methods};
 use super::wire::leases::{
-    AddResourceRequest, CreateRequest, CreateResponse, DeleteRequest, ListRequest, ListResponse,
-    Resource,
+    AddResourceRequest, CreateRequest, CreateResponse, DeleteRequest, Resource,
 };
 use crate::error::Result;
 
@@ -16,7 +15,6 @@ methods! { "containerd.services.leases.v1.Leases":
     CREATE = change "Create" (CreateRequest) -> CreateResponse;
     DELETE = change "Delete" (DeleteRequest) -> Empty;
     ADD_RESOURCE = change "AddResource" (AddResourceRequest) -> Empty;
-    LIST = read "List" (ListRequest) -> ListResponse;
 }
 
 /// Makes a lease of this id.
@@ -43,13 +41,4 @@ pub(crate) fn add_snapshot(cx: &Cx, id: &str, snapshotter: &str, name: &str) -> 
         ..Default::default()
     };
     call(cx, &ADD_RESOURCE, &request).map(drop)
-}
-
-/// The ids of the leases that match any of the filters; all where there is none.
-pub(crate) fn list(cx: &Cx, filters: &[&str]) -> Result<Vec<String>> {
-    let request = ListRequest {
-        filters: filters.iter().map(|f| (*f).to_owned()).collect(),
-        ..Default::default()
-    };
-    Ok(call(cx, &LIST, &request)?.leases.into_iter().map(|lease| lease.id).collect())
 }

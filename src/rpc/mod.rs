@@ -23,8 +23,7 @@ pub(crate) mod tasks;
 pub(crate) mod version;
 
 pub(crate) use any::Any;
-pub(crate) use channel::{Connection, Cx};
-pub(crate) use method::Reply;
+pub(crate) use channel::{Connection, Cx, check_process};
 
 /// The generated messages; `build.rs` makes them from `protos/`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, dead_code)]

@@ -152,12 +152,7 @@ fn no_sub_message_is_omitted() {
     let seen = Seen::default();
     let mut server = serve(&seen, &format!("unix:{}", socket.display()));
     let limits = Limits::within(Duration::from_secs(30));
-    let cx = Cx {
-        connection: Arc::new(Connection::new(&socket)),
-        namespace: "default".into(),
-        lease: None,
-        limits: limits.clone(),
-    };
+    let cx = Cx::new(&Arc::new(Connection::new(&socket)), "default", limits.clone());
     call_all(&cx);
     block_on(&limits, server.shutdown()).unwrap().unwrap();
     fs::remove_dir_all(&directory).unwrap();

@@ -179,7 +179,7 @@ impl Drop for End {
 }
 
 /// The same file, opened anew so that it can be non-blocking for us alone; where that cannot be
-/// (another user's pipe, one without a reader, no `/proc`) the descriptor itself and `otherwise`.
+/// (another user's pipe, a FIFO without a reader, no `/proc`) the descriptor itself and `otherwise`.
 fn reopen(fd: OwnedFd, access: OFlags, otherwise: Way) -> (OwnedFd, Way) {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -412,5 +412,114 @@ impl Flow {
             self.target = Target::Broken;
         }
         Turn::Moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::io::{Read, Write};
+    use std::thread;
+
+    use rustix::io::ioctl_fionbio;
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    fn pipe() -> (File, File) {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        (reader.into(), writer.into())
+    }
+
+    /// The reading end of a process's output, and the writing end.
+    fn fifo() -> (End, File) {
+        let (reader, writer) = pipe();
+        ioctl_fionbio(&reader, true).unwrap();
+        (End::fifo(reader.into()), writer)
+    }
+
+    /// An end as it is where the descriptor cannot be opened anew.
+    fn end(fd: impl Into<OwnedFd>, way: Way) -> End {
+        // Watched, as everything that is not ready always; by nobody here.
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        End { fd: fd.into(), way, watched_by: Some(Arc::new(epoll)) }
+    }
+
+    /// Steps with both ends reported again and again, as they may be for no reason.
+    fn step_to_the_end(flow: &mut Flow) {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            flow.source_is_ready();
+            assert!(flow.target_is_ready(EventFlags::OUT));
+            match flow.step(&mut buffer) {
+                Step::Done => return,
+                Step::Again => {}
+                Step::Idle => thread::yield_now(),
+            }
+        }
+    }
+
+    /// The host's open file is blocking in all of these: a step that waited would wait for ever.
+    #[test]
+    fn never_waits_for_a_target_that_cannot_be_opened_anew() {
+        let data: Vec<u8> = (0..250_000u32).flat_map(u32::to_le_bytes).collect();
+        for way in [Way::Splice, Way::Asked] {
+            let (source, mut process) = fifo();
+            let (mut host, target) = pipe();
+            let mut flow = Flow::output(source, Some(end(target, way)));
+            let of_process = data.clone();
+            let writing = thread::spawn(move || process.write_all(&of_process).unwrap());
+            let mut buffer = vec![0; BUFFER];
+            while flow.target_ready {
+                flow.source_is_ready();
+                flow.step(&mut buffer);
+            }
+            assert_eq!(flow.step(&mut buffer), Step::Idle);
+            let reading = thread::spawn(move || {
+                let mut read = Vec::new();
+                host.read_to_end(&mut read).unwrap();
+                read
+            });
+            step_to_the_end(&mut flow);
+            assert!(flow.has_ended());
+            assert_eq!(flow.dropped(true), 0);
+            drop(flow);
+            writing.join().unwrap();
+            assert!(reading.join().unwrap() == data, "{way:?}");
+        }
+    }
+
+    #[test]
+    fn the_master_of_a_terminal_is_not_taken_for_another_ones() {
+        let master = OpenOptions::new().read(true).write(true).open("/dev/ptmx").unwrap();
+        let kept = master.try_clone().unwrap();
+        let (source, mut process) = fifo();
+        let target = End::target("stdout", master.into()).unwrap();
+        assert_eq!(target.way, Way::Asked);
+        let mut flow = Flow::output(source, Some(target));
+        // Watched, or it would be taken for a file.
+        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
+        flow.watch(&epoll, 1, 2).unwrap();
+        process.write_all(b"typed\n").unwrap();
+        drop(process);
+        step_to_the_end(&mut flow);
+        assert_eq!(flow.dropped(true), 0);
+        assert!(!fcntl_getfl(&kept).unwrap().contains(OFlags::NONBLOCK));
+        // The terminal echoes what is typed.
+        let mut echo = [0; 7];
+        (&kept).read_exact(&mut echo).unwrap();
+        assert_eq!(&echo, b"typed\r\n");
+    }
+
+    #[test]
+    fn a_pipe_that_lost_its_reader_is_drained_and_counted() {
+        for way in [Way::Plain, Way::Splice, Way::Asked] {
+            let (source, mut process) = fifo();
+            let mut flow = Flow::output(source, Some(end(pipe().1, way)));
+            process.write_all(&[b'x'; 50_000]).unwrap();
+            drop(process);
+            step_to_the_end(&mut flow);
+            assert_eq!(flow.dropped(false), 50_000, "{way:?}");
+        }
     }
 }

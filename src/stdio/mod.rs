@@ -89,10 +89,8 @@ fn plan(stdio: Stdio) -> Result<[Plan; 3]> {
         Stream::Path(path) => Plan::Shim(check_path("stdin", path)?),
     };
     if terminal {
-        if let Stream::Path(path) = &stdout {
-            if path.starts_with("file://") {
-                return Err(Error::invalid("stdout", "file:// does not go with a terminal"));
-            }
+        if matches!(&stdout, Stream::Path(path) if path.starts_with("file://")) {
+            return Err(Error::invalid("stdout", "file:// does not go with a terminal"));
         }
         // The shim wants a stdout, and looks at no stderr.
         return Ok([stdin, Plan::output("stdout", stdout)?, none()]);

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod image;
+pub mod plot;
 pub mod proxy;
 pub mod registry;
 
@@ -120,17 +121,16 @@ impl Ground {
             leases: rows(&["leases", "ls", "-q"]),
             snapshots: of_kind("Committed"),
             active_snapshots: of_kind("Active"),
-            mounts: mounts_below(&self.dir.0).len(),
-            fifos: fifos_below(&self.dir.0).len(),
-            shims: self.shims().len(),
+            // A bundle's directory is named by its namespace, a process's FIFOs begin with it.
+            mounts: mentions(mounts_below(&self.dir.0), &format!("/{namespace}/")),
+            fifos: mentions(fifos_below(&self.dir.0), &format!("/{namespace}-")),
+            shims: mentions(command_lines(&self.dir.0), &format!(" -namespace {namespace} ")),
         }
     }
+}
 
-    /// The processes of the shims.
-    pub fn shims(&self) -> Vec<u32> {
-        let named = processes_naming(&self.dir.0).into_iter();
-        named.filter(|(_, line)| line.contains(" -namespace ")).map(|(pid, _)| pid).collect()
-    }
+fn mentions(lines: Vec<String>, what: &str) -> usize {
+    lines.iter().filter(|line| line.contains(what)).count()
 }
 
 /// How much of everything there is: to be compared before and after.
@@ -146,7 +146,6 @@ pub struct Holdings {
     pub snapshots: usize,
     /// Those of containers.
     pub active_snapshots: usize,
-    /// Below the ground's directory, as the next two; of all namespaces.
     pub mounts: usize,
     pub fifos: usize,
     pub shims: usize,
@@ -247,6 +246,10 @@ pub fn processes_naming(dir: &Path) -> Vec<(u32, String)> {
         .collect()
 }
 
+fn command_lines(dir: &Path) -> Vec<String> {
+    processes_naming(dir).into_iter().map(|(_, line)| line).collect()
+}
+
 /// The mount points below `dir`.
 pub fn mounts_below(dir: &Path) -> Vec<String> {
     let needle = format!("{}/", dir.display());
@@ -256,7 +259,7 @@ pub fn mounts_below(dir: &Path) -> Vec<String> {
 }
 
 /// The FIFOs below `dir`, but for the logs of shims, which are containerd's own.
-pub fn fifos_below(dir: &Path) -> Vec<PathBuf> {
+pub fn fifos_below(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {
@@ -267,7 +270,7 @@ pub fn fifos_below(dir: &Path) -> Vec<PathBuf> {
                     open.push(entry.path());
                 }
                 Ok(kind) if kind.is_fifo() && entry.file_name() != "log" => {
-                    found.push(entry.path());
+                    found.push(entry.path().display().to_string());
                 }
                 _ => {}
             }

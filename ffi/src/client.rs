@@ -1,0 +1,164 @@
+//! The client
+//!
+//! A connection to a containerd, which most functions take first. It may be used from any thread,
+//! and by any number of them at once. One is enough for a program.
+
+use std::ffi::c_char;
+
+use ctrd::{Client, ClientConfig, Error, Result};
+
+use crate::args;
+use crate::call::{self, ctrd_call_t, milliseconds};
+use crate::error::ctrd_error_t;
+use crate::guard::{self, Out};
+use crate::status::ctrd_status_t;
+
+/// A connection to a containerd.
+pub struct ctrd_client_t {
+    client: Client,
+}
+
+/// The client of a call, where this process may use it.
+pub(crate) fn live(client: Option<&ctrd_client_t>) -> Result<&Client> {
+    let client = client.ok_or_else(|| Error::invalid("client", "must not be NULL"))?;
+    client.client.check_process()?;
+    Ok(&client.client)
+}
+
+/// What a client is opened with. All-zero is the default.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ctrd_client_config_t {
+    /// sizeof(ctrd_client_config_t).
+    pub size: usize,
+    /// containerd's socket: an absolute path, or "unix:" and one. NULL:
+    /// /run/containerd/containerd.sock.
+    pub address: *const c_char,
+    /// The namespace of calls that name none. NULL: "default".
+    pub namespace_name: *const c_char,
+    /// Who this program is to the other users of the same containerd: what the client makes
+    /// carries it as a label. NULL: "ctrd".
+    pub owner: *const c_char,
+    /// The snapshotter of calls that name none. NULL: "overlayfs".
+    pub snapshotter: *const c_char,
+    /// Where the FIFOs of containers are made: an absolute path that containerd's shims see too.
+    /// Made with mode 0700 when it is first needed. NULL: /run/ctrd.
+    pub state_dir: *const c_char,
+    /// The timeout, in milliseconds, of calls that name none and whose function has none of its
+    /// own; 0: 30000; CTRD_FOREVER.
+    pub call_timeout_ms: i64,
+    /// None is defined yet: 0.
+    pub flags: u64,
+}
+
+// SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers and pointers.
+unsafe impl args::Struct for ctrd_client_config_t {}
+
+/// Reads a client's configuration.
+///
+/// # Safety
+/// As `args::input` and `args::text` want it.
+unsafe fn read_config(given: *const ctrd_client_config_t) -> Result<ClientConfig> {
+    let mut config = ClientConfig::default();
+    if given.is_null() {
+        return Ok(config);
+    }
+    // SAFETY: as the caller promises.
+    let given = unsafe { args::input("config", given)? };
+    let set = |name, value, member: &mut String| {
+        // SAFETY: as the caller promises.
+        if let Some(value) = unsafe { args::optional_text(name, value)? } {
+            value.clone_into(member);
+        }
+        Ok::<_, Error>(())
+    };
+    set("address", given.address, &mut config.address)?;
+    set("namespace_name", given.namespace_name, &mut config.namespace)?;
+    set("owner", given.owner, &mut config.owner)?;
+    set("snapshotter", given.snapshotter, &mut config.snapshotter)?;
+    // SAFETY: as the caller promises.
+    if let Some(path) = unsafe { args::optional_text("state_dir", given.state_dir)? } {
+        config.state_dir = path.into();
+    }
+    match given.call_timeout_ms {
+        0 => {}
+        call::CTRD_FOREVER => config.call_timeout = std::time::Duration::MAX,
+        ms => config.call_timeout = milliseconds("call_timeout_ms", ms)?,
+    }
+    args::flags("flags", given.flags, 0)?;
+    Ok(config)
+}
+
+/// Initialises a ctrd_client_config_t as CTRD_CLIENT_CONFIG_INIT does, for languages without macros.
+///
+/// @param config  the struct; NULL does nothing.
+/// @param size    its size in bytes, as the caller's header has it.
+///
+/// Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_client_config_init(config: *mut ctrd_client_config_t, size: usize) {
+    // SAFETY: the caller says how many bytes there are.
+    guard::value(|| unsafe { args::initialise(config, size) });
+}
+
+/// Opens a client, and makes sure that a containerd answers. The first one starts the library's
+/// threads: a daemon opens its client after it has forked.
+///
+/// @param config  how; NULL: the default. Only borrowed.
+/// @param call    bounds of the call; NULL: the default, at most 10 s.
+/// @param out     receives the client, which the caller owns: ctrd_client_free().
+/// @param err     receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where the address is no socket's;
+///         CTRD_E_NOT_FOUND where there is no socket; CTRD_E_PERMISSION_DENIED where it may not be
+///         used; CTRD_E_UNAVAILABLE where nobody listens; CTRD_E_TIMEOUT where nobody answers;
+///         CTRD_E_CANCELLED; CTRD_E_FORKED in a child of a process that has opened one.
+///
+/// Blocking: until the server has answered. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_client_open(
+    config: *const ctrd_client_config_t,
+    call: *const ctrd_call_t,
+    out: Option<&mut *mut ctrd_client_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("client_open", Out::required("out", out), err, || {
+        // SAFETY: the caller's structs and strings are as the header says.
+        let (config, call) = unsafe { (read_config(config)?, call::read(call)?) };
+        Ok(Box::new(ctrd_client_t { client: Client::open(config, &call)? }))
+    })
+}
+
+/// Closes a client: no further call begins, those that wait for an exit end with CTRD_E_CLOSED, and
+/// other calls under way are waited for. Containers run on. Closing again does nothing. The handle
+/// stays valid until ctrd_client_free().
+///
+/// @param client  the client.
+/// @param call    bounds of the call; NULL: the default, at most 10 s.
+/// @param err     receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT or CTRD_E_CANCELLED where calls are
+///         still under way; CTRD_E_REENTRANT from a callback of one of them; CTRD_E_FORKED.
+///
+/// Blocking: until no call is under way. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_client_close(
+    client: Option<&ctrd_client_t>,
+    call: *const ctrd_call_t,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::status("client_close", err, || {
+        let client = live(client)?;
+        // SAFETY: the caller's structs and strings are as the header says.
+        client.close(&unsafe { call::read(call)? })
+    })
+}
+
+/// Frees a client, and closes it if that has not been done. No other thread may use the handle any
+/// more, nor be in a call with it. In a child of the process that opened it, it does nothing.
+///
+/// @param client  the client, which the call takes; NULL does nothing.
+///
+/// Blocking: until the client's threads have ended. Threads: owner. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_client_free(client: Option<Box<ctrd_client_t>>) {
+    guard::value(|| drop(client));
+}

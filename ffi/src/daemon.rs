@@ -1,0 +1,168 @@
+//! A private containerd
+//!
+//! A containerd of the program's own, with its own root, state and sockets.
+
+use std::ffi::{CString, c_char};
+use std::mem::ManuallyDrop;
+
+use ctrd::{Daemon, DaemonConfig, Error, ErrorKind, Result};
+
+use crate::args::{self, c_string, text};
+use crate::call::{self, ctrd_call_t};
+use crate::error::ctrd_error_t;
+use crate::guard::{self, Out};
+use crate::status::ctrd_status_t;
+
+/// A containerd of the program's own.
+pub struct ctrd_daemon_t {
+    daemon: ManuallyDrop<Daemon>,
+    address: CString,
+    process: u32,
+}
+
+impl Drop for ctrd_daemon_t {
+    fn drop(&mut self) {
+        // A child of the process must not stop its parent's.
+        if std::process::id() == self.process {
+            // SAFETY: it is dropped here alone, and not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.daemon) };
+        }
+    }
+}
+
+/// How a private containerd is to run. Everything is only borrowed, for the time of the call.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ctrd_daemon_config_t {
+    /// sizeof(ctrd_daemon_config_t).
+    pub size: usize,
+    /// The directory of everything that it has: root, state, sockets, configuration, log. An
+    /// absolute path; made with mode 0700. Required.
+    pub directory: *const c_char,
+    /// The containerd to run. NULL: the first one on PATH.
+    pub binary: *const c_char,
+    /// path_len directories that are put before PATH for the daemon, where it looks for runc and
+    /// shims. NULL and 0: none.
+    pub path: *const *const c_char,
+    /// See path.
+    pub path_len: usize,
+    /// None is defined yet: 0.
+    pub flags: u64,
+}
+
+// SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers and pointers.
+unsafe impl args::Struct for ctrd_daemon_config_t {}
+
+/// Reads how a private containerd is to run.
+///
+/// # Safety
+/// `given` is NULL or as `args::input` wants it, its strings as `args::text` does.
+unsafe fn read_config(given: *const ctrd_daemon_config_t) -> Result<DaemonConfig> {
+    // SAFETY: as the caller promises.
+    let given = unsafe { args::input("config", given)? };
+    args::flags("flags", given.flags, 0)?;
+    // SAFETY: as the caller promises.
+    let (directory, binary, path) = unsafe {
+        (
+            text("directory", given.directory)?,
+            args::optional_text("binary", given.binary)?,
+            args::texts("path", given.path, given.path_len)?,
+        )
+    };
+    Ok(DaemonConfig {
+        binary: binary.map(Into::into),
+        directory: directory.into(),
+        path: path.into_iter().map(Into::into).collect(),
+    })
+}
+
+/// Initialises a ctrd_daemon_config_t as CTRD_DAEMON_CONFIG_INIT does, for languages without macros.
+///
+/// @param config  the struct; NULL does nothing.
+/// @param size    its size in bytes, as the caller's header has it.
+///
+/// Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_daemon_config_init(config: *mut ctrd_daemon_config_t, size: usize) {
+    // SAFETY: the caller says how many bytes there are.
+    guard::value(|| unsafe { args::initialise(config, size) });
+}
+
+/// Starts a private containerd, and waits until it answers and its plugins are loaded. It ends with
+/// this process.
+///
+/// @param config  how it is to run.
+/// @param call    bounds of the call; NULL: the default.
+/// @param out     receives the daemon, which the caller owns: ctrd_daemon_free().
+/// @param err     receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no containerd or runc;
+///         CTRD_E_PERMISSION_DENIED; CTRD_E_IO; CTRD_E_UNAVAILABLE where it ended again;
+///         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_FORKED.
+///
+/// Blocking: until the daemon is ready. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_daemon_start(
+    config: *const ctrd_daemon_config_t,
+    call: *const ctrd_call_t,
+    out: Option<&mut *mut ctrd_daemon_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("daemon_start", Out::required("out", out), err, || {
+        // SAFETY: the caller's structs and strings are as the header says.
+        let (config, call) = unsafe { (read_config(config)?, call::read(call)?) };
+        let daemon = Daemon::start(&config, &call)?;
+        Ok(Box::new(ctrd_daemon_t {
+            address: c_string(daemon.address()),
+            daemon: ManuallyDrop::new(daemon),
+            process: std::process::id(),
+        }))
+    })
+}
+
+/// The address of a private containerd's socket, for ctrd_client_config_t.
+///
+/// @param daemon  the daemon; NULL gives NULL.
+/// @return the text, borrowed from the daemon.
+///
+/// Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_daemon_address(daemon: Option<&ctrd_daemon_t>) -> *const c_char {
+    guard::read(daemon, |daemon| daemon.address.as_ptr())
+}
+
+/// Stops a private containerd: its containers first, then itself. Of its directory only the log
+/// stays. Stopping it again does nothing. The handle stays valid until ctrd_daemon_free().
+///
+/// @param daemon  the daemon.
+/// @param call    bounds of the call; NULL: the default.
+/// @param err     receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_IO;
+///         CTRD_E_FORKED.
+///
+/// Blocking: until it has ended. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_daemon_stop(
+    daemon: Option<&ctrd_daemon_t>,
+    call: *const ctrd_call_t,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::status("daemon_stop", err, || {
+        let daemon = daemon.ok_or_else(|| Error::invalid("daemon", "must not be NULL"))?;
+        if std::process::id() != daemon.process {
+            return Err(Error::new(ErrorKind::Forked, "the daemon is the parent process's"));
+        }
+        // SAFETY: the caller's structs and strings are as the header says.
+        daemon.daemon.stop(&unsafe { call::read(call)? })
+    })
+}
+
+/// Frees a private containerd, and stops it if that has not been done. In a child of the process
+/// that started it, it stops nothing.
+///
+/// @param daemon  the daemon, which the call takes; NULL does nothing.
+///
+/// Blocking: until it has ended. Threads: owner. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_daemon_free(daemon: Option<Box<ctrd_daemon_t>>) {
+    guard::value(|| drop(daemon));
+}

@@ -1,0 +1,52 @@
+#!/bin/sh
+# The header in every dialect that is promised: alone, included twice, and in a file that uses every
+# macro of it, as C89 to C17 and C++98 to C++20, by gcc and clang, without a warning.
+set -eu
+cd "$(dirname "$0")/../.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+echo '#include "ctrd.h"' >"$work/alone.c"
+printf '#include "ctrd.h"\n#include "ctrd.h"\n' >"$work/twice.c"
+
+# Every macro with a value: the initialisers as one initialises with them, the rest as expressions.
+{
+    echo '#include "ctrd.h"'
+    echo 'void use(const void *value);'
+    echo 'void use_all(void);'
+    echo 'void use_all(void) {'
+    sed -n 's/^#define \(CTRD_[A-Z0-9_]*\)\( .*\|\)$/\1/p' include/ctrd.h | sort -u | while read -r macro; do
+        case $macro in
+        CTRD_H | CTRD_CHECK) ;;
+        CTRD_VERSION_STRING) echo "    { const char *value = $macro; use(value); }" ;;
+        *_INIT)
+            type=$(echo "${macro%_INIT}_t" | tr '[:upper:]' '[:lower:]')
+            echo "    { $type value = $macro; static const $type fixed = $macro; use(&value); use(&fixed); }"
+            ;;
+        *) echo "    { int32_t value = $macro; int values[$macro + 100]; use(&value); use(values); }" ;;
+        esac
+    done
+    echo '}'
+} >"$work/macros.c"
+[ "$(grep -c 'use(&\?value)' "$work/macros.c")" -ge 40 ] || { echo "the macros are not found" >&2; exit 1; }
+
+count=0
+check() {
+    compiler=$1 dialect=$2
+    shift 2
+    for file in alone twice macros; do
+        "$compiler" -x "${dialect%%:*}" -std="${dialect##*:}" -Iinclude -fsyntax-only \
+            -Wall -Wextra -Wpedantic -Werror "$@" "$work/$file.c"
+        count=$((count + 1))
+    done
+}
+for dialect in c89 c99 c11 c17; do
+    check gcc c:$dialect -Wc++-compat
+    check clang c:$dialect -Wc++-compat
+done
+for dialect in c++98 c++11 c++14 c++17 c++20; do
+    check g++ c++:$dialect
+    check clang++ c++:$dialect
+done
+echo "the header compiles in $count ways"

@@ -1,0 +1,68 @@
+//! Status values never change, and every kind of error of the core's has one.
+
+mod support;
+
+use support::header::macros;
+use support::read;
+
+#[path = "../src/status.rs"]
+#[allow(dead_code, non_camel_case_types)]
+mod status;
+
+/// What was released. Values are added at the end and never changed.
+const SNAPSHOT: &[(&str, i32)] = &[
+    ("CTRD_OK", 0),
+    ("CTRD_E_INVALID_ARGUMENT", -1),
+    ("CTRD_E_NOT_FOUND", -2),
+    ("CTRD_E_ALREADY_EXISTS", -3),
+    ("CTRD_E_FAILED_PRECONDITION", -4),
+    ("CTRD_E_PERMISSION_DENIED", -5),
+    ("CTRD_E_UNAUTHENTICATED", -6),
+    ("CTRD_E_UNAVAILABLE", -7),
+    ("CTRD_E_TIMEOUT", -8),
+    ("CTRD_E_CANCELLED", -9),
+    ("CTRD_E_BUSY", -10),
+    ("CTRD_E_WOULD_BLOCK", -11),
+    ("CTRD_E_CLOSED", -12),
+    ("CTRD_E_FORKED", -13),
+    ("CTRD_E_REENTRANT", -14),
+    ("CTRD_E_UNSUPPORTED", -15),
+    ("CTRD_E_RESOURCE_EXHAUSTED", -16),
+    ("CTRD_E_ABORTED", -17),
+    ("CTRD_E_OUT_OF_RANGE", -18),
+    ("CTRD_E_DATA_LOSS", -19),
+    ("CTRD_E_IO", -20),
+    ("CTRD_E_PROTOCOL", -21),
+    ("CTRD_E_INTERNAL", -22),
+    ("CTRD_E_UNKNOWN", -23),
+    ("CTRD_E_PANIC", -24),
+];
+
+#[test]
+fn the_values_are_those_that_were_released() {
+    let defined: Vec<_> = macros(&read("include/ctrd.h"))
+        .into_iter()
+        .filter(|(name, _)| name == "CTRD_OK" || name.starts_with("CTRD_E_"))
+        .map(|(name, value)| {
+            let value: i32 = value.trim_matches(['(', ')']).parse().expect("a status is a number");
+            (name, value)
+        })
+        .collect();
+    let snapshot: Vec<_> =
+        SNAPSHOT.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+    assert_eq!(defined, snapshot);
+}
+
+#[test]
+fn every_kind_has_a_value_of_its_own() {
+    let mut values: Vec<_> = ctrd::ErrorKind::ALL
+        .iter()
+        .map(|kind| {
+            let entry = status::STATUS_OF_KIND.iter().find(|(k, _)| k == kind);
+            entry.unwrap_or_else(|| panic!("{kind:?} has no status")).1
+        })
+        .collect();
+    values.sort_unstable();
+    values.dedup();
+    assert_eq!(values.len(), ctrd::ErrorKind::ALL.len());
+}

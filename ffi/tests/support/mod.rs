@@ -1,0 +1,61 @@
+//! What the tests of the library share: where things are, and what the header says.
+#![allow(dead_code)]
+
+pub mod generate;
+pub mod header;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Once;
+
+/// The workspace's directory.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("ffi is in the workspace").to_owned()
+}
+
+/// The committed header.
+pub fn header_path() -> PathBuf {
+    root().join("include/ctrd.h")
+}
+
+/// Reads a file of the workspace.
+pub fn read(path: &str) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Runs a command, and gives what it wrote to stdout. It must succeed.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("output is text")
+}
+
+/// Builds a package of the workspace as it is now.
+pub fn cargo_build(package: &str) {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args(["build", "--release", "--quiet", "-p", package]);
+    // What cargo has set for this test would make build scripts that look at it run again.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME" {
+            cargo.env_remove(name);
+        }
+    }
+    run(&mut cargo);
+}
+
+/// Builds the library as it is shipped, and gives the directory that it is in.
+pub fn library() -> PathBuf {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        cargo_build("ctrd-ffi");
+        run(Command::new("sh").current_dir(root()).arg("ffi/link.sh"));
+    });
+    root().join("target/release/lib")
+}
