@@ -316,10 +316,9 @@ pub(crate) fn for_container(
 ) -> Result<(String, Unpacked)> {
     let name = Reference::parse(reference)?.to_string();
     let target = images::get(cx, &name)?.target;
-    if let Some(known) = context.images.get(&target.digest) {
-        if let Some(unpacked) = &known.unpacked {
-            return Ok((name, unpacked.clone()));
-        }
+    let known = context.images.get(&target.digest);
+    if let Some(unpacked) = known.as_deref().and_then(|known| known.unpacked.as_ref()) {
+        return Ok((name, unpacked.clone()));
     }
     let platform = Platform::host();
     let found = read_manifest(cx, &target, &platform).step("read image")?;

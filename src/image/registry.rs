@@ -55,6 +55,7 @@ struct State {
 }
 
 /// What a tag or a digest stands for.
+#[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) digest: String,
     pub(super) size: u64,
@@ -515,4 +516,462 @@ fn words(body: &[u8]) -> Option<String> {
     let words: String =
         texts.join(": ").chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
     if words.is_empty() { None } else { Some(words) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::cancel::Cancel;
+
+    const MANIFEST: &[u8] = b"{\"schemaVersion\": 2}";
+
+    /// A request that came.
+    #[derive(Clone, Debug)]
+    struct Seen {
+        method: String,
+        target: String,
+        headers: HashMap<String, String>,
+    }
+
+    impl Seen {
+        fn header(&self, name: &str) -> Option<&str> {
+            self.headers.get(name).map(String::as_str)
+        }
+    }
+
+    #[derive(Default)]
+    struct Reply {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+        /// The body is followed by zeros without an end, or by nothing at all, not even the end.
+        endless: bool,
+        silent: bool,
+    }
+
+    fn reply(status: u16) -> Reply {
+        Reply { status, ..Reply::default() }
+    }
+
+    impl Reply {
+        fn header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
+            self.headers.push((name, value.into()));
+            self
+        }
+
+        fn body(mut self, body: &[u8]) -> Reply {
+            self.body = body.to_vec();
+            self
+        }
+    }
+
+    /// An HTTP server with one answer for each connection.
+    struct Server {
+        address: SocketAddr,
+        state: Arc<ServerState>,
+        thread: Option<thread::JoinHandle<()>>,
+    }
+
+    #[derive(Default)]
+    struct ServerState {
+        seen: Mutex<Vec<Seen>>,
+        /// How many bytes of bodies went out.
+        sent: AtomicU64,
+        ended: AtomicBool,
+    }
+
+    impl Server {
+        fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Server {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let state = Arc::new(ServerState::default());
+            let shared = state.clone();
+            let thread = thread::spawn(move || {
+                thread::scope(|scope| {
+                    for stream in listener.incoming() {
+                        if shared.ended.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        let (answer, shared) = (&answer, &shared);
+                        // The other side may go whenever it likes.
+                        scope.spawn(move || drop(talk(stream.unwrap(), answer, shared)));
+                    }
+                });
+            });
+            Server { address, state, thread: Some(thread) }
+        }
+
+        fn seen(&self) -> Vec<Seen> {
+            self.state.seen.lock().unwrap().clone()
+        }
+
+        fn sent(&self) -> u64 {
+            self.state.sent.load(Ordering::SeqCst)
+        }
+
+        fn registry(&self, credentials: bool) -> Registry {
+            self.registry_within(credentials, &Limits::within(Duration::from_secs(60)))
+        }
+
+        fn registry_within(&self, credentials: bool, limits: &Limits) -> Registry {
+            let reference = Reference::parse(&format!("{}/a/b:t", self.address)).unwrap();
+            let credentials = credentials
+                .then(|| Credentials { username: "user".into(), secret: "secret".into() });
+            Registry::new(&reference, credentials, false, limits)
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            self.state.ended.store(true, Ordering::SeqCst);
+            let _ = TcpStream::connect(self.address);
+            self.thread.take().unwrap().join().unwrap();
+        }
+    }
+
+    fn talk(
+        mut stream: TcpStream,
+        answer: &impl Fn(&Seen) -> Reply,
+        state: &ServerState,
+    ) -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+        let mut words = first.split(' ').map(str::to_owned);
+        let mut seen = Seen {
+            method: words.next().unwrap_or_default(),
+            target: words.next().unwrap_or_default(),
+            headers: HashMap::new(),
+        };
+        for line in lines {
+            let line = line?;
+            let Some((name, value)) = line.split_once(": ") else { break };
+            seen.headers.insert(name.to_lowercase(), value.to_owned());
+        }
+        state.seen.lock().unwrap().push(seen.clone());
+        let reply = answer(&seen);
+        if reply.silent {
+            // Until the other side goes.
+            let _ = stream.read(&mut [0]);
+            return Ok(());
+        }
+        let mut head = format!("HTTP/1.1 {} Text\r\nconnection: close\r\n", reply.status);
+        for (name, value) in &reply.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !reply.endless && !reply.headers.iter().any(|(name, _)| *name == "content-length") {
+            head.push_str(&format!("content-length: {}\r\n", reply.body.len()));
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes())?;
+        if seen.method != "HEAD" {
+            stream.write_all(&reply.body)?;
+            while reply.endless && !state.ended.load(Ordering::SeqCst) {
+                stream.write_all(&[b' '; 1 << 16])?;
+                state.sent.fetch_add(1 << 16, Ordering::SeqCst);
+            }
+        }
+        Ok(())
+    }
+
+    fn manifest() -> Reply {
+        reply(200)
+            .header("content-type", "application/vnd.oci.image.manifest.v1+json; charset=utf-8")
+            .header("docker-content-digest", digest::of(MANIFEST))
+            .body(MANIFEST)
+    }
+
+    fn bearer(realm: &str) -> Reply {
+        let challenge = format!("Bearer realm=\"{realm}\",service=\"reg\",scope=\"x\"");
+        reply(401).header("www-authenticate", challenge)
+    }
+
+    #[test]
+    fn resolves_by_the_head_alone() {
+        let server = Server::start(|_| manifest());
+        let resolved = server.registry(true).resolve("t").unwrap();
+        assert_eq!(resolved.digest, digest::of(MANIFEST));
+        assert_eq!(resolved.size, MANIFEST.len() as u64);
+        assert_eq!(resolved.media_type, "application/vnd.oci.image.manifest.v1+json");
+        let seen = server.seen();
+        assert_eq!((seen.len(), seen[0].method.as_str()), (1, "HEAD"));
+        assert_eq!(seen[0].target, "/v2/a/b/manifests/t");
+        assert!(seen[0].header("accept").unwrap().contains("image.index.v1+json"));
+        // Nobody has asked for them.
+        assert_eq!(seen[0].header("authorization"), None);
+    }
+
+    #[test]
+    fn resolves_by_the_content_where_the_head_says_too_little() {
+        let server = Server::start(|seen| match seen.method.as_str() {
+            "HEAD" => reply(405),
+            _ => manifest(),
+        });
+        let resolved = server.registry(false).resolve("t").unwrap();
+        assert_eq!(resolved.digest, digest::of(MANIFEST));
+        let nothing_said = Server::start(|_| reply(200).body(MANIFEST));
+        let resolved = nothing_said.registry(false).resolve("t").unwrap();
+        assert_eq!((resolved.digest, resolved.media_type), (digest::of(MANIFEST), String::new()));
+    }
+
+    #[test]
+    fn refuses_another_manifest_than_was_asked_for() {
+        let other = digest::of(b"other");
+        let server = Server::start(|_| manifest());
+        for result in [
+            server.registry(false).resolve(&other).map(drop),
+            server.registry(false).manifest(&other).map(drop),
+            server.registry(false).small_blob(&other, MANIFEST.len() as u64).map(drop),
+            server.registry(false).small_blob(&digest::of(MANIFEST), 3).map(drop),
+        ] {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::DataLoss);
+        }
+    }
+
+    #[test]
+    fn tells_what_the_registry_says() {
+        let server = Server::start(|seen| match seen.method.as_str() {
+            "HEAD" => reply(405),
+            _ => reply(404).body(br#"{"errors":[{"code":"UNKNOWN","message":"no\u0007 such"}]}"#),
+        });
+        let error = server.registry(false).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.message().ends_with("404 Not Found: UNKNOWN: no such"), "{error}");
+        assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn repeats_what_may_succeed() {
+        let count = AtomicU64::new(0);
+        let server = Server::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => reply(503),
+            _ => manifest(),
+        });
+        server.registry(false).resolve("t").unwrap();
+        assert_eq!(server.seen().len(), 3);
+        let server = Server::start(|_| reply(503));
+        let error = server.registry(false).resolve("t").unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
+    }
+
+    #[test]
+    fn answers_a_bearer_challenge_once_for_all_requests() {
+        for credentials in [false, true] {
+            let server = Server::start(|seen| {
+                if let Some(query) = seen.target.strip_prefix("/token?old=1&") {
+                    assert_eq!(query, "service=reg&scope=repository%3Aa%2Fb%3Apull&scope=x");
+                    return reply(200).body(br#"{"token":"t0ken"}"#);
+                }
+                match seen.header("authorization") {
+                    Some("Bearer t0ken") => manifest(),
+                    None => bearer(&format!("http://{}/token?old=1", seen.headers["host"])),
+                    other => panic!("{other:?}"),
+                }
+            });
+            let registry = server.registry(credentials);
+            registry.resolve("t").unwrap();
+            registry.manifest(&digest::of(MANIFEST)).unwrap();
+            let seen = server.seen();
+            let targets: Vec<_> = seen.iter().map(|seen| seen.target.contains("token")).collect();
+            assert_eq!(targets, [false, true, false, false]);
+            let expected = credentials.then_some("Basic dXNlcjpzZWNyZXQ=");
+            assert_eq!(seen[1].header("authorization"), expected);
+        }
+    }
+
+    #[test]
+    fn gives_up_where_a_token_does_not_help() {
+        let server = Server::start(|seen| {
+            if seen.target.starts_with("/token") {
+                return reply(200).body(br#"{"token":"t0ken"}"#);
+            }
+            bearer(&format!("http://{}/token", seen.headers["host"]))
+        });
+        let error = server.registry(true).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(server.seen().len() < 8, "{:?}", server.seen());
+    }
+
+    #[test]
+    fn sends_credentials_when_asked_and_once() {
+        let server = Server::start(|seen| match seen.header("authorization") {
+            Some("Basic dXNlcjpzZWNyZXQ=") => manifest(),
+            _ => reply(401).header("www-authenticate", "Basic realm=\"r\""),
+        });
+        server.registry(true).resolve("t").unwrap();
+        let error = server.registry(false).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+
+        let strict = Server::start(|_| reply(401).header("www-authenticate", "Basic realm=\"r\""));
+        let error = strict.registry(true).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert_eq!(strict.seen().len(), 2);
+    }
+
+    #[test]
+    fn trusts_no_other_host_with_credentials() {
+        let stranger =
+            Server::start(|_| reply(401).header("www-authenticate", "Basic realm=\"r\""));
+        let strange = format!("http://{}/blob", stranger.address);
+        let realm = format!("http://localhost:{}/token", stranger.address.port());
+        let location = strange.clone();
+        let server = Server::start(move |seen| match seen.header("authorization") {
+            None if seen.target.contains("manifests") => bearer(&realm),
+            None => reply(401).header("www-authenticate", "Basic realm=\"r\""),
+            _ if seen.target.contains("redirected") => reply(307).header("location", &location),
+            _ => reply(404),
+        });
+        // A token server on another host.
+        let error = server.registry(true).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert_eq!(stranger.seen().len(), 0);
+        // A redirect to another port, once the registry has been sent the credentials.
+        let error = server.registry(true).blob("redirected", 1, 0, &[]).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        // A layer's own address.
+        let error = server.registry(true).blob("elsewhere", 1, 0, &[strange]).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        let seen = stranger.seen();
+        assert_eq!(seen.len(), 2);
+        assert!(seen.iter().all(|seen| seen.header("authorization").is_none()), "{seen:?}");
+    }
+
+    #[test]
+    fn follows_redirects_but_not_to_less_safety() {
+        let server = Server::start(|seen| match seen.target.as_str() {
+            "/end" => reply(200).body(b"blob"),
+            "/loop" => reply(302).header("location", "/loop"),
+            target => reply(302)
+                .header("location", if target.ends_with("loop") { "/loop" } else { "/end" }),
+        });
+        let mut blob = server.registry(false).blob("any", 4, 0, &[]).unwrap();
+        let mut data = String::new();
+        blob.reader.read_to_string(&mut data).unwrap();
+        assert_eq!((data.as_str(), blob.start), ("blob", 0));
+        let error = server.registry(false).blob("loop", 4, 0, &[]).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+
+        let to = |from: &str, location: &str| {
+            let response = Response::builder().header("location", location);
+            let response = response.body(Body::builder().data("")).unwrap();
+            redirect(&from.parse().unwrap(), &response).map(|url| url.to_string())
+        };
+        assert_eq!(to("https://a/v2/x", "/y?z").unwrap(), "https://a/y?z");
+        assert_eq!(to("https://a:1/v2/x", "//b/y").unwrap(), "https://b/y");
+        assert_eq!(to("http://a/x", "https://b/y").unwrap(), "https://b/y");
+        for bad in ["http://b/y", "file:///etc/passwd", "ftp://b/", "y", ""] {
+            to("https://a/x", bad).expect_err(bad);
+        }
+    }
+
+    #[test]
+    fn resumes_where_the_registry_can() {
+        for status in [206, 200, 416] {
+            let server = Server::start(move |seen| match (seen.header("range"), status) {
+                (None, _) => reply(200).body(b"0123456789"),
+                (Some(range), 206) => {
+                    assert_eq!(range, "bytes=4-");
+                    reply(206).header("content-range", "bytes 4-9/10").body(b"456789")
+                }
+                (Some(_), 416) => reply(416),
+                _ => reply(200).body(b"0123456789"),
+            });
+            let blob = server.registry(false).blob("any", 10, 4, &[]).unwrap();
+            assert_eq!(blob.start, if status == 206 { 4 } else { 0 });
+        }
+        let server =
+            Server::start(|_| reply(206).header("content-range", "bytes 3-9/10").body(b"3456789"));
+        assert!(server.registry(false).blob("any", 10, 4, &[]).is_err(), "from elsewhere");
+        let server = Server::start(|_| reply(200).body(b"01234567890"));
+        let error = server.registry(false).blob("any", 10, 0, &[]).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::DataLoss);
+    }
+
+    #[test]
+    fn reads_no_more_than_is_sensible() {
+        let endless = |status| Reply { endless: true, ..reply(status) };
+        let server = Server::start(move |seen| match seen.method.as_str() {
+            "HEAD" => reply(405),
+            _ => endless(200),
+        });
+        let error = server.registry(false).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+        assert!(server.sent() < 64 << 20);
+
+        let server = Server::start(move |seen| {
+            if seen.target.starts_with("/token") {
+                return endless(200);
+            }
+            bearer(&format!("http://{}/token", seen.headers["host"]))
+        });
+        let error = server.registry(false).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+        assert!(server.sent() < 64 << 20);
+
+        let server = Server::start(move |_| endless(403));
+        let error = server.registry(false).blob("any", 1, 0, &[]).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(server.sent() < 64 << 20);
+
+        let server =
+            Server::start(|_| manifest().header("content-length", (MAX_DOCUMENT + 1).to_string()));
+        let error = server.registry(false).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    }
+
+    #[test]
+    fn ends_with_its_limits() {
+        let server = Server::start(|_| Reply { silent: true, ..reply(200) });
+        let error = server
+            .registry_within(false, &Limits::within(Duration::from_millis(50)))
+            .resolve("t")
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+
+        let cancel = Cancel::new().unwrap();
+        let limits = Limits { deadline: None, cancel: Some(cancel.clone()) };
+        let registry = server.registry_within(false, &limits);
+        thread::scope(|scope| {
+            let resolving = scope.spawn(|| registry.resolve("t"));
+            while server.seen().len() < 2 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            cancel.fire();
+            let error = resolving.join().unwrap().err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Cancelled);
+        });
+    }
+
+    #[test]
+    fn speaks_http_on_this_machine_alone() {
+        let origin = |name: &str, plain_http| {
+            let reference = Reference::parse(name).unwrap();
+            Registry::new(&reference, None, plain_http, &Limits::default()).origin()
+        };
+        assert_eq!(origin("busybox", false), "https://registry-1.docker.io");
+        assert_eq!(origin("reg.example:5000/a", false), "https://reg.example:5000");
+        assert_eq!(origin("reg.example:5000/a", true), "http://reg.example:5000");
+        assert_eq!(origin("localhost:5000/a", false), "http://localhost:5000");
+        assert_eq!(origin("[::1]:5000/a", false), "http://[::1]:5000");
+        assert_eq!(origin("127.0.0.1:443/a", false), "https://127.0.0.1:443");
+    }
+
+    #[test]
+    fn names_where_a_blob_is_from() {
+        let label = |name: &str| {
+            let reference = Reference::parse(name).unwrap();
+            Registry::new(&reference, None, false, &Limits::default()).source_label().0
+        };
+        let prefix = "containerd.io/distribution.source.";
+        assert_eq!(label("busybox"), format!("{prefix}docker.io"));
+        assert_eq!(label("reg.example:5000/a"), format!("{prefix}reg.example"));
+        assert_eq!(label("[::1]:5000/a"), format!("{prefix}[::1]"));
+        assert_eq!(label("[::1]/a"), format!("{prefix}[::1]"));
+    }
 }

@@ -9,12 +9,12 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::random_hex;
 use crate::rpc::snapshots::Mount;
-use crate::rpc::{Cx, content, diff, snapshots};
+use crate::rpc::{Cx, content, diff, leases, snapshots};
 
 /// Names the snapshot that an active one is to become; containerd then holds both by the lease.
 const TARGET_LABEL: &str = "containerd.io/snapshot.ref";
 
-/// How often a snapshot is prepared that exists and yet does not: others may be removing it.
+/// How often a snapshot is prepared that exists and yet does not: others may make and remove it.
 const ATTEMPTS: usize = 3;
 
 /// How long removing a half-made snapshot may take.
@@ -49,14 +49,10 @@ impl<'a> Unpack<'a> {
         let cx = brief(self.context, self.cx);
         for at in (0..self.chain.len()).rev() {
             match snapshots::stat(&cx, self.snapshotter, self.name(at)) {
+                Ok(_) if self.hold(at)? => return Ok(at + 1),
                 Ok(_) => {}
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
                 Err(e) => return Err(e),
-            }
-            match self.prepare(at)? {
-                None => return Ok(at + 1),
-                // It went meanwhile.
-                Some((key, _)) => self.remove(&key),
             }
         }
         Ok(0)
@@ -66,12 +62,25 @@ impl<'a> Unpack<'a> {
     pub(super) fn layer(&self, at: usize) -> Result<()> {
         let turn = format!("{} {} {}", self.cx.namespace, self.snapshotter, self.name(at));
         let _turn = self.context.images.turns.take(turn, &self.cx.limits)?;
-        let Some((key, mounts)) = self.prepare(at)? else { return Ok(()) };
-        let committed = self.apply(at, &key, &mounts);
-        if !matches!(committed, Ok(true)) {
+        for _ in 0..ATTEMPTS {
+            let Some((key, mounts)) = self.prepare(at)? else {
+                if self.hold(at)? {
+                    return Ok(());
+                }
+                continue;
+            };
+            let committed = self.apply(at, &key, &mounts);
+            if matches!(committed, Ok(true)) {
+                return Ok(());
+            }
             self.remove(&key);
+            committed?;
         }
-        committed.map(drop)
+        Err(Error::new(
+            ErrorKind::Aborted,
+            format!("others make and remove the snapshot {} at the same time", self.name(at)),
+        )
+        .with_retryable(true))
     }
 
     /// Lets the configuration hold the image's snapshot, for as long as the image is there.
@@ -86,32 +95,34 @@ impl<'a> Unpack<'a> {
         self.chain.get(at).map_or("", String::as_str)
     }
 
+    /// Lets the lease hold a snapshot that is there already: preparing and committing do so for new
+    /// ones alone (containerd 1.6). False where it has gone before.
+    fn hold(&self, at: usize) -> Result<bool> {
+        let cx = brief(self.context, self.cx);
+        if let Some(lease) = &cx.lease {
+            leases::add_snapshot(&cx, lease, self.snapshotter, self.name(at))?;
+        }
+        match snapshots::stat(&cx, self.snapshotter, self.name(at)) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Prepares the snapshot of one layer and gives its key and mounts; `None` where the layer is
     /// unpacked already.
     fn prepare(&self, at: usize) -> Result<Option<(String, Vec<Mount>)>> {
         let cx = brief(self.context, self.cx);
         let name = self.name(at);
         let parent = at.checked_sub(1).map_or("", |below| self.name(below));
-        for _ in 0..ATTEMPTS {
-            let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            // As the ecosystem names them, so that its tools know what this is.
-            let key = format!("extract-{}-{} {name}", nanos.subsec_nanos(), random_hex()?);
-            match snapshots::prepare(&cx, self.snapshotter, &key, parent, &self.labels(at)) {
-                Ok(mounts) => return Ok(Some((key, mounts))),
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
-            }
-            match snapshots::stat(&cx, self.snapshotter, name) {
-                Ok(_) => return Ok(None),
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
-            }
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // As the ecosystem names them, so that its tools know what this is.
+        let key = format!("extract-{}-{} {name}", nanos.subsec_nanos(), random_hex()?);
+        match snapshots::prepare(&cx, self.snapshotter, &key, parent, &self.labels(at)) {
+            Ok(mounts) => Ok(Some((key, mounts))),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
+            Err(e) => Err(e),
         }
-        Err(Error::new(
-            ErrorKind::Aborted,
-            format!("the snapshot {name} is made and removed by others at the same time"),
-        )
-        .with_retryable(true))
     }
 
     /// Fills the snapshot and commits it. False where another client was faster.

@@ -1,16 +1,20 @@
 //! `containerd.services.leases.v1.Leases`.
 
+use protobuf::MessageField;
 use protobuf::well_known_types::empty::Empty;
 
 use super::any::labels;
 use super::channel::Cx;
 use super::method::{call, methods};
-use super::wire::leases::{CreateRequest, CreateResponse, DeleteRequest};
+use super::wire::leases::{
+    AddResourceRequest, CreateRequest, CreateResponse, DeleteRequest, Resource,
+};
 use crate::error::Result;
 
 methods! { "containerd.services.leases.v1.Leases":
     CREATE = change "Create" (CreateRequest) -> CreateResponse;
     DELETE = change "Delete" (DeleteRequest) -> Empty;
+    ADD_RESOURCE = change "AddResource" (AddResourceRequest) -> Empty;
 }
 
 /// Makes a lease of this id.
@@ -23,4 +27,18 @@ pub(crate) fn create(cx: &Cx, id: &str, with: &[(String, String)]) -> Result<()>
 pub(crate) fn delete(cx: &Cx, id: &str, sync: bool) -> Result<()> {
     let request = DeleteRequest { id: id.into(), sync, ..Default::default() };
     call(cx, &DELETE, &request).map(drop)
+}
+
+/// Lets a lease hold a snapshot, whether or not it exists: look after, for it may have gone before.
+pub(crate) fn add_snapshot(cx: &Cx, id: &str, snapshotter: &str, name: &str) -> Result<()> {
+    let request = AddResourceRequest {
+        id: id.into(),
+        resource: MessageField::some(Resource {
+            id: name.into(),
+            type_: format!("snapshots/{snapshotter}"),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    call(cx, &ADD_RESOURCE, &request).map(drop)
 }
