@@ -134,10 +134,8 @@ impl Context {
         drop(state);
         Ok(Operation {
             cx: Cx {
-                connection: self.connection.clone(),
-                namespace: namespace.clone(),
                 lease: call.lease.clone(),
-                limits: call.limits(default),
+                ..Cx::new(&self.connection, namespace, call.limits(default))
             },
             thread,
             gate: self.gate.clone(),

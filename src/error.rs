@@ -200,6 +200,13 @@ impl Error {
         self
     }
 
+    /// Puts words behind the message.
+    pub(crate) fn followed_by(mut self, words: impl fmt::Display) -> Error {
+        let message = format!("{}{words}", self.0.message);
+        self.edit().message = message;
+        self
+    }
+
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Error {
         self.edit().kind = kind;
         self

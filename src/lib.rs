@@ -15,6 +15,7 @@ mod image;
 mod lease;
 mod message;
 mod pool;
+mod rootfs;
 mod rpc;
 mod snapshot;
 mod spec;

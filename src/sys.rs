@@ -1,7 +1,12 @@
 //! The system calls that no safe wrapper offers. The one file of the core that may hold `unsafe`.
 #![allow(unsafe_code)]
 
+use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Runs `f` with every signal blocked on this thread, so that threads made inside block them all
 /// and the host's signals stay the host's. The mask is put back also where `f` panics.
@@ -24,4 +29,58 @@ pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
         Restore(before.assume_init())
     };
     f()
+}
+
+/// Gives the calling thread a mount namespace of its own, a copy of the process's. It ends with the
+/// thread: call it on one that was made for the purpose.
+pub(crate) fn unshare_mounts() -> rustix::io::Result<()> {
+    // SAFETY: what may break other code is a table of descriptors that is no longer shared; it is
+    // not among the flags. `FS` gives the thread its own working directory, which `NEWNS` needs.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
+}
+
+/// Makes the program that `command` runs independent of the state of this process: it inherits no
+/// descriptor but its standard three, no blocked or ignored signal, no terminal and no umask, and
+/// the kernel kills it when the thread that spawns it ends.
+pub(crate) fn as_daemon(command: &mut Command) {
+    let parent = std::process::id();
+    let prepare = move || -> io::Result<()> {
+        let failed = |result: libc::c_int| match result {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        };
+        // SAFETY: system calls with plain arguments, of which every pointer is to a local value;
+        // all are async-signal-safe (signal-safety(7), or direct calls that take no lock).
+        unsafe {
+            failed(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+            if libc::getppid() as u32 != parent {
+                // It died before the line above.
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            failed(libc::setsid())?;
+            libc::umask(0o022);
+            // Before the mask is cleared: no handler of the host's is to run here.
+            for signal in 1..=libc::SIGRTMAX() {
+                // The C library's own, SIGKILL and SIGSTOP refuse.
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            failed(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
+            // Closed by the exec and not here: the standard library reports its failure over one.
+            let flags = libc::CLOSE_RANGE_CLOEXEC;
+            if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) == -1 {
+                // Before Linux 5.11.
+                let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
+                failed(libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()))?;
+                for fd in 3..limit.assume_init().rlim_cur.min(1 << 20) as libc::c_int {
+                    libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+                }
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: `prepare` does what a child of a process with threads may do: it allocates nothing and
+    // takes no lock.
+    unsafe { command.pre_exec(prepare) };
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::undo::Undo;
 use super::{ContainerConfig, GENERATION_LABEL, delete_task, found};
+use serde_json::Value;
+
 use crate::call::{Call, Limits};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -44,7 +46,8 @@ pub(crate) fn create(context: &Context, config: ContainerConfig, call: &Call) ->
         None => (cx.clone(), None),
     };
     let mut undo = Undo::default();
-    create_steps(context, &held, plan, image, &mut undo).map_err(|error| undo.run(cx, error))
+    create_steps(context, &held.settling(), plan, image, &mut undo)
+        .map_err(|error| undo.run(cx, error))
 }
 
 /// A configuration that was checked.
@@ -55,7 +58,7 @@ struct Plan {
     snapshotter: String,
     snapshot_key: String,
     runtime: String,
-    spec: Option<serde_json::Value>,
+    spec: Option<Value>,
     args: Vec<String>,
     labels: HashMap<String, String>,
     generation: String,
@@ -98,6 +101,7 @@ impl Plan {
             Some(value) => Ok(value),
             None => Ok(default.to_owned()),
         };
+        let spec = config.spec.as_deref().map(spec::parse).transpose()?;
         let generation = random_hex()?;
         let mut labels = check_labels(config.labels)?;
         labels.insert(OWNER_LABEL.into(), context.config.owner.clone());
@@ -113,17 +117,25 @@ impl Plan {
             )?,
             snapshot_key: or_default("snapshot_key", config.snapshot_key, &config.id)?,
             runtime: or_default("runtime", config.runtime, DEFAULT_RUNTIME)?,
-            spec: config.spec.as_deref().map(spec::parse).transpose()?,
+            stdio: Stdio {
+                // Where the specification asks for a terminal it is to have one.
+                terminal: config.stdio.terminal || spec.as_ref().is_some_and(wants_terminal),
+                ..config.stdio
+            },
+            spec,
             image: config.image,
             rootfs,
             args: config.args,
             labels,
             generation,
-            stdio: config.stdio,
             no_start: config.no_start,
             id: config.id,
         })
     }
+}
+
+fn wants_terminal(spec: &Value) -> bool {
+    spec.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false)
 }
 
 fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>> {
@@ -266,6 +278,7 @@ fn create_task(
     let piped = [&stdio.stdin, &stdio.stdout, &stdio.stderr]
         .iter()
         .any(|stream| !matches!(stream, Stream::None));
+    let terminal = stdio.terminal;
     let prepared = if piped || stdio.terminal {
         let state_dir = &context.config.state_dir;
         let prepared = stdio::prepare(&context.pump, state_dir, &cx.namespace, &id, "", stdio);
@@ -298,6 +311,10 @@ fn create_task(
             let (connection, pool) = (context.connection.clone(), context.pool.clone());
             let (namespace, id) = (cx.namespace.clone(), id.clone());
             let close = move || {
+                if terminal {
+                    // It would hang the terminal up, which ends the process.
+                    return;
+                }
                 // On a worker: the pump's thread must not wait for a call.
                 let _ = pool.run(move || {
                     let cx = Cx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));

@@ -1,14 +1,89 @@
 //! Images: pulling, and the records of what is there.
 
-use std::time::SystemTime;
+mod auth;
+mod digest;
+mod manifest;
+mod platform;
+mod progress;
+mod pull;
+mod reference;
+mod registry;
+mod transport;
+mod turns;
+mod unpack;
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use self::manifest::{Config, Document, MAX_DOCUMENT, Manifest};
+use self::platform::Platform;
+use self::reference::Reference;
+use self::turns::Turns;
+use self::unpack::Unpack;
 use crate::call::Call;
 use crate::context::Context;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::lease::Lease;
+use crate::rpc::content::Descriptor;
+use crate::rpc::{Cx, content, images};
 
-/// What is remembered of images, by the digest of their manifest.
+pub(crate) use self::pull::pull;
+
+/// How many images are remembered.
+const MAX_KNOWN: usize = 128;
+
+/// How deep indexes may refer to indexes.
+const MAX_DEPTH: usize = 4;
+
+/// How long one step may take that handles a whole layer: writing, hashing, unpacking it.
+const LONG: Duration = Duration::from_secs(10 * 60);
+
+/// What is remembered of images, by the digest of what their name stands for. Nothing of it can
+/// change, so nothing of it can be out of date.
 #[derive(Default)]
-pub(crate) struct Cache {}
+pub(crate) struct Cache {
+    known: Mutex<HashMap<String, Arc<Known>>>,
+    turns: Turns,
+}
+
+/// What is remembered of an image, for this machine's platform.
+struct Known {
+    /// Manifest, configuration and layers, in bytes.
+    size: u64,
+    /// Unless the size alone was asked for.
+    unpacked: Option<Unpacked>,
+}
+
+impl Cache {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Known>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, digest: &str) -> Option<Arc<Known>> {
+        self.lock().get(digest).cloned()
+    }
+
+    fn insert(&self, digest: &str, known: Known) {
+        let mut all = self.lock();
+        if all.len() >= MAX_KNOWN && !all.contains_key(digest) {
+            // Any will do: it costs a few reads to know it again.
+            let any = all.keys().next().cloned();
+            any.and_then(|any| all.remove(&any));
+        }
+        all.insert(digest.to_owned(), Arc::new(known));
+    }
+}
+
+/// The context for one step that is quick where the server is well.
+fn brief(context: &Context, cx: &Cx) -> Cx {
+    cx.with_limits(cx.limits.at_most(context.config.call_timeout))
+}
+
+/// The context for one step that handles a whole layer.
+fn long(cx: &Cx) -> Cx {
+    cx.with_limits(cx.limits.at_most(LONG))
+}
 
 /// An image that containerd knows.
 #[derive(Clone, Debug)]
@@ -30,6 +105,24 @@ pub struct Image {
     pub created_at: Option<SystemTime>,
     /// See `created_at`.
     pub updated_at: Option<SystemTime>,
+}
+
+impl Image {
+    fn new(record: images::Image, size: u64) -> Image {
+        let hex = record.target.digest.split_once(':').map_or("", |(_, hex)| hex);
+        let mut labels: Vec<_> = record.labels.into_iter().collect();
+        labels.sort();
+        Image {
+            id: hex.chars().take(12).collect(),
+            name: record.name,
+            digest: record.target.digest,
+            media_type: record.target.media_type,
+            size,
+            labels,
+            created_at: record.created_at,
+            updated_at: record.updated_at,
+        }
+    }
 }
 
 /// What is to be pulled, and how.
@@ -102,57 +195,155 @@ pub struct Progress {
     pub updated_at: SystemTime,
 }
 
-pub(crate) fn pull(
-    _context: &Context,
-    _config: &PullConfig,
-    _progress: &mut dyn FnMut(&[Progress]),
-    _call: &Call,
-) -> Result<Image> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+pub(crate) fn get(context: &Context, reference: &str, call: &Call) -> Result<Image> {
+    let name = Reference::parse(reference)?.to_string();
+    let operation = context.begin(call)?;
+    let record = images::get(&operation.cx, &name)?;
+    let size = size(context, &operation.cx, &record.target)?;
+    Ok(Image::new(record, size))
 }
 
-pub(crate) fn get(_context: &Context, _reference: &str, _call: &Call) -> Result<Image> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+pub(crate) fn list(context: &Context, filters: &[&str], call: &Call) -> Result<Vec<Image>> {
+    let operation = context.begin(call)?;
+    let records = images::list(&operation.cx, filters)?;
+    let with_size = |record: images::Image| {
+        let size = size(context, &operation.cx, &record.target)?;
+        Ok(Image::new(record, size))
+    };
+    records.into_iter().map(with_size).collect()
 }
 
-pub(crate) fn list(_context: &Context, _filters: &[&str], _call: &Call) -> Result<Vec<Image>> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+pub(crate) fn remove(context: &Context, reference: &str, sync: bool, call: &Call) -> Result<()> {
+    let name = Reference::parse(reference)?.to_string();
+    let operation = context.begin(call)?;
+    images::delete(&operation.cx, &name, sync)
 }
 
-pub(crate) fn remove(
-    _context: &Context,
-    _reference: &str,
-    _sync: bool,
-    _call: &Call,
-) -> Result<()> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+/// The size of an image for this machine's platform. Where parts are missing or malformed it is
+/// that of what the name stands for: a record can be made by anybody, and of anything.
+fn size(context: &Context, cx: &Cx, target: &Descriptor) -> Result<u64> {
+    if let Some(known) = context.images.get(&target.digest) {
+        return Ok(known.size);
+    }
+    match read_manifest(cx, target, &Platform::host()) {
+        Ok(found) => {
+            context.images.insert(&target.digest, Known { size: found.size(), unpacked: None });
+            Ok(found.size())
+        }
+        Err(e) => match e.kind() {
+            ErrorKind::NotFound
+            | ErrorKind::Protocol
+            | ErrorKind::Unsupported
+            | ErrorKind::InvalidArgument
+            | ErrorKind::ResourceExhausted => Ok(target.size),
+            _ => Err(e),
+        },
+    }
+}
+
+/// A manifest in the store.
+struct Found {
+    manifest: Manifest,
+    /// Its own size, in bytes.
+    length: u64,
+    /// Whether an index says that it is for the platform.
+    declared: bool,
+}
+
+impl Found {
+    fn size(&self) -> u64 {
+        self.manifest.size().saturating_add(self.length)
+    }
+}
+
+/// Reads the manifest for a platform from the store.
+fn read_manifest(cx: &Cx, target: &Descriptor, platform: &Platform) -> Result<Found> {
+    let mut descriptor = target.clone();
+    let mut declared = false;
+    for _ in 0..MAX_DEPTH {
+        let data = content::read(cx, &descriptor.digest, MAX_DOCUMENT)?;
+        match Document::parse(&data, &descriptor.media_type)?.0 {
+            Document::Manifest(manifest) => {
+                return Ok(Found { manifest, length: data.len() as u64, declared });
+            }
+            Document::Index(index) => {
+                let (chosen, says_so) = index.choose(platform)?;
+                descriptor = chosen.clone();
+                declared |= says_so;
+            }
+        }
+    }
+    Err(too_deep())
+}
+
+fn too_deep() -> Error {
+    Error::new(ErrorKind::Protocol, "the image has too many indexes in indexes")
+}
+
+/// Reads the configuration that a manifest in the store names.
+fn read_config(cx: &Cx, found: &Found, platform: &Platform) -> Result<Config> {
+    let data = content::read(cx, &found.manifest.config.digest, MAX_DOCUMENT)?;
+    let config = Config::parse(&data, found.manifest.layers.len())?;
+    if !found.declared {
+        config.check_platform(platform)?;
+    }
+    Ok(config)
 }
 
 /// What a container needs of an image: what its file system is made of, and its configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Unpacked {
-    /// The chain ID of all its layers: the name of the snapshot to start from.
+    /// The chain ID of all its layers: the name of the snapshot to start from. Empty where it has
+    /// none.
     pub(crate) chain_id: String,
     /// The image's configuration (OCI image specification, `config.json`), as it is stored.
     pub(crate) config: serde_json::Value,
 }
 
-/// Looks an image up by its reference and gives what a container needs of it, for this machine's
-/// platform. One RPC where the image is in the cache.
+impl Unpacked {
+    fn new(config: Config) -> Unpacked {
+        let chain_id = digest::chain_ids(&config.diff_ids).pop().unwrap_or_default();
+        Unpacked { chain_id, config: config.value }
+    }
+}
+
+/// Looks an image up by its reference and gives its full name and what a container needs of it, for
+/// this machine's platform. One RPC where the image is in the cache.
 pub(crate) fn for_container(
-    _context: &Context,
-    _cx: &crate::rpc::Cx,
-    _reference: &str,
+    context: &Context,
+    cx: &Cx,
+    reference: &str,
 ) -> Result<(String, Unpacked)> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+    let name = Reference::parse(reference)?.to_string();
+    let target = images::get(cx, &name)?.target;
+    if let Some(known) = context.images.get(&target.digest) {
+        if let Some(unpacked) = &known.unpacked {
+            return Ok((name, unpacked.clone()));
+        }
+    }
+    let platform = Platform::host();
+    let found = read_manifest(cx, &target, &platform).step("read image")?;
+    let config = read_config(cx, &found, &platform).step("read image")?;
+    let unpacked = Unpacked::new(config);
+    let known = Known { size: found.size(), unpacked: Some(unpacked.clone()) };
+    context.images.insert(&target.digest, known);
+    Ok((name, unpacked))
 }
 
 /// Unpacks an image whose content is there: for an image whose snapshots are gone.
-pub(crate) fn unpack(
-    _context: &Context,
-    _cx: &crate::rpc::Cx,
-    _reference: &str,
-    _snapshotter: &str,
-) -> Result<()> {
-    Err(Error::new(ErrorKind::Unsupported, "to be written"))
+pub(crate) fn unpack(context: &Context, cx: &Cx, reference: &str, snapshotter: &str) -> Result<()> {
+    let name = Reference::parse(reference)?.to_string();
+    let (cx, _lease) = Lease::hold(context, cx)?;
+    let target = images::get(&cx, &name)?.target;
+    let platform = Platform::host();
+    let found = read_manifest(&cx, &target, &platform).step("read image")?;
+    let config = read_config(&cx, &found, &platform).step("read image")?;
+    let unpack = || {
+        let unpack = Unpack::new(context, &cx, snapshotter, &found.manifest, &config)?;
+        for at in unpack.survey()?..found.manifest.layers.len() {
+            unpack.layer(at)?;
+        }
+        unpack.finish()
+    };
+    unpack().step("unpack layers")
 }

@@ -15,6 +15,12 @@ use crate::sys;
 const KIB: i32 = 1024;
 const MIB: i32 = 1024 * KIB;
 
+/// See [`Cx::settling`].
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// By how much the server's deadline is later than our own, so that ours is the one that counts.
+const LATER: Duration = Duration::from_millis(50);
+
 /// The gRPC environment of the process: one thread, made on first use and kept for good, because
 /// gRPC's own shutdown cannot be waited for (`grpcio` 0.13).
 fn environment() -> Arc<Environment> {
@@ -93,12 +99,20 @@ pub(crate) struct Cx {
     pub(crate) namespace: String,
     pub(crate) lease: Option<String>,
     pub(crate) limits: Limits,
+    /// How long a change is waited for after the limits have ended the wait.
+    pub(crate) settle: Duration,
 }
 
 impl Cx {
     /// A context of its own: for what runs after the call that brought it about, or for none.
     pub(crate) fn new(connection: &Arc<Connection>, namespace: &str, limits: Limits) -> Cx {
-        Cx { connection: connection.clone(), namespace: namespace.into(), lease: None, limits }
+        Cx {
+            connection: connection.clone(),
+            namespace: namespace.into(),
+            lease: None,
+            limits,
+            settle: Duration::ZERO,
+        }
     }
 
     /// The same, under this lease.
@@ -109,6 +123,13 @@ impl Cx {
     /// The same without a lease: for what must not be held by it.
     pub(crate) fn without_lease(&self) -> Cx {
         Cx { lease: None, ..self.clone() }
+    }
+
+    /// The same for an operation that is undone where it fails: a change that was sent is waited for
+    /// a little longer, so that it is known whether there is something to undo. The server may do
+    /// what it was asked for after the call was cancelled, and after the undo.
+    pub(crate) fn settling(&self) -> Cx {
+        Cx { settle: SETTLE, ..self.clone() }
     }
 
     /// The same within other limits: an undo runs under its own, whatever ended the operation.
@@ -132,10 +153,9 @@ impl Cx {
         }
         let mut options = CallOption::default().headers(metadata.build());
         if let Some(left) = self.limits.remaining() {
-            // Our own wait ends at the deadline; gRPC's, a little later, is for the server, which
-            // thereby stops what nobody waits for. A poll still gives the server time to answer.
-            options =
-                options.timeout(left.max(Duration::from_millis(1)) + Duration::from_millis(50));
+            // Our own wait ends at the deadline. gRPC's is for the server, which thereby stops what
+            // nobody waits for any more.
+            options = options.timeout(left.max(Duration::from_millis(1)) + self.settle + LATER);
         }
         Ok(options)
     }

@@ -1,12 +1,11 @@
 //! `containerd.services.containers.v1.Containers`.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
 
 use protobuf::MessageField;
 use protobuf::well_known_types::empty::Empty;
 
-use super::any::{Any, labels, mask, time};
+use super::any::{Any, labels, mask};
 use super::channel::Cx;
 use super::method::{call, methods};
 use super::wire::containers::container::Runtime;
@@ -35,8 +34,6 @@ pub(crate) struct Container {
     pub(crate) spec: Any,
     pub(crate) snapshotter: String,
     pub(crate) snapshot_key: String,
-    pub(crate) created_at: Option<SystemTime>,
-    pub(crate) updated_at: Option<SystemTime>,
 }
 
 impl Container {
@@ -61,8 +58,6 @@ impl Container {
     fn from_wire(container: WireContainer) -> Container {
         let runtime = container.runtime.into_option().unwrap_or_default();
         Container {
-            created_at: time(container.created_at.as_ref()),
-            updated_at: time(container.updated_at.as_ref()),
             id: container.id,
             labels: container.labels,
             image: container.image,

@@ -56,22 +56,14 @@ impl Descriptor {
     }
 }
 
-/// What the store knows of a blob.
-#[derive(Clone, Debug)]
-pub(crate) struct Info {
-    pub(crate) digest: String,
-    pub(crate) size: u64,
-    pub(crate) labels: HashMap<String, String>,
-}
-
-/// Looks a blob up.
-pub(crate) fn info(cx: &Cx, digest: &str) -> Result<Info> {
+/// The labels of a blob; [`ErrorKind::NotFound`] where the store does not have it.
+pub(crate) fn blob_labels(cx: &Cx, digest: &str) -> Result<HashMap<String, String>> {
     let request = InfoRequest { digest: digest.into(), ..Default::default() };
     let info = call(cx, &INFO, &request)?
         .info
         .into_option()
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no blob"))?;
-    Ok(Info { digest: info.digest, size: info.size.try_into().unwrap_or(0), labels: info.labels })
+    Ok(info.labels)
 }
 
 /// Sets these labels of a blob and leaves its others.
@@ -128,8 +120,11 @@ impl Writer {
     /// Opens the write of a blob; `None` where the store has it already. What was written before
     /// under the same name is kept: go on at [`Writer::offset`]. While another client writes under
     /// this name the answer is [`ErrorKind::Unavailable`].
+    ///
+    /// `limits` bound the opening alone; those of `cx` the whole write.
     pub(crate) fn open(
         cx: &Cx,
+        limits: &Limits,
         reference: &str,
         total: u64,
         expected: &str,
@@ -143,7 +138,7 @@ impl Writer {
             pending: false,
         };
         let request = writer.request(WriteAction::STAT);
-        match writer.exchange(&cx.limits, request) {
+        match writer.exchange(limits, request) {
             Ok(()) => Ok(Some(writer)),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(e) => Err(e),
@@ -182,7 +177,8 @@ impl Writer {
         let mut request = self.request(WriteAction::COMMIT);
         request.labels = labels(with);
         let committed = self.exchange(limits, request).and_then(|()| {
-            self.stream.close(limits)?;
+            // It fails where the server has ended the stream by itself, which is as good.
+            let _ = self.stream.close(limits);
             // The answer comes twice, and the status after it.
             while self.stream.next(limits)?.is_some() {}
             Ok(())

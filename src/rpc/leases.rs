@@ -5,15 +5,12 @@ use protobuf::well_known_types::empty::Empty;
 use super::any::labels;
 use super::channel::Cx;
 use super::method::{call, methods};
-use super::wire::leases::{
-    CreateRequest, CreateResponse, DeleteRequest, ListRequest, ListResponse,
-};
+use super::wire::leases::{CreateRequest, CreateResponse, DeleteRequest};
 use crate::error::Result;
 
 methods! { "containerd.services.leases.v1.Leases":
     CREATE = change "Create" (CreateRequest) -> CreateResponse;
     DELETE = change "Delete" (DeleteRequest) -> Empty;
-    LIST = read "List" (ListRequest) -> ListResponse;
 }
 
 /// Makes a lease of this id.
@@ -26,13 +23,4 @@ pub(crate) fn create(cx: &Cx, id: &str, with: &[(String, String)]) -> Result<()>
 pub(crate) fn delete(cx: &Cx, id: &str, sync: bool) -> Result<()> {
     let request = DeleteRequest { id: id.into(), sync, ..Default::default() };
     call(cx, &DELETE, &request).map(drop)
-}
-
-/// The ids of the leases that match any of the filters; all where there is none.
-pub(crate) fn list(cx: &Cx, filters: &[&str]) -> Result<Vec<String>> {
-    let request = ListRequest {
-        filters: filters.iter().map(|f| (*f).to_owned()).collect(),
-        ..Default::default()
-    };
-    Ok(call(cx, &LIST, &request)?.leases.into_iter().map(|lease| lease.id).collect())
 }

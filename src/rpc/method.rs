@@ -9,6 +9,7 @@ use protobuf::Message;
 
 use super::channel::Cx;
 use super::status;
+use crate::call::Limits;
 use crate::error::Result;
 use crate::sys;
 use crate::wait::block_on;
@@ -55,12 +56,19 @@ where
     R: Message + Unpin,
 {
     cx.limits.check()?;
-    let reply = start(cx, method, request, |response| response)?;
-    match block_on(&cx.limits, reply) {
-        Ok(result) => result,
-        // Dropping the reply has cancelled the call; the server may have done it all the same.
-        Err(interrupted) => Err(interrupted.with_outcome_unknown(method.changes)),
+    let mut reply = start(cx, method, request, |response| response)?;
+    let interrupted = match block_on(&cx.limits, &mut reply) {
+        Ok(result) => return result,
+        Err(interrupted) => interrupted,
+    };
+    if method.changes && !cx.settle.is_zero() {
+        if let Ok(result) = block_on(&Limits::within(cx.settle), &mut reply) {
+            // What to make of the interruption is for the next step to find.
+            return result;
+        }
     }
+    // Dropping the reply cancels the call; the server may do it all the same.
+    Err(interrupted.with_outcome_unknown(method.changes))
 }
 
 /// Sends the request and returns the pending answer.

@@ -6,6 +6,8 @@
 mod any;
 mod channel;
 mod method;
+#[cfg(test)]
+mod required;
 mod status;
 mod stream;
 
@@ -15,13 +17,13 @@ pub(crate) mod diff;
 pub(crate) mod images;
 pub(crate) mod introspection;
 pub(crate) mod leases;
+pub(crate) mod namespaces;
 pub(crate) mod snapshots;
 pub(crate) mod tasks;
 pub(crate) mod version;
 
 pub(crate) use any::Any;
 pub(crate) use channel::{Connection, Cx, check_process};
-pub(crate) use method::Reply;
 
 /// The generated messages; `build.rs` makes them from `protos/`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, dead_code)]

@@ -8,11 +8,10 @@ use protobuf::well_known_types::empty::Empty;
 use super::any::{labels, time};
 use super::channel::Cx;
 use super::method::{call, methods};
-use super::stream::receive;
 use super::wire::snapshots::{
-    CommitSnapshotRequest, Info as WireInfo, Kind as WireKind, ListSnapshotsRequest,
-    ListSnapshotsResponse, MountsRequest, MountsResponse, PrepareSnapshotRequest,
-    PrepareSnapshotResponse, RemoveSnapshotRequest, StatSnapshotRequest, StatSnapshotResponse,
+    CommitSnapshotRequest, Info as WireInfo, Kind as WireKind, MountsRequest, MountsResponse,
+    PrepareSnapshotRequest, PrepareSnapshotResponse, RemoveSnapshotRequest, StatSnapshotRequest,
+    StatSnapshotResponse,
 };
 use super::wire::types::Mount as WireMount;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +22,6 @@ methods! { "containerd.services.snapshots.v1.Snapshots":
     COMMIT = change "Commit" (CommitSnapshotRequest) -> Empty;
     REMOVE = change "Remove" (RemoveSnapshotRequest) -> Empty;
     STAT = read "Stat" (StatSnapshotRequest) -> StatSnapshotResponse;
-    LIST = stream "List" (ListSnapshotsRequest) -> ListSnapshotsResponse;
 }
 
 /// A mount that a snapshotter gives. It is handed on as it is.
@@ -159,19 +157,4 @@ pub(crate) fn stat(cx: &Cx, snapshotter: &str, key: &str) -> Result<Info> {
         .into_option()
         .map(Info::from_wire)
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no snapshot"))
-}
-
-/// The snapshots that match any of the filters; all where there is none.
-pub(crate) fn list(cx: &Cx, snapshotter: &str, filters: &[&str]) -> Result<Vec<Info>> {
-    let request = ListSnapshotsRequest {
-        snapshotter: snapshotter.into(),
-        filters: filters.iter().map(|f| (*f).to_owned()).collect(),
-        ..Default::default()
-    };
-    let mut stream = receive(cx, &LIST, &request)?;
-    let mut all = Vec::new();
-    while let Some(part) = stream.next(&cx.limits)? {
-        all.extend(part.info.into_iter().map(Info::from_wire));
-    }
-    Ok(all)
 }

@@ -1,0 +1,324 @@
+//! The directory of a daemon: whose it is, and what lies in it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::process::SearchPath;
+use crate::call::Limits;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+
+/// The longest path that a socket's address holds (`sun_path`, without its NUL).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Held with `flock` as long as a daemon runs; its presence says that the directory is a daemon's.
+const LOCK: &str = "ctrd.lock";
+
+const CONFIG: &str = "config.toml";
+const SOCKET: &str = "containerd.sock";
+/// containerd adds `.ttrpc` for the socket of the shims.
+const SHIM_SOCKET: &str = "containerd.sock.ttrpc";
+const LOG: &str = "containerd.log";
+
+/// All that a daemon's directory holds, but for the lock.
+const CONTENTS: [&str; 6] = ["root", "state", CONFIG, SOCKET, SHIM_SOCKET, LOG];
+
+/// How much of the log an error quotes.
+const LOG_TAIL: u64 = 2048;
+
+/// What does not run, by its name in 1.x and in 2.x: CRI and what belongs to it, what uses places
+/// outside of the directory (`/opt/containerd`, `/run/nri`), and what most machines do not have.
+/// (Of each kind that another plugin needs one must stay, or that other one fails: so
+/// `io.containerd.runtime.v1.linux` stays for the tasks of 1.6 and 1.7.)
+const DISABLED_PLUGINS: [&str; 16] = [
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.cri.v1.images",
+    "io.containerd.cri.v1.runtime",
+    "io.containerd.nri.v1.nri",
+    "io.containerd.internal.v1.opt",
+    "io.containerd.internal.v1.restart",
+    "io.containerd.monitor.container.v1.restart",
+    "io.containerd.internal.v1.tracing",
+    "io.containerd.tracing.processor.v1.otlp",
+    "io.containerd.differ.v1.erofs",
+    "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.blockfile",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.erofs",
+    "io.containerd.snapshotter.v1.zfs",
+];
+
+/// A daemon's directory, held by this process.
+#[derive(Debug)]
+pub(super) struct Directory {
+    /// Without symbolic links, as the kernel's table of mounts has it.
+    path: PathBuf,
+    lock: File,
+    /// Nothing of a predecessor is in it.
+    fresh: bool,
+    /// Where the log of this start begins.
+    log_start: AtomicU64,
+}
+
+impl Directory {
+    /// Makes the directory where it does not exist, and takes hold of it.
+    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Directory> {
+        check_path(path)?;
+        loop {
+            limits.check()?;
+            let made = match DirBuilder::new().mode(0o700).create(path) {
+                Ok(()) => true,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(e) => return Err(Error::io(path.display(), e)).step("make the directory"),
+            };
+            let held = Directory::hold(path);
+            if made && held.is_err() {
+                let _ = fs::remove_dir(path);
+            }
+            // Otherwise a daemon that has just stopped took the directory or the lock away.
+            if let Some(directory) = held? {
+                return Ok(directory);
+            }
+        }
+    }
+
+    fn hold(path: &Path) -> Result<Option<Directory>> {
+        let io = |e: io::Error| Error::io(path.display(), e);
+        let path = match fs::canonicalize(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(io)?,
+        };
+        check_path(&path)?;
+        let metadata = match fs::metadata(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(io)?,
+        };
+        let invalid = |why: &str| Err(Error::invalid("directory", why));
+        if !metadata.is_dir() {
+            return invalid("is not a directory");
+        }
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return invalid("belongs to another user");
+        }
+        let lock_path = path.join(LOCK);
+        let known = lock_path.exists();
+        let empty = match fs::read_dir(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(io)?.next().is_none(),
+        };
+        // Another start may have come in between.
+        if !(known || empty || lock_path.exists()) {
+            return invalid("is not empty, and was not a daemon's before");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(io)?;
+        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock_path);
+        let lock = match lock {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|e| Error::io(lock_path.display(), e))?,
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::new(
+                    ErrorKind::FailedPrecondition,
+                    "directory: another daemon runs in it",
+                ));
+            }
+            Err(e) => return Err(Error::io(lock_path.display(), e)),
+        }
+        let locked = lock.metadata().map_err(io)?;
+        let same = fs::metadata(&lock_path)
+            .is_ok_and(|now| (now.dev(), now.ino()) == (locked.dev(), locked.ino()));
+        Ok(same.then(|| Directory { path, lock, fresh: empty, log_start: AtomicU64::new(0) }))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The socket that clients use.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.path.join(SOCKET)
+    }
+
+    /// The configuration: its path in a command line tells that the process is of this directory.
+    pub(super) fn config(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// Where containerd keeps a directory for each task: `<namespace>/<id>`.
+    pub(super) fn bundles(&self) -> PathBuf {
+        self.path.join("state").join("io.containerd.runtime.v2.task")
+    }
+
+    /// Writes the configuration, and removes a predecessor's sockets: containerd is ready when they
+    /// are there.
+    pub(super) fn prepare(&self) -> Result<()> {
+        for socket in [SOCKET, SHIM_SOCKET] {
+            remove_if_there(&self.path.join(socket))?;
+        }
+        // The path was checked to hold nothing that a TOML string would need to escape.
+        let path = self.path.display();
+        let disabled: String =
+            DISABLED_PLUGINS.iter().map(|plugin| format!("  \"{plugin}\",\n")).collect();
+        let config = format!(
+            "version = 2\n\
+             root = \"{path}/root\"\n\
+             state = \"{path}/state\"\n\
+             disabled_plugins = [\n{disabled}]\n\
+             \n\
+             [grpc]\n\
+             address = \"{path}/{SOCKET}\"\n\
+             \n\
+             [debug]\n\
+             level = \"warn\"\n\
+             \n\
+             [plugins.\"io.containerd.image-verifier.v1.bindir\"]\n\
+             bin_dir = \"{path}/root/image-verifiers\"\n"
+        );
+        let file = self.config();
+        remove_if_there(&file)?;
+        fs::write(&file, config).map_err(|e| Error::io(file.display(), e))
+    }
+
+    /// The command that runs a containerd here; what it prints goes to the log.
+    pub(super) fn command(&self, binary: &Path, path: &SearchPath) -> Result<Command> {
+        let file = self.path.join(LOG);
+        let open = || -> io::Result<(File, File)> {
+            let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&file)?;
+            self.log_start.store(log.metadata()?.len(), Ordering::Relaxed);
+            Ok((log.try_clone()?, log))
+        };
+        let (stdout, stderr) = open().map_err(|e| Error::io(file.display(), e))?;
+        let mut command = Command::new(binary);
+        command
+            .arg("--config")
+            .arg(self.config())
+            .env("PATH", path.joined())
+            // A service manager's word to the host is not for its child.
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("LISTEN_PID")
+            .env_remove("LISTEN_FDS")
+            .env_remove("LISTEN_FDNAMES")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr);
+        Ok(command)
+    }
+
+    /// Adds the end of this start's log to an error.
+    pub(super) fn with_log(&self, error: Error) -> Error {
+        let start = self.log_start.load(Ordering::Relaxed);
+        let read = || -> io::Result<Vec<u8>> {
+            let mut log = File::open(self.path.join(LOG))?;
+            let from = log.metadata()?.len().saturating_sub(LOG_TAIL).max(start);
+            log.seek(SeekFrom::Start(from))?;
+            let mut tail = Vec::new();
+            log.take(LOG_TAIL).read_to_end(&mut tail)?;
+            Ok(tail)
+        };
+        let tail = read().unwrap_or_default();
+        let tail = String::from_utf8_lossy(&tail);
+        let log = match tail.trim() {
+            "" => "its log is empty".to_owned(),
+            tail => format!("its log ends with: {tail}"),
+        };
+        error.followed_by(format!("; {log}"))
+    }
+
+    /// After a failed start: removes what it made, but nothing of a predecessor's.
+    pub(super) fn abandon(&self) {
+        if self.fresh {
+            if let Err(error) = self.remove() {
+                log::warn!("{}: {error}", self.path.display());
+            }
+        } else {
+            let _ = flock(&self.lock, FlockOperation::Unlock);
+        }
+    }
+
+    /// Removes everything of the daemon's, and then the directory. Nothing may run or be mounted in
+    /// it any more.
+    pub(super) fn remove(&self) -> Result<()> {
+        for name in CONTENTS {
+            remove_if_there(&self.path.join(name))?;
+        }
+        // While the lock is held nobody else can have made another.
+        remove_if_there(&self.path.join(LOCK))?;
+        match fs::remove_dir(&self.path) {
+            // Something of others is in it, or somebody was quicker.
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(e) => return Err(Error::io(self.path.display(), e)),
+        }
+        // A child that the host forked may still have the descriptor.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+        Ok(())
+    }
+}
+
+/// Checks what would fail later, and less clearly.
+fn check_path(path: &Path) -> Result<()> {
+    let invalid = |why: String| Err(Error::invalid("directory", why));
+    if !path.is_absolute() {
+        return invalid(format!("{} is not an absolute path", path.display()));
+    }
+    let text = path.to_str().unwrap_or("\0");
+    // The options of an overlay mount are separated by commas, its directories by colons.
+    if text.contains([',', ':', '"', '\\']) || text.contains(char::is_control) {
+        return invalid(format!(
+            "{} holds a comma, colon, quote, backslash or what is no text",
+            path.display()
+        ));
+    }
+    let length = path.join(SHIM_SOCKET).as_os_str().as_bytes().len();
+    if length > MAX_SOCKET_PATH {
+        return invalid(format!(
+            "is too long by {} bytes: the path of a socket in it would have {length}, and the \
+             kernel takes {MAX_SOCKET_PATH}",
+            length - MAX_SOCKET_PATH
+        ));
+    }
+    Ok(())
+}
+
+/// Removes a file or a whole directory; symbolic links are not followed.
+pub(super) fn remove_if_there(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path.display(), e)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_no_daemon_could_use() {
+        for bad in ["relative", "", "/a,b", "/a:b", "/a\"b", "/a\\b", "/a\nb"] {
+            let error = check_path(Path::new(bad)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.message().starts_with("directory: "), "{error}");
+        }
+        let longest = MAX_SOCKET_PATH - "/".len() - SHIM_SOCKET.len();
+        check_path(Path::new(&format!("/{}", "x".repeat(longest - 1)))).unwrap();
+        let error = check_path(Path::new(&format!("/{}", "x".repeat(longest)))).unwrap_err();
+        assert!(error.message().contains("too long by 1 bytes"), "{error}");
+    }
+}

@@ -1,0 +1,287 @@
+//! What a containerd leaves behind that could not clean up itself: shims, containers, sockets and
+//! mounts.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::KILL_TIMEOUT;
+use super::directory::{Directory, remove_if_there};
+use super::process::{Process, SHIM, SearchPath, is_program};
+use crate::call::Limits;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+
+/// How long a shim may take to delete a container whose shim is dead (containerd gives it 5 s).
+const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running process, held so that its id cannot come to mean another.
+struct Running {
+    pidfd: OwnedFd,
+    arguments: Vec<OsString>,
+    executable: Option<PathBuf>,
+}
+
+/// The processes whose command line `wanted` accepts. A process that ends meanwhile is left out.
+fn processes(wanted: impl Fn(&[OsString]) -> bool) -> Result<Vec<Running>> {
+    let arguments = |pid: Pid| -> Option<Vec<OsString>> {
+        let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+        let line = line.strip_suffix(b"\0").unwrap_or(&line);
+        Some(line.split(|byte| *byte == 0).map(|a| OsString::from_vec(a.to_vec())).collect())
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").map_err(|e| Error::io("/proc", e))? {
+        let pid = entry
+            .ok()
+            .and_then(|entry| entry.file_name().to_str()?.parse().ok())
+            .and_then(Pid::from_raw);
+        let Some(pid) = pid else { continue };
+        if !arguments(pid).is_some_and(|arguments| wanted(&arguments)) {
+            continue;
+        }
+        // Looked at again once it is held: it may have been another before.
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        let executable = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok();
+        if let Some(arguments) = arguments(pid).filter(|arguments| wanted(arguments)) {
+            found.push(Running { pidfd, arguments, executable });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether `name value` is among the arguments.
+fn has(arguments: &[OsString], name: &str, value: &Path) -> bool {
+    arguments.windows(2).any(|pair| pair[0] == name && pair[1] == value.as_os_str())
+}
+
+fn kill(processes: &[Running]) -> Result<()> {
+    for process in processes {
+        match pidfd_send_signal(&process.pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(e) => return Err(Error::io("pidfd_send_signal", e)),
+        }
+    }
+    let until = Instant::now() + KILL_TIMEOUT;
+    for process in processes {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&process.pidfd, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Err(Error::new(ErrorKind::Timeout, "a killed process does not end")),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::io("poll", e)),
+        }
+    }
+    Ok(())
+}
+
+/// Kills a containerd of a predecessor; its shims and containers are left running.
+pub(super) fn kill_daemons(directory: &Directory) -> Result<()> {
+    let config = directory.config();
+    processes(|arguments| has(arguments, "--config", &config))
+        .and_then(|daemons| kill(&daemons))
+        .step("end the predecessor's containerd")
+}
+
+/// Ends the containers that are left, and unmounts everything in the directory. containerd must
+/// have ended.
+pub(super) fn remove(directory: &Directory, path: &SearchPath, limits: &Limits) -> Result<()> {
+    let shims = kill_shims(directory, limits).step("end the shims")?;
+    let bundles = directory.bundles();
+    for namespace in names(&bundles) {
+        for id in names(&bundles.join(&namespace)) {
+            limits.check()?;
+            let bundle = bundles.join(&namespace).join(&id);
+            let shim = shims
+                .get(&(namespace.clone(), id.clone()))
+                .filter(|shim| is_program(shim))
+                .cloned()
+                .or_else(|| path.find(Path::new(SHIM)));
+            if let Some(shim) = shim {
+                delete(directory, path, &shim, &namespace, &id, limits);
+            }
+            remove_socket(&bundle);
+        }
+    }
+    unmount_all(directory.path()).step("unmount")
+}
+
+/// Kills the shims of this containerd. Gives the program of each by its namespace and id.
+fn kill_shims(
+    directory: &Directory,
+    limits: &Limits,
+) -> Result<HashMap<(OsString, OsString), PathBuf>> {
+    let socket = directory.socket();
+    let mut programs = HashMap::new();
+    // Until there is none: one that was just being started may come late.
+    loop {
+        limits.check()?;
+        let shims = processes(|arguments| {
+            has(arguments, "-address", &socket) && arguments.iter().any(|a| a == "-namespace")
+        })?;
+        if shims.is_empty() {
+            return Ok(programs);
+        }
+        kill(&shims)?;
+        for shim in shims {
+            let value = |name: &str| {
+                shim.arguments.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone())
+            };
+            if let (Some(namespace), Some(id), Some(program)) =
+                (value("-namespace"), value("-id"), shim.executable)
+            {
+                programs.insert((namespace, id), program);
+            }
+        }
+    }
+}
+
+/// Has a shim's program clean up after a container whose shim is dead, as containerd does: it kills
+/// what runs, and removes runc's state, the cgroup and the mount.
+fn delete(
+    directory: &Directory,
+    path: &SearchPath,
+    shim: &Path,
+    namespace: &OsString,
+    id: &OsString,
+    limits: &Limits,
+) {
+    let bundle = directory.bundles().join(namespace).join(id);
+    let mut command = Command::new(shim);
+    command
+        .arg("-namespace")
+        .arg(namespace)
+        .arg("-address")
+        .arg(directory.socket())
+        .arg("-publish-binary")
+        .arg("/bin/true")
+        .arg("-id")
+        .arg(id)
+        .arg("-bundle")
+        .arg(&bundle)
+        .arg("delete")
+        .env("PATH", path.joined())
+        .current_dir(&bundle)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let deleted = Process::spawn(command).and_then(|process| {
+        if !process.wait_within(&limits.at_most(DELETE_TIMEOUT)) {
+            process.signal(Signal::KILL)?;
+            process.wait(KILL_TIMEOUT);
+        }
+        Ok(process.how_it_ended())
+    });
+    log::debug!("{} delete {}: {deleted:?}", shim.display(), bundle.display());
+}
+
+/// Removes the socket of a dead shim: it lies in `/run/containerd/s`, outside of the directory. The
+/// bundle says where, in `address` before 2.0 and in `bootstrap.json` since.
+fn remove_socket(bundle: &Path) {
+    let address = fs::read_to_string(bundle.join("address")).ok().or_else(|| {
+        let bootstrap = fs::read(bundle.join("bootstrap.json")).ok()?;
+        let bootstrap: serde_json::Value = serde_json::from_slice(&bootstrap).ok()?;
+        Some(bootstrap.get("address")?.as_str()?.to_owned())
+    });
+    let socket = address.as_deref().and_then(|address| address.trim().strip_prefix("unix://"));
+    if let Some(Err(error)) = socket.map(|socket| remove_if_there(Path::new(socket))) {
+        log::warn!("{error}");
+    }
+}
+
+/// The names in a directory; none where it is not there.
+fn names(directory: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name())).collect()
+}
+
+/// Unmounts everything below a directory, the last first. Afterwards nothing is mounted there: what
+/// removes the directory must not reach what a mount leads to.
+fn unmount_all(directory: &Path) -> Result<()> {
+    for point in mounts_below(directory)?.iter().rev() {
+        let gone = unmount(point, UnmountFlags::NOFOLLOW)
+            // Something outside of the directory uses it.
+            .or_else(|_| unmount(point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH));
+        if let Err(e) = gone {
+            return Err(Error::io(point.display(), e));
+        }
+    }
+    match mounts_below(directory)?.first() {
+        None => Ok(()),
+        Some(point) => Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("{} is mounted again", point.display()),
+        )),
+    }
+}
+
+/// The mount points below a directory, in the order in which they were mounted.
+fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    const TABLE: &str = "/proc/self/mountinfo";
+    let table = fs::read(TABLE).map_err(|e| Error::io(TABLE, e))?;
+    Ok(table
+        .split(|byte| *byte == b'\n')
+        // The fifth field (proc_pid_mountinfo(5)).
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
+        .filter(|point| point != directory && point.starts_with(directory))
+        .collect())
+}
+
+/// The table of mounts writes spaces and the like as a backslash and three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let octal = (byte == b'\\')
+            .then(|| tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok()))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal {
+            Some(byte) => {
+                plain.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                plain.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_paths_of_the_mount_table() {
+        assert_eq!(unescape(br"/a\040b\134"), br"/a b\");
+        assert_eq!(unescape(br"/a\04"), br"/a\04");
+        assert_eq!(unescape(br"/a\9zz"), br"/a\9zz");
+    }
+
+    #[test]
+    fn finds_a_process_by_its_arguments_only() {
+        let arguments = ["x", "-address", "/a/s"].map(OsString::from);
+        assert!(has(&arguments, "-address", Path::new("/a/s")));
+        assert!(!has(&arguments, "-address", Path::new("/a/s2")));
+        assert!(!has(&arguments, "x", Path::new("/a/s")));
+        let me = std::env::args_os().next().unwrap();
+        let found = processes(|arguments| arguments.first() == Some(&me)).unwrap();
+        assert!(!found.is_empty());
+        assert!(found[0].executable.as_ref().unwrap().is_absolute());
+    }
+}

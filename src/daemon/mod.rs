@@ -1,0 +1,309 @@
+//! A private containerd: started, waited for, stopped and cleaned up after.
+
+mod directory;
+mod leftovers;
+mod process;
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use self::directory::Directory;
+use self::process::{Process, SearchPath};
+use crate::call::{Call, Limits};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::rpc::{self, Connection, Cx};
+use crate::wait::block_on;
+
+/// How long a start may take, unless the call says otherwise.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a stop may take, unless the call says otherwise; the drop takes no longer either.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a stop asks the containerd to end its containers, before it does so itself.
+const TASKS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long one task of these may hold the others up: its shim may be stuck.
+const TASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a containerd may take to end by itself.
+const TERM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the kernel may take to end a process that was killed.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Without these no container runs.
+const NEEDED_PLUGINS: [(&str, &str); 5] = [
+    ("io.containerd.content.v1", "content"),
+    ("io.containerd.metadata.v1", "bolt"),
+    ("io.containerd.snapshotter.v1", "overlayfs"),
+    ("io.containerd.runtime.v2", "task"),
+    ("io.containerd.grpc.v1", "tasks"),
+];
+
+/// How a private containerd is to run.
+#[derive(Clone, Debug, Default)]
+pub struct DaemonConfig {
+    /// The containerd to run: a path, or a name to be searched for. Default: `containerd`.
+    pub binary: Option<PathBuf>,
+    /// The directory of everything it has: root, state, sockets, configuration, log. An absolute
+    /// path, short enough for a socket's. Made with mode 0700 where it does not exist; otherwise it
+    /// must be empty, or have been a daemon's before. Required.
+    pub directory: PathBuf,
+    /// Directories put before `PATH`, where containerd, its shims and runc are searched for. The
+    /// directory of a `binary` that is a path comes next.
+    pub path: Vec<PathBuf>,
+}
+
+/// A private containerd of this process, without CRI. Dropped, it is stopped.
+///
+/// It does not outlive the process: the kernel kills it then. Its containers live on, and the next
+/// daemon that is started in the same directory has them.
+///
+/// Two things of its containers are the machine's and not the directory's: runc's state
+/// (`/run/containerd/runc/<namespace>/<id>`) and their cgroups. So a container's id and namespace
+/// together must be unlike those of any other containerd's on the machine.
+#[derive(Debug)]
+pub struct Daemon {
+    directory: Directory,
+    address: String,
+    path: SearchPath,
+    process: Process,
+    /// The process that it belongs to.
+    owner: u32,
+    phase: Mutex<Phase>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Running,
+    Stopping,
+    Stopped,
+}
+
+impl Daemon {
+    /// Starts one, and waits until it answers and its plugins are loaded.
+    ///
+    /// Blocks for at most 20 s unless `call` says otherwise. Fails with
+    /// [`ErrorKind::InvalidArgument`] for a directory that cannot be used, with
+    /// [`ErrorKind::NotFound`] where containerd, its shim or runc is not installed, with
+    /// [`ErrorKind::FailedPrecondition`] where another daemon runs in the directory, where
+    /// containerd ended before it was ready (the error holds the end of its log) or did not load a
+    /// plugin that containers need. What a failed start had made is removed.
+    pub fn start(config: &DaemonConfig, call: &Call) -> Result<Daemon> {
+        Daemon::start_in(config, &call.limits(Some(START_TIMEOUT)))
+            .at("daemon_start", &config.directory.to_string_lossy())
+    }
+
+    fn start_in(config: &DaemonConfig, limits: &Limits) -> Result<Daemon> {
+        limits.check()?;
+        let (path, binary) = SearchPath::new(config)?;
+        let directory = Directory::open(&config.directory, limits)?;
+        let started = (|| {
+            // A predecessor's, where the process died and its containerd did not.
+            leftovers::kill_daemons(&directory)?;
+            directory.prepare()?;
+            let command = directory.command(&binary, &path)?;
+            Process::spawn(command).map_err(|e| e.context(binary.display())).step("run containerd")
+        })();
+        let process = match started {
+            Ok(process) => process,
+            Err(error) => {
+                directory.abandon();
+                return Err(error);
+            }
+        };
+        if let Err(error) = wait_until_ready(&directory, &process, limits) {
+            // Whatever ended the start, this has a time of its own.
+            if end(&process, &Limits::within(TERM_TIMEOUT + KILL_TIMEOUT)).is_ok() {
+                directory.abandon();
+            }
+            return Err(error);
+        }
+        Ok(Daemon {
+            address: directory.socket().to_string_lossy().into_owned(),
+            directory,
+            path,
+            process,
+            owner: std::process::id(),
+            phase: Mutex::new(Phase::Running),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// The address of its socket, for [`crate::ClientConfig::address`].
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Stops it: its containers are killed and deleted, then it is ended, and its directory removed
+    /// with all that is in it. So it does where containerd was killed meanwhile.
+    ///
+    /// Blocks for at most 60 s, and as long as the removal of the files takes, unless `call` says
+    /// otherwise. Stopping again does nothing; after a
+    /// failure it takes up where it stopped. A file that is not the daemon's is left in the
+    /// directory, which then stays.
+    pub fn stop(&self, call: &Call) -> Result<()> {
+        self.stop_within(&call.limits(Some(STOP_TIMEOUT)))
+            .at("daemon_stop", &self.directory.path().to_string_lossy())
+    }
+
+    fn stop_within(&self, limits: &Limits) -> Result<()> {
+        if std::process::id() != self.owner {
+            return Err(Error::new(
+                ErrorKind::Forked,
+                "the process forked after the daemon was started; it belongs to the parent",
+            ));
+        }
+        let mut phase = self.phase();
+        loop {
+            match *phase {
+                Phase::Stopped => return Ok(()),
+                Phase::Running => break,
+                Phase::Stopping => {
+                    limits.check().map_err(|e| e.context("another call is stopping it"))?;
+                    // A cancel handle is looked at now and then.
+                    let tick = Duration::from_millis(50);
+                    phase = self
+                        .changed
+                        .wait_timeout(phase, limits.remaining().map_or(tick, |left| left.min(tick)))
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
+                }
+            }
+        }
+        *phase = Phase::Stopping;
+        drop(phase);
+        let result = self.tear_down(limits);
+        *self.phase() = if result.is_ok() { Phase::Stopped } else { Phase::Running };
+        self.changed.notify_all();
+        result
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tear_down(&self, limits: &Limits) -> Result<()> {
+        limits.check()?;
+        if !self.process.has_ended() {
+            // Of what fails here the rest takes care.
+            if let Err(error) = end_tasks(&self.directory, &limits.at_most(TASKS_TIMEOUT)) {
+                log::warn!("{}: {error}", self.address);
+            }
+        }
+        end(&self.process, limits).step("end containerd")?;
+        leftovers::remove(&self.directory, &self.path, limits)?;
+        self.directory.remove().step("remove the directory")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // In a child of the process it is not the child's to stop.
+        if std::process::id() != self.owner {
+            return;
+        }
+        if let Err(error) = self.stop(&Call::new()) {
+            log::warn!("{error}");
+        }
+    }
+}
+
+/// Waits until the containerd answers, and makes sure that it can run containers.
+fn wait_until_ready(directory: &Directory, process: &Process, limits: &Limits) -> Result<()> {
+    loop {
+        if process.wait(Duration::from_millis(10)) {
+            return Err(Error::new(
+                ErrorKind::FailedPrecondition,
+                format!("containerd ended ({})", process.how_it_ended()),
+            ))
+            .map_err(|e| directory.with_log(e))
+            .step("wait for containerd");
+        }
+        limits.check().map_err(|e| directory.with_log(e)).step("wait for containerd")?;
+        // Before somebody listens gRPC would only learn to wait.
+        if UnixStream::connect(directory.socket()).is_err() {
+            continue;
+        }
+        match rpc::introspection::plugins(&cx(directory, limits.clone()), &[]) {
+            Ok(plugins) => return check_plugins(&plugins).map_err(|e| directory.with_log(e)),
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            Err(error) => return Err(directory.with_log(error)).step("ask for the plugins"),
+        }
+    }
+}
+
+fn check_plugins(plugins: &[rpc::introspection::Plugin]) -> Result<()> {
+    for (kind, id) in NEEDED_PLUGINS {
+        let why = match plugins.iter().find(|plugin| plugin.kind == kind && plugin.id == id) {
+            Some(plugin) => match &plugin.init_error {
+                None => continue,
+                Some(error) => error.as_str(),
+            },
+            None => "it has no such plugin",
+        };
+        return Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("containerd did not load {kind}.{id}: {why}"),
+        ))
+        .step("look at the plugins");
+    }
+    Ok(())
+}
+
+fn cx(directory: &Directory, limits: Limits) -> Cx {
+    Cx::new(&Arc::new(Connection::new(&directory.socket())), "default", limits)
+}
+
+/// Kills and deletes every task. All are killed before the first is waited for.
+fn end_tasks(directory: &Directory, limits: &Limits) -> Result<()> {
+    let cx = cx(directory, limits.clone());
+    let mut tasks = Vec::new();
+    for namespace in rpc::namespaces::list(&cx)? {
+        let cx = Cx { namespace, ..cx.clone() };
+        for (id, _) in rpc::tasks::list(&cx)? {
+            tasks.push((cx.clone(), id));
+        }
+    }
+    let mut result = Ok(());
+    let each = |cx: &Cx| cx.with_limits(limits.at_most(TASK_TIMEOUT));
+    for (cx, id) in &tasks {
+        if let Err(error) = rpc::tasks::kill(&each(cx), id, "", Signal::KILL.as_raw() as u32, true)
+        {
+            result = Err(error.context(format!("killing {id}")));
+        }
+    }
+    for (cx, id) in &tasks {
+        let cx = each(cx);
+        let deleted = rpc::tasks::wait(&cx, id, "")
+            .and_then(|exit| block_on(&cx.limits, exit)?)
+            .and_then(|_| rpc::tasks::delete(&cx, id));
+        if let Err(error) = deleted {
+            result = Err(error.context(format!("deleting {id}")));
+        }
+    }
+    result
+}
+
+/// Ends a containerd: asked first, killed then.
+fn end(process: &Process, limits: &Limits) -> Result<()> {
+    for (signal, timeout) in [(Signal::TERM, TERM_TIMEOUT), (Signal::KILL, KILL_TIMEOUT)] {
+        process.signal(signal)?;
+        if process.wait_within(&limits.at_most(timeout)) {
+            return Ok(());
+        }
+        limits.check()?;
+    }
+    Err(Error::new(ErrorKind::Timeout, format!("process {} does not end", process.id())))
+}

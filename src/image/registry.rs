@@ -1,0 +1,518 @@
+//! The client of one repository in one registry (OCI distribution specification).
+
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+use ureq::http::{Request, Response, StatusCode, Uri, header};
+use ureq::{Agent, Body, BodyReader};
+
+use super::auth::{self, Challenge};
+use super::manifest::{self, MAX_DOCUMENT};
+use super::reference::Reference;
+use super::{Credentials, digest, transport};
+use crate::call::Limits;
+use crate::error::{Error, ErrorKind, Result};
+use crate::wait::block_on;
+
+/// How much of an error's body is read.
+const MAX_ERROR: u64 = 64 << 10;
+
+/// How long a token server's answer may be.
+const MAX_TOKEN: u64 = 1 << 20;
+
+/// How much of a registry's words an error of ours repeats, in characters.
+const MAX_WORDS: usize = 300;
+
+/// How many redirects are followed for one request (as Go's client does).
+const MAX_REDIRECTS: usize = 10;
+
+/// How often a request that may succeed when repeated is made.
+const ATTEMPTS: u32 = 3;
+
+/// How long to wait before repeating a request; doubled each time.
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// One repository. Credentials and tokens go to its own registry alone: same scheme, host and port.
+pub(super) struct Registry {
+    agent: Agent,
+    limits: Limits,
+    domain: String,
+    path: String,
+    plain_http: bool,
+    credentials: Option<Credentials>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `https://host:port`, as it is spoken with.
+    origin: String,
+    /// What the last challenge was answered with.
+    authorization: Option<String>,
+}
+
+/// What a tag or a digest stands for.
+pub(super) struct Resolved {
+    pub(super) digest: String,
+    pub(super) size: u64,
+    pub(super) media_type: String,
+}
+
+/// A blob on its way.
+pub(super) struct Blob {
+    pub(super) reader: BodyReader<'static>,
+    /// From where in the blob it comes.
+    pub(super) start: u64,
+}
+
+impl Registry {
+    pub(super) fn new(
+        reference: &Reference,
+        credentials: Option<Credentials>,
+        plain_http: bool,
+        limits: &Limits,
+    ) -> Registry {
+        let host = match reference.domain.as_str() {
+            "docker.io" => "registry-1.docker.io",
+            other => other,
+        };
+        // As in the ecosystem, a registry on this machine speaks HTTP, unless it is at HTTPS's port.
+        let http = plain_http || is_local(host) && !host.ends_with(":443");
+        let scheme = if http { "http" } else { "https" };
+        Registry {
+            agent: transport::agent(limits),
+            limits: limits.clone(),
+            domain: reference.domain.clone(),
+            path: reference.path.clone(),
+            plain_http,
+            credentials,
+            state: Mutex::new(State { origin: format!("{scheme}://{host}"), authorization: None }),
+        }
+    }
+
+    /// The label that says where a blob came from (containerd's `distribution.source`).
+    pub(super) fn source_label(&self) -> (String, String) {
+        let host = match self.domain.rfind(':') {
+            Some(colon) if !self.domain.ends_with(']') => &self.domain[..colon],
+            _ => self.domain.as_str(),
+        };
+        (format!("containerd.io/distribution.source.{host}"), self.path.clone())
+    }
+
+    /// Asks what a tag or a digest stands for.
+    pub(super) fn resolve(&self, object: &str) -> Result<Resolved> {
+        match self.retrying(|| self.head(object)) {
+            // A registry on this machine that speaks HTTPS, says so by one of these.
+            Err(e)
+                if !self.plain_http
+                    && e.kind() == ErrorKind::Protocol
+                    && self.origin().starts_with("http://") =>
+            {
+                let origin = self.origin();
+                self.state().origin = origin.replacen("http://", "https://", 1);
+                // Where it does not either, what was heard first says more.
+                self.head(object).map_err(|_| e)
+            }
+            other => other,
+        }
+    }
+
+    fn head(&self, object: &str) -> Result<Resolved> {
+        let url = format!("{}/v2/{}/manifests/{object}", self.origin(), self.path);
+        let response = self.send("HEAD", &url, manifest::ACCEPT, 0)?;
+        let headers = response.headers();
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let digest = text("docker-content-digest").filter(|text| digest::check(text).is_ok());
+        let size = text("content-length").and_then(|text| text.parse::<u64>().ok());
+        match (response.status(), digest, size) {
+            (StatusCode::OK, Some(digest), Some(size)) if size > 0 => {
+                if object.contains(':') && object != digest {
+                    return Err(mismatch(&format!("the registry has {digest} for {object}")));
+                }
+                if size > MAX_DOCUMENT {
+                    return Err(too_long("the manifest", MAX_DOCUMENT));
+                }
+                Ok(Resolved { digest: digest.to_owned(), size, media_type: media_type(&response) })
+            }
+            // Not every registry says all of it, or answers HEAD.
+            (StatusCode::OK | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED, ..) => {
+                let (data, media_type) = self.get_manifest(object)?;
+                let digest = digest::of(&data);
+                Ok(Resolved { digest, size: data.len() as u64, media_type })
+            }
+            _ => Err(self.refusal(response, &format!("{}:{object}", self.path))),
+        }
+    }
+
+    /// Fetches a manifest or an index by its digest, and makes sure that it is the one.
+    pub(super) fn manifest(&self, digest: &str) -> Result<Vec<u8>> {
+        self.retrying(|| self.get_manifest(digest)).map(|(data, _)| data)
+    }
+
+    fn get_manifest(&self, object: &str) -> Result<(Vec<u8>, String)> {
+        let url = format!("{}/v2/{}/manifests/{object}", self.origin(), self.path);
+        let response = self.send("GET", &url, manifest::ACCEPT, 0)?;
+        if response.status() != StatusCode::OK {
+            return Err(self.refusal(response, &format!("{}:{object}", self.path)));
+        }
+        let media_type = media_type(&response);
+        let data = self.read_all(response, MAX_DOCUMENT, "the manifest")?;
+        if object.contains(':') && digest::of(&data) != object {
+            return Err(mismatch(&format!("the manifest that came is not {object}")));
+        }
+        Ok((data, media_type))
+    }
+
+    /// Fetches a small blob, and makes sure that it is the one.
+    pub(super) fn small_blob(&self, digest: &str, size: u64) -> Result<Vec<u8>> {
+        self.retrying(|| {
+            let blob = self.blob(digest, size, 0, &[])?;
+            let data = self.read_to_end(blob.reader, size, "the blob")?;
+            if data.len() as u64 != size || digest::of(&data) != digest {
+                return Err(mismatch(&format!("the blob that came is not {digest}")));
+            }
+            Ok(data)
+        })
+    }
+
+    /// Begins to fetch a blob, `from` there on if the registry can. Where the registry does not have
+    /// it, `urls` (of its descriptor) are tried, which never see credentials.
+    pub(super) fn blob(&self, digest: &str, size: u64, from: u64, urls: &[String]) -> Result<Blob> {
+        let own = format!("{}/v2/{}/blobs/{digest}", self.origin(), self.path);
+        let mut missing = None;
+        for url in std::iter::once(&own).chain(urls) {
+            if *url != own && !self.may_fetch(url) {
+                continue;
+            }
+            let mut response = self.send("GET", url, "*/*", from)?;
+            if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+                response = self.send("GET", url, "*/*", 0)?;
+            }
+            let start = match response.status() {
+                StatusCode::OK => 0,
+                StatusCode::PARTIAL_CONTENT if starts_at(&response, from) => from,
+                StatusCode::NOT_FOUND => {
+                    missing.get_or_insert(self.refusal(response, digest));
+                    continue;
+                }
+                _ => return Err(self.refusal(response, digest)),
+            };
+            let length = response.body().content_length();
+            if length.is_some_and(|length| start.checked_add(length) != Some(size)) {
+                return Err(mismatch(&format!(
+                    "the blob {digest} has not the {size} bytes it should"
+                )));
+            }
+            return Ok(Blob { reader: response.into_body().into_reader(), start });
+        }
+        Err(missing
+            .unwrap_or_else(|| Error::new(ErrorKind::NotFound, format!("{digest}: not found"))))
+    }
+
+    /// Repeats a request that may succeed then.
+    fn retrying<T>(&self, mut request: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut attempt = 1;
+        loop {
+            match request() {
+                Err(e) if e.is_retryable() && attempt < ATTEMPTS => {
+                    pause(&self.limits, BACK_OFF * 2u32.pow(attempt - 1))?;
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Makes a request, follows redirects, answers challenges.
+    fn send(&self, method: &str, url: &str, accept: &str, from: u64) -> Result<Response<Body>> {
+        let mut url = parse(url)?;
+        let (mut redirects, mut challenges) = (0, 0);
+        loop {
+            let own = same_origin(&url, &parse(&self.origin())?);
+            let authorization = if own { self.state().authorization.clone() } else { None };
+            let mut request =
+                Request::builder().method(method).uri(&url).header(header::ACCEPT, accept);
+            if from > 0 {
+                request = request.header(header::RANGE, format!("bytes={from}-"));
+            }
+            if let Some(authorization) = &authorization {
+                request = request.header(header::AUTHORIZATION, authorization);
+            }
+            let request = request.body(()).map_err(|e| self.failure(&url, e.into()))?;
+            let response = self.agent.run(request).map_err(|e| self.failure(&url, e))?;
+            match response.status() {
+                // Once for a missing or an old token, once more for its scope.
+                StatusCode::UNAUTHORIZED if own && challenges < 2 => {
+                    challenges += 1;
+                    if !self.authorize(&response, authorization.as_deref())? {
+                        return Ok(response);
+                    }
+                    // Read to its end, the connection can be used again.
+                    let _ = self.read_all(response, MAX_ERROR, "the answer");
+                }
+                StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT => {
+                    redirects += 1;
+                    if redirects > MAX_REDIRECTS {
+                        return Err(protocol(&url, "too many redirects"));
+                    }
+                    url = redirect(&url, &response)?;
+                }
+                _ => return Ok(response),
+            }
+        }
+    }
+
+    /// Finds what answers the challenge of a refused request, which carried `sent`. False where
+    /// nothing does.
+    fn authorize(&self, response: &Response<Body>, sent: Option<&str>) -> Result<bool> {
+        let current = self.state().authorization.clone();
+        if current.as_deref() != sent {
+            // Another thread has been told the same and found an answer.
+            return Ok(true);
+        }
+        let all: Vec<Challenge> = response
+            .headers()
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(Challenge::parse)
+            .collect();
+        let find = |scheme: &str| all.iter().find(|challenge| challenge.scheme == scheme);
+        let answer = match (find("bearer"), find("basic"), &self.credentials) {
+            (Some(challenge), ..) => format!("Bearer {}", self.token(challenge)?),
+            (None, Some(_), Some(credentials)) => basic(credentials),
+            _ => return Ok(false),
+        };
+        if sent == Some(answer.as_str()) {
+            return Ok(false);
+        }
+        self.state().authorization = Some(answer);
+        Ok(true)
+    }
+
+    /// Asks a token server for a token.
+    fn token(&self, challenge: &Challenge) -> Result<String> {
+        let realm = challenge.realm(&parse(&self.origin())?, self.credentials.is_some())?;
+        let mut fields = challenge.fields(&self.path);
+        let request = match &self.credentials {
+            // A token in place of a password (OAuth2 refresh token).
+            Some(credentials) if credentials.username.is_empty() => {
+                fields.push(("grant_type", "refresh_token".into()));
+                fields.push(("client_id", "ctrd".into()));
+                fields.push(("refresh_token", credentials.secret.clone()));
+                Request::post(&realm)
+                    .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(auth::encode(&fields))
+            }
+            credentials => {
+                let joint = if realm.query().is_some() { '&' } else { '?' };
+                let mut request = Request::get(format!("{realm}{joint}{}", auth::encode(&fields)));
+                if let Some(credentials) = credentials {
+                    request = request.header(header::AUTHORIZATION, basic(credentials));
+                }
+                request.body(String::new())
+            }
+        };
+        let request = request.map_err(|e| self.failure(&realm, e.into()))?;
+        let response = match request.method().as_str() {
+            "GET" => self.agent.run(request.map(|_| ())),
+            _ => self.agent.run(request),
+        };
+        let response = response.map_err(|e| self.failure(&realm, e))?;
+        if response.status() != StatusCode::OK {
+            return Err(self.refusal(response, "a token"));
+        }
+        auth::token(&self.read_all(response, MAX_TOKEN, "the token server's answer")?)
+    }
+
+    /// Whether a blob may be fetched from an address that a manifest names.
+    fn may_fetch(&self, url: &str) -> bool {
+        parse(url).is_ok_and(|url| match (url.scheme_str(), url.host()) {
+            (Some("https"), Some(_)) => true,
+            (Some("http"), Some(host)) => self.plain_http || transport::is_loopback(host),
+            _ => false,
+        })
+    }
+
+    /// The error of an answer that is none of those wanted, with the registry's own words.
+    fn refusal(&self, response: Response<Body>, what: &str) -> Error {
+        let status = response.status();
+        let kind = match status.as_u16() {
+            401 => ErrorKind::Unauthenticated,
+            403 => ErrorKind::PermissionDenied,
+            404 => ErrorKind::NotFound,
+            429 => ErrorKind::ResourceExhausted,
+            408 | 500..=599 => ErrorKind::Unavailable,
+            _ => ErrorKind::Protocol,
+        };
+        let mut message = format!("{what}: the registry answered {status}");
+        let data = self.read_all(response, MAX_ERROR, "the answer").unwrap_or_default();
+        if let Some(words) = words(&data) {
+            message.push_str(": ");
+            message.push_str(&words);
+        }
+        Error::new(kind, message)
+            .with_retryable(matches!(kind, ErrorKind::Unavailable | ErrorKind::ResourceExhausted))
+    }
+
+    /// Reads a body of at most `limit` bytes.
+    fn read_all(&self, response: Response<Body>, limit: u64, what: &str) -> Result<Vec<u8>> {
+        if response.body().content_length().is_some_and(|length| length > limit) {
+            return Err(too_long(what, limit));
+        }
+        self.read_to_end(response.into_body().into_reader(), limit, what)
+    }
+
+    fn read_to_end(&self, reader: BodyReader<'_>, limit: u64, what: &str) -> Result<Vec<u8>> {
+        let mut data = Vec::new();
+        reader.take(limit + 1).read_to_end(&mut data).map_err(|e| self.broken(e, what))?;
+        if data.len() as u64 > limit {
+            return Err(too_long(what, limit));
+        }
+        Ok(data)
+    }
+
+    /// The error of a body that ended before its end.
+    pub(super) fn broken(&self, error: std::io::Error, what: &str) -> Error {
+        match self.limits.check() {
+            Err(ended) => ended,
+            Ok(()) => Error::new(ErrorKind::Unavailable, format!("{what}: {error}")),
+        }
+    }
+
+    /// The error of a request without an answer.
+    fn failure(&self, url: &Uri, error: ureq::Error) -> Error {
+        if let Err(ended) = self.limits.check() {
+            return ended;
+        }
+        match error {
+            // TLS's errors come as bad data.
+            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                Error::new(ErrorKind::Unavailable, format!("{}: {e}", shown(url)))
+                    .with_retryable(false)
+            }
+            ureq::Error::Io(e) => {
+                Error::io(shown(url), e).with_kind(ErrorKind::Unavailable).with_retryable(true)
+            }
+            ureq::Error::HostNotFound | ureq::Error::Rustls(_) | ureq::Error::Tls(_) => {
+                Error::new(ErrorKind::Unavailable, format!("{}: {error}", shown(url)))
+                    .with_retryable(false)
+            }
+            other => protocol(url, other),
+        }
+    }
+
+    fn origin(&self) -> String {
+        self.state().origin.clone()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits, unless the limits end before.
+pub(super) fn pause(limits: &Limits, time: Duration) -> Result<()> {
+    // What it waits for never comes: it is the time that passes.
+    let _ = block_on(&limits.at_most(time), std::future::pending::<()>());
+    limits.check()
+}
+
+fn is_local(host: &str) -> bool {
+    host.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(transport::is_loopback))
+}
+
+fn parse(url: &str) -> Result<Uri> {
+    url.parse().map_err(|e| Error::new(ErrorKind::Protocol, format!("{url:?} is no address: {e}")))
+}
+
+fn port(url: &Uri) -> u16 {
+    url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 })
+}
+
+fn same_origin(a: &Uri, b: &Uri) -> bool {
+    a.scheme() == b.scheme()
+        && port(a) == port(b)
+        && matches!((a.host(), b.host()), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
+}
+
+/// Where a redirect leads to. From HTTPS it must not lead to HTTP.
+fn redirect(from: &Uri, response: &Response<Body>) -> Result<Uri> {
+    let location = response
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| protocol(from, "a redirect without a location"))?;
+    let scheme = from.scheme_str().unwrap_or("https");
+    let authority = from.authority().map_or("", |authority| authority.as_str());
+    let to = if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{authority}{location}")
+    } else {
+        location.to_owned()
+    };
+    let to = parse(&to)?;
+    match (scheme, to.scheme_str()) {
+        (_, Some("https")) | ("http", Some("http")) if to.host().is_some() => Ok(to),
+        ("https", Some("http")) => Err(protocol(from, "a redirect from HTTPS to HTTP")),
+        _ => Err(protocol(from, "a redirect to what is no HTTP address")),
+    }
+}
+
+/// An address without its query, which may hold a signature.
+fn shown(url: &Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or_default();
+    let port = url.port_u16().map_or(String::new(), |port| format!(":{port}"));
+    format!("{scheme}://{}{port}{}", url.host().unwrap_or_default(), url.path())
+}
+
+fn protocol(url: &Uri, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Protocol, format!("{}: {why}", shown(url)))
+}
+
+fn too_long(what: &str, limit: u64) -> Error {
+    Error::new(ErrorKind::ResourceExhausted, format!("{what} has more than {limit} bytes"))
+}
+
+pub(super) fn mismatch(why: &str) -> Error {
+    Error::new(ErrorKind::DataLoss, why)
+}
+
+fn basic(credentials: &Credentials) -> String {
+    let pair = format!("{}:{}", credentials.username, credentials.secret);
+    format!("Basic {}", BASE64_STANDARD.encode(pair))
+}
+
+/// The content type without its parameters.
+fn media_type(response: &Response<Body>) -> String {
+    let value = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn starts_at(response: &Response<Body>, offset: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    range
+        .and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok())
+        .is_some_and(|start: u64| start == offset)
+}
+
+/// What a registry says of an error, fit to be repeated.
+fn words(body: &[u8]) -> Option<String> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let first = answer.get("errors").and_then(|errors| errors.get(0)).unwrap_or(&answer);
+    let texts: Vec<&str> = ["code", "message", "details"]
+        .iter()
+        .filter_map(|key| first.get(key)?.as_str().filter(|text| !text.is_empty()))
+        .collect();
+    let words: String =
+        texts.join(": ").chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+    if words.is_empty() { None } else { Some(words) }
+}

@@ -1,0 +1,164 @@
+//! Unpacking: a snapshot for each layer, named by its chain ID, each on top of the one below.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::manifest::{Config, Manifest};
+use super::{brief, digest, long};
+use crate::call::Limits;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lease::random_hex;
+use crate::rpc::snapshots::Mount;
+use crate::rpc::{Cx, content, diff, snapshots};
+
+/// Names the snapshot that an active one is to become; containerd then holds both by the lease.
+const TARGET_LABEL: &str = "containerd.io/snapshot.ref";
+
+/// How often a snapshot is prepared that exists and yet does not: others may be removing it.
+const ATTEMPTS: usize = 3;
+
+/// How long removing a half-made snapshot may take.
+const UNDO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One image on its way into one snapshotter.
+pub(super) struct Unpack<'a> {
+    pub(super) context: &'a Context,
+    /// With the lease that holds the snapshots.
+    pub(super) cx: &'a Cx,
+    pub(super) snapshotter: &'a str,
+    pub(super) manifest: &'a Manifest,
+    pub(super) config: &'a Config,
+    chain: Vec<String>,
+}
+
+impl<'a> Unpack<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        cx: &'a Cx,
+        snapshotter: &'a str,
+        manifest: &'a Manifest,
+        config: &'a Config,
+    ) -> Result<Unpack<'a>> {
+        manifest.check_layers()?;
+        let chain = digest::chain_ids(&config.diff_ids);
+        Ok(Unpack { context, cx, snapshotter, manifest, config, chain })
+    }
+
+    /// How many layers, from the lowest on, are unpacked already. They are held by the lease then.
+    pub(super) fn survey(&self) -> Result<usize> {
+        let cx = brief(self.context, self.cx);
+        for at in (0..self.chain.len()).rev() {
+            match snapshots::stat(&cx, self.snapshotter, self.name(at)) {
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) => return Err(e),
+            }
+            match self.prepare(at)? {
+                None => return Ok(at + 1),
+                // It went meanwhile.
+                Some((key, _)) => self.remove(&key),
+            }
+        }
+        Ok(0)
+    }
+
+    /// Unpacks one layer, whose content is there, onto the one below, which is unpacked.
+    pub(super) fn layer(&self, at: usize) -> Result<()> {
+        let turn = format!("{} {} {}", self.cx.namespace, self.snapshotter, self.name(at));
+        let _turn = self.context.images.turns.take(turn, &self.cx.limits)?;
+        let Some((key, mounts)) = self.prepare(at)? else { return Ok(()) };
+        let committed = self.apply(at, &key, &mounts);
+        if !matches!(committed, Ok(true)) {
+            self.remove(&key);
+        }
+        committed.map(drop)
+    }
+
+    /// Lets the configuration hold the image's snapshot, for as long as the image is there.
+    pub(super) fn finish(&self) -> Result<()> {
+        let Some(top) = self.chain.last() else { return Ok(()) };
+        let label = format!("containerd.io/gc.ref.snapshot.{}", self.snapshotter);
+        let cx = brief(self.context, self.cx);
+        content::set_labels(&cx, &self.manifest.config.digest, &[(label, top.clone())])
+    }
+
+    fn name(&self, at: usize) -> &str {
+        self.chain.get(at).map_or("", String::as_str)
+    }
+
+    /// Prepares the snapshot of one layer and gives its key and mounts; `None` where the layer is
+    /// unpacked already.
+    fn prepare(&self, at: usize) -> Result<Option<(String, Vec<Mount>)>> {
+        let cx = brief(self.context, self.cx);
+        let name = self.name(at);
+        let parent = at.checked_sub(1).map_or("", |below| self.name(below));
+        for _ in 0..ATTEMPTS {
+            let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            // As the ecosystem names them, so that its tools know what this is.
+            let key = format!("extract-{}-{} {name}", nanos.subsec_nanos(), random_hex()?);
+            match snapshots::prepare(&cx, self.snapshotter, &key, parent, &self.labels(at)) {
+                Ok(mounts) => return Ok(Some((key, mounts))),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+            match snapshots::stat(&cx, self.snapshotter, name) {
+                Ok(_) => return Ok(None),
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Aborted,
+            format!("the snapshot {name} is made and removed by others at the same time"),
+        )
+        .with_retryable(true))
+    }
+
+    /// Fills the snapshot and commits it. False where another client was faster.
+    fn apply(&self, at: usize, key: &str, mounts: &[Mount]) -> Result<bool> {
+        let (Some(layer), Some(diff_id)) =
+            (self.manifest.layers.get(at), self.config.diff_ids.get(at))
+        else {
+            return Err(Error::new(ErrorKind::Internal, format!("there is no layer {at}")));
+        };
+        let layer = &layer.descriptor;
+        let applied = diff::apply(&long(self.cx), layer, mounts)?;
+        if applied.digest != *diff_id {
+            return Err(Error::new(
+                ErrorKind::DataLoss,
+                format!(
+                    "the layer {} holds {} where the configuration says {diff_id}",
+                    layer.digest, applied.digest
+                ),
+            ));
+        }
+        let cx = brief(self.context, self.cx);
+        let name = self.name(at);
+        let committed =
+            snapshots::commit(&long(self.cx), self.snapshotter, name, key, &self.labels(at));
+        let first = match committed {
+            Ok(()) => true,
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(e),
+        };
+        let label = ("containerd.io/uncompressed".to_owned(), diff_id.clone());
+        content::set_labels(&cx, &layer.digest, &[label])?;
+        Ok(first)
+    }
+
+    fn labels(&self, at: usize) -> [(String, String); 1] {
+        [(TARGET_LABEL.to_owned(), self.name(at).to_owned())]
+    }
+
+    /// Removes a half-made snapshot, whatever ended the work on it. What cannot be removed goes
+    /// with the lease.
+    fn remove(&self, key: &str) {
+        let cx = self.cx.without_lease().with_limits(Limits::within(UNDO_TIMEOUT));
+        match snapshots::remove(&cx, self.snapshotter, key) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                log::warn!("the snapshot {key:?} is left to be collected: {e}");
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Proof that no sub-message is ever omitted: containerd and its shims dereference it unseen, and
+//! one that is missing ends the daemon or the container (containerd 1.6 to 2.1).
+//!
+//! A server of our own takes the requests as they arrive over a socket and looks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use grpcio::{
+    EnvBuilder, Marshaller, Method, MethodType, Server, ServerBuilder, ServerCredentials,
+    ServiceBuilder,
+};
+use protobuf::Message;
+
+use super::content::Descriptor;
+use super::wire::containers::{
+    CreateContainerRequest, CreateContainerResponse, UpdateContainerRequest,
+    UpdateContainerResponse,
+};
+use super::wire::content::{UpdateRequest, UpdateResponse};
+use super::wire::diff::{ApplyRequest, ApplyResponse};
+use super::wire::images::{
+    CreateImageRequest, CreateImageResponse, UpdateImageRequest, UpdateImageResponse,
+};
+use super::{Connection, Cx, containers, content, diff, images};
+use crate::call::Limits;
+use crate::wait::block_on;
+
+/// The methods whose request must have a sub-message.
+const REQUIRING: [&str; 14] = [
+    "/containerd.services.containers.v1.Containers/Create",
+    "/containerd.services.containers.v1.Containers/Update",
+    "/containerd.services.content.v1.Content/Update",
+    "/containerd.services.diff.v1.Diff/Apply",
+    "/containerd.services.events.v1.Events/Forward",
+    "/containerd.services.events.v1.Events/Publish",
+    "/containerd.services.images.v1.Images/Create",
+    "/containerd.services.images.v1.Images/Update",
+    "/containerd.services.leases.v1.Leases/AddResource",
+    "/containerd.services.namespaces.v1.Namespaces/Create",
+    "/containerd.services.namespaces.v1.Namespaces/Update",
+    "/containerd.services.snapshots.v1.Snapshots/Update",
+    "/containerd.services.tasks.v1.Tasks/Exec",
+    "/containerd.services.tasks.v1.Tasks/Update",
+];
+
+/// Of each method that was called, whether every request was whole.
+type Seen = Arc<Mutex<BTreeMap<&'static str, bool>>>;
+
+/// Lets the server take a method, and note whether its requests are whole.
+fn take<Q: Message, R: Message>(
+    service: ServiceBuilder,
+    seen: &Seen,
+    name: &'static str,
+    is_whole: fn(&Q) -> bool,
+) -> ServiceBuilder {
+    let method: Method<Q, R> = Method {
+        ty: MethodType::Unary,
+        name,
+        req_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
+        resp_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
+    };
+    let seen = seen.clone();
+    service.add_unary_handler(&method, move |context, request: Q, sink| {
+        let whole = is_whole(&request);
+        *seen.lock().unwrap().entry(name).or_insert(true) &= whole;
+        context.spawn(async move { drop(sink.success(R::new()).await) });
+    })
+}
+
+fn serve(seen: &Seen, address: &str) -> Server {
+    let mut service = ServiceBuilder::new();
+    service = take::<CreateContainerRequest, CreateContainerResponse>(
+        service,
+        seen,
+        "/containerd.services.containers.v1.Containers/Create",
+        |request| request.container.spec.is_some() && request.container.runtime.is_some(),
+    );
+    service = take::<UpdateContainerRequest, UpdateContainerResponse>(
+        service,
+        seen,
+        "/containerd.services.containers.v1.Containers/Update",
+        |request| request.container.is_some() && !request.update_mask.paths.is_empty(),
+    );
+    service = take::<UpdateRequest, UpdateResponse>(
+        service,
+        seen,
+        "/containerd.services.content.v1.Content/Update",
+        |request| request.info.is_some(),
+    );
+    service = take::<ApplyRequest, ApplyResponse>(
+        service,
+        seen,
+        "/containerd.services.diff.v1.Diff/Apply",
+        |request| request.diff.is_some(),
+    );
+    service = take::<CreateImageRequest, CreateImageResponse>(
+        service,
+        seen,
+        "/containerd.services.images.v1.Images/Create",
+        |request| request.image.target.is_some(),
+    );
+    service = take::<UpdateImageRequest, UpdateImageResponse>(
+        service,
+        seen,
+        "/containerd.services.images.v1.Images/Update",
+        |request| request.image.target.is_some(),
+    );
+    let mut server = ServerBuilder::new(Arc::new(EnvBuilder::new().cq_count(1).build()))
+        .register_service(service.build())
+        .build()
+        .unwrap();
+    server.add_listening_port(address, ServerCredentials::insecure()).unwrap();
+    server.start();
+    server
+}
+
+/// Makes every request that needs a sub-message, with as little in it as the functions allow.
+fn call_all(cx: &Cx) {
+    // The answers are empty, and some are refused for it.
+    drop(containers::create(cx, containers::Container::default()));
+    drop(containers::set_labels(cx, "", &[("k".into(), "v".into())]));
+    drop(content::set_labels(cx, "", &[]));
+    drop(diff::apply(cx, &Descriptor::default(), &[]));
+    let image = images::Image::new("", Descriptor::default(), HashMap::new());
+    drop(images::create(cx, image.clone()));
+    drop(images::update(cx, image, &[]));
+}
+
+/// The methods that the files of this folder declare.
+fn declared() -> BTreeSet<String> {
+    let mut declared = BTreeSet::new();
+    for entry in fs::read_dir("src/rpc").unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let Some((_, table)) = text.split_once("\nmethods! { \"") else { continue };
+        let (service, table) = table.split_once('"').unwrap();
+        let (table, _) = table.split_once("\n}").unwrap();
+        for line in table.lines().filter(|line| line.contains(" = ")) {
+            declared.insert(format!("/{service}/{}", line.split('"').nth(1).unwrap()));
+        }
+    }
+    declared
+}
+
+#[test]
+fn no_sub_message_is_omitted() {
+    let directory = std::env::temp_dir().join(format!("ctrd-required-{}", std::process::id()));
+    fs::create_dir(&directory).unwrap();
+    let socket = directory.join("socket");
+    let seen = Seen::default();
+    let mut server = serve(&seen, &format!("unix:{}", socket.display()));
+    let limits = Limits::within(Duration::from_secs(30));
+    let cx = Cx::new(&Arc::new(Connection::new(&socket)), "default", limits.clone());
+    call_all(&cx);
+    block_on(&limits, server.shutdown()).unwrap().unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+
+    let seen = seen.lock().unwrap();
+    for (method, whole) in &*seen {
+        assert!(whole, "{method} was sent without a sub-message");
+    }
+    // All of those that can be called were: a method that is added has to be added here.
+    let declared = declared();
+    assert!(declared.contains("/containerd.services.version.v1.Version/Version"));
+    let expected: Vec<&str> =
+        REQUIRING.into_iter().filter(|method| declared.contains(*method)).collect();
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), expected);
+}

@@ -1,0 +1,222 @@
+//! The FIFOs of one process, in a directory of their own.
+
+use std::fs::DirBuilder;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, mknodat, openat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::error::{Error, Result};
+
+/// The longest path that the kernel takes (`PATH_MAX`, without its NUL).
+pub(super) const MAX_PATH: usize = 4095;
+
+/// The directory and what was made in it. Dropped, it removes them, unless in a child of the
+/// process that made them.
+pub(super) struct Fifos {
+    process: u32,
+    path: PathBuf,
+    directory: OwnedFd,
+    made: Vec<PathBuf>,
+}
+
+impl Fifos {
+    /// Makes an empty directory, `<state_dir>/fifo/<name>-<random>`. It and those above it that
+    /// are missing get mode 0700. `state_dir` and `fifo` must be this user's directories, not links
+    /// to some, and nobody else may write there: who can put a FIFO in place of ours reads what
+    /// the process says.
+    pub(super) fn new(state_dir: &Path, name: &str) -> Result<Fifos> {
+        // Without a trailing slash, with which the last component would be followed.
+        let state_dir: PathBuf = state_dir.components().collect();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&state_dir)
+            .map_err(|e| Error::io(state_dir.display(), e))?;
+        let top = open_own(&CWD, &state_dir, &state_dir)?;
+        let parent = state_dir.join("fifo");
+        match mkdirat(&top, "fifo", Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(Error::io(parent.display(), e)),
+        }
+        let fifo = open_own(&top, Path::new("fifo"), &parent)?;
+        loop {
+            let mut random = [0u8; 8];
+            getrandom(&mut random, GetRandomFlags::empty())
+                .map_err(|e| Error::io("getrandom", e))?;
+            let name = format!("{name}-{:016x}", u64::from_ne_bytes(random));
+            let path = parent.join(&name);
+            match mkdirat(&fifo, &name, Mode::RWXU) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(e) => return Err(Error::io(path.display(), e)),
+            }
+            return match open_own(&fifo, Path::new(&name), &path) {
+                Ok(directory) => {
+                    let process = std::process::id();
+                    Ok(Fifos { process, path, directory, made: Vec::new() })
+                }
+                Err(e) => {
+                    let _ = std::fs::remove_dir(&path);
+                    Err(e)
+                }
+            };
+        }
+    }
+
+    /// Makes a FIFO, mode 0600, and gives its path.
+    pub(super) fn make(&mut self, name: &str) -> Result<String> {
+        let path = self.path.join(name);
+        let text = path
+            .to_str()
+            .ok_or_else(|| Error::invalid("state_dir", "is not UTF-8, as the path of a FIFO must"))?
+            .to_owned();
+        if text.len() > MAX_PATH {
+            return Err(Error::invalid("state_dir", "is too long for the path of a FIFO"));
+        }
+        mknodat(&self.directory, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .map_err(|e| Error::io(path.display(), e))?;
+        self.made.push(path);
+        Ok(text)
+    }
+
+    /// Opens the reading end of a FIFO, whether or not somebody writes yet.
+    pub(super) fn open_reader(&self, name: &str) -> Result<OwnedFd> {
+        self.open(name, OFlags::RDONLY).map_err(|e| Error::io(self.path.join(name).display(), e))
+    }
+
+    /// Opens the writing end of a FIFO; `None` where nobody reads.
+    pub(super) fn open_writer(&self, name: &str) -> Result<Option<OwnedFd>> {
+        match self.open(name, OFlags::WRONLY) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NXIO) => Ok(None),
+            Err(e) => Err(Error::io(self.path.join(name).display(), e)),
+        }
+    }
+
+    fn open(&self, name: &str, access: OFlags) -> std::result::Result<OwnedFd, Errno> {
+        let flags = access | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.directory, name, flags, Mode::empty())
+    }
+}
+
+impl Drop for Fifos {
+    fn drop(&mut self) {
+        if std::process::id() != self.process {
+            return;
+        }
+        // Where somebody was faster, there is nothing left to do.
+        for path in &self.made {
+            let _ = std::fs::remove_file(path);
+        }
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// Opens a directory that must be this user's own, and nobody else's to write. `path` is its name
+/// for the error.
+fn open_own(at: &impl std::os::fd::AsFd, name: &Path, path: &Path) -> Result<OwnedFd> {
+    let refused = |why: String| Error::invalid("state_dir", format!("{} {why}", path.display()));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = match openat(at, name, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            return Err(refused("is not a directory; a link to one does not do".into()));
+        }
+        Err(e) => return Err(Error::io(path.display(), e)),
+    };
+    let stat = fstat(&directory).map_err(|e| Error::io(path.display(), e))?;
+    let me = geteuid().as_raw();
+    if stat.st_uid != me {
+        return Err(refused(format!("belongs to user {}, not to {me}", stat.st_uid)));
+    }
+    if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
+        return Err(refused("may be written by others than its owner".into()));
+    }
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::stdio::tests::Scratch;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn is_for_its_owner_alone_and_goes_when_dropped() {
+        let scratch = Scratch::new();
+        let state = scratch.path().join("a/b/");
+        let mut fifos = Fifos::new(&state, "ns-id").unwrap();
+        let path = PathBuf::from(fifos.make("id-stdout").unwrap());
+        assert!(path.starts_with(scratch.path().join("a/b/fifo")));
+        assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
+        assert_eq!(mode(&path), 0o600);
+        let mut directory = path.as_path();
+        while directory != scratch.path().join("a") {
+            directory = directory.parent().unwrap();
+            assert_eq!(mode(directory), 0o700, "{}", directory.display());
+        }
+        let other = Fifos::new(&state, "ns-id").unwrap();
+        assert_ne!(fifos.path, other.path);
+        drop((fifos, other));
+        assert_eq!(fs::read_dir(state.join("fifo")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn refuses_directories_that_others_could_change() {
+        let scratch = Scratch::new();
+        let good = scratch.path().join("good");
+        fs::create_dir_all(good.join("fifo")).unwrap();
+        let refused = |state: &Path| {
+            let error = Fifos::new(state, "x").err().expect("it must be refused");
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+            assert!(error.message().starts_with("state_dir: "), "{error}");
+        };
+
+        let link = scratch.path().join("link");
+        symlink(&good, &link).unwrap();
+        refused(&link);
+        refused(&scratch.path().join("link/"));
+
+        let inner = scratch.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        symlink(good.join("fifo"), inner.join("fifo")).unwrap();
+        refused(&inner);
+
+        for mode in [0o770, 0o702] {
+            fs::set_permissions(good.join("fifo"), Permissions::from_mode(mode)).unwrap();
+            refused(&good);
+        }
+        fs::set_permissions(good.join("fifo"), Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&good, Some(65534), None).unwrap();
+        refused(&good);
+        std::os::unix::fs::chown(&good, Some(geteuid().as_raw()), None).unwrap();
+
+        assert_eq!(fs::read_dir(good.join("fifo")).unwrap().count(), 0);
+        drop(Fifos::new(&good, "x").unwrap());
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_leaves_nothing() {
+        let scratch = Scratch::new();
+        let mut fifos = Fifos::new(scratch.path(), "x").unwrap();
+        assert!(fifos.make("kept").is_ok());
+        fifos.path = fifos.path.join("y".repeat(MAX_PATH));
+        let error = fifos.make("refused").unwrap_err();
+        assert!(error.message().starts_with("state_dir: "), "{error}");
+        fifos.path = fifos.path.parent().unwrap().into();
+        drop(fifos);
+        assert_eq!(fs::read_dir(scratch.path().join("fifo")).unwrap().count(), 0);
+    }
+}

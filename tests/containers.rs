@@ -1,0 +1,560 @@
+//! Containers, from an image or a prepared root, against a real containerd and runc.
+
+mod ground;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ctrd::{Call, Cancel, Client, ContainerConfig, ErrorKind, Origin, Stdio, Stream};
+use ground::image::Recipe;
+use ground::plot::{GRACE, Plot, kill, pipe, within};
+use ground::proxy::Proxy;
+use ground::{unique, wait_until};
+
+#[test]
+fn exits_are_told_with_their_real_codes() {
+    let plot = Plot::new();
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 3", 3),
+        ("exit 255", 255),
+        ("kill -9 $$", 137),
+        ("trap 'exit 7' TERM; kill -TERM $$", 7),
+    ] {
+        let id = plot.create(plot.shell(script));
+        let message = plot.probe(&id);
+        // The first process of a pid namespace is deaf to its own SIGKILL.
+        let code = if script.starts_with("kill") { 0 } else { code };
+        assert_eq!(message.exit_code(), Some(code), "{script}");
+        assert_eq!(message.origin(), Origin::Live);
+        assert_eq!(message.container_id(), id);
+        assert!(message.exit_time().is_some());
+        assert!(message.error().is_none() && message.start_error().is_none());
+        // It stays until the container goes.
+        assert_eq!(plot.probe(&id).exit_code(), Some(code));
+        assert_eq!(plot.destroy(&id).exit_code(), Some(code));
+        let error = plot.client.probe(&id, &within(5)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
+}
+
+#[test]
+fn a_killed_process_is_told_of_with_its_signal() {
+    let plot = Plot::new();
+    let config = plot.shell("sleep 1000");
+    let id = config.id.clone();
+    let pid = plot.client.create_container(config, &Call::new()).unwrap();
+    assert_eq!(plot.client.container_pid(&id, &Call::new()).unwrap(), pid);
+    assert!(plot.client.container_pids(&id, &Call::new()).unwrap().contains(&pid));
+    kill(pid);
+    assert_eq!(plot.probe(&id).exit_code(), Some(137));
+    assert!(plot.client.container_pids(&id, &Call::new()).unwrap_or_default().is_empty());
+    plot.destroy(&id);
+}
+
+#[test]
+fn another_client_probes_what_the_first_has_made() {
+    let plot = Plot::new();
+    let ended = plot.create(plot.shell("exit 4"));
+    let running = plot.create(plot.shell("sleep 1000"));
+    plot.probe(&ended);
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    let other = Client::open(config, &Call::new()).unwrap();
+    let message = other.probe(&ended, &within(10)).unwrap();
+    assert_eq!((message.exit_code(), message.origin()), (Some(4), Origin::Recovered));
+    let error = other.probe(&running, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    kill(other.container_pid(&running, &Call::new()).unwrap());
+    assert_eq!(other.probe(&running, &within(10)).unwrap().exit_code(), Some(137));
+    assert_eq!(plot.probe(&running).exit_code(), Some(137));
+    other.destroy_container(&ended, GRACE, &Call::new()).unwrap();
+    plot.destroy(&running);
+}
+
+#[test]
+fn a_probe_ends_by_its_limits_and_the_process_goes_on() {
+    let plot = Plot::new();
+    let id = plot.create(plot.shell("trap 'exit 14' TERM; while :; do sleep 0.1; done"));
+    let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    let short = Call::new().timeout(Duration::from_millis(30));
+    assert_eq!(plot.client.probe(&id, &short).unwrap_err().kind(), ErrorKind::Timeout);
+    let cancel = Cancel::new().unwrap();
+    let call = Call::new().cancel(&cancel);
+    let error = thread::scope(|scope| {
+        let probing = scope.spawn(|| plot.client.probe(&id, &call));
+        thread::sleep(Duration::from_millis(50));
+        cancel.fire();
+        probing.join().unwrap().unwrap_err()
+    });
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert_eq!(error.operation(), "probe");
+    assert_eq!(error.subject(), id);
+    assert!(ground::runs(plot.client.container_pid(&id, &Call::new()).unwrap()));
+    assert_eq!(plot.destroy(&id).exit_code(), Some(14));
+}
+
+#[test]
+fn closing_ends_probes() {
+    let plot = Plot::new();
+    let id = plot.create(plot.shell("sleep 1000"));
+    let error = thread::scope(|scope| {
+        let probing = scope.spawn(|| plot.client.probe(&id, &Call::new()));
+        thread::sleep(Duration::from_millis(50));
+        plot.client.close(&within(10)).unwrap();
+        probing.join().unwrap().unwrap_err()
+    });
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    let error = plot.client.version(&Call::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    plot.client.close(&Call::new()).unwrap();
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    let later = Client::open(config, &Call::new()).unwrap();
+    later.destroy_container(&id, Duration::ZERO, &Call::new()).unwrap();
+}
+
+#[test]
+fn the_images_configuration_is_applied() {
+    let recipe = Recipe {
+        user: "tester".into(),
+        entrypoint: vec!["/bin/sh".into(), "-c".into()],
+        cmd: vec!["echo the default".into()],
+        env: vec!["PATH=/bin".into(), "COLOUR=green".into()],
+        working_dir: "/tmp/work".into(),
+        ..Default::default()
+    };
+    let plot = Plot::with_recipe(&recipe);
+    assert_eq!(plot.run(plot.config(&[])), (Some(0), "the default\n".into()));
+    let (code, text) = plot.run(plot.config(&["id -u; id -g; id -G; pwd; echo $COLOUR; exit 5"]));
+    assert_eq!(code, Some(5));
+    assert_eq!(text, "1000\n1000\n1000 4 10 2000\n/tmp/work\ngreen\n");
+}
+
+#[test]
+fn every_form_of_user_is_understood() {
+    for (user, ids) in [
+        ("", "0 0"),
+        ("root", "0 0"),
+        ("tester", "1000 1000"),
+        ("1000", "1000 1000"),
+        ("loner", "1001 2001"),
+        ("1001:2000", "1001 2000"),
+        ("tester:adm", "1000 4"),
+        ("4242", "4242 0"),
+        ("4242:77", "4242 77"),
+    ] {
+        let plot = Plot::with_recipe(&Recipe { user: user.into(), ..Default::default() });
+        let (_, text) = plot.run(plot.shell("echo $(id -u) $(id -g)"));
+        assert_eq!(text.trim_end(), ids, "user {user:?}");
+    }
+    for user in ["nobody-of-this-name", "tester:no-such-group", "4294967297"] {
+        let plot = Plot::with_recipe(&Recipe { user: user.into(), ..Default::default() });
+        let before = plot.holdings();
+        let error = plot.client.create_container(plot.shell("true"), &Call::new()).unwrap_err();
+        assert_eq!(error.failed_step(), Some("make the specification"), "{error}");
+        assert_eq!(plot.holdings(), before, "user {user:?}");
+    }
+}
+
+#[test]
+fn input_and_output_pass_through_descriptors() {
+    let plot = Plot::new();
+    for round in 0..10 {
+        let (input, to_process) = pipe();
+        let (mut out, stdout) = pipe();
+        let (mut err, stderr) = pipe();
+        let mut config = plot.shell("cat; echo done >&2; exit 6");
+        config.stdio = Stdio {
+            stdin: Stream::Fd(input.into()),
+            stdout: Stream::Fd(stdout),
+            stderr: Stream::Fd(stderr),
+            terminal: false,
+        };
+        let id = plot.create(config);
+        let mut to_process = File::from(to_process);
+        write!(to_process, "round {round}\n").unwrap();
+        drop(to_process);
+        assert_eq!(plot.probe(&id).exit_code(), Some(6));
+        plot.destroy(&id);
+        let mut text = String::new();
+        out.read_to_string(&mut text).unwrap();
+        assert_eq!(text, format!("round {round}\n"));
+        text.clear();
+        err.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "done\n");
+    }
+}
+
+#[test]
+fn input_that_has_ended_before_the_start_ends_for_the_process() {
+    let plot = Plot::new();
+    let mut config = plot.shell("cat; exit 8");
+    config.stdio.stdin = Stream::Fd(File::open("/dev/null").unwrap().into());
+    config.no_start = true;
+    let id = plot.create(config);
+    thread::sleep(Duration::from_millis(100));
+    plot.client.start_container(&id, &Call::new()).unwrap();
+    assert_eq!(plot.probe(&id).exit_code(), Some(8));
+    plot.destroy(&id);
+}
+
+#[test]
+fn output_goes_to_a_file_by_the_shim() {
+    let plot = Plot::new();
+    let file = plot.ground.dir().join(unique("output"));
+    let mut config = plot.shell("echo to the file; echo and this >&2");
+    config.stdio.stdout = Stream::Path(format!("file://{}", file.display()));
+    let id = plot.create(config);
+    plot.probe(&id);
+    plot.destroy(&id);
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.contains("to the file\n") && text.contains("and this\n"), "{text:?}");
+}
+
+#[test]
+fn a_terminal_is_one() {
+    let plot = Plot::new();
+    let mut config = plot.shell("test -t 0 && test -t 1 && echo a terminal; exit 2");
+    config.stdio.terminal = true;
+    let (code, text) = plot.run(config);
+    assert_eq!((code, text.trim_end()), (Some(2), "a terminal"));
+}
+
+#[test]
+fn a_prepared_root_is_used_and_left_alone() {
+    let plot = Plot::new();
+    let root = plot.ground.dir().join(unique("root"));
+    for dir in ["bin", "proc", "dev", "sys", "run"] {
+        std::fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
+    let config = ContainerConfig {
+        id: unique("root"),
+        rootfs: Some(root.clone()),
+        args: vec!["/bin/sh".into(), "-c".into(), "echo kept > /kept; exit 9".into()],
+        ..Default::default()
+    };
+    let id = plot.create(config);
+    assert_eq!(plot.probe(&id).exit_code(), Some(9));
+    plot.destroy(&id);
+    assert_eq!(std::fs::read_to_string(root.join("kept")).unwrap(), "kept\n");
+}
+
+#[test]
+fn a_specification_of_the_callers_keeps_what_we_do_not_know() {
+    let plot = Plot::new();
+    let id = unique("spec");
+    let spec = ctrd::default_spec(&plot.namespace, &id).unwrap();
+    let mut spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
+    spec["process"]["args"] = serde_json::json!(["/bin/sh", "-c", "exit 11"]);
+    spec["x-unknown"] = serde_json::json!({ "kept": [1, 2, 3] });
+    let config = ContainerConfig {
+        id: id.clone(),
+        image: Some(plot.image.clone()),
+        spec: Some(spec.to_string()),
+        ..Default::default()
+    };
+    plot.create(config);
+    assert_eq!(plot.probe(&id).exit_code(), Some(11));
+    let info = plot.ground.ctr(&["-n", &plot.namespace, "containers", "info", &id]);
+    // `ctr` reads it into Go's types; what the record holds is seen where it is printed raw.
+    assert!(info.contains("\"exit 11\""), "{info}");
+    plot.destroy(&id);
+}
+
+#[test]
+fn a_container_is_started_later() {
+    let plot = Plot::new();
+    let mut config = plot.shell("exit 12");
+    config.no_start = true;
+    let id = plot.create(config);
+    let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    plot.client.start_container(&id, &Call::new()).unwrap();
+    assert_eq!(plot.probe(&id).exit_code(), Some(12));
+    let error = plot.client.start_container(&id, &Call::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    plot.destroy(&id);
+    let mut config = plot.shell("exit 12");
+    config.no_start = true;
+    let never = plot.create(config);
+    plot.destroy(&never);
+}
+
+#[test]
+fn a_stubborn_process_is_killed_after_the_grace_period() {
+    let plot = Plot::new();
+    let stubborn = plot.create(plot.shell("trap '' TERM; echo; while :; do sleep 0.1; done"));
+    let willing = plot.create(plot.shell("trap 'exit 7' TERM; while :; do sleep 0.1; done"));
+    // Both traps are set before the signal comes.
+    thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    let grace = Duration::from_secs(1);
+    let message = plot.client.destroy_container(&stubborn, grace, &Call::new()).unwrap();
+    assert_eq!(message.exit_code(), Some(137));
+    assert!(start.elapsed() >= grace);
+    assert_eq!(plot.destroy(&willing).exit_code(), Some(7));
+    let at_once = plot.create(plot.shell("trap '' TERM; while :; do sleep 0.1; done"));
+    let message = plot.client.destroy_container(&at_once, Duration::ZERO, &Call::new()).unwrap();
+    assert_eq!(message.exit_code(), Some(137));
+}
+
+#[test]
+fn destroying_converges() {
+    let plot = Plot::new();
+    let before = plot.holdings();
+    let id = plot.create(plot.shell("sleep 1000"));
+    // The task is gone by another's hand, the record and the snapshot stand.
+    plot.ground.ctr(&["-n", &plot.namespace, "tasks", "rm", "-f", &id]);
+    plot.destroy(&id);
+    assert_eq!(plot.holdings(), before);
+    let error = plot.client.destroy_container(&id, GRACE, &Call::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn destroying_at_the_same_time_gives_the_same_exit() {
+    let plot = Plot::new();
+    let before = plot.holdings();
+    let id = plot.create(plot.shell("trap 'exit 13' TERM; while :; do sleep 0.1; done"));
+    thread::sleep(Duration::from_millis(300));
+    let results = thread::scope(|scope| {
+        let callers: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| plot.client.destroy_container(&id, GRACE, &Call::new())))
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
+    });
+    for result in results {
+        match result {
+            Ok(message) => assert_eq!(message.exit_code(), Some(13)),
+            // Who comes when all is over finds nothing.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+        }
+    }
+    assert_eq!(plot.holdings(), before);
+}
+
+#[test]
+fn a_create_of_a_known_image_takes_eight_calls() {
+    let plot = Plot::new();
+    let path = plot.ground.dir().join("proxy.sock");
+    let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    config.address = proxy.address();
+    let client = Client::open(config, &Call::new()).unwrap();
+    let create = |config: ContainerConfig| {
+        let id = config.id.clone();
+        client.create_container(config, &Call::new()).unwrap();
+        id
+    };
+    let first = create(plot.shell("exit 0"));
+    proxy.take();
+    let second = create(plot.shell("exit 0"));
+    let mut calls = proxy.take();
+    // Lines of a file, so that a change is seen where the code is reviewed.
+    calls.push(String::new());
+    assert_eq!(calls.join("\n"), include_str!("create-calls.txt"));
+    for id in [first, second] {
+        client.destroy_container(&id, GRACE, &Call::new()).unwrap();
+    }
+}
+
+#[test]
+fn creating_survives_garbage_collection() {
+    let plot = Plot::new();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rounds = 0;
+            while !stop.load(Ordering::Relaxed) || rounds == 0 {
+                let lease = unique("collect");
+                let ctr = |args: &[&str]| {
+                    plot.ground.ctr(&[&["-n", &plot.namespace, "leases"], args].concat())
+                };
+                ctr(&["create", "--id", &lease]);
+                // It returns when the collection that it brings about is over.
+                ctr(&["delete", "--sync", &lease]);
+                rounds += 1;
+            }
+        });
+        let results: Vec<_> = (0..30)
+            .map(|round| {
+                let config = plot.shell(&format!("exit {round}"));
+                let id = config.id.clone();
+                plot.client.create_container(config, &Call::new())?;
+                let message = plot.client.probe(&id, &within(30))?;
+                plot.client.destroy_container(&id, GRACE, &Call::new())?;
+                Ok::<_, ctrd::Error>(message.exit_code())
+            })
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        for (round, result) in results.into_iter().enumerate() {
+            assert_eq!(result.unwrap(), Some(round as u32));
+        }
+    });
+}
+
+#[test]
+fn a_missing_snapshot_of_the_image_is_unpacked_again() {
+    let recipe = Recipe { more_layers: vec![1234], ..Default::default() };
+    let plot = Plot::with_recipe(&recipe);
+    let list = || plot.ground.ctr(&["-n", &plot.namespace, "snapshots", "ls"]);
+    let layers = list().lines().filter(|line| line.contains("Committed")).count();
+    assert!(layers > 1);
+    // From the top down: a snapshot with children stays.
+    wait_until("the snapshots go", || {
+        for line in list().lines().filter(|line| line.contains("Committed")) {
+            let key = line.split_whitespace().next().unwrap();
+            let _ = plot.client.remove_snapshot(None, key, &Call::new());
+        }
+        !list().contains("Committed")
+    });
+    assert_eq!(plot.run(plot.shell("echo there")), (Some(0), "there\n".into()));
+    assert_eq!(list().lines().filter(|line| line.contains("Committed")).count(), layers);
+}
+
+#[test]
+fn a_command_that_is_not_there_leaves_nothing_behind() {
+    let plot = Plot::new();
+    let before = plot.holdings();
+    for _ in 0..5 {
+        let mut config = plot.config(&["/no/such/command"]);
+        let (_output, stdout) = pipe();
+        config.stdio.stdout = Stream::Fd(stdout);
+        let error = plot.client.create_container(config, &Call::new()).unwrap_err();
+        assert_eq!(error.failed_step(), Some("create the task"), "{error}");
+        assert!(error.message().contains("/no/such/command"), "{error}");
+        assert_eq!(plot.holdings(), before);
+    }
+}
+
+#[test]
+fn an_id_that_is_taken_is_left_to_its_owner() {
+    let plot = Plot::new();
+    let id = plot.create(plot.shell("trap 'exit 3' TERM; while :; do sleep 0.1; done"));
+    let before = plot.holdings();
+    let mut config = plot.shell("exit 0");
+    config.id = id.clone();
+    let error = plot.client.create_container(config, &Call::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
+    assert_eq!(error.subject(), id);
+    assert_eq!(plot.holdings(), before);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(plot.destroy(&id).exit_code(), Some(3));
+}
+
+#[test]
+fn bad_arguments_are_named() {
+    let plot = Plot::new();
+    let before = plot.holdings();
+    let good = || plot.shell("exit 0");
+    let with = |change: &dyn Fn(&mut ContainerConfig)| {
+        let mut config = good();
+        change(&mut config);
+        config
+    };
+    let cases: Vec<(&str, ContainerConfig)> = vec![
+        ("id", with(&|c| c.id = String::new())),
+        ("id", with(&|c| c.id = "a/b".into())),
+        ("id", with(&|c| c.id = "x".repeat(77))),
+        ("image", with(&|c| c.image = None)),
+        ("rootfs", with(&|c| c.rootfs = Some("/".into()))),
+        ("rootfs", with(&|c| (c.image, c.rootfs) = (None, Some("relative".into())))),
+        ("rootfs", with(&|c| (c.image, c.rootfs) = (None, Some("/no/such/directory".into())))),
+        ("snapshotter", with(&|c| c.snapshotter = Some(String::new()))),
+        ("snapshot_key", with(&|c| c.snapshot_key = Some(String::new()))),
+        ("runtime", with(&|c| c.runtime = Some(String::new()))),
+        ("spec_json", with(&|c| c.spec = Some("{".into()))),
+        ("spec_json", with(&|c| c.spec = Some("[]".into()))),
+        ("spec_json", with(&|c| c.spec = Some("{\"root\":{}}".into()))),
+        ("args", with(&|c| c.args = vec!["a\0b".into()])),
+        ("labels", with(&|c| c.labels = vec![(String::new(), "x".into())])),
+        ("labels", with(&|c| c.labels = vec![("io.ctrd.owner".into(), "x".into())])),
+        ("labels", with(&|c| c.labels = vec![("key".into(), "x".repeat(4096))])),
+        ("stdout", with(&|c| c.stdio.stdout = Stream::Path("relative".into()))),
+        ("reference", with(&|c| c.image = Some("Not/A Reference".into()))),
+    ];
+    for (argument, config) in cases {
+        let shown = format!("{config:?}");
+        let error = plot.client.create_container(config, &Call::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error} of {shown}");
+        assert!(error.message().starts_with(&format!("{argument}: ")), "{error} of {shown}");
+    }
+    let error = plot.client.create_container(good(), &Call::new().namespace("a/b")).unwrap_err();
+    assert!(error.message().starts_with("namespace: "), "{error}");
+    let unknown = with(&|c| c.image = Some("localhost/no/such:image".into()));
+    let error = plot.client.create_container(unknown, &Call::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    let unknown = with(&|c| c.snapshotter = Some("no-such-snapshotter".into()));
+    let error = plot.client.create_container(unknown, &Call::new()).unwrap_err();
+    assert_eq!(error.failed_step(), Some("prepare the snapshot"), "{error}");
+    let unknown = with(&|c| c.runtime = Some("io.containerd.no-such.v1".into()));
+    let error = plot.client.create_container(unknown, &Call::new()).unwrap_err();
+    assert_eq!(error.failed_step(), Some("create the task"), "{error}");
+    assert_eq!(plot.holdings(), before);
+    // And the daemon is well.
+    assert_eq!(plot.run(plot.shell("echo well")), (Some(0), "well\n".into()));
+}
+
+#[test]
+fn a_create_that_is_cancelled_leaves_nothing() {
+    let plot = Plot::new();
+    plot.run(plot.shell("true"));
+    let before = plot.holdings();
+    // At moments spread over the time that a create takes.
+    for round in 0..25 {
+        let cancel = Cancel::new().unwrap();
+        let config = plot.shell("sleep 1000");
+        let id = config.id.clone();
+        let call = Call::new().cancel(&cancel);
+        let result = thread::scope(|scope| {
+            let creating = scope.spawn(|| plot.client.create_container(config, &call));
+            thread::sleep(Duration::from_millis(4 * round));
+            cancel.fire();
+            creating.join().unwrap()
+        });
+        match result {
+            Ok(_) => {
+                drop(plot.client.destroy_container(&id, Duration::ZERO, &Call::new()).unwrap())
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
+        }
+        // containerd and its shim wind up on their own time.
+        wait_until(&format!("nothing is left of round {round}"), || plot.holdings() == before);
+    }
+}
+
+#[test]
+fn labels_of_the_caller_and_the_owner_are_set() {
+    let plot = Plot::new();
+    let mut config = plot.shell("exit 0");
+    config.labels = vec![("org.example/kept".into(), "yes".into())];
+    let id = plot.create(config);
+    let info = plot.ground.ctr(&["-n", &plot.namespace, "containers", "info", &id]);
+    assert!(info.contains("\"org.example/kept\": \"yes\""), "{info}");
+    assert!(info.contains("\"io.ctrd.owner\": \"ctrd\""), "{info}");
+    plot.destroy(&id);
+}
+
+#[test]
+fn a_client_is_shared_by_threads() {
+    let plot = Arc::new(Plot::new());
+    let threads: Vec<_> = (0..4u32)
+        .map(|code| {
+            let plot = plot.clone();
+            thread::spawn(move || {
+                let id = plot.create(plot.shell(&format!("exit {code}")));
+                assert_eq!(plot.probe(&id).exit_code(), Some(code));
+                plot.destroy(&id);
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}

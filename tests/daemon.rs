@@ -1,0 +1,559 @@
+//! The private containerd: started, killed, stopped. Needs root, containerd, runc and busybox.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use ctrd::{Call, Cancel, Client, ClientConfig, Daemon, DaemonConfig, Error, ErrorKind};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// No signal, as `/proc` writes it.
+const NONE: &str = "0000000000000000";
+
+/// What one test uses: a directory for the daemon and one for the test itself. What is left of them
+/// goes when the test ends, also where it fails.
+struct Place {
+    scratch: PathBuf,
+    daemon: PathBuf,
+}
+
+impl Place {
+    fn new() -> Place {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let scratch = PathBuf::from(format!("/tmp/ctrd-daemon-{}-{count}", std::process::id()));
+        fs::create_dir(&scratch).expect("the tests need root, and /tmp");
+        Place { daemon: scratch.join("d"), scratch }
+    }
+
+    fn config(&self) -> DaemonConfig {
+        DaemonConfig { directory: self.daemon.clone(), ..Default::default() }
+    }
+
+    fn start(&self) -> Daemon {
+        Daemon::start(&self.config(), &Call::new()).unwrap()
+    }
+
+    /// A program of this text.
+    fn script(&self, text: &str) -> PathBuf {
+        let file = self.scratch.join("script");
+        fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+        file
+    }
+
+    fn fails(&self, config: &DaemonConfig, call: &Call) -> Error {
+        Daemon::start(config, call).map(|_| ()).unwrap_err()
+    }
+
+    /// Runs a container that sleeps, and gives its process.
+    fn container(&self, daemon: &Daemon, id: &str) -> u32 {
+        let rootfs = self.scratch.join("rootfs");
+        if !rootfs.exists() {
+            fs::create_dir_all(rootfs.join("bin")).unwrap();
+            fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
+            symlink("busybox", rootfs.join("bin/sleep")).unwrap();
+        }
+        let rootfs = rootfs.to_str().unwrap();
+        let id = self.id(id);
+        ctr(daemon, &["run", "-d", "--null-io", "--rootfs", rootfs, &id, "/bin/sleep", "1000"]);
+        let tasks = ctr(daemon, &["task", "ls"]);
+        let row = tasks.lines().find(|row| row.starts_with(&*id)).unwrap();
+        row.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// An id that no other test's container has: runc's state is the machine's.
+    fn id(&self, id: &str) -> String {
+        format!("{}-{id}", self.scratch.file_name().unwrap().to_str().unwrap())
+    }
+
+    /// The processes that name the daemon's directory: containerd and shims.
+    fn processes(&self) -> Vec<(u32, String)> {
+        let needle = format!("{}/", self.daemon.display());
+        let line = |pid: u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            Some(String::from_utf8_lossy(&line).replace('\0', " "))
+        };
+        fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+            .filter_map(|pid| Some((pid, line(pid).filter(|line| line.contains(&needle))?)))
+            .collect()
+    }
+
+    /// Asserts that nothing of the daemon and its containers is left.
+    fn assert_gone(&self, containers: &[u32]) {
+        assert_eq!(self.processes(), []);
+        for pid in containers {
+            assert!(!runs(*pid), "{pid}");
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(self.scratch.to_str().unwrap()), "{mounts}");
+        assert!(!self.daemon.exists());
+        let mine = self.id("");
+        for entry in fs::read_dir("/run/containerd/runc/default").into_iter().flatten() {
+            let entry = entry.unwrap().file_name();
+            assert!(!entry.to_string_lossy().starts_with(&mine), "{entry:?}");
+        }
+        for cgroup in ["/sys/fs/cgroup/pids/default", "/sys/fs/cgroup/default"] {
+            for entry in fs::read_dir(cgroup).into_iter().flatten() {
+                let entry = entry.unwrap().file_name();
+                assert!(!entry.to_string_lossy().starts_with(&mine), "{entry:?}");
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The daemon is dropped before; what it left shows in `assert_gone`.
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
+}
+
+fn ctr(daemon: &Daemon, arguments: &[&str]) -> String {
+    let output = Command::new("ctr").arg("-a").arg(daemon.address()).args(arguments).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn kill(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+/// Whether a process runs: a zombie does not.
+fn runs(pid: u32) -> bool {
+    status(pid, "State").is_some_and(|state| !state.starts_with('Z'))
+}
+
+/// A field of `/proc/<pid>/status`.
+fn status(pid: u32, field: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
+}
+
+fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The sockets of the shims of this daemon's tasks, which lie outside of its directory.
+fn shim_sockets(place: &Place) -> Vec<PathBuf> {
+    let bundles = place.daemon.join("state/io.containerd.runtime.v2.task/default");
+    fs::read_dir(bundles)
+        .unwrap()
+        .map(|bundle| {
+            let bundle = bundle.unwrap().path();
+            // The first before containerd 2.0, the second since.
+            let text = fs::read_to_string(bundle.join("address"))
+                .or_else(|_| fs::read_to_string(bundle.join("bootstrap.json")))
+                .unwrap();
+            let (_, rest) = text.split_once("unix://").unwrap();
+            PathBuf::from(rest.split('"').next().unwrap())
+        })
+        .collect()
+}
+
+/// Runs this program again, to be a process that a test can kill or whose environment it can choose.
+fn helper(job: &str, place: &Place) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "helper_process", "--nocapture"])
+        .env("CTRD_DAEMON_HELPER", job)
+        .env("CTRD_DAEMON_DIRECTORY", &place.daemon);
+    command
+}
+
+fn output_of(command: &mut Command) -> String {
+    let Output { stdout, stderr, .. } = command.output().unwrap();
+    String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr)
+}
+
+/// Not a test by itself: what `helper` runs.
+#[test]
+fn helper_process() {
+    let Some(job) = std::env::var_os("CTRD_DAEMON_HELPER") else { return };
+    let directory = std::env::var_os("CTRD_DAEMON_DIRECTORY").unwrap().into();
+    let config = DaemonConfig { directory, ..Default::default() };
+    match job.to_str().unwrap() {
+        "start" => match Daemon::start(&config, &Call::new()) {
+            Ok(_daemon) => loop {
+                std::thread::park();
+            },
+            Err(error) => println!("failed: {error}"),
+        },
+        "count" => {
+            let count = || {
+                // gRPC's idle threads come and go; ours have our name.
+                let ours = fs::read_dir("/proc/self/task").unwrap().filter(|task| {
+                    let comm = task.as_ref().unwrap().path().join("comm");
+                    fs::read_to_string(comm).is_ok_and(|name| name.starts_with("ctrd-"))
+                });
+                (ours.count(), fs::read_dir("/proc/self/fd").unwrap().count())
+            };
+            let round =
+                || Daemon::start(&config, &Call::new()).unwrap().stop(&Call::new()).unwrap();
+            // gRPC keeps what the first use makes.
+            round();
+            let before = count();
+            for _ in 0..5 {
+                round();
+            }
+            // A connection's descriptor goes on gRPC's own thread, after the drop.
+            let start = Instant::now();
+            while count() != before && start.elapsed() < Duration::from_secs(10) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            println!("counted: {before:?} {:?}", count());
+        }
+        job => panic!("{job}"),
+    }
+}
+
+#[test]
+fn runs_containers_and_leaves_nothing() {
+    let place = Place::new();
+    // Descriptors that the host keeps across an exec must not reach the child all the same.
+    let inheritable = File::open("/etc/passwd").unwrap();
+    rustix::io::fcntl_setfd(&inheritable, rustix::io::FdFlags::empty()).unwrap();
+
+    let daemon = place.start();
+    assert_eq!(fs::metadata(&place.daemon).unwrap().mode() & 0o7777, 0o700);
+    let config = ClientConfig { address: daemon.address().into(), ..Default::default() };
+    let client = Client::open(config, &Call::new()).unwrap();
+    assert!(!client.version(&Call::new()).unwrap().version.is_empty());
+
+    let container = place.container(&daemon, "a");
+    let sockets = shim_sockets(&place);
+    assert_eq!(sockets.len(), 1);
+    assert!(sockets[0].exists());
+    let mut pids: Vec<u32> = place.processes().into_iter().map(|(pid, _)| pid).collect();
+    assert!(pids.contains(&daemon.pid()));
+    assert_eq!(pids.len(), 2, "containerd and a shim");
+    pids.push(container);
+    // A Go program's first thread may be parked with a mask that Go gives it; its others show the
+    // mask that the program was started with, once they run.
+    let masks = |pid: u32| -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks
+            .map(|task| task.unwrap().file_name().to_str().unwrap().parse().unwrap())
+            .filter(|task| *task != pid)
+            .filter_map(|task: u32| status(task, "SigBlk"))
+            .collect()
+    };
+    assert_eq!(status(container, "SigBlk").unwrap(), NONE);
+    for pid in &pids[..2] {
+        wait_until("signals are blocked", || masks(*pid).iter().all(|mask| mask == NONE));
+        assert!(!masks(*pid).is_empty());
+    }
+    for pid in pids {
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            let target = fs::read_link(entry.unwrap().path()).unwrap_or_default();
+            assert_ne!(target, Path::new("/etc/passwd"));
+        }
+    }
+    // The test's own process ignores SIGPIPE, as every Rust program does. (Signals 32 and 33 are the
+    // C library's, which lets nobody change them.)
+    let ignored = |pid: u32| {
+        let mask = status(pid, "SigIgn").unwrap();
+        u64::from_str_radix(&mask, 16).unwrap() & !(0b11 << 31)
+    };
+    assert_ne!(ignored(std::process::id()), 0);
+    assert_eq!(ignored(container), 0);
+
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&[container]);
+    assert!(!sockets[0].exists());
+    daemon.stop(&Call::new()).unwrap();
+}
+
+#[test]
+fn every_thread_of_ours_blocks_every_signal() {
+    let place = Place::new();
+    let _daemon = place.start();
+    let mut seen = 0;
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        let Ok(status) = fs::read_to_string(task.unwrap().path().join("status")) else { continue };
+        if status.starts_with("Name:\tctrd-daemon") {
+            // All but SIGKILL, SIGSTOP, and the two that the C library keeps for itself.
+            assert!(status.contains("SigBlk:\tfffffffe7ffbfeff"), "{status}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn is_stopped_when_dropped() {
+    let place = Place::new();
+    let daemon = place.start();
+    let container = place.container(&daemon, "a");
+    drop(daemon);
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn cleans_up_by_itself_where_containerd_was_killed() {
+    let place = Place::new();
+    let daemon = place.start();
+    let containers = [place.container(&daemon, "a"), place.container(&daemon, "b")];
+    ctr(&daemon, &["task", "pause", &place.id("b")]);
+    let sockets = shim_sockets(&place);
+    kill(daemon.pid(), Signal::KILL);
+    // One shim is dead too, and one is stuck: what is left is its container alone.
+    let shims: Vec<_> =
+        place.processes().into_iter().filter(|(_, line)| line.contains("-namespace")).collect();
+    assert_eq!(shims.len(), 2);
+    for (pid, line) in shims {
+        kill(pid, if line.contains(&place.id("a")) { Signal::KILL } else { Signal::STOP });
+    }
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&containers);
+    assert_eq!(sockets.len(), 2);
+    assert!(sockets.iter().all(|socket| !socket.exists()));
+}
+
+#[test]
+fn stops_beside_a_stuck_shim() {
+    let place = Place::new();
+    let daemon = place.start();
+    let containers = [place.container(&daemon, "a"), place.container(&daemon, "b")];
+    let stuck = place.id("a");
+    let (shim, _) = place
+        .processes()
+        .into_iter()
+        .find(|(_, line)| line.contains("-namespace") && line.contains(&stuck))
+        .unwrap();
+    kill(shim, Signal::STOP);
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&containers);
+}
+
+#[test]
+fn a_stuck_containerd_is_killed() {
+    let place = Place::new();
+    let daemon = place.start();
+    let container = place.container(&daemon, "a");
+    kill(daemon.pid(), Signal::STOP);
+    let brief = Call::new().timeout(Duration::from_millis(200));
+    assert_eq!(daemon.stop(&brief).unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(runs(daemon.pid()), "the first stop has not come to killing it");
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn nothing_that_is_mounted_in_the_directory_is_removed() {
+    let place = Place::new();
+    let daemon = place.start();
+    let precious = place.scratch.join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("file"), "kept").unwrap();
+    let point = place.daemon.join("root/a mount");
+    fs::create_dir(&point).unwrap();
+    rustix::mount::mount_bind(&precious, &point).unwrap();
+    assert!(point.join("file").exists());
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&[]);
+    assert_eq!(fs::read_to_string(precious.join("file")).unwrap(), "kept");
+}
+
+#[test]
+fn a_stop_that_was_cut_short_is_taken_up() {
+    let place = Place::new();
+    let daemon = place.start();
+    let container = place.container(&daemon, "a");
+    assert_eq!(daemon.stop(&Call::new().poll()).unwrap_err().kind(), ErrorKind::Timeout);
+    let cancel = Cancel::new().unwrap();
+    cancel.fire();
+    let error = daemon.stop(&Call::new().cancel(&cancel)).unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Cancelled, "daemon_stop"));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| daemon.stop(&Call::new()).unwrap());
+        }
+    });
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn one_daemon_a_directory() {
+    let place = Place::new();
+    let daemon = place.start();
+    let error = place.fails(&place.config(), &Call::new());
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert!(error.message().contains("another daemon runs in it"), "{error}");
+    assert!(runs(daemon.pid()));
+    ctr(&daemon, &["version"]);
+    daemon.stop(&Call::new()).unwrap();
+    place.start().stop(&Call::new()).unwrap();
+    place.assert_gone(&[]);
+}
+
+#[test]
+fn takes_over_what_a_killed_process_left() {
+    let place = Place::new();
+    let mut host = helper("start", &place).stdout(Stdio::null()).spawn().unwrap();
+    let address = place.daemon.join("containerd.sock");
+    let open = || {
+        let config =
+            ClientConfig { address: address.to_str().unwrap().into(), ..Default::default() };
+        Client::open(config, &Call::new())
+    };
+    wait_until("the helper's daemon does not come up", || open().is_ok());
+    let first = place.processes()[0].0;
+    host.kill().unwrap();
+    host.wait().unwrap();
+    // The parent-death signal.
+    wait_until("containerd outlives its process", || !runs(first));
+
+    let daemon = place.start();
+    let container = place.container(&daemon, "a");
+    open().unwrap();
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn says_what_is_not_installed() {
+    let place = Place::new();
+    let path = |programs: &[&str]| {
+        let bin = place.scratch.join("bin");
+        let _ = fs::remove_dir_all(&bin);
+        fs::create_dir(&bin).unwrap();
+        for program in programs {
+            symlink("/bin/true", bin.join(program)).unwrap();
+        }
+        output_of(helper("start", &place).env("PATH", &bin))
+    };
+    for (there, missing) in [
+        (&[][..], "containerd is not installed"),
+        (&["containerd"][..], "containerd-shim-runc-v2 is not installed"),
+        (&["containerd", "containerd-shim-runc-v2"][..], "runc is not installed"),
+    ] {
+        let output = path(there);
+        assert!(output.contains(missing), "{output}");
+        assert!(output.contains("failed: daemon_start /tmp/"), "{output}");
+    }
+    for bad in ["/nonexistent/containerd", "/etc/passwd", "/tmp", "no-such-containerd", "./x"] {
+        let config = DaemonConfig { binary: Some(bad.into()), ..place.config() };
+        let error = place.fails(&config, &Call::new());
+        assert!(
+            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument),
+            "{bad}: {error:?}"
+        );
+        assert!(error.message().contains(bad), "{error}");
+    }
+    assert!(!place.daemon.exists());
+}
+
+#[test]
+fn an_early_death_is_told_with_the_log() {
+    let place = Place::new();
+    let dying = "echo early >&2; echo \"the last words\" >&2; exit 3";
+    let config = DaemonConfig { binary: Some(place.script(dying)), ..place.config() };
+    let error = place.fails(&config, &Call::new());
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert_eq!(error.failed_step(), Some("wait for containerd"));
+    assert!(error.message().contains("exit code 3"), "{error}");
+    assert!(error.message().contains("the last words"), "{error}");
+    place.assert_gone(&[]);
+
+    // The exec itself fails.
+    fs::write(place.scratch.join("script"), "#!/nonexistent\n").unwrap();
+    let error = place.fails(&config, &Call::new());
+    assert_eq!(error.failed_step(), Some("run containerd"), "{error}");
+    place.assert_gone(&[]);
+}
+
+#[test]
+fn one_that_does_not_get_ready_is_ended() {
+    let place = Place::new();
+    // It takes no notice of SIGTERM either.
+    let stuck = format!("trap '' TERM\nwhile :; do sleep 0.1; done # {}/", place.daemon.display());
+    let config = DaemonConfig { binary: Some(place.script(&stuck)), ..place.config() };
+    let error = place.fails(&config, &Call::new().timeout(Duration::from_millis(300)));
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(error.failed_step(), Some("wait for containerd"));
+    place.assert_gone(&[]);
+
+    let cancel = Cancel::new().unwrap();
+    let firing = cancel.clone();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        firing.fire();
+    });
+    let error = place.fails(&config, &Call::new().forever().cancel(&cancel));
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    thread.join().unwrap();
+    place.assert_gone(&[]);
+}
+
+#[test]
+fn a_failed_start_leaves_a_predecessors_files() {
+    let place = Place::new();
+    fs::create_dir(&place.daemon).unwrap();
+    fs::write(place.daemon.join("ctrd.lock"), "").unwrap();
+    // containerd cannot use it.
+    fs::write(place.daemon.join("root"), "data").unwrap();
+    let error = place.fails(&place.config(), &Call::new());
+    assert!(error.message().contains("not a directory"), "{error}");
+    assert_eq!(fs::read_to_string(place.daemon.join("root")).unwrap(), "data");
+    assert_eq!(place.processes(), []);
+}
+
+#[test]
+fn refuses_a_directory_that_is_not_its_own() {
+    let place = Place::new();
+    let refused = |directory: PathBuf, why: &str| {
+        let config = DaemonConfig { directory, ..Default::default() };
+        let error = place.fails(&config, &Call::new());
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.message().starts_with("directory: "), "{error}");
+        assert!(error.message().contains(why), "{error}");
+    };
+    refused(PathBuf::new(), "not an absolute path");
+    refused("relative".into(), "not an absolute path");
+    refused(place.scratch.join("x".repeat(100)), "too long");
+    refused(place.scratch.join("a:b"), "colon");
+    let file = place.scratch.join("file");
+    fs::write(&file, "").unwrap();
+    refused(file, "not a directory");
+    let used = place.scratch.join("used");
+    fs::create_dir(&used).unwrap();
+    fs::write(used.join("thesis.tex"), "years").unwrap();
+    refused(used.clone(), "not empty");
+    assert_eq!(fs::read_dir(&used).unwrap().count(), 1);
+
+    let config = DaemonConfig { directory: place.scratch.join("no/parent"), ..Default::default() };
+    assert_eq!(place.fails(&config, &Call::new()).kind(), ErrorKind::NotFound);
+
+    // What lands in a daemon's directory meanwhile is not the daemon's to remove.
+    let daemon = place.start();
+    fs::write(place.daemon.join("notes"), "mine").unwrap();
+    daemon.stop(&Call::new()).unwrap();
+    let left: Vec<_> =
+        fs::read_dir(&place.daemon).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["notes"]);
+}
+
+#[test]
+fn threads_and_descriptors_are_as_before() {
+    let place = Place::new();
+    let output = output_of(&mut helper("count", &place));
+    let counted =
+        output.lines().find_map(|line| line.split_once("counted: ")).unwrap_or_else(|| {
+            panic!("{output}");
+        });
+    let (before, after) = counted.1.split_once(") (").unwrap();
+    assert_eq!(before.trim_start_matches('('), after.trim_end_matches(')'));
+    place.assert_gone(&[]);
+}

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Installs those packages of tests/packages that are missing. Elsewhere than on Debian it says which
+# programs are, and fails.
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+there() { # PROGRAM [static]
+    path=$(command -v "$1") || return 1
+    [ "${2-}" != static ] || ! ldd "$path" > /dev/null 2>&1
+}
+
+if ! command -v cargo > /dev/null; then
+    echo "deps: cargo is not on PATH; Rust is not installed from here" >&2
+    exit 1
+fi
+
+packages= programs=
+while read -r package program how; do
+    case $package in '#'* | '') continue ;; esac
+    # shellcheck disable=SC2086 # no word where the third column is empty
+    if ! there "$program" $how; then
+        packages="$packages $package"
+        programs="$programs $program"
+    fi
+done < "$root/tests/packages"
+[ -n "$packages" ] || exit 0
+
+if ! command -v apt-get > /dev/null; then
+    echo "deps: not found:$programs" >&2
+    echo "deps: on Debian they are in:$packages; here, install what corresponds to them" >&2
+    exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+    echo "deps: missing:$packages; installing them, and running containers, needs root" >&2
+    exit 1
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # one word for each package
+install() { apt-get install -y --no-install-recommends $packages; }
+# shellcheck disable=SC2086
+if ! apt-cache show $packages > /dev/null 2>&1; then
+    apt-get update
+fi
+# A list that is there may be too old.
+install || { apt-get update && install; }

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Cleans up after a test program, however it ended.
+#
+#   guardian.sh DIRECTORY
+#
+# Standard input is a pipe whose other end only the test program has: its end is that program's end.
+# Then every process that names the directory is killed, the containers of its containerd are
+# removed, and what is mounted in it is unmounted, before the directory goes.
+dir=$1
+trap '' HUP INT QUIT TERM
+cat > /dev/null
+PATH=$PATH:/usr/sbin:/sbin
+
+# The processes that have a path in the directory as an argument: containerd, its shims, the registry.
+named() {
+    for process in /proc/[0-9]*; do
+        if tr '\0' '\n' < "$process/cmdline" | grep -qF -e "$dir/"; then
+            echo "${process#/proc/}"
+        fi
+    done 2> /dev/null
+}
+
+# The mount points in the directory, the last first.
+mounted() {
+    cut -d ' ' -f 5 /proc/self/mountinfo | grep -F -e "$dir/" | tac
+}
+
+[ -d "$dir" ] || exit 0
+
+round=0
+while pids=$(named) && [ -n "$pids" ] && [ $round -lt 100 ]; do
+    for pid in $pids; do kill -KILL "$pid" 2> /dev/null; done
+    sleep 0.05
+    round=$((round + 1))
+done
+
+for bundle in "$dir"/*/state/io.containerd.runtime.v2.task/*/*; do
+    [ -d "$bundle" ] || continue
+    namespace=${bundle%/*}
+    timeout 20 runc --root "/run/containerd/runc/${namespace##*/}" delete --force "${bundle##*/}" \
+        2> /dev/null
+    # The shim's socket lies elsewhere.
+    socket=$(cat "$bundle/address" "$bundle/bootstrap.json" 2> /dev/null |
+        grep -o 'unix://[^"]*' | head -n 1)
+    [ -z "$socket" ] || rm -f "${socket#unix://}"
+done
+
+mounted | while read -r point; do
+    umount "$point" || umount -l "$point"
+done
+if [ -n "$(mounted)" ]; then
+    echo "guardian.sh: $dir is left, for there are mounts in it" >&2
+    exit 1
+fi
+rm -rf --one-file-system "$dir"

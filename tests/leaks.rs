@@ -1,0 +1,99 @@
+//! What is counted in the whole process: one test at a time.
+
+mod ground;
+
+use std::io::Read;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use ctrd::{Call, Cancel, Stream};
+use ground::descriptors;
+use ground::plot::{Plot, kill, pipe, within};
+
+/// Held by the test that counts.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn many_probes_of_many_containers_take_no_threads() {
+    let _alone = alone();
+    let plot = Plot::new();
+    let ids: Vec<String> = (0..10).map(|_| plot.create(plot.shell("sleep 1000"))).collect();
+    let cancel = Cancel::new().unwrap();
+    let call = Call::new().cancel(&cancel);
+    let one = thread::scope(|scope| {
+        scope.spawn(|| plot.client.probe(&ids[0], &call).unwrap_err());
+        thread::sleep(Duration::from_millis(200));
+        let own = library_threads();
+        cancel.fire();
+        own
+    });
+    thread::scope(|scope| {
+        for probe in 0..200 {
+            let (client, id) = (&plot.client, &ids[probe % ids.len()]);
+            scope.spawn(move || {
+                assert_eq!(client.probe(id, &within(60)).unwrap().exit_code(), Some(137))
+            });
+        }
+        thread::sleep(Duration::from_millis(200));
+        let many = library_threads();
+        for id in &ids {
+            kill(plot.client.container_pid(id, &Call::new()).unwrap());
+        }
+        assert!(many <= one, "{many} threads of the library instead of {one}");
+    });
+    ids.iter().for_each(|id| drop(plot.destroy(id)));
+}
+
+#[test]
+fn a_hundred_containers_by_ten_threads_leave_nothing() {
+    let _alone = alone();
+    let plot = Plot::new();
+    let one = |code: u32| {
+        let mut config = plot.shell(&format!("echo {code}; exit {code}"));
+        let (mut output, stdout) = pipe();
+        config.stdio.stdout = Stream::Fd(stdout);
+        let id = plot.create(config);
+        assert_eq!(plot.probe(&id).exit_code(), Some(code));
+        assert_eq!(plot.destroy(&id).exit_code(), Some(code));
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        assert_eq!(text, format!("{code}\n"));
+    };
+    // What is made once and kept: threads, and what they hold.
+    let all = || {
+        thread::scope(|scope| {
+            for thread in 0..10 {
+                scope.spawn(move || (0..10).for_each(|round| one(thread * 10 + round)));
+            }
+        });
+    };
+    let small = || {
+        thread::scope(|scope| {
+            for thread in 0..10 {
+                scope.spawn(move || one(thread));
+            }
+        });
+    };
+    small();
+    let counts = || (plot.holdings(), library_threads(), descriptors());
+    let before = counts();
+    all();
+    assert_eq!(counts(), before);
+}
+
+/// The threads of the clients that there is one of; gRPC's are the process's. The workers come as
+/// they are needed, and stay: of these there may be four for a client.
+fn library_threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names: Vec<String> = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.starts_with("ctrd-"))
+        .collect();
+    let workers = names.iter().filter(|name| name.starts_with("ctrd-work")).count();
+    assert!(workers <= 4, "{names:?}");
+    names.len() - workers
+}
