@@ -135,7 +135,10 @@ mod tests {
         let together = Arc::new(Barrier::new(MAX_THREADS + 1));
         for _ in 0..MAX_THREADS {
             let together = together.clone();
-            pool.run(move || drop(together.wait())).unwrap();
+            pool.run(move || {
+                together.wait();
+            })
+            .unwrap();
         }
         together.wait();
     }
