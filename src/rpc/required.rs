@@ -13,6 +13,7 @@ use grpcio::{
     ServiceBuilder,
 };
 use protobuf::Message;
+use protobuf::well_known_types::empty::Empty;
 
 use super::content::Descriptor;
 use super::wire::containers::{
@@ -24,7 +25,8 @@ use super::wire::diff::{ApplyRequest, ApplyResponse};
 use super::wire::images::{
     CreateImageRequest, CreateImageResponse, UpdateImageRequest, UpdateImageResponse,
 };
-use super::{Connection, Cx, containers, content, diff, images};
+use super::wire::leases::AddResourceRequest;
+use super::{Connection, Cx, containers, content, diff, images, leases};
 use crate::call::Limits;
 use crate::wait::block_on;
 
@@ -108,6 +110,12 @@ fn serve(seen: &Seen, address: &str) -> Server {
         "/containerd.services.images.v1.Images/Update",
         |request| request.image.target.is_some(),
     );
+    service = take::<AddResourceRequest, Empty>(
+        service,
+        seen,
+        "/containerd.services.leases.v1.Leases/AddResource",
+        |request| request.resource.is_some(),
+    );
     let mut server = ServerBuilder::new(Arc::new(EnvBuilder::new().cq_count(1).build()))
         .register_service(service.build())
         .build()
@@ -127,6 +135,7 @@ fn call_all(cx: &Cx) {
     let image = images::Image::new("", Descriptor::default(), HashMap::new());
     drop(images::create(cx, image.clone()));
     drop(images::update(cx, image, &[]));
+    drop(leases::add_snapshot(cx, "", "", ""));
 }
 
 /// The methods that the files of this folder declare.
