@@ -1,11 +1,7 @@
-//! The worker threads of a client, and the futures that they drive.
+//! The worker threads of a client: for what may block and no caller is waiting for.
 
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Wake, Waker};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -86,17 +82,6 @@ impl Pool {
         self.shared.submit(Box::new(job))
     }
 
-    /// Drives `future` to its end: a worker polls it whenever it is woken, and none is held while
-    /// it waits.
-    pub(crate) fn drive(&self, future: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let task = Arc::new(Task {
-            future: Mutex::new(Some(Box::pin(future))),
-            queued: AtomicBool::new(true),
-            shared: self.shared.clone(),
-        });
-        self.shared.submit(Box::new(move || task.poll()))
-    }
-
     /// Lets the jobs that are queued run to their end, and ends the threads.
     pub(crate) fn close(&self) {
         let threads = {
@@ -120,43 +105,9 @@ impl Drop for Pool {
     }
 }
 
-/// A future that the pool drives.
-struct Task {
-    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
-    /// Whether a poll is on the queue already.
-    queued: AtomicBool,
-    shared: Arc<Shared>,
-}
-
-impl Task {
-    fn poll(self: Arc<Self>) {
-        self.queued.store(false, Ordering::SeqCst);
-        let waker = Waker::from(self.clone());
-        let mut slot = self.future.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(future) = slot.as_mut() {
-            if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
-                *slot = None;
-            }
-        }
-    }
-}
-
-impl Wake for Task {
-    fn wake(self: Arc<Self>) {
-        if !self.queued.swap(true, Ordering::SeqCst) {
-            let shared = self.shared.clone();
-            // It can only fail without a single thread, and there was one to poll it first.
-            let _ = shared.submit(Box::new(move || self.poll()));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
     use std::sync::Barrier;
-    use std::task::Poll;
-    use std::time::Duration;
 
     use super::*;
 
@@ -184,33 +135,11 @@ mod tests {
         let together = Arc::new(Barrier::new(MAX_THREADS + 1));
         for _ in 0..MAX_THREADS {
             let together = together.clone();
-            pool.run(move || drop(together.wait())).unwrap();
+            pool.run(move || {
+                together.wait();
+            })
+            .unwrap();
         }
         together.wait();
-    }
-
-    #[test]
-    fn drives_many_futures_on_few_threads() {
-        let pool = Pool::new("test");
-        let (sender, receiver) = unbounded();
-        for _ in 0..100 {
-            let sender = sender.clone();
-            let mut polls = 0;
-            let future = poll_fn(move |context| {
-                polls += 1;
-                if polls == 3 {
-                    sender.send(()).unwrap();
-                    return Poll::Ready(());
-                }
-                let waker = context.waker().clone();
-                std::thread::spawn(move || waker.wake());
-                Poll::Pending
-            });
-            pool.drive(future).unwrap();
-        }
-        for _ in 0..100 {
-            receiver.recv_timeout(Duration::from_secs(10)).unwrap();
-        }
-        assert!(pool.shared.state().threads.len() <= MAX_THREADS);
     }
 }

@@ -5,7 +5,9 @@
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
@@ -122,9 +124,50 @@ pub(crate) fn block_on<F: Future>(limits: &Limits, future: F) -> Result<F::Outpu
     }
 }
 
+/// Drives `future` to its end without a thread of its own: it is polled here once, and then by
+/// whoever wakes it, which is mostly gRPC's thread. So it must not block, take a lock that is held
+/// over a call, or run the host's code.
+pub(crate) fn detach(future: impl Future<Output = ()> + Send + 'static) {
+    Arc::new(Detached { wakes: AtomicUsize::new(0), future: Mutex::new(Some(Box::pin(future))) })
+        .wake();
+}
+
+struct Detached {
+    /// Those that have not been answered by a poll. Who makes it one polls; who wakes meanwhile,
+    /// the poll itself included, leaves the next poll to him.
+    wakes: AtomicUsize,
+    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+impl Wake for Detached {
+    fn wake(self: Arc<Self>) {
+        if self.wakes.fetch_add(1, Ordering::SeqCst) > 0 {
+            return;
+        }
+        let waker = Waker::from(self.clone());
+        let mut context = Context::from_waker(&waker);
+        loop {
+            let answered = self.wakes.load(Ordering::SeqCst);
+            let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
+            // gRPC's thread would not survive a panic, and nothing would be completed any more.
+            let over = catch_unwind(AssertUnwindSafe(|| {
+                future.as_mut().is_some_and(|future| future.as_mut().poll(&mut context).is_ready())
+            }));
+            if over.unwrap_or(true) {
+                *future = None;
+            }
+            drop(future);
+            if self.wakes.fetch_sub(answered, Ordering::SeqCst) == answered {
+                return;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::{pending, poll_fn};
+    use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
 
@@ -149,6 +192,29 @@ mod tests {
         thread::sleep(Duration::from_millis(20));
         cancel.fire();
         assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn a_detached_future_is_polled_by_whoever_wakes_it() {
+        let (sender, receiver) = mpsc::channel();
+        for _ in 0..100 {
+            let sender = sender.clone();
+            let mut polls = 0;
+            detach(poll_fn(move |context| {
+                polls += 1;
+                // From inside the poll, and from elsewhere while it may still run.
+                context.waker().wake_by_ref();
+                let waker = context.waker().clone();
+                thread::spawn(move || waker.wake());
+                if polls < 3 {
+                    return Poll::Pending;
+                }
+                sender.send(()).unwrap();
+                Poll::Ready(())
+            }));
+        }
+        drop(sender);
+        assert_eq!(receiver.iter().count(), 100);
     }
 
     #[test]

@@ -55,10 +55,10 @@ pub(crate) fn destroy(
     let message = match &watch {
         Some(watch) => {
             let message = end(cx, id, watch, grace)?;
-            if let Some(stdio) = &watch.stdio {
-                if !stdio.drain(cx.limits.at_most(DRAIN).remaining().unwrap_or(DRAIN)) {
-                    log::warn!("the output of container {id} was cut");
-                }
+            if let Some(stdio) = &watch.stdio
+                && !stdio.drain(cx.limits.at_most(DRAIN).remaining().unwrap_or(DRAIN))
+            {
+                log::warn!("the output of container {id} was cut");
             }
             Some(message)
         }

@@ -61,11 +61,12 @@ where
         Ok(result) => return result,
         Err(interrupted) => interrupted,
     };
-    if method.changes && !cx.settle.is_zero() {
-        if let Ok(result) = block_on(&Limits::within(cx.settle), &mut reply) {
-            // What to make of the interruption is for the next step to find.
-            return result;
-        }
+    if method.changes
+        && !cx.settle.is_zero()
+        && let Ok(result) = block_on(&Limits::within(cx.settle), &mut reply)
+    {
+        // What to make of the interruption is for the next step to find.
+        return result;
     }
     // Dropping the reply cancels the call; the server may do it all the same.
     Err(interrupted.with_outcome_unknown(method.changes))

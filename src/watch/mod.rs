@@ -20,7 +20,7 @@ use crate::pool::Pool;
 use crate::rpc::tasks::{self, Exit};
 use crate::rpc::{Connection, Cx};
 use crate::stdio::Attached;
-use crate::wait::block_on;
+use crate::wait::{block_on, detach};
 use reconcile::Reconciler;
 
 /// The watched processes of a client.
@@ -271,7 +271,7 @@ impl Watches {
         let mut reply = tasks::wait(&cx, &watch.key.container, "")?;
         let watches = self.clone();
         let watch = watch.clone();
-        self.0.pool.clone().drive(poll_fn(move |context| {
+        detach(poll_fn(move |context| {
             // Once it is over the future ends, and with it the Wait.
             if watch.poll_over(context) {
                 return Poll::Ready(());
@@ -284,7 +284,8 @@ impl Watches {
                 Err(why) => watches.reconcile(&watch, why),
             }
             Poll::Ready(())
-        }))
+        }));
+        Ok(())
     }
 
     fn cx(&self, namespace: &str, limits: Limits) -> Cx {

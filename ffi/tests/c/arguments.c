@@ -1,0 +1,216 @@
+/* Arguments that cannot be accepted are refused by name; outputs are then as the header says. */
+#include "test.h"
+
+#define BAD_UTF8 "\xff\xfe"
+
+static void handles_and_outputs(ctrd_client_t *client)
+{
+    ctrd_message_t *message = (ctrd_message_t *)&err;
+    ctrd_image_t *image = (ctrd_image_t *)&err;
+    ctrd_version_t *version = (ctrd_version_t *)&err;
+    ctrd_client_t *opened = (ctrd_client_t *)&err;
+    uint32_t pid = 77;
+    size_t len = 77;
+    char *json = (char *)&err;
+
+    REFUSES("client", ctrd_version(NULL, NULL, &version, &err));
+    CHECK(version == NULL);
+    REFUSES("client", ctrd_probe(NULL, "x", NULL, &message, &err));
+    CHECK(message == NULL);
+    REFUSES("client", ctrd_pull_image(NULL, NULL, NULL, NULL, NULL, NULL, &image, &err));
+    CHECK(image == NULL);
+    REFUSES("client", ctrd_create_container(NULL, NULL, NULL, &pid, &err));
+    CHECK(pid == 77);
+    REFUSES("client", ctrd_client_close(NULL, NULL, &err));
+    REFUSES("daemon", ctrd_daemon_stop(NULL, NULL, &err));
+
+    REFUSES("out", ctrd_client_open(NULL, NULL, NULL, &err));
+    REFUSES("out", ctrd_cancel_new(NULL, &err));
+    REFUSES("out", ctrd_version(client, NULL, NULL, &err));
+    REFUSES("out", ctrd_get_image(client, "busybox", NULL, NULL, &err));
+    REFUSES("out", ctrd_list_images(client, NULL, 0, NULL, NULL, &err));
+    REFUSES("out", ctrd_get_snapshot(client, NULL, "key", NULL, NULL, &err));
+    REFUSES("out", ctrd_container_pid(client, "x", NULL, NULL, &err));
+    REFUSES("out", ctrd_daemon_start(NULL, NULL, NULL, &err));
+    REFUSES("len_out", ctrd_container_pids(client, "x", NULL, NULL, 0, NULL, &err));
+    REFUSES("buf", ctrd_container_pids(client, "x", NULL, NULL, 1, &len, &err));
+    CHECK(len == 77);
+    REFUSES("json_out", ctrd_default_spec(NULL, "x", NULL, &err));
+
+    REFUSES("id", ctrd_default_spec(NULL, NULL, &json, &err));
+    CHECK(json == NULL);
+    REFUSES("id", ctrd_probe(client, NULL, NULL, NULL, &err));
+    REFUSES("id", ctrd_start_container(client, NULL, NULL, NULL, &err));
+    REFUSES("id", ctrd_destroy_container(client, NULL, 0, NULL, NULL, &err));
+    REFUSES("config", ctrd_create_container(client, NULL, NULL, NULL, &err));
+    REFUSES("config", ctrd_pull_image(client, NULL, NULL, NULL, NULL, NULL, NULL, &err));
+    REFUSES("config", ctrd_daemon_start(NULL, NULL, (ctrd_daemon_t **)&opened, &err));
+    CHECK(opened == NULL);
+    REFUSES("reference", ctrd_get_image(client, NULL, NULL, &image, &err));
+    REFUSES("reference", ctrd_remove_image(client, NULL, 0, NULL, &err));
+    REFUSES("key", ctrd_remove_snapshot(client, NULL, NULL, NULL, &err));
+}
+
+static void texts(ctrd_client_t *client)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
+    ctrd_container_config_t container = CTRD_CONTAINER_CONFIG_INIT;
+    const char *strings[2] = {"fine", BAD_UTF8};
+    const char *missing[2] = {"fine", NULL};
+    ctrd_client_t *opened = NULL;
+    ctrd_image_list_t *images = NULL;
+
+    REFUSES("id", ctrd_probe(client, BAD_UTF8, NULL, NULL, &err));
+    REFUSES("snapshotter", ctrd_remove_snapshot(client, BAD_UTF8, "key", NULL, &err));
+    REFUSES("filters[1]", ctrd_list_images(client, strings, 2, NULL, &images, &err));
+    REFUSES("filters[1]", ctrd_list_images(client, missing, 2, NULL, &images, &err));
+    REFUSES("filters", ctrd_list_images(client, NULL, 2, NULL, &images, &err));
+    REFUSES("filters", ctrd_list_images(client, strings, (size_t)-1, NULL, &images, &err));
+
+    call.namespace_name = BAD_UTF8;
+    REFUSES("namespace_name", ctrd_probe(client, "x", &call, NULL, &err));
+    call.namespace_name = NULL;
+    call.lease = BAD_UTF8;
+    REFUSES("lease", ctrd_probe(client, "x", &call, NULL, &err));
+
+    config.address = BAD_UTF8;
+    REFUSES("address", ctrd_client_open(&config, NULL, &opened, &err));
+    config.address = NULL;
+    config.state_dir = BAD_UTF8;
+    REFUSES("state_dir", ctrd_client_open(&config, NULL, &opened, &err));
+
+    container.id = "x";
+    container.image = "busybox";
+    container.args = strings;
+    container.args_len = 2;
+    REFUSES("args[1]", ctrd_create_container(client, &container, NULL, NULL, &err));
+    container.args_len = 0;
+    container.label_keys = strings;
+    container.labels_len = 1;
+    REFUSES("label_values", ctrd_create_container(client, &container, NULL, NULL, &err));
+    container.label_values = missing + 1;
+    REFUSES("label_values[0]", ctrd_create_container(client, &container, NULL, NULL, &err));
+}
+
+static void constants(ctrd_client_t *client)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
+    ctrd_container_config_t container = CTRD_CONTAINER_CONFIG_INIT;
+    ctrd_pull_config_t pull = CTRD_PULL_CONFIG_INIT;
+    ctrd_daemon_config_t daemon = CTRD_DAEMON_CONFIG_INIT;
+    ctrd_io_t io = CTRD_IO_INIT;
+    ctrd_client_t *opened = NULL;
+    ctrd_daemon_t *started = NULL;
+
+    call.timeout_ms = -3;
+    REFUSES("timeout_ms", ctrd_probe(client, "x", &call, NULL, &err));
+    config.call_timeout_ms = CTRD_POLL;
+    REFUSES("call_timeout_ms", ctrd_client_open(&config, NULL, &opened, &err));
+    config.call_timeout_ms = 0;
+    config.flags = 1;
+    REFUSES("flags", ctrd_client_open(&config, NULL, &opened, &err));
+    REFUSES("grace_ms", ctrd_destroy_container(client, "x", -3, NULL, NULL, &err));
+    REFUSES("flags", ctrd_remove_image(client, "busybox", 2, NULL, &err));
+    REFUSES("level", ctrd_set_log_hook(CTRD_LOG_TRACE + 1, NULL, NULL, NULL, &err));
+    daemon.flags = 1;
+    REFUSES("flags", ctrd_daemon_start(&daemon, NULL, &started, &err));
+
+    pull.reference = "busybox";
+    pull.flags = (uint64_t)1 << 63;
+    REFUSES("flags", ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+    pull.flags = 0;
+    pull.username = "somebody";
+    REFUSES("secret", ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+
+    container.id = "x";
+    container.image = "busybox";
+    container.flags = CTRD_CONTAINER_NO_START << 1;
+    REFUSES("flags", ctrd_create_container(client, &container, NULL, NULL, &err));
+    container.flags = 0;
+    container.io = &io;
+    io.stdout_kind = CTRD_IO_PATH + 1;
+    REFUSES("stdout_kind", ctrd_create_container(client, &container, NULL, NULL, &err));
+    io.stdout_kind = CTRD_IO_PATH;
+    REFUSES("stdout_path", ctrd_create_container(client, &container, NULL, NULL, &err));
+    io.stdout_kind = CTRD_IO_FD;
+    io.stdout_fd = -1;
+    REFUSES("stdout_fd", ctrd_create_container(client, &container, NULL, NULL, &err));
+    io.stdout_fd = 9999;
+    REFUSES("stdout_fd", ctrd_create_container(client, &container, NULL, NULL, &err));
+    io.stdout_kind = CTRD_IO_NONE;
+    io.terminal = 2;
+    REFUSES("terminal", ctrd_create_container(client, &container, NULL, NULL, &err));
+    io.terminal = 1;
+    io.stderr_kind = CTRD_IO_FD;
+    REFUSES("stderr_kind", ctrd_create_container(client, &container, NULL, NULL, &err));
+}
+
+/* Structs of other versions of the header. */
+static void sizes(ctrd_client_t *client)
+{
+    struct {
+        ctrd_call_t call;
+        uint64_t later;
+    } later = {CTRD_CALL_INIT, 0};
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_version_t *version = NULL;
+
+    /* Of a later one: what it has more is not used, and then is. */
+    later.call.size = sizeof later;
+    OK(ctrd_version(client, &later.call, &version, &err));
+    ctrd_version_free(version);
+    later.later = 1;
+    REFUSES("call", ctrd_version(client, &later.call, &version, &err));
+
+    /* Of an older one: what it lacks is not read. */
+    call.size = offsetof(ctrd_call_t, cancel);
+    call.cancel = (const ctrd_cancel_t *)1;
+    call.lease = BAD_UTF8;
+    OK(ctrd_version(client, &call, &version, &err));
+    ctrd_version_free(version);
+
+    /* Of none. */
+    call.size = 0;
+    REFUSES("call", ctrd_version(client, &call, &version, &err));
+    call.size = sizeof call - 1;
+    REFUSES("call", ctrd_version(client, &call, &version, &err));
+    call.size = (size_t)-8;
+    REFUSES("call", ctrd_version(client, &call, &version, &err));
+}
+
+static void initialisers(void)
+{
+    ctrd_call_t call = CTRD_CALL_INIT, other;
+    ctrd_io_t io = CTRD_IO_INIT, other_io;
+    char later[sizeof call + 16];
+
+    memset(&other, 0xff, sizeof other);
+    ctrd_call_init(&other, sizeof other);
+    CHECK(memcmp(&call, &other, sizeof call) == 0);
+    memset(&other_io, 0xff, sizeof other_io);
+    ctrd_io_init(&other_io, sizeof other_io);
+    CHECK(memcmp(&io, &other_io, sizeof io) == 0);
+
+    /* No more is written than the caller has. */
+    memset(&other, 0xff, sizeof other);
+    ctrd_call_init(&other, 16);
+    CHECK(other.size == 16 && other.timeout_ms == 0 && other.cancel != NULL);
+    memset(later, 0xff, sizeof later);
+    ctrd_call_init((ctrd_call_t *)(void *)later, sizeof later);
+    CHECK(later[sizeof later - 1] == 0);
+}
+
+int main(void)
+{
+    ctrd_client_t *client = test_client();
+
+    handles_and_outputs(client);
+    texts(client);
+    constants(client);
+    sizes(client);
+    initialisers();
+    ctrd_client_free(client);
+    return 0;
+}

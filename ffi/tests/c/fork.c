@@ -1,0 +1,60 @@
+/* A child cannot use what its parent has opened, and harms nobody by trying. */
+#include "test.h"
+
+static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel)
+{
+    ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_client_t *opened = NULL;
+    ctrd_version_t *version = NULL;
+    int64_t began = test_now_ms();
+
+    FAILS(CTRD_E_FORKED, ctrd_version(client, NULL, &version, &err));
+    FAILS(CTRD_E_FORKED, ctrd_probe(client, "x", NULL, NULL, &err));
+    FAILS(CTRD_E_FORKED, ctrd_client_close(client, NULL, &err));
+    config.address = test_environment("CTRD_TEST_ADDRESS");
+    FAILS(CTRD_E_FORKED, ctrd_client_open(&config, NULL, &opened, &err));
+    call.cancel = cancel;
+    FAILS(CTRD_E_FORKED, ctrd_client_open(&config, &call, &opened, &err));
+    ctrd_cancel_fire(cancel);
+    ctrd_cancel_free(cancel);
+    ctrd_client_free(client);
+    CHECK(test_now_ms() - began < 5000);
+    return 0;
+}
+
+int main(void)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_client_t *client;
+    ctrd_cancel_t *cancel = NULL;
+    ctrd_version_t *version = NULL;
+    char *json = NULL;
+    pid_t child;
+
+    /* Before a client is opened, the child may do so. */
+    ctrd_string_free(json);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        ctrd_client_free(test_client());
+        _exit(0);
+    }
+    CHECK(test_exit_code(child) == 0);
+
+    client = test_client();
+    OK(ctrd_cancel_new(&cancel, &err));
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0)
+        _exit(in_child(client, cancel));
+    CHECK(test_exit_code(child) == 0);
+
+    /* The parent's client and handle are as they were. */
+    call.cancel = cancel;
+    OK(ctrd_version(client, &call, &version, &err));
+    ctrd_version_free(version);
+    ctrd_cancel_free(cancel);
+    ctrd_client_free(client);
+    return 0;
+}

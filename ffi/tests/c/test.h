@@ -1,0 +1,173 @@
+/*
+ * What the programs of the C suite share. Each of them is a topic; it ends with 0 if all is well, and
+ * says what is not otherwise.
+ *
+ * run.sh gives them a containerd (CTRD_TEST_ADDRESS), an image in a registry (CTRD_TEST_IMAGE) and a
+ * directory (CTRD_TEST_DIR).
+ */
+#ifndef TEST_H
+#define TEST_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctrd.h"
+
+#define UNUSED __attribute__((unused))
+
+/* The error of the last call that was made inside OK or FAILS. */
+static ctrd_error_t *err;
+
+#define CHECK(condition)                                                                          \
+    do {                                                                                          \
+        if (!(condition)) {                                                                       \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                       \
+            exit(1);                                                                              \
+        }                                                                                         \
+    } while (0)
+
+/* The call, whose last argument is &err, must succeed. */
+#define OK(call) test_status(__FILE__, __LINE__, #call, (call), CTRD_OK)
+/* The call, whose last argument is &err, must fail so. */
+#define FAILS(status, call) test_status(__FILE__, __LINE__, #call, (call), (status))
+/* The call must refuse an argument, and name it. */
+#define REFUSES(argument, call) test_refusal(__FILE__, __LINE__, #call, (call), (argument))
+
+static UNUSED void test_status(const char *file, int line, const char *call, ctrd_status_t status,
+                               ctrd_status_t expected)
+{
+    if (status != expected || ctrd_error_status(err) != status || (err == NULL) != (status == 0)) {
+        fprintf(stderr, "%s:%d: %s: %d instead of %d: %s\n", file, line, call, status, expected,
+                err ? ctrd_error_text(err) : "no error");
+        exit(1);
+    }
+    ctrd_error_free(err);
+    err = NULL;
+}
+
+static UNUSED void test_refusal(const char *file, int line, const char *call, ctrd_status_t status,
+                                const char *argument)
+{
+    const char *message = err ? ctrd_error_message(err) : "no error";
+    size_t length = strlen(argument);
+
+    if (status != CTRD_E_INVALID_ARGUMENT || strncmp(message, argument, length) != 0
+        || message[length] != ':') {
+        fprintf(stderr, "%s:%d: %s: %d: %s: %s is not refused\n", file, line, call, status, message,
+                argument);
+        exit(1);
+    }
+    ctrd_error_free(err);
+    err = NULL;
+}
+
+static UNUSED const char *test_environment(const char *name)
+{
+    const char *value = getenv(name);
+
+    if (value == NULL) {
+        fprintf(stderr, "%s is not set; start the suite with ffi/tests/run.sh\n", name);
+        exit(1);
+    }
+    return value;
+}
+
+/* A path in the suite's directory; the caller frees it. */
+static UNUSED char *test_path(const char *name)
+{
+    const char *directory = test_environment("CTRD_TEST_DIR");
+    char *path = malloc(strlen(directory) + strlen(name) + 32);
+
+    CHECK(path != NULL);
+    sprintf(path, "%s/%s.%ld", directory, name, (long)getpid());
+    return path;
+}
+
+static UNUSED ctrd_client_t *test_client(void)
+{
+    ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
+    ctrd_client_t *client = NULL;
+    char *state = test_path("state");
+
+    config.address = test_environment("CTRD_TEST_ADDRESS");
+    config.state_dir = state;
+    OK(ctrd_client_open(&config, NULL, &client, &err));
+    CHECK(client != NULL);
+    free(state);
+    return client;
+}
+
+/* The image that the containers of a topic are made from, pulled if it is not there. */
+static UNUSED const char *test_image(ctrd_client_t *client)
+{
+    ctrd_pull_config_t config = CTRD_PULL_CONFIG_INIT;
+
+    config.reference = test_environment("CTRD_TEST_IMAGE");
+    OK(ctrd_pull_image(client, &config, NULL, NULL, NULL, NULL, NULL, &err));
+    return config.reference;
+}
+
+/* A container's id that no other topic has. */
+static UNUSED const char *test_id(const char *name)
+{
+    static char ids[8][64];
+    static unsigned next;
+    char *id = ids[next++ % 8];
+
+    snprintf(id, sizeof ids[0], "%s-%ld-%u", name, (long)getpid(), next);
+    return id;
+}
+
+static UNUSED int64_t test_now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static UNUSED void test_sleep_ms(long ms)
+{
+    struct timespec span;
+
+    span.tv_sec = ms / 1000;
+    span.tv_nsec = ms % 1000 * 1000000;
+    while (nanosleep(&span, &span) != 0)
+        CHECK(errno == EINTR);
+}
+
+/* A socket on which somebody listens who never answers. */
+static UNUSED int test_mute_server(const char *path)
+{
+    struct sockaddr_un address;
+    int server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    CHECK(server >= 0);
+    memset(&address, 0, sizeof address);
+    address.sun_family = AF_UNIX;
+    CHECK(strlen(path) < sizeof address.sun_path);
+    strcpy(address.sun_path, path);
+    CHECK(bind(server, (struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(listen(server, 8) == 0);
+    return server;
+}
+
+/* Waits for a child, and gives its exit code; -1 where a signal has ended it. */
+static UNUSED int test_exit_code(pid_t child)
+{
+    int status = 0;
+
+    CHECK(waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+#endif

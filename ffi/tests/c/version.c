@@ -1,0 +1,22 @@
+/* The versions of header, library and server. */
+#include "test.h"
+
+int main(void)
+{
+    ctrd_client_t *client = test_client();
+    ctrd_version_t *version = NULL;
+
+    CHECK(ctrd_version_number() == CTRD_VERSION_NUMBER);
+    CHECK(CTRD_VERSION_NUMBER
+          == CTRD_VERSION_MAJOR * 10000 + CTRD_VERSION_MINOR * 100 + CTRD_VERSION_PATCH);
+    CHECK(strcmp(ctrd_version_string(), CTRD_VERSION_STRING) == 0);
+    CHECK(ctrd_has_feature("pull") == 1);
+    CHECK(ctrd_has_feature("time travel") == 0);
+
+    OK(ctrd_version(client, NULL, &version, &err));
+    CHECK(strchr(ctrd_version_server(version), '.') != NULL);
+    CHECK(ctrd_version_revision(version) != NULL);
+    ctrd_version_free(version);
+    ctrd_client_free(client);
+    return 0;
+}

@@ -1,0 +1,60 @@
+#!/bin/sh
+# The C suite: compiles and runs the programs of ffi/tests/c against the library that is shipped.
+#
+#     ffi/tests/run.sh [plain|valgrind|asan] [TOPIC...]
+#
+# It raises the tests' ground (a containerd, a registry) for all of them together, unless it is started
+# on one. The library is in target/release/lib ("make lib").
+set -eu
+cd "$(dirname "$0")/../.."
+
+if [ -z "${CTRD_TEST_ADDRESS-}" ]; then
+    exec target/release/examples/ground ffi/tests/run.sh "$@"
+fi
+
+mode=${1-plain}
+[ $# -eq 0 ] || shift
+flags="-std=c99 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror -pthread"
+before=
+case $mode in
+plain) ;;
+asan) flags="$flags -fsanitize=address -fno-omit-frame-pointer" ;;
+valgrind)
+    before="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
+        --suppressions=ffi/tests/valgrind.supp --child-silent-after-fork=yes --fair-sched=yes"
+    ;;
+*)
+    echo "usage: run.sh [plain|valgrind|asan] [TOPIC...]" >&2
+    exit 2
+    ;;
+esac
+
+if [ $# -eq 0 ]; then
+    for program in ffi/tests/c/*.c; do
+        topic=$(basename "$program" .c)
+        case $mode-$topic in
+        # It reads the kernel's masks of the threads, which are valgrind's there.
+        valgrind-signals) ;;
+        *) set -- "$@" "$topic" ;;
+        esac
+    done
+fi
+
+work=target/release/c/$mode
+mkdir -p "$work"
+failed=
+for topic; do
+    # shellcheck disable=SC2086 # one word for each flag
+    cc $flags -Iinclude -o "$work/$topic" "ffi/tests/c/$topic.c" \
+        -Ltarget/release/lib -lctrd -Wl,-rpath,"$PWD/target/release/lib"
+    code=0
+    # shellcheck disable=SC2086
+    $before "$work/$topic" || code=$?
+    if [ $code -eq 0 ]; then
+        echo "c $mode $topic: ok"
+    else
+        echo "c $mode $topic: FAILED ($code)"
+        failed="$failed $topic"
+    fi
+done
+[ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }
