@@ -499,10 +499,9 @@ fn relay(
     let mut server = TcpStream::connect(upstream)?;
     let own = |line: &&String| {
         let line = line.to_lowercase();
-        !line.starts_with("host:")
-            && !line.starts_with("connection:")
-            // So that it does not come piece by piece.
-            && !(fault == Fault::Shorter && line.starts_with("range:"))
+        // Without a range, so that what is shorter does not come piece by piece.
+        let whole = fault == Fault::Shorter && line.starts_with("range:");
+        !(whole || line.starts_with("host:") || line.starts_with("connection:"))
     };
     let mut request: String = head.iter().filter(own).map(|line| format!("{line}\r\n")).collect();
     request.push_str(&format!("Host: {upstream}\r\nConnection: close\r\n\r\n"));

@@ -498,6 +498,7 @@ impl Pull<'_> {
     /// Waits for whoever else is writing it.
     fn open(&self, name: &str, descriptor: &Descriptor) -> Result<Option<Writer>> {
         let mut wait = LOCK_BACK_OFF.0;
+        let mut damaged = false;
         loop {
             let limits = long(&self.cx).limits;
             match Writer::open(&self.cx, &limits, name, descriptor.size, &descriptor.digest) {
@@ -509,7 +510,10 @@ impl Pull<'_> {
                 // All of it is there, if only in another namespace or not yet committed.
                 Ok(Some(writer)) if writer.offset() == descriptor.size => {
                     match writer.commit(&limits, &[]) {
-                        Err(e) if e.kind() == ErrorKind::FailedPrecondition => self.abort(name),
+                        Err(e) if e.kind() == ErrorKind::FailedPrecondition && !damaged => {
+                            damaged = true;
+                            self.abort(name);
+                        }
                         Err(e) => return Err(e),
                         Ok(()) => return Ok(None),
                     }

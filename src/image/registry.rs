@@ -105,20 +105,29 @@ impl Registry {
 
     /// Asks what a tag or a digest stands for.
     pub(super) fn resolve(&self, object: &str) -> Result<Resolved> {
-        match self.retrying(|| self.head(object)) {
-            // A registry on this machine that speaks HTTPS, says so by one of these.
-            Err(e)
-                if !self.plain_http
-                    && e.kind() == ErrorKind::Protocol
-                    && self.origin().starts_with("http://") =>
-            {
-                let origin = self.origin();
-                self.state().origin = origin.replacen("http://", "https://", 1);
-                // Where it does not either, what was heard first says more.
-                self.head(object).map_err(|_| e)
+        let origin = self.origin();
+        let secure = origin.replacen("http://", "https://", 1);
+        if !self.plain_http && secure != origin {
+            match self.head(object) {
+                // A registry on this machine that speaks HTTPS after all answers HTTP by a word on
+                // that, by an alert, or by a reset.
+                Err(e)
+                    if matches!(e.kind(), ErrorKind::Protocol | ErrorKind::Unavailable)
+                        && e.errno() != Some(libc::ECONNREFUSED) =>
+                {
+                    self.state().origin = secure;
+                    match self.head(object) {
+                        Ok(resolved) => return Ok(resolved),
+                        // rustls's word: there is HTTPS, but not to be trusted.
+                        Err(e) if e.message().contains("certificate") => return Err(e),
+                        Err(_) => self.state().origin = origin,
+                    }
+                }
+                Err(e) if e.is_retryable() => {}
+                other => return other,
             }
-            other => other,
         }
+        self.retrying(|| self.head(object))
     }
 
     fn head(&self, object: &str) -> Result<Resolved> {
@@ -753,9 +762,12 @@ mod tests {
             0 | 1 => reply(503),
             _ => manifest(),
         });
-        server.registry(false).resolve("t").unwrap();
+        let digest = digest::of(MANIFEST);
+        server.registry(false).manifest(&digest).unwrap();
         assert_eq!(server.seen().len(), 3);
         let server = Server::start(|_| reply(503));
+        let error = server.registry(false).manifest(&digest).unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
         let error = server.registry(false).resolve("t").unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
     }
