@@ -82,7 +82,8 @@ impl Connection {
                 .raw_cfg_int(argument("grpc.max_metadata_size"), 256 * KIB)
                 .raw_cfg_int(argument("grpc.absolute_max_metadata_size"), MIB)
                 .initial_reconnect_backoff(Duration::from_millis(100))
-                .raw_cfg_int(argument("grpc.min_reconnect_backoff_ms"), 100)
+                // In spite of its name: how long an attempt may take at least, handshake included.
+                .raw_cfg_int(argument("grpc.min_reconnect_backoff_ms"), 5_000)
                 .max_reconnect_backoff(Duration::from_secs(1))
                 // A proxy named in the environment is no affair of a local socket.
                 .enable_http_proxy(false)
