@@ -64,7 +64,8 @@ int main(void)
     ctrd_version_t *version = NULL;
     ctrd_client_t *mute = NULL;
     char *path = test_path("socket");
-    int server, number, i;
+    int server, number;
+    pid_t child;
 
     for (number = 1; number <= 64; number++)
         if (sigaction(number, NULL, &before[number]) != 0)
@@ -79,13 +80,15 @@ int main(void)
     server = test_mute_server(path);
     config.address = path;
     call.timeout_ms = 300;
-    if (fork() == 0) {
-        for (i = 0; i < 20; i++)
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        for (;;)
             close(accept(server, NULL, NULL));
-        _exit(0);
     }
     close(server);
     CHECK(ctrd_client_open(&config, &call, &mute, NULL) != CTRD_OK);
+    CHECK(kill(child, SIGKILL) == 0 && test_exit_code(child) == -1);
     CHECK(check_threads() >= 1);
 
     for (number = 1; number <= 64; number++) {
