@@ -7,6 +7,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 there() { # PROGRAM [static]
+    case $1 in
+    /*) [ -e "$1" ]; return ;;
+    esac
     path=$(command -v "$1") || return 1
     [ "${2-}" != static ] || ! ldd "$path" > /dev/null 2>&1
 }

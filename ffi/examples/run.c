@@ -62,15 +62,21 @@ static const char *status_text(const ctrd_progress_t *item)
 /* As in "layer-sha256:0123456789ab    downloading   1.5 of 3.0 MiB". */
 static void print_item(const ctrd_progress_t *item)
 {
-    const double MiB = 1024 * 1024;
     const char *name = ctrd_progress_reference(item);
     const char *digest = strstr(name, "sha256:");
     int length = digest != NULL ? (int)(digest - name) + 19 : 48;
+    double offset = (double)ctrd_progress_offset(item) / 1024;
+    double total = (double)ctrd_progress_total(item) / 1024;
+    const char *unit = "KiB";
 
+    if (total >= 1024) {
+        offset /= 1024;
+        total /= 1024;
+        unit = "MiB";
+    }
     printf("%-48.*s %-11s", length, name, status_text(item));
-    if (ctrd_progress_total(item) > 0)
-        printf(" %7.1f of %.1f MiB", (double)ctrd_progress_offset(item) / MiB,
-               (double)ctrd_progress_total(item) / MiB);
+    if (total > 0)
+        printf(" %7.1f of %.1f %s", offset, total, unit);
     printf("\n");
 }
 

@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::process::Command;
 use support::header::prototypes;
-use support::{generate, header_path, read};
+
+use support::{generate, header_path, library, read, root, run};
 
 #[test]
 fn the_committed_header_is_the_generated_one() {
@@ -34,4 +36,17 @@ fn every_comment_is_complete() {
         }
         assert!(comment.contains("Since: "), "{name}: since when");
     }
+}
+
+#[test]
+fn it_compiles_in_every_dialect() {
+    let said = run(Command::new("sh").current_dir(root()).arg("ffi/tests/matrix.sh"));
+    assert!(said.contains("compiles in"), "{said}");
+}
+
+#[test]
+fn bindings_can_read_it() {
+    library();
+    let said = run(Command::new("sh").current_dir(root()).arg("ffi/tests/parse.sh"));
+    assert_eq!(said.lines().count(), 3, "{said}");
 }

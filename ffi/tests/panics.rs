@@ -23,7 +23,7 @@ fn symbol(library: *mut c_void, name: &str) -> *mut c_void {
 
 #[test]
 fn every_export_stops_panics() {
-    cargo_build("ctrd-panic");
+    cargo_build(&["-p", "ctrd-panic"]);
     let path = root().join("target/release/libctrd_panic.so");
     let panic_status: i32 = support::header::macros(&read("include/ctrd.h"))
         .into_iter()

@@ -13,7 +13,7 @@ grep -v '^#include' include/ctrd.h | cc -E -P -U__GNUC__ - >"$work/ctrd.cdef"
 # Constants are small numbers.
 sed -n 's/^#define \(CTRD_[A-Z_]*\) (\{0,1\}\(-\{0,1\}[0-9]\{1,\}\))\{0,1\}$/\1 \2/p' include/ctrd.h >"$work/constants"
 
-python3 - "$work" "$library" <<'END'
+/usr/bin/python3 - "$work" "$library" <<'END'
 import sys
 import cffi
 

@@ -8,20 +8,9 @@ static ctrd_client_t *client;
 static const char *image;
 static ctrd_cancel_t *cancel;
 
-/* Creates a container that runs a shell command. */
 static const char *create(const char *command, uint64_t flags, uint32_t *pid)
 {
-    ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
-    const char *args[3] = {"/bin/sh", "-c", NULL};
-
-    args[2] = command;
-    config.id = test_id("c");
-    config.image = image;
-    config.args = args;
-    config.args_len = 3;
-    config.flags = flags;
-    OK(ctrd_create_container(client, &config, NULL, pid, &err));
-    return config.id;
+    return test_create(client, image, command, NULL, flags, pid);
 }
 
 static uint32_t code_of(const ctrd_message_t *message)

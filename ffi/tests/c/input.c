@@ -17,7 +17,7 @@ int main(void)
     ctrd_image_t *image = NULL;
     ctrd_message_t *message = NULL;
     const char *missing[1] = {"/no/such/command"};
-    char longest[78], *json = NULL;
+    char longest[78], *json = NULL, *spec;
     int64_t began = test_now_ms();
 
     client = test_client();
@@ -63,10 +63,12 @@ int main(void)
     config.image = test_environment("CTRD_TEST_IMAGE");
     config.args = missing;
     config.args_len = 1;
+    config.spec_json = spec = test_spec(config.id);
     CHECK(create() == CTRD_E_UNKNOWN || ctrd_error_status(err) == CTRD_E_NOT_FOUND);
     CHECK(strcmp(ctrd_error_step(err), "create the task") == 0);
     CHECK(strstr(ctrd_error_message(err), "/no/such/command") != NULL);
     ctrd_error_free(err);
+    ctrd_string_free(spec);
     FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, &message, &err));
     FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
 

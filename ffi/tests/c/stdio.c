@@ -7,20 +7,12 @@ static const char *image;
 /* Runs a shell command with these streams to its end, and gives its exit code. */
 static uint32_t run(const char *command, const ctrd_io_t *io)
 {
-    ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
     ctrd_message_t *message = NULL;
-    const char *args[3] = {"/bin/sh", "-c", NULL};
     uint32_t code = 0;
+    const char *id = test_create(client, image, command, io, 0, NULL);
 
-    args[2] = command;
-    config.id = test_id("io");
-    config.image = image;
-    config.args = args;
-    config.args_len = 3;
-    config.io = io;
-    OK(ctrd_create_container(client, &config, NULL, NULL, &err));
-    OK(ctrd_probe(client, config.id, NULL, NULL, &err));
-    OK(ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, 0, NULL, &message, &err));
     CHECK(ctrd_message_exit_code(message, &code) == 1);
     ctrd_message_free(message);
     return code;

@@ -116,6 +116,17 @@ static UNUSED const char *test_image(ctrd_client_t *client)
     return config.reference;
 }
 
+/* The specification for a container; NULL for the default with the image's configuration, unless the
+ * suite runs where users cannot be looked up in images. The caller frees it. */
+static UNUSED char *test_spec(const char *id)
+{
+    char *json = NULL;
+
+    if (getenv("CTRD_TEST_OWN_SPEC") != NULL)
+        OK(ctrd_default_spec(NULL, id, &json, &err));
+    return json;
+}
+
 /* A container's id that no other topic has. */
 static UNUSED const char *test_id(const char *name)
 {
@@ -125,6 +136,27 @@ static UNUSED const char *test_id(const char *name)
 
     snprintf(id, sizeof ids[0], "%s-%ld-%u", name, (long)getpid(), next);
     return id;
+}
+
+/* Creates a container that runs a shell command, and gives its id. */
+static UNUSED const char *test_create(ctrd_client_t *client, const char *image, const char *command,
+                                      const ctrd_io_t *io, uint64_t flags, uint32_t *pid)
+{
+    ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
+    const char *args[3] = {"/bin/sh", "-c", NULL};
+    char *spec;
+
+    args[2] = command;
+    config.id = test_id("c");
+    config.spec_json = spec = test_spec(config.id);
+    config.image = image;
+    config.args = args;
+    config.args_len = 3;
+    config.io = io;
+    config.flags = flags;
+    OK(ctrd_create_container(client, &config, NULL, pid, &err));
+    ctrd_string_free(spec);
+    return config.id;
 }
 
 static UNUSED int64_t test_now_ms(void)

@@ -37,10 +37,10 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("output is text")
 }
 
-/// Builds a package of the workspace as it is now.
-pub fn cargo_build(package: &str) {
+/// Builds a part of the workspace as it is now.
+pub fn cargo_build(what: &[&str]) {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root()).args(["build", "--release", "--quiet", "-p", package]);
+    cargo.current_dir(root()).args(["build", "--release", "--quiet"]).args(what);
     // What cargo has set for this test would make build scripts that look at it run again.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME" {
@@ -54,7 +54,7 @@ pub fn cargo_build(package: &str) {
 pub fn library() -> PathBuf {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        cargo_build("ctrd-ffi");
+        cargo_build(&["-p", "ctrd-ffi"]);
         run(Command::new("sh").current_dir(root()).arg("ffi/link.sh"));
     });
     root().join("target/release/lib")
