@@ -1,5 +1,43 @@
 //! A blocking containerd client: containers, their exits, images and snapshots, without an async
 //! runtime.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use ctrd::{Call, Client, ClientConfig, ContainerConfig, PullConfig};
+//!
+//! fn main() -> ctrd::Result<()> {
+//!     let client = Client::open(ClientConfig::default(), &Call::new())?;
+//!     let pull = PullConfig { reference: "busybox".into(), ..Default::default() };
+//!     let image = client.pull_image(&pull, &mut |_| {}, &Call::new())?;
+//!     let config = ContainerConfig {
+//!         id: "hello".into(),
+//!         image: Some(image.name),
+//!         args: vec!["sh".into(), "-c".into(), "exit 3".into()],
+//!         ..Default::default()
+//!     };
+//!     client.create_container(config, &Call::new())?;
+//!     let message = client.probe("hello", &Call::new().timeout(Duration::from_secs(60)))?;
+//!     println!("exit code {:?}", message.exit_code());
+//!     client.destroy_container("hello", Duration::from_secs(5), &Call::new())?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! - **[`Client`]** is the handle: cheap to clone, usable from any thread, and the same connection
+//!   throughout. Every operation is a method of it.
+//! - **[`Call`]** says how a call is bounded: its timeout (each operation has a default; only
+//!   [`Client::probe`] and [`Client::pull_image`] have none), a [`Cancel`] handle, another namespace, a
+//!   lease. It goes last.
+//! - **[`Error`]** says what happened: a stable [`ErrorKind`], operation, subject and step, the gRPC
+//!   status, whether trying again helps, and whether the change may have taken place all the same.
+//! - **[`Message`]** tells of an exit. A code that no source holds is `None`: never a guess. A
+//!   connection that breaks is no exit; the process is looked up when it is back.
+//! - **[`Daemon`]** runs a private containerd, for programs that bring their own.
+//!
+//! The library is a guest in its process: it prints nothing (it logs to the `log` crate), leaves
+//! signals, environment and working directory alone, and makes no thread for a container. A child of
+//! the process cannot use its clients ([`ErrorKind::Forked`]): open them after forking.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
