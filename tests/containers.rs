@@ -178,7 +178,7 @@ fn input_and_output_pass_through_descriptors() {
         };
         let id = plot.create(config);
         let mut to_process = File::from(to_process);
-        write!(to_process, "round {round}\n").unwrap();
+        writeln!(to_process, "round {round}").unwrap();
         drop(to_process);
         assert_eq!(plot.probe(&id).exit_code(), Some(6));
         plot.destroy(&id);
