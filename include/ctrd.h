@@ -862,6 +862,7 @@ void ctrd_container_config_init(ctrd_container_config_t *config, size_t size);
  * @param pid_out  receives the process's id, in the host's pid namespace; may be NULL.
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such image;
+ *         CTRD_E_BUSY where another call that changes the container takes longer than this one may;
  *         CTRD_E_ALREADY_EXISTS where the id is taken; CTRD_E_UNKNOWN where runc refuses, as it
  *         does a command that is not in the image; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
  *         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
@@ -880,7 +881,8 @@ CTRD_CHECK ctrd_status_t ctrd_create_container(
  * @param call     bounds of the call; NULL: the default, at most the client's call timeout.
  * @param pid_out  receives the process's id, in the host's pid namespace; may be NULL.
  * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_FAILED_PRECONDITION where it
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_BUSY as
+ *         ctrd_create_container(); CTRD_E_FAILED_PRECONDITION where it
  *         was started before; CTRD_E_UNKNOWN where runc refuses; CTRD_E_UNAVAILABLE;
  *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
  *
@@ -926,6 +928,7 @@ CTRD_CHECK ctrd_status_t ctrd_probe(
  *                  ctrd_message_free(); may be NULL.
  * @param err       receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such container;
+ *         CTRD_E_BUSY as ctrd_create_container();
  *         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
  *
  * Blocking: until the container is gone. Threads: any. Since: 0.1.

@@ -169,6 +169,9 @@ impl Client {
         snapshot::remove(&self.context, snapshotter, key, call).at("remove_snapshot", key)
     }
 
+    // What changes a container waits for its turn: first come, first served among the calls of one
+    // client. Where its time ends before, the error is `Busy` and names the operation that has it.
+
     /// Creates a container and starts its process, unless the configuration says not to. Gives the
     /// process's id. What was done is undone where a step fails, and the error names the step.
     pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {

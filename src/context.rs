@@ -12,6 +12,7 @@ use crate::image;
 use crate::pool::Pool;
 use crate::rpc::{Connection, Cx};
 use crate::stdio::Pump;
+use crate::turns::Turns;
 use crate::watch::Watches;
 
 /// What a client is opened with. Empty strings and zero mean the default.
@@ -54,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) pool: Arc<Pool>,
     pub(crate) pump: Pump,
     pub(crate) watches: Watches,
+    /// Who changes a container, by its namespace and id.
+    pub(crate) turns: Turns,
     process: u32,
     gate: Arc<Gate>,
 }
@@ -105,6 +108,7 @@ impl Context {
         Context {
             images: image::Cache::default(),
             pump: Pump::default(),
+            turns: Turns::default(),
             watches: Watches::new(connection.clone(), pool.clone()),
             connection,
             pool,

@@ -59,6 +59,7 @@ mod snapshot;
 mod spec;
 mod stdio;
 mod sys;
+mod turns;
 mod wait;
 mod watch;
 

@@ -341,6 +341,48 @@ fn destroying_at_the_same_time_gives_the_same_exit() {
 }
 
 #[test]
+fn changes_of_one_container_take_turns() {
+    let plot = Plot::new();
+    let before = plot.holdings();
+    let id = unique("shared");
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                for _ in 0..6 {
+                    let config = ContainerConfig { id: id.clone(), ..plot.shell("sleep 1000") };
+                    match plot.client.create_container(config, &Call::new()) {
+                        Ok(_) => {}
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
+                    }
+                    match plot.client.destroy_container(&id, Duration::ZERO, &Call::new()) {
+                        Ok(message) => assert_eq!(message.exit_code(), Some(137)),
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(plot.holdings(), before);
+}
+
+#[test]
+fn who_finds_a_container_held_is_told_by_what() {
+    let plot = Plot::new();
+    let id = plot.create(plot.shell("trap '' TERM; while :; do sleep 0.1; done"));
+    thread::sleep(Duration::from_millis(300));
+    let grace = Duration::from_secs(2);
+    thread::scope(|scope| {
+        let destroying = scope.spawn(|| plot.client.destroy_container(&id, grace, &Call::new()));
+        thread::sleep(Duration::from_millis(300));
+        let short = Call::new().timeout(Duration::from_millis(100));
+        let error = plot.client.start_container(&id, &short).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        assert!(error.message().contains("destroy_container"), "{error}");
+        assert_eq!(destroying.join().unwrap().unwrap().exit_code(), Some(137));
+    });
+}
+
+#[test]
 fn a_create_of_a_known_image_takes_eight_calls() {
     let plot = Plot::new();
     let path = plot.ground.dir().join("proxy.sock");

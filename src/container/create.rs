@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::undo::Undo;
-use super::{ContainerConfig, GENERATION_LABEL, delete_task, found};
+use super::{ContainerConfig, GENERATION_LABEL, delete_task, found, turn};
 use serde_json::Value;
 
 use crate::call::{Call, Limits};
@@ -34,6 +34,7 @@ pub(crate) fn create(context: &Context, config: ContainerConfig, call: &Call) ->
     let plan = Plan::new(context, config)?;
     let operation = context.begin(call)?;
     let cx = &operation.cx;
+    let _turn = turn(context, cx, &plan.id, "create_container")?;
     let image = match &plan.image {
         Some(reference) => {
             Some(image::for_container(context, cx, reference).step("look the image up")?)
@@ -350,6 +351,7 @@ pub(crate) fn start(context: &Context, id: &str, call: &Call) -> Result<u32> {
     identifier::check("id", id)?;
     let operation = context.begin(call)?;
     let cx = &operation.cx;
+    let _turn = turn(context, cx, id, "start_container")?;
     let watch = super::probe::watch(context, cx, id)?;
     let process = tasks::get(cx, id, "").step("look the task up")?;
     if process.status != Status::Created {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::probe::{exit_labels, never_ran, recorded_exit};
-use super::{GENERATION_LABEL, delete_task, found};
+use super::{GENERATION_LABEL, delete_task, found, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -30,6 +30,8 @@ pub(crate) fn destroy(
     // The grace period has a clock of its own: the default leaves all of it, and a call's time.
     let operation = context.begin_with(call, grace.checked_add(context.config.call_timeout))?;
     let cx = &operation.cx;
+    let before = context.watches.find(&cx.namespace, id);
+    let _turn = turn(context, cx, id, "destroy_container")?;
 
     let record = match containers::get(cx, id) {
         Ok(record) => Some(record),
@@ -48,7 +50,8 @@ pub(crate) fn destroy(
         Err(e) if e.kind() == ErrorKind::NotFound => match &record {
             // What a destroy that was interrupted has left.
             Some(_) => None,
-            None => return Err(e),
+            // Another call has destroyed it while this one waited: its message is ours too.
+            None => return before.and_then(|watch| watch.exit()).ok_or(e),
         },
         Err(e) => return Err(e),
     };

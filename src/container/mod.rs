@@ -15,6 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::identifier;
 use crate::rpc::{Cx, tasks};
 use crate::stdio::Stdio;
+use crate::turns::Turn;
 
 pub(crate) use create::{create, start};
 pub(crate) use destroy::destroy;
@@ -54,6 +55,15 @@ pub struct ContainerConfig {
     pub stdio: Stdio,
     /// Create it and do not start it.
     pub no_start: bool,
+}
+
+/// Waits until no other call of this client changes the container.
+fn turn<'a>(context: &'a Context, cx: &Cx, id: &str, what: &'static str) -> Result<Turn<'a>> {
+    let key = format!("{} {id}", cx.namespace);
+    context.turns.take(key, what, &cx.limits).map_err(|error| match error.kind() {
+        ErrorKind::Timeout => error.with_kind(ErrorKind::Busy),
+        _ => error,
+    })
 }
 
 /// How long a task may take to become one that can be deleted.

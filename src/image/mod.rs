@@ -9,7 +9,6 @@ mod pull;
 mod reference;
 mod registry;
 mod transport;
-mod turns;
 mod unpack;
 
 use std::collections::HashMap;
@@ -19,7 +18,6 @@ use std::time::{Duration, SystemTime};
 use self::manifest::{Config, Document, MAX_DOCUMENT, Manifest};
 use self::platform::Platform;
 use self::reference::Reference;
-use self::turns::Turns;
 use self::unpack::Unpack;
 use crate::call::Call;
 use crate::context::Context;
@@ -27,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::lease::Lease;
 use crate::rpc::content::Descriptor;
 use crate::rpc::{Cx, content, images};
+use crate::turns::Turns;
 
 pub(crate) use self::pull::pull;
 

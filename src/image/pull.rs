@@ -12,7 +12,6 @@ use super::platform::Platform;
 use super::progress::{Board, Item};
 use super::reference::Reference;
 use super::registry::{Registry, mismatch, pause};
-use super::turns::Turn;
 use super::unpack::Unpack;
 use super::{
     Image, Known, MAX_DEPTH, Progress, ProgressStatus, PullConfig, Unpacked, brief, long, too_deep,
@@ -25,6 +24,7 @@ use crate::lease::Lease;
 use crate::rpc::content::{Descriptor, Writer};
 use crate::rpc::{Cx, content, images};
 use crate::sys;
+use crate::turns::Turn;
 
 /// How many layers are fetched at once.
 const FETCHERS: usize = 3;
@@ -491,7 +491,7 @@ impl Pull<'_> {
     /// Waits for the other pulls of this client that are at the same blob.
     fn turn(&self, name: &str) -> Result<Turn<'_>> {
         let key = format!("{} {name}", self.cx.namespace);
-        self.context.images.turns.take(key, &self.cx.limits)
+        self.context.images.turns.take(key, "another pull", &self.cx.limits)
     }
 
     /// Opens the write of a blob; `None` where the store has it, which the lease then holds too.

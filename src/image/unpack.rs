@@ -61,7 +61,7 @@ impl<'a> Unpack<'a> {
     /// Unpacks one layer, whose content is there, onto the one below, which is unpacked.
     pub(super) fn layer(&self, at: usize) -> Result<()> {
         let turn = format!("{} {} {}", self.cx.namespace, self.snapshotter, self.name(at));
-        let _turn = self.context.images.turns.take(turn, &self.cx.limits)?;
+        let _turn = self.context.images.turns.take(turn, "another pull", &self.cx.limits)?;
         for _ in 0..ATTEMPTS {
             let Some((key, mounts)) = self.prepare(at)? else {
                 if self.hold(at)? {
