@@ -1594,8 +1594,8 @@ void ctrd_daemon_config_init(ctrd_daemon_config_t *config, size_t size);
  * @param out     receives the daemon, which the caller owns: ctrd_daemon_free().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no containerd or runc;
- *         CTRD_E_PERMISSION_DENIED; CTRD_E_IO; CTRD_E_UNAVAILABLE where it ended again;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_FORKED.
+ *         CTRD_E_PERMISSION_DENIED; CTRD_E_IO; CTRD_E_FAILED_PRECONDITION where another
+ *         runs in the directory, or it ended before it was ready; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_FORKED.
  *
  * Blocking: until the daemon is ready. Threads: any. Since: 0.1.
  */

@@ -82,6 +82,7 @@ impl Call {
             // A timeout beyond the clock's range is none.
             deadline: after.and_then(|after| Instant::now().checked_add(after)),
             cancel: self.cancel.clone(),
+            poll: self.timeout == Timeout::Poll,
         }
     }
 }
@@ -91,12 +92,14 @@ impl Call {
 pub(crate) struct Limits {
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancel: Option<Cancel>,
+    /// Whether the caller asked not to wait at all.
+    pub(crate) poll: bool,
 }
 
 impl Limits {
     /// Limits of a deadline alone.
     pub(crate) fn within(timeout: Duration) -> Limits {
-        Limits { deadline: Instant::now().checked_add(timeout), cancel: None }
+        Limits { deadline: Instant::now().checked_add(timeout), ..Limits::default() }
     }
 
     /// These limits, but no longer than `timeout` from now.
@@ -106,7 +109,7 @@ impl Limits {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Limits { deadline, cancel: self.cancel.clone() }
+        Limits { deadline, ..self.clone() }
     }
 
     /// What is left until the deadline; `None` where there is none.
@@ -120,12 +123,15 @@ impl Limits {
             return Err(Limits::cancelled());
         }
         if self.remaining().is_some_and(|left| left.is_zero()) {
-            return Err(Limits::timed_out());
+            return Err(self.timed_out());
         }
         Ok(())
     }
 
-    pub(crate) fn timed_out() -> Error {
+    pub(crate) fn timed_out(&self) -> Error {
+        if self.poll {
+            return Error::new(ErrorKind::WouldBlock, "it cannot be done without waiting");
+        }
         Error::new(ErrorKind::Timeout, "the deadline passed").with_retryable(true)
     }
 

@@ -14,14 +14,18 @@ pub(crate) const OWNER_LABEL: &str = "io.ctrd.owner";
 /// When containerd drops a lease whose owner died (Go's client says the same).
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long ending a lease may take: its operation is over, and may have ended at its deadline.
+/// How long ending a lease may take once its operation is over, and where that has ended at its
+/// deadline or was cancelled.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+const LATE_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A lease of one operation's. It is deleted when it is dropped.
 pub(crate) struct Lease<'a> {
     context: &'a Context,
     namespace: String,
     id: String,
+    /// The operation's: where they have ended it, its caller is not to wait much longer.
+    limits: Limits,
 }
 
 impl<'a> Lease<'a> {
@@ -37,7 +41,8 @@ impl<'a> Lease<'a> {
             (OWNER_LABEL.to_owned(), context.config.owner.clone()),
         ];
         // Before the request: where its outcome stays unknown, the drop deletes what may be there.
-        let lease = Lease { context, namespace: cx.namespace.clone(), id };
+        let limits = cx.limits.clone();
+        let lease = Lease { context, namespace: cx.namespace.clone(), id, limits };
         leases::create(cx, &lease.id, &labels).step("create lease")?;
         Ok((cx.with_lease(&lease.id), Some(lease)))
     }
@@ -45,7 +50,8 @@ impl<'a> Lease<'a> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let limits = Limits::within(END_TIMEOUT);
+        let over = self.limits.check().is_err();
+        let limits = Limits::within(if over { LATE_END_TIMEOUT } else { END_TIMEOUT });
         let cx = Cx::new(&self.context.connection, &self.namespace, limits);
         match leases::delete(&cx, &self.id, false) {
             Err(e) if e.kind() != ErrorKind::NotFound => {

@@ -93,7 +93,7 @@ impl Parker {
                         Some(deadline) => {
                             let left = deadline.saturating_duration_since(Instant::now());
                             if left.is_zero() {
-                                return Err(Limits::timed_out());
+                                return Err(limits.timed_out());
                             }
                             self.condition
                                 .wait_timeout(woken, left)
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn ends_when_the_handle_is_fired() {
         let cancel = Cancel::new().unwrap();
-        let limits = Limits { deadline: None, cancel: Some(cancel.clone()) };
+        let limits = Limits { cancel: Some(cancel.clone()), ..Limits::default() };
         let waiting = thread::spawn(move || block_on(&limits, pending::<()>()));
         thread::sleep(Duration::from_millis(20));
         cancel.fire();
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn wakes_from_another_thread_with_and_without_a_handle() {
         for cancel in [None, Some(Cancel::new().unwrap())] {
-            let limits = Limits { deadline: None, cancel };
+            let limits = Limits { cancel, ..Limits::default() };
             let mut polls = 0;
             let future = poll_fn(|context| {
                 polls += 1;

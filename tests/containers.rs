@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Cancel, Client, ContainerConfig, ErrorKind, Origin, Stdio, Stream};
+use ctrd::{Call, Cancel, Client, ContainerConfig, ErrorKind, Origin, PullConfig, Stdio, Stream};
 use ground::image::Recipe;
 use ground::plot::{GRACE, Plot, kill, pipe, within};
 use ground::proxy::Proxy;
-use ground::{unique, wait_until};
+use ground::{Ground, unique, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn exits_are_told_with_their_real_codes() {
@@ -599,4 +600,23 @@ fn a_client_is_shared_by_threads() {
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn calls_keep_their_deadlines_while_containerd_is_stopped() {
+    let ground = Ground::raise();
+    let client = ground.client();
+    let pid = Pid::from_raw(ground.daemon().pid().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let call = Call::new().timeout(Duration::from_millis(500));
+    let pull = PullConfig { reference: ground.image().into(), ..Default::default() };
+    let start = Instant::now();
+    let error = client.pull_image(&pull, &mut |_| {}, &call).unwrap_err();
+    // The lease is given a second more.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let error = client.probe("no-such-container", &call).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    kill_process(pid, Signal::CONT).unwrap();
+    client.version(&Call::new()).unwrap();
 }

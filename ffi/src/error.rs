@@ -51,7 +51,8 @@ impl ctrd_error_t {
             subject: c_string(error.subject()),
             step: error.failed_step().map(c_string),
             message: c_string(error.message()),
-            text: c_string(&text),
+            // A line for a log, whatever the server or runc has written into the message.
+            text: c_string(&text.replace(|c: char| c.is_control(), " ")),
             cause: cause.map(|cause| Box::new(ctrd_error_t::new(cause, ""))),
         }
     }

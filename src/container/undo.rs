@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::rpc::Cx;
 
 /// How long undoing may take, whatever limits the operation had.
-const TIMEOUT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 type Step = Box<dyn FnOnce(&Cx) -> Result<()>>;
 

@@ -101,6 +101,7 @@ impl Daemon {
     }
 
     fn start_in(config: &DaemonConfig, limits: &Limits) -> Result<Daemon> {
+        rpc::check_process()?;
         limits.check()?;
         let (path, binary) = SearchPath::new(config)?;
         let directory = Directory::open(&config.directory, limits)?;

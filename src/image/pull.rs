@@ -75,7 +75,7 @@ pub(crate) fn pull(
 
     // The pull's own handle ends its threads, whatever is the reason.
     let stop = Cancel::new()?;
-    let cx = cx.with_limits(Limits { deadline: limits.deadline, cancel: Some(stop.clone()) });
+    let cx = cx.with_limits(Limits { cancel: Some(stop.clone()), ..limits.clone() });
     let (board, item) = Board::new(&reference.to_string());
     let pull = Pull {
         context,

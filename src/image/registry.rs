@@ -947,7 +947,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Timeout);
 
         let cancel = Cancel::new().unwrap();
-        let limits = Limits { deadline: None, cancel: Some(cancel.clone()) };
+        let limits = Limits { cancel: Some(cancel.clone()), ..Limits::default() };
         let registry = server.registry_within(false, &limits);
         thread::scope(|scope| {
             let resolving = scope.spawn(|| registry.resolve("t"));

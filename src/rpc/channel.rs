@@ -147,9 +147,10 @@ impl Cx {
         ];
         for (key, value) in entries {
             if let Some(value) = value {
-                metadata
-                    .add_str(key, value)
-                    .map_err(|e| Error::invalid(&key["containerd-".len()..], e))?;
+                metadata.add_str(key, value).map_err(|_| {
+                    let why = format!("{value:?} holds what a header cannot");
+                    Error::invalid(&key["containerd-".len()..], why)
+                })?;
             }
         }
         let mut options = CallOption::default().headers(metadata.build());

@@ -7,6 +7,8 @@ static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel)
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_client_t *opened = NULL;
     ctrd_version_t *version = NULL;
+    ctrd_daemon_config_t daemon_config = CTRD_DAEMON_CONFIG_INIT;
+    ctrd_daemon_t *daemon = NULL;
     int64_t began = test_now_ms();
 
     FAILS(CTRD_E_FORKED, ctrd_version(client, NULL, &version, &err));
@@ -16,6 +18,8 @@ static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel)
     FAILS(CTRD_E_FORKED, ctrd_client_open(&config, NULL, &opened, &err));
     call.cancel = cancel;
     FAILS(CTRD_E_FORKED, ctrd_client_open(&config, &call, &opened, &err));
+    daemon_config.directory = "/nonexistent/directory";
+    FAILS(CTRD_E_FORKED, ctrd_daemon_start(&daemon_config, NULL, &daemon, &err));
     ctrd_cancel_fire(cancel);
     ctrd_cancel_free(cancel);
     ctrd_client_free(client);

@@ -4,6 +4,7 @@
 int main(void)
 {
     ctrd_client_t *client = test_client();
+    ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_version_t *version = NULL;
 
     CHECK(ctrd_version_number() == CTRD_VERSION_NUMBER);
@@ -17,6 +18,9 @@ int main(void)
     CHECK(strchr(ctrd_version_server(version), '.') != NULL);
     CHECK(ctrd_version_revision(version) != NULL);
     ctrd_version_free(version);
+    /* What asks the server cannot be done without waiting. */
+    call.timeout_ms = CTRD_POLL;
+    FAILS(CTRD_E_WOULD_BLOCK, ctrd_version(client, &call, &version, &err));
     ctrd_client_free(client);
     return 0;
 }
