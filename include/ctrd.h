@@ -734,10 +734,16 @@ void ctrd_message_free(ctrd_message_t *message);
 
 /**
  * A stream: a descriptor of the caller's, which is duplicated (close-on-exec). The caller keeps his
- * own, and the flags of the file that both share are never changed.
+ * own, and the flags of the file that both share are never changed. Output waits for a slow reader,
+ * as at a pipe; once the reader has gone, it is dropped.
  */
 #define CTRD_IO_FD 1
-/** A stream: a path or URI that the shim is given as it is: a FIFO, a file, file://, binary://. */
+
+/**
+ * A stream: what the shim is given as it is: the absolute path of a FIFO or of a file that exists,
+ * and for output file:// (appended to, made where it is missing) or binary:// (a program that gets
+ * it) with one. Such a URI in stdout takes stderr too, which is then CTRD_IO_NONE or the same.
+ */
 #define CTRD_IO_PATH 2
 
 /** The streams of a process. All-zero: none. */
@@ -1555,14 +1561,15 @@ typedef struct ctrd_daemon_config_t {
     size_t size;
     /**
      * The directory of everything that it has: root, state, sockets, configuration, log. An
-     * absolute path; made with mode 0700. Required.
+     * absolute path, short enough for a socket's. Made with mode 0700 where it does not exist;
+     * otherwise it must be empty, or have been a daemon's before. Required.
      */
     const char *directory;
-    /** The containerd to run. NULL: the first one on PATH. */
+    /** The containerd to run: a path, or a name to be searched for. NULL: "containerd". */
     const char *binary;
     /**
-     * path_len directories that are put before PATH for the daemon, where it looks for runc and
-     * shims. NULL and 0: none.
+     * path_len directories that are put before PATH, where containerd, its shims and runc are
+     * searched for. NULL and 0: none.
      */
     const char *const *path;
     /** See path. */
@@ -1587,15 +1594,21 @@ void ctrd_daemon_config_init(ctrd_daemon_config_t *config, size_t size);
 
 /**
  * Starts a private containerd, and waits until it answers and its plugins are loaded. It ends with
- * this process.
+ * this process; its containers live on, and the next daemon in the same directory has them. What a
+ * failed start has made is removed.
+ *
+ * A container's id and namespace together must be unlike those of any other containerd's on the
+ * machine, for runc's state and the cgroups are the machine's.
  *
  * @param config  how it is to run.
- * @param call    bounds of the call; NULL: the default.
+ * @param call    bounds of the call; NULL: the default, at most 20 s.
  * @param out     receives the daemon, which the caller owns: ctrd_daemon_free().
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no containerd or runc;
- *         CTRD_E_PERMISSION_DENIED; CTRD_E_IO; CTRD_E_FAILED_PRECONDITION where another
- *         runs in the directory, or it ended before it was ready; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a directory that cannot be used;
+ *         CTRD_E_NOT_FOUND where containerd, its shim or runc is not installed;
+ *         CTRD_E_FAILED_PRECONDITION where another daemon runs in the directory, or containerd ended
+ *         before it was ready; CTRD_E_PERMISSION_DENIED; CTRD_E_IO; CTRD_E_TIMEOUT;
+ *         CTRD_E_CANCELLED; CTRD_E_FORKED.
  *
  * Blocking: until the daemon is ready. Threads: any. Since: 0.1.
  */
@@ -1614,11 +1627,13 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_start(
 const char *ctrd_daemon_address(const ctrd_daemon_t *daemon);
 
 /**
- * Stops a private containerd: its containers first, then itself. Of its directory only the log
- * stays. Stopping it again does nothing. The handle stays valid until ctrd_daemon_free().
+ * Stops a private containerd: its containers are killed and deleted, then it is ended, and its
+ * directory is removed with all that is in it, but for files that are not its own. Stopping it
+ * again does nothing; after a failure it goes on. The handle stays valid until ctrd_daemon_free().
  *
  * @param daemon  the daemon.
- * @param call    bounds of the call; NULL: the default.
+ * @param call    bounds of the call; NULL: the default, at most 60 s and as long as the removal of
+ *                the files takes.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_IO;
  *         CTRD_E_FORKED.
@@ -1652,7 +1667,7 @@ void ctrd_daemon_free(ctrd_daemon_t *daemon);
 #define CTRD_LOG_WARN 2
 /** What is done, in large. */
 #define CTRD_LOG_INFO 3
-/** What is done, in detail. */
+/** What is done, in detail; also each call that fails. */
 #define CTRD_LOG_DEBUG 4
 /** Everything. */
 #define CTRD_LOG_TRACE 5

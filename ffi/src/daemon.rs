@@ -37,12 +37,13 @@ pub struct ctrd_daemon_config_t {
     /// sizeof(ctrd_daemon_config_t).
     pub size: usize,
     /// The directory of everything that it has: root, state, sockets, configuration, log. An
-    /// absolute path; made with mode 0700. Required.
+    /// absolute path, short enough for a socket's. Made with mode 0700 where it does not exist;
+    /// otherwise it must be empty, or have been a daemon's before. Required.
     pub directory: *const c_char,
-    /// The containerd to run. NULL: the first one on PATH.
+    /// The containerd to run: a path, or a name to be searched for. NULL: "containerd".
     pub binary: *const c_char,
-    /// path_len directories that are put before PATH for the daemon, where it looks for runc and
-    /// shims. NULL and 0: none.
+    /// path_len directories that are put before PATH, where containerd, its shims and runc are
+    /// searched for. NULL and 0: none.
     pub path: *const *const c_char,
     /// See path.
     pub path_len: usize,
@@ -89,15 +90,21 @@ pub unsafe extern "C" fn ctrd_daemon_config_init(config: *mut ctrd_daemon_config
 }
 
 /// Starts a private containerd, and waits until it answers and its plugins are loaded. It ends with
-/// this process.
+/// this process; its containers live on, and the next daemon in the same directory has them. What a
+/// failed start has made is removed.
+///
+/// A container's id and namespace together must be unlike those of any other containerd's on the
+/// machine, for runc's state and the cgroups are the machine's.
 ///
 /// @param config  how it is to run.
-/// @param call    bounds of the call; NULL: the default.
+/// @param call    bounds of the call; NULL: the default, at most 20 s.
 /// @param out     receives the daemon, which the caller owns: ctrd_daemon_free().
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no containerd or runc;
-///         CTRD_E_PERMISSION_DENIED; CTRD_E_IO; CTRD_E_FAILED_PRECONDITION where another
-///         runs in the directory, or it ended before it was ready; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_FORKED.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a directory that cannot be used;
+///         CTRD_E_NOT_FOUND where containerd, its shim or runc is not installed;
+///         CTRD_E_FAILED_PRECONDITION where another daemon runs in the directory, or containerd ended
+///         before it was ready; CTRD_E_PERMISSION_DENIED; CTRD_E_IO; CTRD_E_TIMEOUT;
+///         CTRD_E_CANCELLED; CTRD_E_FORKED.
 ///
 /// Blocking: until the daemon is ready. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -130,11 +137,13 @@ pub extern "C" fn ctrd_daemon_address(daemon: Option<&ctrd_daemon_t>) -> *const 
     guard::read(daemon, |daemon| daemon.address.as_ptr())
 }
 
-/// Stops a private containerd: its containers first, then itself. Of its directory only the log
-/// stays. Stopping it again does nothing. The handle stays valid until ctrd_daemon_free().
+/// Stops a private containerd: its containers are killed and deleted, then it is ended, and its
+/// directory is removed with all that is in it, but for files that are not its own. Stopping it
+/// again does nothing; after a failure it goes on. The handle stays valid until ctrd_daemon_free().
 ///
 /// @param daemon  the daemon.
-/// @param call    bounds of the call; NULL: the default.
+/// @param call    bounds of the call; NULL: the default, at most 60 s and as long as the removal of
+///                the files takes.
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_IO;
 ///         CTRD_E_FORKED.

@@ -58,6 +58,13 @@ impl ctrd_error_t {
     }
 }
 
+impl ctrd_error_t {
+    /// The whole error as one line.
+    pub(crate) fn text(&self) -> std::borrow::Cow<'_, str> {
+        self.text.to_string_lossy()
+    }
+}
+
 /// The status that the failed call returned.
 ///
 /// @param error  the error; NULL gives CTRD_OK.

@@ -63,10 +63,14 @@ pub(crate) fn status(
         }
         Err(error) => error,
     };
+    // Formatting is not expected to panic, and must not all the same.
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        let made = ctrd_error_t::new(&error, operation);
+        ::log::debug!("{}", made.text());
+        Box::new(made)
+    }));
     if let Some(err) = err {
-        // Making it allocates and formats, which is not expected to panic and must not all the same.
-        *err = catch_unwind(|| Box::into_raw(Box::new(ctrd_error_t::new(&error, operation))))
-            .unwrap_or(std::ptr::null_mut());
+        *err = made.map_or(std::ptr::null_mut(), Box::into_raw);
     }
     status::of_kind(error.kind())
 }

@@ -24,7 +24,7 @@ pub const CTRD_LOG_ERROR: u32 = 1;
 pub const CTRD_LOG_WARN: u32 = 2;
 /// What is done, in large.
 pub const CTRD_LOG_INFO: u32 = 3;
-/// What is done, in detail.
+/// What is done, in detail; also each call that fails.
 pub const CTRD_LOG_DEBUG: u32 = 4;
 /// Everything.
 pub const CTRD_LOG_TRACE: u32 = 5;

@@ -13,9 +13,12 @@ use crate::guard;
 /// A stream: nowhere. Reads end at once, writes vanish.
 pub const CTRD_IO_NONE: u32 = 0;
 /// A stream: a descriptor of the caller's, which is duplicated (close-on-exec). The caller keeps his
-/// own, and the flags of the file that both share are never changed.
+/// own, and the flags of the file that both share are never changed. Output waits for a slow reader,
+/// as at a pipe; once the reader has gone, it is dropped.
 pub const CTRD_IO_FD: u32 = 1;
-/// A stream: a path or URI that the shim is given as it is: a FIFO, a file, file://, binary://.
+/// A stream: what the shim is given as it is: the absolute path of a FIFO or of a file that exists,
+/// and for output file:// (appended to, made where it is missing) or binary:// (a program that gets
+/// it) with one. Such a URI in stdout takes stderr too, which is then CTRD_IO_NONE or the same.
 pub const CTRD_IO_PATH: u32 = 2;
 
 /// The streams of a process. All-zero: none.

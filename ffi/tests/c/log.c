@@ -44,17 +44,21 @@ int main(void)
     OK(ctrd_set_log_hook(CTRD_LOG_OFF, on_log, &first, on_destroy, &err));
     CHECK(first.destroyed == 3);
 
-    OK(ctrd_set_log_hook(CTRD_LOG_TRACE, on_log, &first, on_destroy, &err));
     first.client = test_client();
+    OK(ctrd_set_log_hook(CTRD_LOG_DEBUG, on_log, &first, on_destroy, &err));
     CHECK(first.destroyed == 3);
+    /* A call that fails is logged, and none may be made meanwhile. */
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(first.client, "nobody", NULL, NULL, &err));
+    CHECK(first.records >= 1 && first.refused == first.records);
+    CHECK(first.gravest >= CTRD_LOG_ERROR && first.slightest == CTRD_LOG_DEBUG);
     /* The one takes the other's place. */
     second.client = first.client;
     OK(ctrd_set_log_hook(CTRD_LOG_WARN, on_log, &second, on_destroy, &err));
     CHECK(first.destroyed == 4 && second.destroyed == 0);
-    CHECK(first.records == 0 || (first.refused == first.records && first.gravest >= CTRD_LOG_ERROR));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(first.client, "nobody", NULL, NULL, &err));
+    CHECK(second.records == 0);
     OK(ctrd_set_log_hook(CTRD_LOG_OFF, NULL, NULL, NULL, &err));
     CHECK(second.destroyed == 1);
-    CHECK(second.slightest <= CTRD_LOG_WARN);
     ctrd_client_free(first.client);
     return 0;
 }
