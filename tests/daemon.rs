@@ -371,7 +371,7 @@ fn a_stop_that_was_cut_short_is_taken_up() {
     let place = Place::new();
     let daemon = place.start();
     let container = place.container(&daemon, "a");
-    assert_eq!(daemon.stop(&Call::new().poll()).unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(daemon.stop(&Call::new().poll()).unwrap_err().kind(), ErrorKind::WouldBlock);
     let cancel = Cancel::new().unwrap();
     cancel.fire();
     let error = daemon.stop(&Call::new().cancel(&cancel)).unwrap_err();
