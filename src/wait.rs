@@ -81,7 +81,11 @@ impl Parker {
                 let mut fds =
                     [PollFd::new(event, PollFlags::IN), PollFd::new(&cancelled, PollFlags::IN)];
                 match poll(&mut fds, left.as_ref()) {
-                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    // Also a write that came after its wake was taken: it would keep poll awake.
+                    Ok(_) => {
+                        let _ = rustix::io::read(event, &mut [0u8; 8]);
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
                     Err(e) => return Err(Error::io("poll", e)),
                 }
             },

@@ -34,7 +34,16 @@ pub(crate) fn probe(context: &Context, id: &str, call: &Call) -> Result<Message>
 /// server has, which may have ended before.
 pub(super) fn watch(context: &Context, cx: &Cx, id: &str) -> Result<Arc<Watch>> {
     if let Some(watch) = context.watches.find(&cx.namespace, id) {
-        return Ok(watch);
+        if watch.process.generation.is_some() || watch.exit().is_none() {
+            return Ok(watch);
+        }
+        // It was found, not made here, and has ended: its id may be another container's by now.
+        match tasks::get(cx, id, "") {
+            Ok(process) if process.pid != 0 && process.pid != watch.process.pid => {
+                context.watches.forget(&watch);
+            }
+            _ => return Ok(watch),
+        }
     }
     let adopt = |pid, exit| context.watches.adopt(cx, id, Process { pid, generation: None }, exit);
     match tasks::get(cx, id, "") {

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -31,6 +32,8 @@ struct Shared {
     connection: Arc<Connection>,
     pool: Arc<Pool>,
     watches: Mutex<HashMap<Key, Arc<Watch>>>,
+    /// Set and read under the lock of `watches`.
+    closed: AtomicBool,
     reconciler: Reconciler,
 }
 
@@ -181,6 +184,7 @@ impl Watches {
             connection,
             pool,
             watches: Mutex::default(),
+            closed: AtomicBool::new(false),
             reconciler: Reconciler::default(),
         }))
     }
@@ -210,7 +214,11 @@ impl Watches {
             stdio,
             state: Mutex::default(),
         });
-        let before = self.lock().insert(watch.key.clone(), watch.clone());
+        let before = {
+            let mut watches = self.lock();
+            self.check_open()?;
+            watches.insert(watch.key.clone(), watch.clone())
+        };
         if let Some(before) = before {
             before.end(gone(container));
         }
@@ -228,13 +236,16 @@ impl Watches {
         exit: Option<Exit>,
     ) -> Result<Arc<Watch>> {
         let key = Key { namespace: cx.namespace.clone(), container: container.into() };
-        let watch = match self.lock().entry(key) {
-            Entry::Occupied(entry) => return Ok(entry.get().clone()),
-            Entry::Vacant(entry) => {
-                let key = entry.key().clone();
-                entry
-                    .insert(Arc::new(Watch { key, process, stdio: None, state: Mutex::default() }))
-                    .clone()
+        let watch = {
+            let mut watches = self.lock();
+            self.check_open()?;
+            match watches.entry(key) {
+                Entry::Occupied(entry) => return Ok(entry.get().clone()),
+                Entry::Vacant(entry) => {
+                    let key = entry.key().clone();
+                    let watch = Watch { key, process, stdio: None, state: Mutex::default() };
+                    entry.insert(Arc::new(watch)).clone()
+                }
             }
         };
         match exit {
@@ -255,11 +266,20 @@ impl Watches {
         watch.end(gone(&watch.key.container));
     }
 
+    /// Fails once the client is closed: nothing would end a wait that begins now.
+    fn check_open(&self) -> Result<()> {
+        if self.0.closed.load(Ordering::SeqCst) { Err(closed()) } else { Ok(()) }
+    }
+
     /// Ends every wait: the client is closed.
     pub(crate) fn close(&self) {
-        let all = std::mem::take(&mut *self.lock());
+        let all = {
+            let mut watches = self.lock();
+            self.0.closed.store(true, Ordering::SeqCst);
+            std::mem::take(&mut *watches)
+        };
         for watch in all.into_values() {
-            watch.end(Error::new(ErrorKind::Closed, "the client was closed"));
+            watch.end(closed());
         }
         self.0.reconciler.close();
     }
@@ -295,4 +315,8 @@ impl Watches {
 
 fn gone(container: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("container {container} was removed"))
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the client was closed")
 }

@@ -148,25 +148,24 @@ impl Watches {
     /// Get finds no task also where only the container's record is gone; the list shows it still.
     fn look_in_list(&self, watch: &Arc<Watch>, why: Error) -> Look {
         let cx = self.cx(&watch.key.namespace, Limits::within(LOOK));
-        match tasks::list(&cx) {
-            Ok(list)
-                if list.iter().any(|(id, process)| {
-                    *id == watch.key.container
-                        && process.pid == watch.process.pid
-                        && process.status != Status::Stopped
-                }) =>
-            {
-                Look::Again(why)
-            }
-            Ok(_) => {
-                watch.deliver(
-                    Origin::Gap,
-                    None,
-                    Some(unknown("its task is gone from containerd").caused_by(why)),
-                );
+        let list = match tasks::list(&cx) {
+            Ok(list) => list,
+            Err(error) => return Look::Again(error),
+        };
+        let ours = list
+            .into_iter()
+            .find(|(id, process)| *id == watch.key.container && process.pid == watch.process.pid);
+        match ours {
+            Some((_, process)) if process.status != Status::Stopped => Look::Again(why),
+            Some((_, process)) => {
+                watch.deliver(Origin::Recovered, Some(process.exit), None);
                 Look::Settled
             }
-            Err(error) => Look::Again(error),
+            None => {
+                let error = unknown("its task is gone from containerd").caused_by(why);
+                watch.deliver(Origin::Gap, None, Some(error));
+                Look::Settled
+            }
         }
     }
 }
