@@ -27,21 +27,17 @@ impl Undo {
         self.steps.push((what, Box::new(step)));
     }
 
-    /// Undoes everything, newest first, and gives the error on. What cannot be undone is logged,
-    /// and the first of it is the error's cause.
+    /// Undoes everything, newest first, and gives the error on. It ends at what cannot be undone,
+    /// which is then the error's cause: what is older is still in use by it, as a record by its task.
     pub(super) fn run(self, cx: &Cx, error: Error) -> Error {
         let cx = cx.with_limits(Limits::within(TIMEOUT));
-        let mut failed = None;
         for (what, step) in self.steps.into_iter().rev() {
             if let Err(e) = step(&cx) {
                 let e = e.context(format_args!("could not undo: {what}"));
                 log::warn!("{e}");
-                failed.get_or_insert(e);
+                return error.caused_by(e);
             }
         }
-        match failed {
-            Some(cause) => error.caused_by(cause),
-            None => error,
-        }
+        error
     }
 }
