@@ -1,5 +1,6 @@
 //! The client: the handle that a program holds, and hands its calls to.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::image::{self, Image, Progress, PullConfig};
 use crate::message::Message;
 use crate::rpc;
 use crate::snapshot::{self, Snapshot};
+use crate::sys;
 
 /// The longest path that a socket's address holds (`sun_path`, without its NUL).
 const MAX_SOCKET_PATH: usize = 107;
@@ -48,18 +50,12 @@ struct Closer(Arc<Context>);
 impl Drop for Closer {
     fn drop(&mut self) {
         if self.0.check_process().is_ok() {
-            shut_down(&self.0);
+            self.0.end();
         } else {
             // The threads that its destructors rely on are the parent's.
             std::mem::forget(self.0.clone());
         }
     }
-}
-
-fn shut_down(context: &Context) {
-    context.shut();
-    context.pool.close();
-    context.pump.close();
 }
 
 impl Client {
@@ -84,8 +80,8 @@ impl Client {
         }
         let path = socket_path(&config.address)?;
         rpc::check_process()?;
-        try_socket(&path)?;
-        let context = Arc::new(Context::new(config, &path));
+        let sees_processes = try_socket(&path)?;
+        let context = Arc::new(Context::new(config, &path, sees_processes));
         let operation = context.begin_with(call, Some(OPEN_TIMEOUT))?;
         rpc::version::version(&operation.cx).step("ask for the version")?;
         drop(operation);
@@ -100,7 +96,7 @@ impl Client {
             self.context.check_reentrant()?;
             self.context.shut();
             self.context.wait_idle(&call.limits(Some(OPEN_TIMEOUT)))?;
-            shut_down(&self.context);
+            self.context.end();
             Ok(())
         };
         close().at("client_close", &self.context.config.address)
@@ -234,8 +230,9 @@ fn socket_path(address: &str) -> Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// Connects once, for the operating system's own word on what is wrong; gRPC would only try again.
-fn try_socket(path: &Path) -> Result<()> {
+/// Connects once, for the operating system's own word on what is wrong; gRPC would only try again. Says
+/// whether who listens is seen to number processes as we do.
+fn try_socket(path: &Path) -> Result<bool> {
     use std::os::unix::fs::FileTypeExt;
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path.display(), e))?;
     if !metadata.file_type().is_socket() {
@@ -247,11 +244,21 @@ fn try_socket(path: &Path) -> Result<()> {
         .map_err(|e| Error::io("socket", e))?;
     match connect(&socket, &address) {
         // A full queue says that somebody listens; whether he answers is seen by the first call.
-        Ok(()) | Err(Errno::AGAIN) => Ok(()),
+        Ok(()) => Ok(shares_processes(&socket)),
+        Err(Errno::AGAIN) => Ok(false),
         Err(Errno::CONNREFUSED) => Err(Error::io(path.display(), Errno::CONNREFUSED)
             .context("nobody listens")
             .with_kind(ErrorKind::Unavailable)
             .with_retryable(true)),
         Err(e) => Err(Error::io(path.display(), e)),
     }
+}
+
+/// Whether the process at the other end of a socket is in our own namespace of processes.
+fn shares_processes(socket: &OwnedFd) -> bool {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    // Where systemd has bound the socket, it is systemd; its namespace is the same.
+    sys::peer(socket.as_fd())
+        .and_then(|peer| namespace(&peer.to_string()))
+        .is_some_and(|theirs| namespace("self") == Some(theirs))
 }

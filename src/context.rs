@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result};
+use crate::executor::Executor;
 use crate::identifier;
 use crate::image;
-use crate::pool::Pool;
 use crate::rpc::{Connection, Cx};
 use crate::stdio::Pump;
 use crate::turns::Turns;
@@ -52,7 +52,7 @@ pub(crate) struct Context {
     pub(crate) config: ClientConfig,
     pub(crate) connection: Arc<Connection>,
     pub(crate) images: image::Cache,
-    pub(crate) pool: Arc<Pool>,
+    executor: Executor,
     pub(crate) pump: Pump,
     pub(crate) watches: Watches,
     /// Who changes a container, by its namespace and id.
@@ -101,17 +101,18 @@ impl Drop for Operation {
 }
 
 impl Context {
-    /// A context over a connection to the socket at `path`.
-    pub(crate) fn new(config: ClientConfig, path: &Path) -> Context {
+    /// A context over a connection to the socket at `path`. `sees_processes` says whether the numbers
+    /// that the server gives to processes are ours too.
+    pub(crate) fn new(config: ClientConfig, path: &Path, sees_processes: bool) -> Context {
         let connection = Arc::new(Connection::new(path));
-        let pool = Arc::new(Pool::new("ctrd-work"));
+        let executor = Executor::new("ctrd-work");
         Context {
             images: image::Cache::default(),
             pump: Pump::default(),
             turns: Turns::default(),
-            watches: Watches::new(connection.clone(), pool.clone()),
+            watches: Watches::new(connection.clone(), executor.clone(), sees_processes),
             connection,
-            pool,
+            executor,
             process: std::process::id(),
             gate: Arc::default(),
             config,
@@ -164,6 +165,13 @@ impl Context {
 
     pub(crate) fn closed() -> Error {
         Error::new(ErrorKind::Closed, "the client is closed")
+    }
+
+    /// Ends what goes on by itself, and its threads.
+    pub(crate) fn end(&self) {
+        self.shut();
+        self.executor.close();
+        self.pump.close();
     }
 
     /// Lets no further operation in, and ends the waits of those under way.

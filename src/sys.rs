@@ -3,6 +3,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -83,4 +84,49 @@ pub(crate) fn as_daemon(command: &mut Command) {
     // SAFETY: `prepare` does what a child of a process with threads may do: it allocates nothing and
     // takes no lock.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// How the process behind a pidfd ended, as a wait status. `None` where the kernel does not say: it
+/// has not been reaped, or the kernel is older than 6.15. Older ones fail.
+pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    /// `struct pidfd_info` in its first version (linux/pidfd.h).
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        /// From `pid` to `fsgid`.
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    /// `_IOWR(0xff, 11, struct pidfd_info)`.
+    const PIDFD_GET_INFO: libc::c_ulong =
+        3 << 30 | (size_of::<Info>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
+
+    let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
+    // SAFETY: the request names the size of what the pointer is to, which lives through the call; the
+    // kernel writes no more than that, and every bit pattern is valid in it.
+    if unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code))
+}
+
+/// The process at the other end of a connected Unix socket, or rather the one that has bound it; `None`
+/// where it is in a namespace that is not seen from ours. (`rustix` takes that case for a number.)
+pub(crate) fn peer(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the pointers are to local values, and the size is that of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut size,
+        )
+    };
+    u32::try_from(peer.pid).ok().filter(|pid| result == 0 && *pid != 0)
 }

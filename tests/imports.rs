@@ -16,7 +16,7 @@ const WIRE: [&str; 5] = ["grpcio", "grpcio_sys", "protobuf", "futures_util", "fu
 const BASE: [&str; 7] = ["call", "cancel", "error", "identifier", "message", "sys", "wait"];
 
 /// The modules above the bottom and below the nouns.
-const MIDDLE: [&str; 2] = ["pool", "rpc"];
+const MIDDLE: [&str; 2] = ["executor", "rpc"];
 
 /// The module above the nouns.
 const TOP: &str = "client";
@@ -365,13 +365,13 @@ fn what_breaks_a_rule_is_seen() {
         (&check_wire, "src/image/pull.rs", "use crate::rpc::wire::images;"),
         (&check_wire, "ffi/src/lib.rs", "pub type T = protobuf::Error;"),
         (&layers, "src/error.rs", "use crate::rpc::Cx;"),
-        (&layers, "src/wait.rs", "use crate::pool::Pool;"),
+        (&layers, "src/wait.rs", "use crate::executor::Executor;"),
         (&layers, "src/rpc/tasks.rs", "use crate::container::ContainerConfig;"),
         (&layers, "src/rpc/tasks.rs", "use crate::{error::Error, image, sys};"),
         (&layers, "src/rpc/tasks.rs", "use crate::{error::{Error, Result}, spec::Sources};"),
         (&layers, "src/rpc/tasks.rs", "fn f() -> crate::Image { todo!() }"),
-        (&layers, "src/pool.rs", "use crate::context::Context;"),
-        (&layers, "src/pool.rs", "use crate::rpc::Cx;"),
+        (&layers, "src/executor.rs", "use crate::context::Context;"),
+        (&layers, "src/executor.rs", "use crate::rpc::Cx;"),
         (&layers, "src/image/mod.rs", "use crate::client::Client;"),
         (&layers, "src/image/mod.rs", "fn f(_: &crate::Client) {}"),
         (&layers, "src/image/pull.rs", "use super::super::client::Client;"),
@@ -381,10 +381,10 @@ fn what_breaks_a_rule_is_seen() {
         (&check_unsafe, "ffi/src/lib.rs", "unsafe impl Send for T {}"),
         (&check_unsafe, "ffi/src/lib.rs", &far),
         (&check_unsafe, "src/sys.rs", &many_lines),
-        (&check_prints, "src/pool.rs", "println!(\"x\");"),
-        (&check_prints, "src/pool.rs", "let x = dbg!(y);"),
+        (&check_prints, "src/executor.rs", "println!(\"x\");"),
+        (&check_prints, "src/executor.rs", "let x = dbg!(y);"),
         (&check_prints, "ffi/src/lib.rs", "std::eprintln! {\"x\"}"),
-        (&check_prints, "src/pool.rs", "write!(std::io::stderr(), \"x\");"),
+        (&check_prints, "src/executor.rs", "write!(std::io::stderr(), \"x\");"),
         // What follows each kind of comment, string and character is read.
         (&check_wire, "src/a.rs", "/* a /* b */ c */ use grpcio;"),
         (&check_wire, "src/a.rs", "f(\"\\\\\"); use grpcio;"),
@@ -411,7 +411,7 @@ fn what_breaks_a_rule_is_seen() {
         (&check_unsafe, "src/sys.rs", "// SAFETY: fine\nunsafe { f() }"),
         (&check_unsafe, "ffi/src/lib.rs", "#[unsafe(no_mangle)] pub unsafe extern \"C\" fn f() {}"),
         (&check_unsafe, "src/lib.rs", "#![deny(unsafe_code)] // unsafe { }"),
-        (&check_prints, "src/pool.rs", "f(\"println!\"); // dbg!(x)\nlet stdout = x.stdout();"),
+        (&check_prints, "src/executor.rs", "f(\"println!\"); // dbg!(x)\nlet stdout = x.stdout();"),
     ];
     for (check, path, text) in good {
         assert_none(check(&snippet(path, text)));

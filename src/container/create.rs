@@ -20,6 +20,7 @@ use crate::rpc::tasks::{self, Status};
 use crate::rpc::{Any, Cx};
 use crate::spec;
 use crate::stdio::{self, Stdio, Stream};
+use crate::wait::detach;
 use crate::watch::{Process, Watch};
 
 const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
@@ -206,7 +207,8 @@ fn prepare(
     undo: &mut Undo,
 ) -> Result<Vec<Mount>> {
     let (snapshotter, key) = (&plan.snapshotter, &plan.snapshot_key);
-    let attempt = || snapshots::prepare(cx, snapshotter, key, &unpacked.chain_id, &[]);
+    let labels = [(GENERATION_LABEL.to_owned(), plan.generation.clone())];
+    let attempt = || snapshots::prepare(cx, snapshotter, key, &unpacked.chain_id, &labels);
     let prepared = match attempt() {
         Err(e) if e.kind() == ErrorKind::NotFound => {
             image::unpack(context, cx, image, snapshotter).step("unpack the image")?;
@@ -217,8 +219,15 @@ fn prepare(
     match prepared {
         Ok(mounts) => {
             let (snapshotter, key) = (snapshotter.clone(), key.clone());
+            let generation = plan.generation.clone();
             undo.push("prepare the snapshot", move |cx| {
-                found(snapshots::remove(cx, &snapshotter, &key))
+                // Another client may have removed ours, and made one of the same key.
+                match snapshots::stat(cx, &snapshotter, &key) {
+                    Ok(now) if now.labels.get(GENERATION_LABEL) == Some(&generation) => {
+                        found(snapshots::remove(cx, &snapshotter, &key))
+                    }
+                    other => found(other.map(drop)),
+                }
             });
             Ok(mounts)
         }
@@ -252,18 +261,21 @@ fn create_record(
     };
     if may_stand {
         let (id, generation) = (plan.id.clone(), plan.generation.clone());
-        undo.push("create the record", move |cx| {
-            // Under this id there may be another's container.
-            match containers::get(cx, &id) {
-                Ok(record) if record.labels.get(GENERATION_LABEL) == Some(&generation) => {
-                    found(containers::delete(cx, &id))
-                }
-                Ok(_) => Ok(()),
-                Err(e) => found(Err(e)),
-            }
+        undo.push("create the record", move |cx| match is_ours(cx, &id, &generation)? {
+            true => found(containers::delete(cx, &id)),
+            false => Ok(()),
         });
     }
     created
+}
+
+/// Whether the container of this id is the one that was made here: it may be another client's.
+fn is_ours(cx: &Cx, id: &str, generation: &str) -> Result<bool> {
+    match containers::get(cx, id) {
+        Ok(record) => Ok(super::generation(&record) == generation),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// Creates the task and begins to watch it.
@@ -302,24 +314,34 @@ fn create_task(
         Err(e) => e.is_outcome_unknown(),
     };
     if may_stand {
-        let id = id.clone();
-        undo.push("create the task", move |cx| delete_task(cx, &id));
+        let (id, generation) = (id.clone(), generation.clone());
+        let pid = created.as_ref().ok().copied();
+        undo.push("create the task", move |cx| match is_ours(cx, &id, &generation)? {
+            true => delete_task(cx, &id, pid).map(drop),
+            false => Ok(()),
+        });
     }
     let pid = created.step("create the task")?;
+    // It is there until it is started: so this is it.
+    let pidfd = context.watches.pidfd(pid);
 
     let attached = match prepared {
         Some(prepared) => {
-            let (connection, pool) = (context.connection.clone(), context.pool.clone());
+            let connection = context.connection.clone();
             let (namespace, id) = (cx.namespace.clone(), id.clone());
             let close = move || {
                 if terminal {
                     // It would hang the terminal up, which ends the process.
                     return;
                 }
-                // On a worker: the pump's thread must not wait for a call.
-                let _ = pool.run(move || {
+                // The pump's thread must not wait for the answer.
+                detach(async move {
                     let cx = Cx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));
-                    if let Err(e) = tasks::close_stdin(&cx, &id, "") {
+                    let closed = match tasks::close_stdin(&cx, &id, "") {
+                        Ok(answer) => answer.await,
+                        Err(e) => Err(e),
+                    };
+                    if let Err(e) = closed {
                         log::debug!("the end of container {id}'s input: {e}");
                     }
                 });
@@ -328,7 +350,7 @@ fn create_task(
         }
         None => None,
     };
-    let process = Process { pid, generation: Some(generation) };
+    let process = Process { pid, generation, pidfd };
     let watch = context.watches.start(cx, &id, process, attached).step("watch the task")?;
     let (watches, watched) = (context.watches.clone(), watch.clone());
     undo.push("watch the task", move |_| {
@@ -341,7 +363,8 @@ fn create_task(
 /// Starts the process that stands, and its input.
 fn run(cx: &Cx, watch: &Watch) -> Result<()> {
     tasks::start(cx, watch.container(), "").step("start the task")?;
-    match &watch.stdio {
+    watch.note_start();
+    match watch.stdio() {
         Some(stdio) => stdio.start_input().step("start stdin"),
         None => Ok(()),
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::probe::{exit_labels, never_ran, recorded_exit};
-use super::{GENERATION_LABEL, delete_task, found, turn};
+use super::probe::{adopt, exit_label, never_ran, recorded_exit};
+use super::{delete_task, found, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots;
-use crate::rpc::tasks::{self, Exit};
+use crate::rpc::tasks::{self, Exit, Status};
 use crate::watch::Watch;
 
 /// How long output that is still in the pipes is passed on after the exit. A descendant outside of
@@ -38,53 +38,104 @@ pub(crate) fn destroy(
         Err(e) if e.kind() == ErrorKind::NotFound => None,
         Err(e) => return Err(e.step("look the record up")),
     };
-    if let (Some(record), Some(watch)) = (&record, context.watches.find(&cx.namespace, id)) {
-        let now = record.labels.get(GENERATION_LABEL);
-        if watch.process.generation.is_some() && watch.process.generation.as_ref() != now {
-            // Another container has taken the id: what we know is of the one before.
-            context.watches.forget(&watch);
-        }
+    let mut watch = context.watches.find(&cx.namespace, id);
+    if let (Some(record), Some(known)) = (&record, &watch)
+        && generation(record) != known.process.generation
+    {
+        // Another container has taken the id: what we know is of the one before.
+        context.watches.forget(known);
+        watch = None;
     }
-    let watch = match super::probe::watch(context, cx, id) {
-        Ok(watch) => Some(watch),
-        Err(e) if e.kind() == ErrorKind::NotFound => match &record {
-            // What a destroy that was interrupted has left.
-            Some(_) => None,
-            // Another call has destroyed it while this one waited: its message is ours too.
-            None => return before.and_then(|watch| watch.exit()).ok_or(e),
-        },
-        Err(e) => return Err(e),
-    };
-    let message = match &watch {
-        Some(watch) => {
-            let message = end(cx, id, watch, grace)?;
-            if let Some(stdio) = &watch.stdio
-                && !stdio.drain(cx.limits.at_most(DRAIN).remaining().unwrap_or(DRAIN))
-            {
-                log::warn!("the output of container {id} was cut");
+    if watch.is_none() {
+        watch = match &record {
+            Some(record) => match adopt(context, cx, record) {
+                Ok(watch) => Some(watch),
+                // What a destroy that was interrupted has left.
+                Err(e) if e.kind() == ErrorKind::NotFound => None,
+                Err(e) => return Err(e),
+            },
+            None => {
+                // Another call has destroyed it while this one waited: its message is ours too.
+                let gone = Error::new(ErrorKind::NotFound, format!("container {id} not found"));
+                return before.and_then(|watch| watch.exit()).ok_or(gone);
             }
-            Some(message)
-        }
+        };
+    }
+    let message = match &watch {
+        Some(watch) => Some(match unstarted(cx, watch)? {
+            Some(message) => message,
+            None => end(cx, id, watch, grace)?,
+        }),
         None => None,
     };
-    if let (Some(message), Some(record)) = (&message, &record) {
-        keep_exit(cx, record, message).step("keep the exit code")?;
+    if let Some(stdio) = watch.as_ref().and_then(|watch| watch.stdio())
+        && !stdio.drain(cx.limits.at_most(DRAIN).remaining().unwrap_or(DRAIN))
+    {
+        log::warn!("the output of container {id} was cut");
     }
-    delete_task(cx, id).step("delete the task")?;
-    if let Some(stdio) = watch.as_ref().and_then(|watch| watch.stdio.as_ref()) {
+    remove(cx, id, record.as_ref(), watch.as_ref(), message.as_ref())?;
+    if let Some(watch) = &watch {
+        context.watches.forget(watch);
+    }
+    Ok(message.unwrap_or_else(|| never_ran(id)))
+}
+
+/// Removes a container whose process has ended: its exit is written down, then task, snapshot and
+/// record are deleted. It stops where the id is found to be another container's, made by another client
+/// meanwhile.
+fn remove(
+    cx: &Cx,
+    id: &str,
+    record: Option<&Container>,
+    watch: Option<&Arc<Watch>>,
+    message: Option<&Message>,
+) -> Result<()> {
+    if let (Some(message), Some(record)) = (message, record)
+        && !keep_exit(cx, record, message).step("keep the exit code")?
+    {
+        return Ok(());
+    }
+    // Without one, there is none, or it is one that never ran.
+    let pid = watch.map(|watch| watch.process.pid).filter(|pid| *pid != 0);
+    if !delete_task(cx, id, pid).step("delete the task")? {
+        return Ok(());
+    }
+    if let Some(stdio) = watch.and_then(|watch| watch.stdio()) {
         stdio.close();
     }
-    if let Some(record) = &record {
+    if let Some(record) = record {
         if !record.snapshot_key.is_empty() {
             found(snapshots::remove(cx, &record.snapshotter, &record.snapshot_key))
                 .step("remove the snapshot")?;
         }
         found(containers::delete(cx, id)).step("delete the record")?;
     }
-    if let Some(watch) = &watch {
-        context.watches.forget(watch);
+    Ok(())
+}
+
+/// Deletes a task whose process was created and never started, and says so to all who wait.
+fn unstarted(cx: &Cx, watch: &Arc<Watch>) -> Result<Option<Message>> {
+    let id = watch.container();
+    if watch.is_started() || watch.exit().is_some() {
+        return Ok(None);
     }
-    Ok(message.unwrap_or_else(|| never_ran(id)))
+    let ours =
+        |found: &tasks::Process| found.status == Status::Created && found.pid == watch.process.pid;
+    if !tasks::get(cx, id, "").is_ok_and(|found| ours(&found)) {
+        return Ok(None);
+    }
+    // Its Wait ends with the task, and what is then found of it is the end of runc's own process.
+    let _held = watch.hold();
+    match tasks::delete(cx, id) {
+        Ok(_) => {}
+        // Another client has started it.
+        Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(e.step("delete the task")),
+    }
+    watch.tell(never_ran(id));
+    Ok(watch.exit())
 }
 
 /// Ends the processes: SIGTERM, and SIGKILL once the grace period has passed.
@@ -115,12 +166,18 @@ fn signal(cx: &Cx, id: &str, signal: i32) -> Result<()> {
     found(tasks::kill(cx, id, "", signal.unsigned_abs(), true))
 }
 
-/// Writes the exit to the record, where it outlives the task.
-fn keep_exit(cx: &Cx, record: &Container, message: &Message) -> Result<()> {
-    let Some(code) = message.exit_code() else { return Ok(()) };
+/// Writes the exit to the record, where it outlives the task. Says whether the record is still that of
+/// the container.
+fn keep_exit(cx: &Cx, record: &Container, message: &Message) -> Result<bool> {
+    let Some(code) = message.exit_code() else { return Ok(true) };
     if recorded_exit(record).is_some() {
-        return Ok(());
+        return Ok(true);
     }
-    let labels = exit_labels(Exit { code, at: message.exit_time() });
-    found(containers::set_labels(cx, &record.id, &labels))
+    let generation = generation(record);
+    let label = exit_label(Exit { code, at: message.exit_time() }, &generation);
+    match containers::set_labels(cx, &record.id, &[label]) {
+        Ok(now) => Ok(super::generation(&now) == generation),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e),
+    }
 }

@@ -7,12 +7,13 @@ mod undo;
 
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{ErrorKind, Result};
 use crate::identifier;
+use crate::rpc::containers::Container;
 use crate::rpc::{Cx, tasks};
 use crate::stdio::Stdio;
 use crate::turns::Turn;
@@ -23,10 +24,21 @@ pub(crate) use probe::probe;
 
 /// The label that tells one container from a later one of the same id.
 const GENERATION_LABEL: &str = "io.ctrd.generation";
-/// The labels that keep an exit after the task is deleted: the code, and the time in nanoseconds
-/// since 1970.
-const EXIT_CODE_LABEL: &str = "io.ctrd.exit-code";
-const EXIT_TIME_LABEL: &str = "io.ctrd.exit-time";
+/// The label that keeps an exit after the task is deleted: the code, the time in nanoseconds since
+/// 1970 or `-`, and the generation that it is of, for it may be written to a later one's record.
+const EXIT_LABEL: &str = "io.ctrd.exit";
+
+/// What tells this container from another of the same id, whoever made it.
+pub(crate) fn generation(record: &Container) -> String {
+    match record.labels.get(GENERATION_LABEL) {
+        Some(generation) => generation.clone(),
+        // The server sets it.
+        None => record
+            .created_at
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+            .map_or_else(String::new, |at| at.as_nanos().to_string()),
+    }
+}
 
 /// What a new container is to be.
 #[derive(Debug, Default)]
@@ -69,17 +81,26 @@ fn turn<'a>(context: &'a Context, cx: &Cx, id: &str, what: &'static str) -> Resu
 /// How long a task may take to become one that can be deleted.
 const DELETE: Duration = Duration::from_secs(15);
 
-/// Deletes a task, and ends it first where it still runs. One that is not there counts as deleted.
-fn delete_task(cx: &Cx, id: &str) -> Result<()> {
+/// Deletes a task, and ends it first where it still runs and is the one with this process. One that is
+/// not there counts as deleted. Says whether the id is not another one's by now.
+fn delete_task(cx: &Cx, id: &str, pid: Option<u32>) -> Result<bool> {
     let cx = cx.with_limits(cx.limits.at_most(DELETE));
     loop {
         match tasks::delete(&cx, id) {
-            Ok(_) => return Ok(()),
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Ok(_) => return Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
             // It runs. Also between its exit and the shim's notice of that it counts as running.
             Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
                 if cx.limits.check().is_err() {
                     return Err(e);
+                }
+                if let Some(pid) = pid {
+                    match tasks::get(&cx, id, "") {
+                        Ok(process) if process.pid != 0 && process.pid != pid => return Ok(false),
+                        Ok(_) => {}
+                        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
+                        Err(e) => return Err(e),
+                    }
                 }
                 found(tasks::kill(&cx, id, "", libc::SIGKILL.unsigned_abs(), true))?;
                 thread::sleep(Duration::from_millis(20));

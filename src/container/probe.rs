@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{EXIT_CODE_LABEL, EXIT_TIME_LABEL};
+use super::{EXIT_LABEL, generation};
 use crate::call::{Call, Timeout};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -34,32 +34,50 @@ pub(crate) fn probe(context: &Context, id: &str, call: &Call) -> Result<Message>
 /// server has, which may have ended before.
 pub(super) fn watch(context: &Context, cx: &Cx, id: &str) -> Result<Arc<Watch>> {
     if let Some(watch) = context.watches.find(&cx.namespace, id) {
-        if watch.process.generation.is_some() || watch.exit().is_none() {
+        if watch.exit().is_none() {
             return Ok(watch);
         }
-        // It was found, not made here, and has ended: its id may be another container's by now.
-        match tasks::get(cx, id, "") {
-            Ok(process) if process.pid != 0 && process.pid != watch.process.pid => {
+        // It has ended: its id may be another container's by now.
+        match containers::get(cx, id) {
+            Ok(record) if generation(&record) != watch.process.generation => {
                 context.watches.forget(&watch);
+                return adopt(context, cx, &record);
             }
+            // Also where it is gone or cannot be asked for: what is known of it stays true.
             _ => return Ok(watch),
         }
     }
-    let adopt = |pid, exit| context.watches.adopt(cx, id, Process { pid, generation: None }, exit);
-    match tasks::get(cx, id, "") {
-        Ok(process) if process.status == Status::Stopped => adopt(process.pid, Some(process.exit)),
-        Ok(process) => adopt(process.pid, None),
+    adopt(context, cx, &containers::get(cx, id).step("look the record up")?)
+}
+
+/// Begins to watch the process that the server has for a record, or what the record says of its end.
+pub(super) fn adopt(context: &Context, cx: &Cx, record: &Container) -> Result<Arc<Watch>> {
+    let watches = &context.watches;
+    let process = |pid, pidfd| Process { pid, generation: generation(record), pidfd };
+    let found = match tasks::get(cx, &record.id, "") {
+        Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // The task may have been deleted and the record kept.
-            let record = containers::get(cx, id)?;
-            match recorded_exit(&record) {
-                Some(exit) => adopt(0, Some(exit)),
-                None => Err(e.context("the container has no task")),
-            }
+            let exit = recorded_exit(record)
+                .ok_or_else(|| e.context("the container has no task").step("look the task up"))?;
+            return watches.adopt(cx, &record.id, process(0, None), true, Some(exit));
         }
-        Err(e) => Err(e),
+        Err(e) => return Err(e.step("look the task up")),
+    };
+    if found.status == Status::Stopped {
+        return watches.adopt(cx, &record.id, process(found.pid, None), true, Some(found.exit));
     }
-    .step("look the task up")
+    let pidfd = match watches.pidfd(found.pid) {
+        // Whether it was opened before another process got the number.
+        Some(pidfd) => {
+            let now = tasks::get(cx, &record.id, "").step("look the task up")?;
+            let same = now.pid == found.pid && now.status != Status::Stopped;
+            same.then_some(pidfd)
+        }
+        None => None,
+    };
+    let started = matches!(found.status, Status::Running | Status::Paused | Status::Pausing);
+    watches.adopt(cx, &record.id, process(found.pid, pidfd), started, None).step("watch the task")
 }
 
 /// The message about a container whose process was never started, and is not to be any more.
@@ -76,23 +94,51 @@ pub(super) fn never_ran(id: &str) -> Message {
     })
 }
 
-/// The labels that keep an exit in the container's record.
-pub(super) fn exit_labels(exit: Exit) -> Vec<(String, String)> {
-    let mut labels = vec![(EXIT_CODE_LABEL.to_owned(), exit.code.to_string())];
+/// The label that keeps the exit of a container of this generation.
+pub(super) fn exit_label(exit: Exit, generation: &str) -> (String, String) {
     let nanos = exit.at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|d| d.as_nanos());
-    if let Some(nanos) = nanos {
-        labels.push((EXIT_TIME_LABEL.to_owned(), nanos.to_string()));
-    }
-    labels
+    let at = nanos.map_or_else(|| "-".into(), |nanos| nanos.to_string());
+    (EXIT_LABEL.into(), format!("{} {at} {generation}", exit.code))
 }
 
-/// The exit that the record's labels keep.
+/// The exit that the record's label keeps.
 pub(super) fn recorded_exit(record: &Container) -> Option<Exit> {
-    let code = record.labels.get(EXIT_CODE_LABEL)?.parse().ok()?;
-    let at = record
-        .labels
-        .get(EXIT_TIME_LABEL)
-        .and_then(|nanos| nanos.parse().ok())
-        .and_then(|nanos| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)));
-    Some(Exit { code, at })
+    let mut words = record.labels.get(EXIT_LABEL)?.split(' ');
+    let (code, at, of) = (words.next()?, words.next()?, words.next()?);
+    if of != generation(record) {
+        return None;
+    }
+    let since = at.parse().ok().map(Duration::from_nanos);
+    Some(Exit {
+        code: code.parse().ok()?,
+        at: since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::GENERATION_LABEL;
+    use crate::rpc::Any;
+
+    #[test]
+    fn a_label_keeps_the_exit_of_its_own_generation() {
+        let at = UNIX_EPOCH + Duration::from_nanos(1_764_000_000_123_456_789);
+        for exit in [Exit { code: 0, at: None }, Exit { code: 137, at: Some(at) }] {
+            for of in ["one", "another"] {
+                let labels = [(GENERATION_LABEL.into(), "one".into())];
+                let labels = labels.into_iter().chain([exit_label(exit, of)]).collect();
+                let record = Container { labels, spec: Any::default(), ..Default::default() };
+                assert_eq!(recorded_exit(&record), (of == "one").then_some(exit));
+            }
+        }
+        let labels = [(EXIT_LABEL.into(), "3 - ".into())].into();
+        // One that others have made is told by the time of its creation.
+        let record = Container { labels, ..Default::default() };
+        assert_eq!(recorded_exit(&record), Some(Exit { code: 3, at: None }));
+        for bad in ["", "3", "3 -", "x - ", "3 - y"] {
+            let labels = [(EXIT_LABEL.into(), bad.into())].into();
+            assert_eq!(recorded_exit(&Container { labels, ..Default::default() }), None);
+        }
+    }
 }

@@ -1,13 +1,14 @@
 //! `containerd.services.containers.v1.Containers`.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use protobuf::MessageField;
 use protobuf::well_known_types::empty::Empty;
 
-use super::any::{Any, labels, mask};
+use super::any::{Any, labels, mask, time};
 use super::channel::Cx;
-use super::method::{call, methods};
+use super::method::{call, methods, start};
 use super::wire::containers::container::Runtime;
 use super::wire::containers::{
     Container as WireContainer, CreateContainerRequest, CreateContainerResponse,
@@ -34,6 +35,8 @@ pub(crate) struct Container {
     pub(crate) spec: Any,
     pub(crate) snapshotter: String,
     pub(crate) snapshot_key: String,
+    /// By the server's clock; it alone says it.
+    pub(crate) created_at: Option<SystemTime>,
 }
 
 impl Container {
@@ -66,6 +69,7 @@ impl Container {
             spec: container.spec.into_option().map(Any::from_wire).unwrap_or_default(),
             snapshotter: container.snapshotter,
             snapshot_key: container.snapshot_key,
+            created_at: time(container.created_at.as_ref()),
         }
     }
 }
@@ -73,9 +77,17 @@ impl Container {
 /// The record of this id.
 pub(crate) fn get(cx: &Cx, id: &str) -> Result<Container> {
     let request = GetContainerRequest { id: id.into(), ..Default::default() };
-    call(cx, &GET, &request)?
-        .container
-        .into_option()
+    call(cx, &GET, &request).and_then(|response| record(response.container))
+}
+
+/// The same for who must not block.
+pub(crate) async fn look(cx: Cx, id: String) -> Result<Container> {
+    let request = GetContainerRequest { id, ..Default::default() };
+    start(&cx, &GET, &request, |response| record(response.container))?.await?
+}
+
+fn record(wire: MessageField<WireContainer>) -> Result<Container> {
+    wire.into_option()
         .map(Container::from_wire)
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no container"))
 }
@@ -89,8 +101,8 @@ pub(crate) fn create(cx: &Cx, container: Container) -> Result<()> {
     call(cx, &CREATE, &request).map(drop)
 }
 
-/// Sets these labels of a record and leaves its others.
-pub(crate) fn set_labels(cx: &Cx, id: &str, with: &[(String, String)]) -> Result<()> {
+/// Sets these labels of a record and leaves its others. Gives what stands there now.
+pub(crate) fn set_labels(cx: &Cx, id: &str, with: &[(String, String)]) -> Result<Container> {
     let paths: Vec<String> = with.iter().map(|(key, _)| format!("labels.{key}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let container = WireContainer { id: id.into(), labels: labels(with), ..Default::default() };
@@ -99,7 +111,7 @@ pub(crate) fn set_labels(cx: &Cx, id: &str, with: &[(String, String)]) -> Result
         update_mask: MessageField::some(mask(&paths)),
         ..Default::default()
     };
-    call(cx, &UPDATE, &request).map(drop)
+    call(cx, &UPDATE, &request).and_then(|response| record(response.container))
 }
 
 /// Deletes a record. containerd does not look whether there is a task: delete that first.

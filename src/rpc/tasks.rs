@@ -141,7 +141,17 @@ pub(crate) fn delete(cx: &Cx, id: &str) -> Result<Exit> {
 pub(crate) fn get(cx: &Cx, id: &str, exec: &str) -> Result<Process> {
     let request =
         GetRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
-    call(cx, &GET, &request)?
+    call(cx, &GET, &request).and_then(process)
+}
+
+/// The same for who must not block.
+pub(crate) async fn look(cx: Cx, id: String, exec: String) -> Result<Process> {
+    let request = GetRequest { container_id: id, exec_id: exec, ..Default::default() };
+    send(&cx, &GET, &request, process)?.await?
+}
+
+fn process(response: GetResponse) -> Result<Process> {
+    response
         .process
         .into_option()
         .map(Process::from_wire)
@@ -151,9 +161,17 @@ pub(crate) fn get(cx: &Cx, id: &str, exec: &str) -> Result<Process> {
 /// The first processes of the namespace's tasks, each with its container's id. The request has a
 /// filter, which containerd does not look at.
 pub(crate) fn list(cx: &Cx) -> Result<Vec<(String, Process)>> {
-    let list = call(cx, &LIST, &ListTasksRequest::new())?.tasks;
+    call(cx, &LIST, &ListTasksRequest::new()).map(processes)
+}
+
+/// The same for who must not block.
+pub(crate) async fn look_at_all(cx: Cx) -> Result<Vec<(String, Process)>> {
+    send(&cx, &LIST, &ListTasksRequest::new(), processes)?.await
+}
+
+fn processes(response: ListTasksResponse) -> Vec<(String, Process)> {
     // In the list, `id` is the container's; `container_id` is left empty (containerd 1.6 to 2.1).
-    Ok(list.into_iter().map(|p| (p.id.clone(), Process::from_wire(p))).collect())
+    response.tasks.into_iter().map(|p| (p.id.clone(), Process::from_wire(p))).collect()
 }
 
 /// Sends a signal; with `all`, to every process of the container.
@@ -169,14 +187,14 @@ pub(crate) fn kill(cx: &Cx, id: &str, exec: &str, signal: u32, all: bool) -> Res
 }
 
 /// Closes the shim's own end of a process's stdin. Before the start it has no effect.
-pub(crate) fn close_stdin(cx: &Cx, id: &str, exec: &str) -> Result<()> {
+pub(crate) fn close_stdin(cx: &Cx, id: &str, exec: &str) -> Result<Reply<()>> {
     let request = CloseIORequest {
         container_id: id.into(),
         exec_id: exec.into(),
         stdin: true,
         ..Default::default()
     };
-    call(cx, &CLOSE_IO, &request).map(drop)
+    send(cx, &CLOSE_IO, &request, drop)
 }
 
 /// The pids of all processes of a container.

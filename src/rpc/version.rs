@@ -3,7 +3,7 @@
 use protobuf::well_known_types::empty::Empty;
 
 use super::channel::Cx;
-use super::method::{call, methods};
+use super::method::{call, methods, start};
 use super::wire::version::VersionResponse;
 use crate::error::Result;
 
@@ -14,4 +14,9 @@ methods! { "containerd.services.version.v1.Version":
 /// The server's version and revision, as it tells them.
 pub(crate) fn version(cx: &Cx) -> Result<(String, String)> {
     call(cx, &VERSION, &Empty::new()).map(|r| (r.version, r.revision))
+}
+
+/// Ends when the server answers at all. For who must not block.
+pub(crate) async fn ping(cx: Cx) -> Result<()> {
+    start(&cx, &VERSION, &Empty::new(), drop)?.await
 }

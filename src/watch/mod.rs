@@ -4,6 +4,7 @@
 //! its own. It gives at most one exit. A Wait that ends in anything but an answer says nothing of the
 //! process: the watch then goes on the list of those that [`reconcile`] looks up.
 
+mod pidfd;
 mod reconcile;
 
 use std::collections::HashMap;
@@ -11,17 +12,19 @@ use std::collections::hash_map::Entry;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::executor::Executor;
 use crate::message::{Body, Message, Origin};
-use crate::pool::Pool;
 use crate::rpc::tasks::{self, Exit};
 use crate::rpc::{Connection, Cx};
 use crate::stdio::Attached;
 use crate::wait::{block_on, detach};
+pub(crate) use pidfd::Pidfd;
 use reconcile::Reconciler;
 
 /// The watched processes of a client.
@@ -30,7 +33,9 @@ pub(crate) struct Watches(Arc<Shared>);
 
 struct Shared {
     connection: Arc<Connection>,
-    pool: Arc<Pool>,
+    executor: Executor,
+    /// Whether the server's numbers of processes are ours too.
+    sees_processes: bool,
     watches: Mutex<HashMap<Key, Arc<Watch>>>,
     /// Set and read under the lock of `watches`.
     closed: AtomicBool,
@@ -44,12 +49,12 @@ struct Key {
     container: String,
 }
 
-/// What tells a process from another one under the same id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What tells a process from another one under the same id, and what else is known of it.
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// The generation in the record of a container that this client has made.
-    pub(crate) generation: Option<String>,
+    /// Which of the containers that have the id, one after the other, it belongs to.
+    pub(crate) generation: String,
+    pub(crate) pidfd: Option<Pidfd>,
 }
 
 /// One watched process: the container's first.
@@ -57,7 +62,11 @@ pub(crate) struct Watch {
     key: Key,
     pub(crate) process: Process,
     /// The streams that we pump for it.
-    pub(crate) stdio: Option<Attached>,
+    stdio: OnceLock<Attached>,
+    /// Whether it is known to have been started, and not only created.
+    started: AtomicBool,
+    /// Whether somebody is about to say how it ended.
+    held: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -71,9 +80,48 @@ struct State {
     next_waiter: u64,
     /// The future that holds the outstanding Wait.
     driver: Option<Waker>,
+    /// When a Wait broke off last, and the pause after it.
+    loss: Option<(Instant, Duration)>,
+}
+
+/// Waits that break off again within this time are sent anew ever more slowly.
+const LOSS_COUNTS: Duration = Duration::from_secs(10);
+
+impl State {
+    /// Counts a Wait that broke off. Gives the pause before anything is done about it: none for the
+    /// first one.
+    fn loss(&mut self, (first, longest): (Duration, Duration)) -> Duration {
+        let now = Instant::now();
+        let pause = match self.loss {
+            Some((at, pause)) if now.duration_since(at) < LOSS_COUNTS => {
+                (pause * 2).clamp(first, longest)
+            }
+            _ => Duration::ZERO,
+        };
+        self.loss = Some((now, pause));
+        pause
+    }
+}
+
+impl Process {
+    /// Whether both are the same one.
+    fn is(&self, other: &Process) -> bool {
+        self.pid == other.pid && self.generation == other.generation
+    }
 }
 
 impl Watch {
+    fn new(key: Key, process: Process) -> Watch {
+        Watch {
+            key,
+            process,
+            stdio: OnceLock::new(),
+            started: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,6 +129,26 @@ impl Watch {
     /// The container.
     pub(crate) fn container(&self) -> &str {
         &self.key.container
+    }
+
+    /// The streams that we pump for it.
+    pub(crate) fn stdio(&self) -> Option<&Attached> {
+        self.stdio.get()
+    }
+
+    pub(crate) fn note_start(&self) {
+        self.started.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is known to have been started; another client may have done it since.
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.load(Ordering::SeqCst)
+    }
+
+    /// Keeps what is found of the process after an outage from being told, until the drop.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.held.store(true, Ordering::SeqCst);
+        Held(self)
     }
 
     /// The exit, where it is known.
@@ -93,9 +161,9 @@ impl Watch {
         block_on(limits, Waiting { watch: self.clone(), number: None })?
     }
 
-    /// Gives the exit to all who wait. The first one counts: a process ends once.
+    /// Gives the exit to all who wait.
     fn deliver(&self, origin: Origin, exit: Option<Exit>, error: Option<Error>) {
-        let message = Message::new(Body {
+        self.tell(Message::new(Body {
             origin,
             container_id: self.key.container.clone(),
             exec_id: None,
@@ -103,7 +171,11 @@ impl Watch {
             exit_time: exit.and_then(|exit| exit.at),
             error,
             start_error: None,
-        });
+        }));
+    }
+
+    /// Gives this message to all who wait. The first one counts: a process ends once.
+    pub(crate) fn tell(&self, message: Message) {
         self.change(|state| {
             state.exit.get_or_insert(message);
         });
@@ -143,6 +215,15 @@ impl Watch {
     }
 }
 
+/// See [`Watch::hold`].
+pub(crate) struct Held<'a>(&'a Watch);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.store(false, Ordering::SeqCst);
+    }
+}
+
 /// One caller that waits for an exit.
 struct Waiting {
     watch: Arc<Watch>,
@@ -179,10 +260,15 @@ impl Drop for Waiting {
 }
 
 impl Watches {
-    pub(crate) fn new(connection: Arc<Connection>, pool: Arc<Pool>) -> Watches {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        executor: Executor,
+        sees_processes: bool,
+    ) -> Watches {
         Watches(Arc::new(Shared {
             connection,
-            pool,
+            executor,
+            sees_processes,
             watches: Mutex::default(),
             closed: AtomicBool::new(false),
             reconciler: Reconciler::default(),
@@ -193,14 +279,24 @@ impl Watches {
         self.0.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A descriptor of the process that has this number now, where the server means the same one by
+    /// it. The caller makes sure afterwards that it still has.
+    pub(crate) fn pidfd(&self, pid: u32) -> Option<Pidfd> {
+        if self.0.sees_processes { Pidfd::open(pid) } else { None }
+    }
+
     /// The watch of a container's first process.
     pub(crate) fn find(&self, namespace: &str, container: &str) -> Option<Arc<Watch>> {
         let key = Key { namespace: namespace.into(), container: container.into() };
-        self.lock().get(&key).cloned()
+        let watch = self.lock().get(&key).cloned();
+        if watch.is_some() {
+            self.see_to_lost();
+        }
+        watch
     }
 
-    /// Starts to watch a process that this client has made: its Wait is on its way when this
-    /// returns. A watch of an earlier process under the same id is given up.
+    /// Starts to watch a process that this client has made and not started yet: its Wait is on its
+    /// way when this returns. A watch of an earlier process under the same id is given up.
     pub(crate) fn start(
         &self,
         cx: &Cx,
@@ -208,21 +304,30 @@ impl Watches {
         process: Process,
         stdio: Option<Attached>,
     ) -> Result<Arc<Watch>> {
-        let watch = Arc::new(Watch {
-            key: Key { namespace: cx.namespace.clone(), container: container.into() },
-            process,
-            stdio,
-            state: Mutex::default(),
-        });
-        let before = {
+        let key = Key { namespace: cx.namespace.clone(), container: container.into() };
+        let (watch, before) = {
             let mut watches = self.lock();
             self.check_open()?;
-            watches.insert(watch.key.clone(), watch.clone())
+            let before = watches.get(&key);
+            match before.filter(|before| before.process.is(&process)) {
+                // Somebody who probes has found it first.
+                Some(found) => (found.clone(), None),
+                None => {
+                    let watch = Arc::new(Watch::new(key.clone(), process));
+                    (watch.clone(), Some(watches.insert(key, watch)))
+                }
+            }
         };
-        if let Some(before) = before {
-            before.end(gone(container));
+        if let Some(stdio) = stdio {
+            // It was found by somebody who has no streams of it.
+            let _ = watch.stdio.set(stdio);
         }
-        self.follow(&watch).inspect_err(|_| self.forget(&watch))?;
+        if let Some(before) = before {
+            if let Some(before) = before {
+                before.end(gone(container));
+            }
+            self.follow(&watch).inspect_err(|_| self.forget(&watch))?;
+        }
         Ok(watch)
     }
 
@@ -233,6 +338,7 @@ impl Watches {
         cx: &Cx,
         container: &str,
         process: Process,
+        started: bool,
         exit: Option<Exit>,
     ) -> Result<Arc<Watch>> {
         let key = Key { namespace: cx.namespace.clone(), container: container.into() };
@@ -242,8 +348,8 @@ impl Watches {
             match watches.entry(key) {
                 Entry::Occupied(entry) => return Ok(entry.get().clone()),
                 Entry::Vacant(entry) => {
-                    let key = entry.key().clone();
-                    let watch = Watch { key, process, stdio: None, state: Mutex::default() };
+                    let watch = Watch::new(entry.key().clone(), process);
+                    watch.started.store(started, Ordering::SeqCst);
                     entry.insert(Arc::new(watch)).clone()
                 }
             }

@@ -1,32 +1,66 @@
 //! Looking up the processes whose Wait broke off: whether they run, and how they ended if not.
+//!
+//! One job of the executor, the keeper, sees to all of them while there are any: it waits for the
+//! server and lets many looks be under way at once, each a job of its own, so that a shim that is stuck
+//! delays its own container alone.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
+use super::pidfd::Sight;
 use super::{Watch, Watches};
 use crate::call::Limits;
-use crate::error::{Error, ErrorKind};
+use crate::container::generation;
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Origin;
-use crate::rpc::tasks::{self, Status};
-use crate::rpc::version;
+use crate::rpc::tasks::{self, Exit, Status};
+use crate::rpc::{containers, version};
 
-/// How long one look may take: a shim that is stuck is answered for by containerd after 2 s.
+/// How long one question may take: a shim that is stuck is answered for by containerd after 2 s.
 const LOOK: Duration = Duration::from_secs(5);
-/// The pause between looks while the server cannot be reached: from the first to the second.
+
+/// How many looks are under way at once.
+const MAX_LOOKS: usize = 64;
+
+/// The pause before something is tried again: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// The watches whose Wait broke off. One job on the pool works through them while there are any.
+pub(super) fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(PAUSES.1)
+}
+
+/// The watches whose Wait broke off.
 #[derive(Default)]
 pub(super) struct Reconciler {
     state: Mutex<State>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    lost: Vec<(Arc<Watch>, Error)>,
-    running: bool,
+    /// By the time at which to look at them, and a number that tells equal times apart.
+    lost: BTreeMap<(Instant, u64), Lost>,
+    /// Counts the changes of what the keeper has to see to.
+    changes: u64,
+    /// How many looks are under way.
+    looks: usize,
+    /// Whether the keeper is there, and how it is woken.
+    kept: bool,
+    keeper: Option<Waker>,
     closed: bool,
+}
+
+/// A watch whose Wait broke off.
+struct Lost {
+    watch: Arc<Watch>,
+    /// What broke it off.
+    why: Error,
+    /// The pause after a look that gives nothing.
+    pause: Duration,
 }
 
 impl Reconciler {
@@ -34,21 +68,34 @@ impl Reconciler {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        state.lost.clear();
-        self.changed.notify_all();
+    /// Changes the state and has the keeper look at it.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let keeper = {
+            let mut state = self.lock();
+            change(&mut state);
+            state.changes += 1;
+            state.keeper.take()
+        };
+        keeper.into_iter().for_each(Waker::wake);
     }
 
-    /// Sleeps; less where the client is closed meanwhile. Says whether to go on.
-    fn pause(&self, pause: Duration) -> bool {
-        let state = self.lock();
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(state, pause, |state| !state.closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        !state.closed
+    pub(super) fn close(&self) {
+        let lost = {
+            let mut state = self.lock();
+            state.closed = true;
+            std::mem::take(&mut state.lost)
+        };
+        drop(lost);
+    }
+
+    /// Puts one on the list, to be looked at when this time has passed.
+    fn push(&self, lost: Lost, after: Duration) {
+        self.change(|state| {
+            if !state.closed {
+                let at = (Instant::now() + after, state.changes);
+                state.lost.insert(at, lost);
+            }
+        });
     }
 }
 
@@ -60,72 +107,143 @@ enum Look {
     Again(Error),
 }
 
+/// What the keeper is to do.
+enum Due {
+    /// Look at these.
+    Look(Vec<Lost>),
+    /// Nothing before this time, nor before there are more changes than so many.
+    Wait(Option<Instant>, u64),
+    /// Nothing any more.
+    End,
+}
+
+/// A look that is under way. Dropped, also where it panics, it makes room for another.
+struct Place(Watches);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.reconciler.change(|state| state.looks -= 1);
+    }
+}
+
+/// The keeper's own place. Dropped before it was given up, as where the keeper panics, it lets another
+/// one be made.
+struct Keeper {
+    watches: Watches,
+    over: bool,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if !self.over {
+            self.watches.0.reconciler.lock().kept = false;
+        }
+    }
+}
+
 impl Watches {
     /// Puts the watch on the list of those to be looked up; `why` is what ended its Wait.
     pub(super) fn reconcile(&self, watch: &Arc<Watch>, why: Error) {
         log::debug!("the wait for container {} broke off: {why}", watch.key.container);
-        let mut state = self.0.reconciler.lock();
-        if state.closed {
-            return;
-        }
-        state.lost.push((watch.clone(), why));
-        if state.running {
-            return;
-        }
-        state.running = true;
-        drop(state);
-        let watches = self.clone();
-        if self.0.pool.run(move || watches.work_through()).is_err() {
-            self.0.reconciler.lock().running = false;
+        let after = watch.lock().loss(PAUSES);
+        let lost = Lost { watch: watch.clone(), why, pause: PAUSES.0 };
+        self.0.reconciler.push(lost, after);
+        self.see_to_lost();
+    }
+
+    /// Makes sure that somebody sees to those that are lost: the thread for it may have been refused.
+    pub(super) fn see_to_lost(&self) {
+        let keeper = {
+            let mut state = self.0.reconciler.lock();
+            if state.closed || state.kept || state.lost.is_empty() {
+                return;
+            }
+            state.kept = true;
+            Keeper { watches: self.clone(), over: false }
+        };
+        if let Err(e) = self.0.executor.spawn(keep(keeper)) {
+            log::warn!("containers whose wait broke off are not looked up: {e}");
         }
     }
 
-    fn work_through(&self) {
-        let reconciler = &self.0.reconciler;
-        let (first, longest) = PAUSES;
-        let mut pause = first;
-        loop {
-            let lost = {
-                let mut state = reconciler.lock();
-                if state.closed || state.lost.is_empty() {
-                    state.running = false;
-                    return;
-                }
-                std::mem::take(&mut state.lost)
-            };
-            let mut again = Vec::new();
-            if version::version(&self.cx("default", Limits::within(LOOK))).is_ok() {
-                for (watch, why) in lost {
-                    if let Look::Again(why) = self.look(&watch, why) {
-                        again.push((watch, why));
-                    }
-                }
-            } else {
-                again = lost;
+    fn due(&self) -> Due {
+        let mut state = self.0.reconciler.lock();
+        if state.closed || (state.lost.is_empty() && state.looks == 0) {
+            // Here, so that whoever adds to the list from now on makes another one.
+            state.kept = false;
+            return Due::End;
+        }
+        let mut due = Vec::new();
+        let now = Instant::now();
+        while state.looks + due.len() < MAX_LOOKS
+            && let Some(first) = state.lost.first_entry().filter(|first| first.key().0 <= now)
+        {
+            due.push(first.remove());
+        }
+        if !due.is_empty() {
+            return Due::Look(due);
+        }
+        // Without room it is the end of a look that is waited for.
+        let next = state.lost.keys().next().map(|(at, _)| *at).filter(|at| *at > now);
+        Due::Wait(next, state.changes)
+    }
+
+    /// Waits for a change of the list, at most until then.
+    async fn wait_for_change(&self, until: Option<Instant>, changes: u64) {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let mut sleep = pin!(left.map(|left| self.0.executor.sleep(left)));
+        poll_fn(|context| {
+            let mut state = self.0.reconciler.lock();
+            if state.changes != changes {
+                return Poll::Ready(());
             }
-            if again.is_empty() {
-                pause = first;
-                continue;
+            state.keeper = Some(context.waker().clone());
+            drop(state);
+            match sleep.as_mut().as_pin_mut() {
+                Some(sleep) => sleep.poll(context),
+                None => Poll::Pending,
             }
-            reconciler.lock().lost.extend(again);
-            if !reconciler.pause(pause) {
-                reconciler.lock().running = false;
-                return;
+        })
+        .await;
+    }
+
+    /// Looks one up, and puts it back where that gives nothing.
+    async fn look_up(&self, mut lost: Lost) {
+        match self.look(&lost.watch, lost.why.clone()).await {
+            Look::Settled => {}
+            Look::Again(why) => {
+                let pause = lost.pause;
+                lost.pause = longer(pause);
+                lost.why = why;
+                self.0.reconciler.push(lost, pause);
             }
-            pause = (pause * 2).min(longest);
         }
     }
 
     /// Looks one process up. `why` is what ended its Wait.
-    fn look(&self, watch: &Arc<Watch>, why: Error) -> Look {
+    async fn look(&self, watch: &Arc<Watch>, why: Error) -> Look {
         if watch.is_over() {
             return Look::Settled;
         }
-        let cx = self.cx(&watch.key.namespace, Limits::within(LOOK));
-        match tasks::get(&cx, &watch.key.container, "") {
+        if watch.held.load(Ordering::SeqCst) {
+            return Look::Again(why);
+        }
+        let cx = || self.cx(&watch.key.namespace, Limits::within(LOOK));
+        let id = &watch.key.container;
+        match containers::look(cx(), id.clone()).await {
+            Ok(record) if generation(&record) != watch.process.generation => {
+                return self.gone(watch, "its id is another container's", why);
+            }
+            // Where it is gone, the task may stand all the same.
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return self.look_in_list(watch, why).await;
+            }
+            Err(error) => return Look::Again(error),
+        }
+        match tasks::look(cx(), id.clone(), String::new()).await {
             Ok(process) if process.pid != 0 && process.pid != watch.process.pid => {
-                watch.deliver(Origin::Gap, None, Some(unknown("another process has its id")));
-                Look::Settled
+                self.gone(watch, "another process has its id", why)
             }
             Ok(process) => match process.status {
                 Status::Stopped => {
@@ -140,15 +258,17 @@ impl Watches {
                     }
                 }
             },
-            Err(error) if error.kind() == ErrorKind::NotFound => self.look_in_list(watch, why),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.gone(watch, "its task is gone from containerd", why)
+            }
             Err(error) => Look::Again(error),
         }
     }
 
-    /// Get finds no task also where only the container's record is gone; the list shows it still.
-    fn look_in_list(&self, watch: &Arc<Watch>, why: Error) -> Look {
+    /// Get finds no task where the container's record is gone; the list shows it still.
+    async fn look_in_list(&self, watch: &Arc<Watch>, why: Error) -> Look {
         let cx = self.cx(&watch.key.namespace, Limits::within(LOOK));
-        let list = match tasks::list(&cx) {
+        let list = match tasks::look_at_all(cx).await {
             Ok(list) => list,
             Err(error) => return Look::Again(error),
         };
@@ -161,16 +281,60 @@ impl Watches {
                 watch.deliver(Origin::Recovered, Some(process.exit), None);
                 Look::Settled
             }
-            None => {
-                let error = unknown("its task is gone from containerd").caused_by(why);
-                watch.deliver(Origin::Gap, None, Some(error));
-                Look::Settled
+            None => self.gone(watch, "its container is gone from containerd", why),
+        }
+    }
+
+    /// containerd knows nothing of it any more. What it says of its end in events is then a guess of
+    /// its own: only the kernel may know.
+    fn gone(&self, watch: &Arc<Watch>, how: &str, why: Error) -> Look {
+        match watch.process.pidfd.as_ref().map_or(Sight::Gone, super::Pidfd::look) {
+            Sight::Ended(code) => {
+                watch.deliver(Origin::Recovered, Some(Exit { code, at: None }), None);
             }
+            Sight::Gone => {
+                let what = format!("the exit code is not known: {how}");
+                let error = Error::new(ErrorKind::DataLoss, what).caused_by(why);
+                watch.deliver(Origin::Gap, None, Some(error));
+            }
+            // containerd ends what it does not know any more, or will find it again.
+            Sight::Runs | Sight::Ending => return Look::Again(why),
+        }
+        Look::Settled
+    }
+
+    /// Waits until the server answers.
+    async fn wait_for_server(&self) {
+        let mut pause = PAUSES.0;
+        loop {
+            let answer: Result<()> = version::ping(self.cx("default", Limits::within(LOOK))).await;
+            if answer.is_ok() {
+                return;
+            }
+            self.0.executor.sleep(pause).await;
+            pause = longer(pause);
         }
     }
 }
 
-/// An exit of which no source holds the code.
-fn unknown(why: &str) -> Error {
-    Error::new(ErrorKind::DataLoss, format!("the exit code is not known: {why}"))
+/// Sees to the list until it is empty.
+async fn keep(mut keeper: Keeper) {
+    loop {
+        let watches = &keeper.watches;
+        match watches.due() {
+            Due::End => break,
+            Due::Wait(until, changes) => watches.wait_for_change(until, changes).await,
+            Due::Look(due) => {
+                // One question for all of them while it cannot be reached.
+                watches.wait_for_server().await;
+                for lost in due {
+                    let place = Place(watches.clone());
+                    watches.0.reconciler.lock().looks += 1;
+                    // The thread is there: it is the one that does this.
+                    let _ = watches.0.executor.spawn(async move { place.0.look_up(lost).await });
+                }
+            }
+        }
+    }
+    keeper.over = true;
 }

@@ -1,4 +1,5 @@
-//! A proxy before containerd's socket that writes down which calls pass it.
+//! A proxy before containerd's socket that writes down which calls pass it, and that breaks connections
+//! when it is told to.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -11,6 +12,14 @@ use std::thread;
 pub struct Proxy {
     path: PathBuf,
     calls: Arc<Mutex<Vec<String>>>,
+    passing: Arc<Mutex<Passing>>,
+}
+
+#[derive(Default)]
+struct Passing {
+    /// Whether whoever connects is turned away.
+    closed: bool,
+    connections: Vec<UnixStream>,
 }
 
 impl Proxy {
@@ -18,7 +27,8 @@ impl Proxy {
     pub fn start(upstream: &Path, path: &Path) -> Proxy {
         let listener = UnixListener::bind(path).expect("the proxy's socket");
         let calls = Arc::new(Mutex::new(Vec::new()));
-        let proxy = Proxy { path: path.to_owned(), calls: calls.clone() };
+        let passing = Arc::new(Mutex::new(Passing::default()));
+        let proxy = Proxy { path: path.to_owned(), calls: calls.clone(), passing: passing.clone() };
         let upstream = upstream.to_owned();
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -27,6 +37,13 @@ impl Proxy {
                 };
                 let calls = calls.clone();
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                {
+                    let mut passing = passing.lock().unwrap();
+                    if passing.closed {
+                        continue;
+                    }
+                    passing.connections.push(client.try_clone().unwrap());
+                }
                 thread::spawn(move || pass(from, to, Some(Requests::new(calls))));
                 thread::spawn(move || pass(server, client, None));
             }
@@ -37,6 +54,20 @@ impl Proxy {
     /// The address to give to a client.
     pub fn address(&self) -> String {
         self.path.display().to_string()
+    }
+
+    /// Breaks every connection, and lets nobody connect until [`Proxy::mend`].
+    pub fn cut(&self) {
+        let mut passing = self.passing.lock().unwrap();
+        passing.closed = true;
+        for connection in passing.connections.drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Lets who connects pass again.
+    pub fn mend(&self) {
+        self.passing.lock().unwrap().closed = false;
     }
 
     /// The calls since the last time this was asked, as `service/method`, in order.

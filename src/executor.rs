@@ -1,0 +1,306 @@
+//! The thread that drives what goes on by itself, as looking processes up after an outage. What it
+//! drives are futures: it waits for many answers at once and blocks on none.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// One thread, which is there only while it has something to drive. It blocks every signal.
+#[derive(Clone)]
+pub(crate) struct Executor {
+    name: &'static str,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// What has not ended, by a number.
+    tasks: HashMap<u64, Arc<Task>>,
+    ready: VecDeque<Arc<Task>>,
+    /// Who is to be woken when; the number tells equal times apart.
+    timers: BTreeMap<(Instant, u64), Waker>,
+    next: u64,
+    /// The thread, also one that has ended.
+    thread: Option<JoinHandle<()>>,
+    running: bool,
+    closed: bool,
+}
+
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct Task {
+    number: u64,
+    /// Whether it stands among those that are ready.
+    queued: AtomicBool,
+    /// Gone once it has ended.
+    job: Mutex<Option<Job>>,
+    shared: Weak<Shared>,
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        if self.queued.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            shared.lock().ready.push_back(self);
+            shared.changed.notify_one();
+        }
+    }
+}
+
+impl Task {
+    /// Drives it on; says whether it has ended.
+    fn poll(self: &Arc<Self>) -> bool {
+        // Before the poll: what wakes it from here on has it polled again.
+        self.queued.store(false, Ordering::SeqCst);
+        let waker = Waker::from(self.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        // A panic must not take the thread with it: others rely on it.
+        let over = catch_unwind(AssertUnwindSafe(|| {
+            job.as_mut().is_none_or(|job| job.as_mut().poll(&mut context).is_ready())
+        }))
+        .unwrap_or(true);
+        if over {
+            *job = None;
+        }
+        over
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread.
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            if state.closed || state.tasks.is_empty() {
+                state.running = false;
+                return;
+            }
+            if let Some(task) = state.ready.pop_front() {
+                drop(state);
+                let over = task.poll();
+                state = self.lock();
+                if over {
+                    state.tasks.remove(&task.number);
+                }
+                continue;
+            }
+            let due = state.timers.keys().next().map(|(at, _)| *at);
+            let left = due.map(|at| at.saturating_duration_since(Instant::now()));
+            state = match left {
+                Some(Duration::ZERO) => {
+                    let timer = state.timers.pop_first();
+                    drop(state);
+                    timer.into_iter().for_each(|(_, waker)| waker.wake());
+                    self.lock()
+                }
+                Some(left) => {
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+impl Executor {
+    /// Without a thread yet; it will have this name.
+    pub(crate) fn new(name: &'static str) -> Executor {
+        Executor { name, shared: Arc::default() }
+    }
+
+    /// Drives `job` to its end. After the close it is dropped.
+    pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Ok(());
+        }
+        state.next += 1;
+        let task = Arc::new(Task {
+            number: state.next,
+            queued: AtomicBool::new(true),
+            job: Mutex::new(Some(Box::pin(job))),
+            shared: Arc::downgrade(&self.shared),
+        });
+        if !state.running {
+            let shared = self.shared.clone();
+            // The one before has ended, so its handle may go.
+            state.thread = Some(
+                sys::with_signals_blocked(|| {
+                    std::thread::Builder::new().name(self.name.into()).spawn(move || shared.run())
+                })
+                .map_err(|e| Error::io("starting a thread", e))?,
+            );
+            state.running = true;
+        }
+        state.tasks.insert(task.number, task.clone());
+        state.ready.push_back(task);
+        drop(state);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Ends after this time. For jobs of this executor.
+    pub(crate) fn sleep(&self, time: Duration) -> Sleep {
+        // Beyond the clock's range means never, or as good as.
+        let at = Instant::now().checked_add(time.min(Duration::from_secs(1 << 32)));
+        Sleep { shared: self.shared.clone(), at: at.unwrap_or_else(Instant::now), timer: None }
+    }
+
+    /// Drops every job and ends the thread, which is not far: no job blocks.
+    pub(crate) fn close(&self) {
+        let (tasks, timers, thread) = {
+            let mut state = self.shared.lock();
+            state.closed = true;
+            state.ready.clear();
+            (
+                std::mem::take(&mut state.tasks),
+                std::mem::take(&mut state.timers),
+                state.thread.take(),
+            )
+        };
+        self.shared.changed.notify_one();
+        let is_me = thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
+        if is_me {
+            // The job that is at work cannot wait for itself, and goes when it returns.
+            return;
+        }
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+        for task in tasks.into_values() {
+            task.job.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        drop(timers);
+    }
+}
+
+/// See [`Executor::sleep`].
+pub(crate) struct Sleep {
+    shared: Arc<Shared>,
+    at: Instant,
+    /// Its number among the timers.
+    timer: Option<u64>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.at {
+            return Poll::Ready(());
+        }
+        let this = &mut *self;
+        let mut state = this.shared.lock();
+        let number = *this.timer.get_or_insert_with(|| {
+            state.next += 1;
+            state.next
+        });
+        let old = state.timers.insert((this.at, number), context.waker().clone());
+        drop(state);
+        // It may be the last reference to a task, whose end is not to come under the lock.
+        drop(old);
+        this.shared.changed.notify_one();
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(number) = self.timer {
+            let waker = self.shared.lock().timers.remove(&(self.at, number));
+            drop(waker);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn is_running(executor: &Executor) -> bool {
+        executor.shared.lock().running
+    }
+
+    #[test]
+    fn drives_many_at_once_and_ends_with_the_last() {
+        let executor = Executor::new("test");
+        let (sender, receiver) = mpsc::channel();
+        let start = Instant::now();
+        for i in 0..100 {
+            let (sender, sleep) = (sender.clone(), executor.sleep(Duration::from_millis(50)));
+            let job = async move {
+                sleep.await;
+                sender.send(i).unwrap();
+            };
+            executor.spawn(job).unwrap();
+        }
+        drop(sender);
+        assert_eq!(receiver.iter().count(), 100);
+        assert!(start.elapsed() >= Duration::from_millis(50));
+        while is_running(&executor) {
+            std::thread::yield_now();
+        }
+        // And it begins anew.
+        let (sender, receiver) = mpsc::channel();
+        executor.spawn(async move { sender.send(()).unwrap() }).unwrap();
+        receiver.recv().unwrap();
+    }
+
+    #[test]
+    fn a_panic_ends_the_job_alone() {
+        std::panic::set_hook(Box::new(|_| {}));
+        let executor = Executor::new("test");
+        executor.spawn(async { panic!("on purpose") }).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        executor.spawn(async move { sender.send(()).unwrap() }).unwrap();
+        receiver.recv().unwrap();
+    }
+
+    #[test]
+    fn the_close_drops_what_has_not_ended() {
+        struct Dropped(mpsc::Sender<()>);
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                self.0.send(()).unwrap();
+            }
+        }
+        let executor = Executor::new("test");
+        let (sender, receiver) = mpsc::channel();
+        let dropped = Dropped(sender);
+        let job = async move {
+            let _dropped = dropped;
+            pending::<()>().await;
+        };
+        executor.spawn(job).unwrap();
+        executor.close();
+        receiver.try_recv().unwrap();
+        assert!(!is_running(&executor));
+        executor.spawn(async { unreachable!("it is closed") }).unwrap();
+        executor.close();
+    }
+}
