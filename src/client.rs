@@ -1,6 +1,6 @@
 //! The client: the handle that a program holds, and hands its calls to.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-use crate::call::Call;
+use crate::call::{Call, Limits};
 use crate::container::{self, ContainerConfig};
 use crate::context::{ClientConfig, Context};
+use crate::delivery::{self, HookId, HookMode, Wants};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::image::{self, Image, Progress, PullConfig};
-use crate::message::Message;
+use crate::message::{Message, MessageKind};
 use crate::rpc;
 use crate::snapshot::{self, Snapshot};
 use crate::sys;
@@ -26,6 +27,12 @@ const MAX_SOCKET_PATH: usize = 107;
 /// How long opening a client and asking for the version may take, unless the call says otherwise.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the last handle of a client waits for hooks when it goes.
+const FREE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long removing a hook may take, unless the call says otherwise.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What the server says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,6 +41,21 @@ pub struct Version {
     pub version: String,
     /// The commit it was built from.
     pub revision: String,
+}
+
+/// What a client counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// How often waits or subscriptions broke off and had to be begun anew, all that break off
+    /// together counted once.
+    pub reconnects: u64,
+    /// How many processes were looked up after that, with a result.
+    pub reconciled: u64,
+    /// How many messages were dropped because a queue or a hook was full.
+    pub dropped: u64,
+    /// How many processes are watched whose exit is not known.
+    pub outstanding: u64,
 }
 
 /// A connection to a containerd. Clones are the same client; it may be used from any thread.
@@ -50,7 +72,10 @@ struct Closer(Arc<Context>);
 impl Drop for Closer {
     fn drop(&mut self) {
         if self.0.check_process().is_ok() {
-            self.0.end();
+            // Nobody is in a call: only a hook may take longer, and is then left to end by itself.
+            if let Err(error) = self.0.close(&Limits::within(FREE_TIMEOUT)) {
+                log::warn!("a client is gone and not closed yet: {error}");
+            }
         } else {
             // The threads that its destructors rely on are the parent's.
             std::mem::forget(self.0.clone());
@@ -88,16 +113,16 @@ impl Client {
         Ok(Client { _closer: Arc::new(Closer(context.clone())), context })
     }
 
-    /// Closes the client: no further call begins, waits end with [`ErrorKind::Closed`], calls under
-    /// way are waited for. Containers run on. Closing again does nothing.
+    /// Closes the client: no further call begins, waits end with [`ErrorKind::Closed`], no hook is
+    /// started any more, calls under way and hooks that run are waited for. From inside a hook it does
+    /// not wait. Containers run on. Closing again does nothing, or goes on waiting.
     pub fn close(&self, call: &Call) -> Result<()> {
         let close = || {
             self.context.check_process()?;
-            self.context.check_reentrant()?;
-            self.context.shut();
-            self.context.wait_idle(&call.limits(Some(OPEN_TIMEOUT)))?;
-            self.context.end();
-            Ok(())
+            if !delivery::inside() {
+                self.context.check_reentrant()?;
+            }
+            self.context.close(&call.limits(Some(OPEN_TIMEOUT)))
         };
         close().at("client_close", &self.context.config.address)
     }
@@ -191,6 +216,92 @@ impl Client {
     /// task, record and snapshot are deleted. Gives the exit message.
     pub fn destroy_container(&self, id: &str, grace: Duration, call: &Call) -> Result<Message> {
         container::destroy(&self.context, id, grace, call).at("destroy_container", id)
+    }
+
+    // A hook is a function of the host's that is told of something. One hook is never run twice at
+    // once, and is told in the order in which the client came to know. Any operation may be called from
+    // one. A hook that holds a clone of the client keeps it open.
+
+    /// Adds a hook that is told of exits of containers' first processes: of the one with this id, in
+    /// any namespace, or of all. It is told of those that this client watches: that it has created,
+    /// recovered, started or probed. Its function is dropped once, when it is removed or the client is
+    /// closed.
+    pub fn add_stop_hook(
+        &self,
+        container: Option<&str>,
+        mode: HookMode,
+        hook: impl FnMut(&Message) + Send + 'static,
+    ) -> Result<HookId> {
+        self.add_hook(MessageKind::Exit, container, mode, Box::new(hook)).at("add_stop_hook", "")
+    }
+
+    /// Adds a hook that is told of exits of processes that were executed in a container. Otherwise as
+    /// [`Client::add_stop_hook`].
+    pub fn add_exit_hook(
+        &self,
+        container: Option<&str>,
+        mode: HookMode,
+        hook: impl FnMut(&Message) + Send + 'static,
+    ) -> Result<HookId> {
+        self.add_hook(MessageKind::ExecExit, container, mode, Box::new(hook))
+            .at("add_exit_hook", "")
+    }
+
+    fn add_hook(
+        &self,
+        kind: MessageKind,
+        container: Option<&str>,
+        mode: HookMode,
+        hook: Box<dyn FnMut(&Message) + Send>,
+    ) -> Result<HookId> {
+        self.context.check_process()?;
+        container.map_or(Ok(()), |id| identifier::check("id", id))?;
+        let wants = Wants { kinds: vec![kind], container: container.map(str::to_owned) };
+        // An exit is not to be dropped, and each process has only one.
+        self.context.bus.add_hook(wants, mode, usize::MAX, hook).map(|(id, _)| id)
+    }
+
+    /// Removes a hook. When this returns, it does not run and its function is dropped. From inside a
+    /// hook it does not wait: the function is then dropped when the hook returns. Otherwise it waits at
+    /// most 10 s, unless `call` says otherwise; after [`ErrorKind::Timeout`] the hook is not started
+    /// again all the same.
+    pub fn remove_hook(&self, hook: HookId, call: &Call) -> Result<()> {
+        self.context
+            .check_process()
+            .and_then(|()| self.context.bus.remove_hook(hook, &call.limits(Some(REMOVE_TIMEOUT))))
+            .at("remove_hook", &hook.get().to_string())
+    }
+
+    /// A descriptor that is readable while [`Client::dispatch`] has something to do. It is only to be
+    /// polled.
+    pub fn dispatch_fd(&self) -> Result<BorrowedFd<'_>> {
+        let fd = || {
+            self.context.check_process()?;
+            self.context.bus.dispatch_fd()
+        };
+        fd().at("dispatch_fd", "")
+    }
+
+    /// Runs hooks whose mode is [`HookMode::Dispatch`] on the calling thread, for at most `max`
+    /// messages. Gives their number; 0 where there is nothing to do. Does not wait. One thread at a
+    /// time: another one gets [`ErrorKind::Busy`], a hook [`ErrorKind::Reentrant`].
+    pub fn dispatch(&self, max: usize) -> Result<usize> {
+        let dispatch = || {
+            self.context.check_process()?;
+            self.context.bus.dispatch(max)
+        };
+        dispatch().at("dispatch", "")
+    }
+
+    /// What the client has counted since it was opened.
+    pub fn counters(&self) -> Counters {
+        let (reconnects, reconciled) = self.context.watches.reconciled();
+        Counters {
+            reconnects,
+            reconciled,
+            dropped: self.context.bus.dropped(),
+            outstanding: self.context.watches.outstanding() as u64,
+        }
     }
 
     /// The id of a container's first process.

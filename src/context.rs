@@ -6,6 +6,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::call::{Call, Limits};
+use crate::delivery::{self, Bus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::identifier;
@@ -53,6 +54,7 @@ pub(crate) struct Context {
     pub(crate) connection: Arc<Connection>,
     pub(crate) images: image::Cache,
     executor: Executor,
+    pub(crate) bus: Bus,
     pub(crate) pump: Pump,
     pub(crate) watches: Watches,
     /// Who changes a container, by its namespace and id.
@@ -106,13 +108,20 @@ impl Context {
     pub(crate) fn new(config: ClientConfig, path: &Path, sees_processes: bool) -> Context {
         let connection = Arc::new(Connection::new(path));
         let executor = Executor::new("ctrd-work");
+        let bus = Bus::new();
         Context {
             images: image::Cache::default(),
             pump: Pump::default(),
             turns: Turns::default(),
-            watches: Watches::new(connection.clone(), executor.clone(), sees_processes),
+            watches: Watches::new(
+                connection.clone(),
+                executor.clone(),
+                bus.clone(),
+                sees_processes,
+            ),
             connection,
             executor,
+            bus,
             process: std::process::id(),
             gate: Arc::default(),
             config,
@@ -167,17 +176,19 @@ impl Context {
         Error::new(ErrorKind::Closed, "the client is closed")
     }
 
-    /// Ends what goes on by itself, and its threads.
-    pub(crate) fn end(&self) {
-        self.shut();
-        self.executor.close();
-        self.pump.close();
-    }
-
-    /// Lets no further operation in, and ends the waits of those under way.
-    pub(crate) fn shut(&self) {
+    /// Closes: lets no further operation in, ends the waits of those under way, waits for these and for
+    /// hooks that run, and ends the threads. From inside a hook it waits for nothing.
+    pub(crate) fn close(&self, limits: &Limits) -> Result<()> {
         self.gate.lock().closed = true;
         self.watches.close();
+        self.bus.shut();
+        if !delivery::inside() {
+            self.wait_idle(limits)?;
+            self.bus.end(limits)?;
+        }
+        self.executor.close();
+        self.pump.close();
+        Ok(())
     }
 
     /// Fails where one of this client's operations runs on the calling thread, as in a callback of
@@ -193,7 +204,7 @@ impl Context {
     }
 
     /// Waits until no operation is under way.
-    pub(crate) fn wait_idle(&self, limits: &Limits) -> Result<()> {
+    fn wait_idle(&self, limits: &Limits) -> Result<()> {
         let mut state = self.gate.lock();
         while !state.running.is_empty() {
             limits.check().map_err(|e| e.context("operations are still under way"))?;

@@ -62,7 +62,7 @@ pub(crate) fn destroy(
         };
     }
     let message = match &watch {
-        Some(watch) => Some(match unstarted(cx, watch)? {
+        Some(watch) => Some(match unstarted(context, cx, watch)? {
             Some(message) => message,
             None => end(cx, id, watch, grace)?,
         }),
@@ -77,7 +77,7 @@ pub(crate) fn destroy(
     if let Some(watch) = &watch {
         context.watches.forget(watch);
     }
-    Ok(message.unwrap_or_else(|| never_ran(id)))
+    Ok(message.unwrap_or_else(|| never_ran(context, cx, id)))
 }
 
 /// Removes a container whose process has ended: its exit is written down, then task, snapshot and
@@ -114,7 +114,7 @@ fn remove(
 }
 
 /// Deletes a task whose process was created and never started, and says so to all who wait.
-fn unstarted(cx: &Cx, watch: &Arc<Watch>) -> Result<Option<Message>> {
+fn unstarted(context: &Context, cx: &Cx, watch: &Arc<Watch>) -> Result<Option<Message>> {
     let id = watch.container();
     if watch.is_started() || watch.exit().is_some() {
         return Ok(None);
@@ -134,7 +134,7 @@ fn unstarted(cx: &Cx, watch: &Arc<Watch>) -> Result<Option<Message>> {
         }
         Err(e) => return Err(e.step("delete the task")),
     }
-    watch.tell(never_ran(id));
+    context.watches.never_ran(watch);
     Ok(watch.exit())
 }
 

@@ -8,7 +8,7 @@ use crate::call::{Call, Timeout};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
-use crate::message::{Body, Message, Origin};
+use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Exit, Status};
@@ -81,16 +81,15 @@ pub(super) fn adopt(context: &Context, cx: &Cx, record: &Container) -> Result<Ar
 }
 
 /// The message about a container whose process was never started, and is not to be any more.
-pub(super) fn never_ran(id: &str) -> Message {
+pub(super) fn never_ran(context: &Context, cx: &Cx, id: &str) -> Message {
     let why = Error::new(ErrorKind::NotFound, "the container's process never ran");
     Message::new(Body {
         origin: Origin::Recovered,
+        namespace: cx.namespace.clone(),
         container_id: id.into(),
-        exec_id: None,
-        exit_code: None,
-        exit_time: None,
         error: Some(why.clone()),
         start_error: Some(why),
+        ..context.bus.body(MessageKind::Exit)
     })
 }
 

@@ -17,9 +17,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::call::Limits;
+use crate::delivery::{Bus, Job};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
-use crate::message::{Body, Message, Origin};
+use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::tasks::{self, Exit};
 use crate::rpc::{Connection, Cx};
 use crate::stdio::Attached;
@@ -34,6 +35,7 @@ pub(crate) struct Watches(Arc<Shared>);
 struct Shared {
     connection: Arc<Connection>,
     executor: Executor,
+    bus: Bus,
     /// Whether the server's numbers of processes are ours too.
     sees_processes: bool,
     watches: Mutex<HashMap<Key, Arc<Watch>>>,
@@ -67,6 +69,8 @@ pub(crate) struct Watch {
     started: AtomicBool,
     /// Whether somebody is about to say how it ended.
     held: AtomicBool,
+    /// What is to be done after its exit, once the hooks have returned.
+    after: Mutex<Option<Job>>,
     state: Mutex<State>,
 }
 
@@ -118,6 +122,7 @@ impl Watch {
             stdio: OnceLock::new(),
             started: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            after: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -161,24 +166,9 @@ impl Watch {
         block_on(limits, Waiting { watch: self.clone(), number: None })?
     }
 
-    /// Gives the exit to all who wait.
-    fn deliver(&self, origin: Origin, exit: Option<Exit>, error: Option<Error>) {
-        self.tell(Message::new(Body {
-            origin,
-            container_id: self.key.container.clone(),
-            exec_id: None,
-            exit_code: exit.map(|exit| exit.code),
-            exit_time: exit.and_then(|exit| exit.at),
-            error,
-            start_error: None,
-        }));
-    }
-
-    /// Gives this message to all who wait. The first one counts: a process ends once.
-    pub(crate) fn tell(&self, message: Message) {
-        self.change(|state| {
-            state.exit.get_or_insert(message);
-        });
+    /// Has this done after its exit, once the hooks have returned.
+    pub(crate) fn do_after(&self, job: Job) {
+        *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
     }
 
     /// Ends the watch: who waits gets this error, unless the exit is known.
@@ -263,11 +253,13 @@ impl Watches {
     pub(crate) fn new(
         connection: Arc<Connection>,
         executor: Executor,
+        bus: Bus,
         sees_processes: bool,
     ) -> Watches {
         Watches(Arc::new(Shared {
             connection,
             executor,
+            bus,
             sees_processes,
             watches: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -283,6 +275,61 @@ impl Watches {
     /// it. The caller makes sure afterwards that it still has.
     pub(crate) fn pidfd(&self, pid: u32) -> Option<Pidfd> {
         if self.0.sees_processes { Pidfd::open(pid) } else { None }
+    }
+
+    /// Tells how a process has ended.
+    fn deliver(&self, watch: &Watch, origin: Origin, exit: Option<Exit>, error: Option<Error>) {
+        let body = Body {
+            origin,
+            exit_code: exit.map(|exit| exit.code),
+            exit_time: exit.and_then(|exit| exit.at),
+            error,
+            ..self.0.bus.body(MessageKind::Exit)
+        };
+        self.tell(watch, body);
+    }
+
+    /// Tells that the process was created and never ran.
+    pub(crate) fn never_ran(&self, watch: &Watch) {
+        let why = Error::new(ErrorKind::NotFound, "the container's process never ran");
+        let body = Body {
+            error: Some(why.clone()),
+            start_error: Some(why),
+            ..self.0.bus.body(MessageKind::Exit)
+        };
+        self.tell(watch, body);
+    }
+
+    /// Gives the message to all who wait, then to hooks and queues. The first one counts: a process
+    /// ends once.
+    fn tell(&self, watch: &Watch, body: Body) {
+        let message = Message::new(Body {
+            namespace: watch.key.namespace.clone(),
+            container_id: watch.key.container.clone(),
+            ..body
+        });
+        let mut is_first = false;
+        watch.change(|state| {
+            is_first = state.exit.is_none() && state.over.is_none();
+            if is_first {
+                state.exit = Some(message.clone());
+            }
+        });
+        if is_first {
+            let after = watch.after.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.0.bus.publish(&message, after);
+        }
+    }
+
+    /// How many processes are watched whose exit is not known.
+    pub(crate) fn outstanding(&self) -> usize {
+        let watches: Vec<_> = self.lock().values().cloned().collect();
+        watches.iter().filter(|watch| !watch.is_over()).count()
+    }
+
+    /// How often the list of lost processes had to be seen to, and how many of them were settled.
+    pub(crate) fn reconciled(&self) -> (u64, u64) {
+        self.0.reconciler.counts()
     }
 
     /// The watch of a container's first process.
@@ -355,7 +402,7 @@ impl Watches {
             }
         };
         match exit {
-            Some(exit) => watch.deliver(Origin::Recovered, Some(exit), None),
+            Some(exit) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
             None => self.follow(&watch).inspect_err(|_| self.forget(&watch))?,
         }
         Ok(watch)
@@ -406,7 +453,7 @@ impl Watches {
                 return Poll::Pending;
             };
             match answer {
-                Ok(exit) => watch.deliver(Origin::Live, Some(exit), None),
+                Ok(exit) => watches.deliver(&watch, Origin::Live, Some(exit), None),
                 Err(why) => watches.reconcile(&watch, why),
             }
             Poll::Ready(())

@@ -52,6 +52,9 @@ struct State {
     kept: bool,
     keeper: Option<Waker>,
     closed: bool,
+    /// How often it began, and how many it has settled.
+    begun: u64,
+    settled: u64,
 }
 
 /// A watch whose Wait broke off.
@@ -86,6 +89,11 @@ impl Reconciler {
             std::mem::take(&mut state.lost)
         };
         drop(lost);
+    }
+
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.begun, state.settled)
     }
 
     /// Puts one on the list, to be looked at when this time has passed.
@@ -159,6 +167,7 @@ impl Watches {
                 return;
             }
             state.kept = true;
+            state.begun += 1;
             Keeper { watches: self.clone(), over: false }
         };
         if let Err(e) = self.0.executor.spawn(keep(keeper)) {
@@ -210,7 +219,7 @@ impl Watches {
     /// Looks one up, and puts it back where that gives nothing.
     async fn look_up(&self, mut lost: Lost) {
         match self.look(&lost.watch, lost.why.clone()).await {
-            Look::Settled => {}
+            Look::Settled => self.0.reconciler.lock().settled += 1,
             Look::Again(why) => {
                 let pause = lost.pause;
                 lost.pause = longer(pause);
@@ -247,7 +256,7 @@ impl Watches {
             }
             Ok(process) => match process.status {
                 Status::Stopped => {
-                    watch.deliver(Origin::Recovered, Some(process.exit), None);
+                    self.deliver(watch, Origin::Recovered, Some(process.exit), None);
                     Look::Settled
                 }
                 Status::Unknown => Look::Again(why),
@@ -278,7 +287,7 @@ impl Watches {
         match ours {
             Some((_, process)) if process.status != Status::Stopped => Look::Again(why),
             Some((_, process)) => {
-                watch.deliver(Origin::Recovered, Some(process.exit), None);
+                self.deliver(watch, Origin::Recovered, Some(process.exit), None);
                 Look::Settled
             }
             None => self.gone(watch, "its container is gone from containerd", why),
@@ -290,12 +299,12 @@ impl Watches {
     fn gone(&self, watch: &Arc<Watch>, how: &str, why: Error) -> Look {
         match watch.process.pidfd.as_ref().map_or(Sight::Gone, super::Pidfd::look) {
             Sight::Ended(code) => {
-                watch.deliver(Origin::Recovered, Some(Exit { code, at: None }), None);
+                self.deliver(watch, Origin::Recovered, Some(Exit { code, at: None }), None);
             }
             Sight::Gone => {
                 let what = format!("the exit code is not known: {how}");
                 let error = Error::new(ErrorKind::DataLoss, what).caused_by(why);
-                watch.deliver(Origin::Gap, None, Some(error));
+                self.deliver(watch, Origin::Gap, None, Some(error));
             }
             // containerd ends what it does not know any more, or will find it again.
             Sight::Runs | Sight::Ending => return Look::Again(why),

@@ -1,0 +1,122 @@
+//! Hooks that run on the host's own thread, when it says so.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::hook::{SharedHook, inside};
+use crate::call::Limits;
+use crate::error::{Error, ErrorKind, Result};
+
+#[derive(Default)]
+pub(super) struct Dispatch {
+    /// Readable while something waits. Made when the host asks for it.
+    event: OnceLock<OwnedFd>,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The hooks that messages wait for.
+    ready: VecDeque<SharedHook>,
+    /// Whether a thread is at it.
+    running: bool,
+}
+
+/// The turn of the thread that dispatches.
+struct Turn<'a>(&'a Dispatch);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().running = false;
+        self.0.ended.notify_all();
+    }
+}
+
+impl Dispatch {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fd(&self) -> Result<BorrowedFd<'_>> {
+        // Under the lock: what comes meanwhile must find it.
+        let state = self.lock();
+        if self.event.get().is_none() {
+            let count = u32::from(!state.ready.is_empty());
+            let event = eventfd(count, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(|e| Error::io("eventfd", e))?;
+            let _ = self.event.set(event);
+        }
+        drop(state);
+        match self.event.get() {
+            Some(event) => Ok(event.as_fd()),
+            None => Err(Error::new(ErrorKind::Internal, "the descriptor is not there")),
+        }
+    }
+
+    pub(super) fn push(&self, hook: SharedHook) {
+        let mut state = self.lock();
+        state.ready.push_back(hook);
+        if state.ready.len() == 1
+            && let Some(event) = self.event.get()
+        {
+            // Full means readable, which is all that is wanted.
+            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+        }
+    }
+
+    fn pop(&self) -> Option<SharedHook> {
+        let mut state = self.lock();
+        let hook = state.ready.pop_front();
+        if state.ready.is_empty()
+            && let Some(event) = self.event.get()
+        {
+            let _ = rustix::io::read(event, &mut [0u8; 8]);
+        }
+        hook
+    }
+
+    /// Waits until nobody dispatches.
+    pub(super) fn end(&self, limits: &Limits) -> Result<()> {
+        let mut state = self.lock();
+        while state.running {
+            limits.check().map_err(|e| e.context("a hook still runs"))?;
+            // A cancel handle is looked at now and then.
+            let tick = Duration::from_millis(50);
+            let wait = limits.remaining().map_or(tick, |left| left.min(tick));
+            state = self.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// Runs hooks, for at most so many messages. Gives their number.
+    pub(super) fn run(&self, max: usize) -> Result<usize> {
+        if inside() {
+            return Err(Error::new(ErrorKind::Reentrant, "called from inside a hook"));
+        }
+        {
+            let mut state = self.lock();
+            if state.running {
+                return Err(Error::new(ErrorKind::Busy, "another thread dispatches"));
+            }
+            state.running = true;
+        }
+        let _turn = Turn(self);
+        let mut ran = 0;
+        while ran < max {
+            let Some(hook) = self.pop() else { break };
+            let (one, more) = hook.run();
+            // None, where it was removed meanwhile.
+            ran += usize::from(one);
+            if more {
+                // At the end, so that another hook has its turn.
+                self.push(hook);
+            }
+        }
+        Ok(ran)
+    }
+}

@@ -1,0 +1,237 @@
+//! A hook: a function of the host's, the messages that wait for it, and whether it runs.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use super::{Item, Shared, overflow};
+use crate::call::Limits;
+use crate::error::{ErrorKind, Result};
+use crate::message::Message;
+
+/// The number of a hook among those of its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HookId(pub(crate) u64);
+
+impl HookId {
+    /// The number itself.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The hook of this number.
+    pub fn from_number(number: u64) -> HookId {
+        HookId(number)
+    }
+}
+
+/// Where a hook runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HookMode {
+    /// On a thread of the library's, which blocks every signal.
+    #[default]
+    Thread,
+    /// Only inside [`crate::Client::dispatch`], on the thread that calls that.
+    Dispatch,
+}
+
+thread_local! {
+    /// How many hooks run on this thread, one inside the other.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether a hook runs on the calling thread.
+pub(crate) fn inside() -> bool {
+    INSIDE.get() > 0
+}
+
+struct Inside;
+
+impl Inside {
+    fn enter() -> Inside {
+        INSIDE.set(INSIDE.get() + 1);
+        Inside
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(INSIDE.get() - 1);
+    }
+}
+
+type Run = Box<dyn FnMut(&Message) + Send>;
+
+pub(crate) struct Hook {
+    id: u64,
+    mode: HookMode,
+    capacity: usize,
+    bus: Weak<Shared>,
+    state: Mutex<State>,
+    idle: Condvar,
+}
+
+struct State {
+    /// Taken out while it runs, so that no lock is held then; gone once the hook is removed.
+    run: Option<Run>,
+    pending: VecDeque<Item>,
+    running: bool,
+    /// Whether it stands on the list of those that are run, or is run just now.
+    scheduled: bool,
+    removed: bool,
+    /// Messages that were dropped since the hook was told so last.
+    dropped: u64,
+}
+
+impl Hook {
+    pub(super) fn new(
+        id: u64,
+        mode: HookMode,
+        capacity: usize,
+        run: Run,
+        bus: Weak<Shared>,
+    ) -> Hook {
+        Hook {
+            id,
+            mode,
+            capacity,
+            bus,
+            state: Mutex::new(State {
+                run: Some(run),
+                pending: VecDeque::new(),
+                running: false,
+                scheduled: false,
+                removed: false,
+                dropped: 0,
+            }),
+            idle: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn mode(&self) -> HookMode {
+        self.mode
+    }
+
+    /// Takes a message. Says whether the hook is to be put on the list of those that are run: once it
+    /// stands there, whoever runs it puts it there again until nothing is left.
+    pub(super) fn push(&self, item: Item) -> bool {
+        let mut state = self.lock();
+        if state.removed {
+            drop(state);
+            // What comes after the message may come: this hook does not run.
+            drop(item);
+            return false;
+        }
+        let bus = self.bus.upgrade();
+        if state.pending.len() >= self.capacity {
+            state.dropped += 1;
+            drop(state);
+            bus.into_iter().for_each(|bus| bus.count_dropped());
+            return false;
+        }
+        if let (1.., Some(bus)) = (state.dropped, bus) {
+            let message = overflow(bus.next_seq(), std::mem::take(&mut state.dropped));
+            state.pending.push_back(Item { message, after: None });
+        }
+        state.pending.push_back(item);
+        !std::mem::replace(&mut state.scheduled, true)
+    }
+
+    /// Nobody could be woken: the next message tries again.
+    pub(super) fn unschedule(&self) {
+        self.lock().scheduled = false;
+    }
+
+    /// Runs the hook for one message. Gives whether there was one, and whether there is another.
+    pub(super) fn run(&self) -> (bool, bool) {
+        let (item, mut run) = {
+            let mut state = self.lock();
+            let item = state.pending.pop_front().or_else(|| {
+                // Nothing has come since, and may not for a long time.
+                let dropped = std::mem::take(&mut state.dropped);
+                let bus = self.bus.upgrade().filter(|_| dropped > 0)?;
+                Some(Item { message: overflow(bus.next_seq(), dropped), after: None })
+            });
+            let (Some(item), Some(run)) = (item, state.run.take()) else {
+                state.scheduled = false;
+                return (false, false);
+            };
+            state.running = true;
+            (item, run)
+        };
+        let inside = Inside::enter();
+        // A panic must not take the thread with it: others rely on it, or it is the host's.
+        if catch_unwind(AssertUnwindSafe(|| run(&item.message))).is_err() {
+            log::error!("hook {} panicked", self.id);
+        }
+        drop(item);
+        let mut state = self.lock();
+        if state.removed {
+            drop(state);
+            // The host's own end of it, before anybody is told that the hook has gone.
+            if catch_unwind(AssertUnwindSafe(|| drop(run))).is_err() {
+                log::error!("the end of hook {} panicked", self.id);
+            }
+            state = self.lock();
+        } else {
+            state.run = Some(run);
+        }
+        drop(inside);
+        state.running = false;
+        let more = !state.removed && (!state.pending.is_empty() || state.dropped > 0);
+        state.scheduled = more;
+        drop(state);
+        self.idle.notify_all();
+        (true, more)
+    }
+
+    /// Drops what waits, and sees to it that the hook is not started again.
+    pub(super) fn remove(&self) {
+        let (pending, run) = {
+            let mut state = self.lock();
+            state.removed = true;
+            state.dropped = 0;
+            (std::mem::take(&mut state.pending), state.run.take())
+        };
+        drop(pending);
+        // Where it runs, whoever runs it has it.
+        drop(run);
+    }
+
+    /// Waits until the hook does not run.
+    pub(super) fn wait_until_idle(&self, limits: &Limits) -> Result<()> {
+        let mut state = self.lock();
+        while state.running {
+            if let Err(error) = limits.check() {
+                drop(state);
+                return Err(match error.kind() {
+                    ErrorKind::Timeout => error.context("the hook still runs"),
+                    _ => error,
+                });
+            }
+            // A cancel handle is looked at now and then.
+            let tick = Duration::from_millis(50);
+            let wait = limits.remaining().map_or(tick, |left| left.min(tick));
+            state = self.idle.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+}
+
+impl super::Sink {
+    /// Whether it is the sink of a hook that was removed, or of a queue that was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            super::Sink::Hook(hook) => hook.lock().removed,
+            super::Sink::Queue(queue) => queue.is_closed(),
+        }
+    }
+}
+
+pub(super) type SharedHook = Arc<Hook>;

@@ -1,0 +1,299 @@
+//! Who is told what: hooks on threads of the library, hooks that the host's own thread runs, queues.
+//!
+//! Whoever has something to say, which may be gRPC's thread, only puts it where it is fetched from: no
+//! code of the host's runs here, and nothing waits.
+
+mod dispatch;
+mod hook;
+mod queue;
+mod threads;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::call::Limits;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Body, Message, MessageKind, Origin};
+use dispatch::Dispatch;
+use hook::Hook;
+pub(crate) use hook::inside;
+pub use hook::{HookId, HookMode};
+pub use queue::Queue;
+pub(crate) use threads::Job;
+use threads::Threads;
+
+/// The consumers of a client's messages.
+#[derive(Clone)]
+pub(crate) struct Bus(Arc<Shared>);
+
+struct Shared {
+    process: u32,
+    seq: AtomicU64,
+    /// How many messages were dropped, over all that were full.
+    dropped: AtomicU64,
+    consumers: Mutex<Consumers>,
+    threads: Threads,
+    dispatch: Dispatch,
+}
+
+#[derive(Default)]
+struct Consumers {
+    list: Vec<Consumer>,
+    next: u64,
+    closed: bool,
+}
+
+struct Consumer {
+    id: u64,
+    wants: Wants,
+    sink: Sink,
+}
+
+/// What a consumer is told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wants {
+    /// Not `Event` nor `Gap`: these come by the consumer's own subscription.
+    pub(crate) kinds: Vec<MessageKind>,
+    /// Only messages about this container, of any namespace.
+    pub(crate) container: Option<String>,
+}
+
+impl Wants {
+    fn include(&self, message: &Message) -> bool {
+        self.kinds.contains(&message.kind())
+            && self.container.as_ref().is_none_or(|id| id == message.container_id())
+    }
+}
+
+/// Where a consumer's messages go.
+#[derive(Clone)]
+pub(crate) enum Sink {
+    Hook(Arc<Hook>),
+    Queue(Arc<queue::Shared>),
+}
+
+/// A message for a hook, and what is to happen once all hooks that got it have returned.
+pub(crate) struct Item {
+    message: Message,
+    after: Option<Arc<After>>,
+}
+
+/// Runs its job when the last hook that holds it has returned.
+struct After {
+    job: Mutex<Option<Job>>,
+    threads: Threads,
+}
+
+impl Drop for After {
+    fn drop(&mut self) {
+        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).take();
+        job.into_iter().for_each(|job| self.threads.run(job));
+    }
+}
+
+impl Bus {
+    pub(crate) fn new() -> Bus {
+        Bus(Arc::new(Shared {
+            process: std::process::id(),
+            seq: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            consumers: Mutex::default(),
+            threads: Threads::default(),
+            dispatch: Dispatch::default(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Consumers> {
+        self.0.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message of this kind that says nothing yet, with its number.
+    pub(crate) fn body(&self, kind: MessageKind) -> Body {
+        Body::new(kind, self.0.seq.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    /// How many messages were dropped because a queue or hook was full.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::SeqCst)
+    }
+
+    /// Whether anybody wants messages of this kind.
+    pub(crate) fn wants(&self, kind: MessageKind) -> bool {
+        self.lock().list.iter().any(|consumer| consumer.wants.kinds.contains(&kind))
+    }
+
+    /// Tells everybody who wants it, each in the order of these calls. `after` runs on a thread of the
+    /// library's once all hooks have returned.
+    pub(crate) fn publish(&self, message: &Message, after: Option<Job>) {
+        let after = after.map(|job| {
+            Arc::new(After { job: Mutex::new(Some(job)), threads: self.0.threads.clone() })
+        });
+        let mut hooks = Vec::new();
+        {
+            let consumers = self.lock();
+            for consumer in consumers.list.iter().filter(|c| c.wants.include(message)) {
+                match &consumer.sink {
+                    Sink::Hook(hook) => {
+                        let item = Item { message: message.clone(), after: after.clone() };
+                        hooks.extend(self.give(hook, item));
+                    }
+                    Sink::Queue(queue) => queue.push(message.clone()),
+                }
+            }
+        }
+        hooks.into_iter().for_each(|hook| self.0.threads.wake(hook));
+        drop(after);
+    }
+
+    /// Tells one consumer.
+    pub(crate) fn tell(&self, sink: &Sink, message: Message) {
+        match sink {
+            Sink::Hook(hook) => {
+                let hook = self.give(hook, Item { message, after: None });
+                hook.into_iter().for_each(|hook| self.0.threads.wake(hook));
+            }
+            Sink::Queue(queue) => queue.push(message),
+        }
+    }
+
+    /// Puts a message where the hook finds it; gives the hook where a thread is to be woken for it.
+    fn give(&self, hook: &Arc<Hook>, item: Item) -> Option<Arc<Hook>> {
+        if !hook.push(item) {
+            return None;
+        }
+        match hook.mode() {
+            HookMode::Thread => Some(hook.clone()),
+            HookMode::Dispatch => {
+                self.0.dispatch.push(hook.clone());
+                None
+            }
+        }
+    }
+
+    fn add(&self, wants: Wants, make: impl FnOnce(u64) -> Sink) -> Result<(u64, Sink)> {
+        let mut consumers = self.lock();
+        if consumers.closed {
+            return Err(Error::new(ErrorKind::Closed, "the client is closed"));
+        }
+        consumers.next += 1;
+        let id = consumers.next;
+        let sink = make(id);
+        consumers.list.push(Consumer { id, wants, sink: sink.clone() });
+        Ok((id, sink))
+    }
+
+    /// Adds a hook. `capacity` is how many messages may wait for it.
+    pub(crate) fn add_hook(
+        &self,
+        wants: Wants,
+        mode: HookMode,
+        capacity: usize,
+        run: Box<dyn FnMut(&Message) + Send>,
+    ) -> Result<(HookId, Sink)> {
+        let bus = Arc::downgrade(&self.0);
+        let (id, sink) =
+            self.add(wants, |id| Sink::Hook(Arc::new(Hook::new(id, mode, capacity, run, bus))))?;
+        Ok((HookId(id), sink))
+    }
+
+    /// Adds a queue.
+    pub(crate) fn add_queue(&self, wants: Wants, capacity: usize) -> Result<(Queue, Sink)> {
+        let shared = Arc::new(queue::Shared::new(capacity, Arc::downgrade(&self.0))?);
+        let (id, sink) = self.add(wants, |_| Sink::Queue(shared.clone()))?;
+        Ok((Queue::new(shared, self.clone(), id), sink))
+    }
+
+    /// Removes a consumer; its sink is for the caller to close.
+    fn remove(&self, id: u64) -> Option<Sink> {
+        let mut consumers = self.lock();
+        let position = consumers.list.iter().position(|consumer| consumer.id == id)?;
+        Some(consumers.list.remove(position).sink)
+    }
+
+    /// Removes a hook. When it returns, the hook does not run, and is gone: but for a call from inside
+    /// a hook, which does not wait. Where the limits end the wait, it is not started again.
+    pub(crate) fn remove_hook(&self, id: HookId, limits: &Limits) -> Result<()> {
+        let found = {
+            let mut consumers = self.lock();
+            let position =
+                consumers.list.iter().position(|c| c.id == id.0 && matches!(c.sink, Sink::Hook(_)));
+            position.map(|position| consumers.list.remove(position).sink)
+        };
+        match found {
+            Some(Sink::Hook(hook)) => {
+                hook.remove();
+                if inside() { Ok(()) } else { hook.wait_until_idle(limits) }
+            }
+            _ => Err(Error::new(ErrorKind::NotFound, format!("there is no hook {}", id.0))),
+        }
+    }
+
+    /// A descriptor that is readable while there is something to dispatch.
+    pub(crate) fn dispatch_fd(&self) -> Result<std::os::fd::BorrowedFd<'_>> {
+        self.0.dispatch.fd()
+    }
+
+    /// Runs hooks on the calling thread, for at most so many messages. Gives their number.
+    pub(crate) fn dispatch(&self, max: usize) -> Result<usize> {
+        self.0.dispatch.run(max)
+    }
+
+    /// Runs a job that may block on a thread of the library's. After the close it is dropped.
+    pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
+        self.0.threads.run(Box::new(job));
+    }
+
+    /// Starts no hook any more, and lets nobody wait at a queue.
+    pub(crate) fn shut(&self) {
+        let consumers = {
+            let mut consumers = self.lock();
+            consumers.closed = true;
+            std::mem::take(&mut consumers.list)
+        };
+        for consumer in consumers {
+            match consumer.sink {
+                Sink::Hook(hook) => hook.remove(),
+                Sink::Queue(queue) => queue.close(),
+            }
+        }
+        self.0.threads.shut();
+    }
+
+    /// Waits until no hook runs any more, and the threads have ended. Not for who is inside a hook.
+    pub(crate) fn end(&self, limits: &Limits) -> Result<()> {
+        self.0.dispatch.end(limits)?;
+        self.0.threads.end(limits)
+    }
+
+    /// Fails in a child of the process that opened the client.
+    fn check_process(&self) -> Result<()> {
+        if std::process::id() == self.0.process {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Forked, "the process forked after the client was opened"))
+    }
+}
+
+/// The message that says that so many were dropped.
+fn overflow(seq: u64, dropped: u64) -> Message {
+    Message::new(Body { dropped, ..Body::new(MessageKind::Overflow, seq) })
+}
+
+/// The message about a subscription that was broken.
+pub(crate) fn gap(bus: &Bus, why: Error) -> Message {
+    Message::new(Body { origin: Origin::Gap, error: Some(why), ..bus.body(MessageKind::Gap) })
+}
+
+impl Shared {
+    /// Counts a message that was dropped.
+    fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests;

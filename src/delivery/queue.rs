@@ -1,0 +1,206 @@
+//! A queue of messages: a channel, with a descriptor beside it that says when there is something in it.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Poll, Waker};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::{Bus, overflow};
+use crate::call::{Call, Limits};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::message::Message;
+use crate::wait::block_on;
+
+/// Messages for whoever fetches them. Dropped, it gets no more. It may be used by several threads: each
+/// message goes to one of them.
+pub struct Queue {
+    shared: Arc<Shared>,
+    bus: Bus,
+    id: u64,
+}
+
+pub(crate) struct Shared {
+    receiver: Receiver<Message>,
+    /// Readable while there is something in the channel, and once it is closed.
+    event: OwnedFd,
+    bus: Weak<super::Shared>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Gone once it is closed.
+    sender: Option<Sender<Message>>,
+    /// Messages that were dropped since that was said last.
+    dropped: u64,
+    /// Those who wait, by a number of their own.
+    waiters: HashMap<u64, Waker>,
+    next: u64,
+    /// Whether the descriptor is readable.
+    signalled: bool,
+}
+
+impl Shared {
+    pub(super) fn new(capacity: usize, bus: Weak<super::Shared>) -> Result<Shared> {
+        let (sender, receiver) = bounded(capacity);
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| Error::io("eventfd", e))?;
+        let state = State {
+            sender: Some(sender),
+            dropped: 0,
+            waiters: HashMap::new(),
+            next: 0,
+            signalled: false,
+        };
+        Ok(Shared { receiver, event, bus, state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().sender.is_none()
+    }
+
+    /// Makes the descriptor readable and wakes who waits.
+    fn signal(&self, mut state: MutexGuard<'_, State>) {
+        if !std::mem::replace(&mut state.signalled, true) {
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
+        let waiters = std::mem::take(&mut state.waiters);
+        drop(state);
+        waiters.into_values().for_each(Waker::wake);
+    }
+
+    /// Takes a message; where it is full, it drops it and says so later.
+    pub(super) fn push(&self, message: Message) {
+        let mut state = self.lock();
+        let Some(sender) = state.sender.clone() else { return };
+        let bus = self.bus.upgrade();
+        if state.dropped > 0
+            && let Some(bus) = &bus
+            && sender.try_send(overflow(bus.next_seq(), state.dropped)).is_ok()
+        {
+            state.dropped = 0;
+        }
+        if let Err(TrySendError::Full(_)) = sender.try_send(message) {
+            state.dropped += 1;
+            bus.into_iter().for_each(|bus| bus.count_dropped());
+        }
+        self.signal(state);
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.sender = None;
+        self.signal(state);
+    }
+
+    /// The next message. `None` where there is none yet.
+    fn take(&self) -> Result<Option<Message>> {
+        match self.receiver.try_recv() {
+            Ok(message) => {
+                if self.receiver.is_empty() {
+                    self.unsignal();
+                }
+                return Ok(Some(message));
+            }
+            Err(TryRecvError::Disconnected) => {
+                return Err(Error::new(ErrorKind::Closed, "the client is closed"));
+            }
+            Err(TryRecvError::Empty) => {}
+        }
+        self.unsignal();
+        // Nothing may come for a long time, in which it is not known that something was dropped.
+        let mut state = self.lock();
+        match (std::mem::take(&mut state.dropped), self.bus.upgrade()) {
+            (dropped @ 1.., Some(bus)) => Ok(Some(overflow(bus.next_seq(), dropped))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes the descriptor unreadable, unless something has come meanwhile.
+    fn unsignal(&self) {
+        let mut state = self.lock();
+        if state.signalled && state.sender.is_some() && self.receiver.is_empty() {
+            state.signalled = false;
+            let _ = rustix::io::read(&self.event, &mut [0u8; 8]);
+        }
+    }
+
+    fn next(&self, limits: &Limits) -> Result<Message> {
+        let mut number = None;
+        let waited = block_on(
+            limits,
+            poll_fn(|context| {
+                {
+                    let mut state = self.lock();
+                    let number = *number.get_or_insert_with(|| {
+                        state.next += 1;
+                        state.next
+                    });
+                    state.waiters.insert(number, context.waker().clone());
+                }
+                // After it is known who waits: what comes from here on wakes him.
+                match self.take() {
+                    Ok(None) => Poll::Pending,
+                    Ok(Some(message)) => Poll::Ready(Ok(message)),
+                    Err(e) => Poll::Ready(Err(e)),
+                }
+            }),
+        );
+        if let Some(number) = number {
+            let waiter = self.lock().waiters.remove(&number);
+            drop(waiter);
+        }
+        waited?
+    }
+}
+
+impl Queue {
+    pub(super) fn new(shared: Arc<Shared>, bus: Bus, id: u64) -> Queue {
+        Queue { shared, bus, id }
+    }
+
+    /// The next message; waits for one, without an end unless `call` says otherwise. Fails with
+    /// [`ErrorKind::WouldBlock`] where it is not to wait and there is none, and with
+    /// [`ErrorKind::Closed`] once the client is closed and nothing is left.
+    pub fn next(&self, call: &Call) -> Result<Message> {
+        self.bus
+            .check_process()
+            .and_then(|()| self.shared.next(&call.limits(None)))
+            .at("queue_next", "")
+    }
+
+    /// A descriptor that is readable while there is a message, and once the client is closed. It is
+    /// only to be polled, and only with [`Queue::next`].
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.shared.event.as_fd()
+    }
+
+    /// The channel itself, for `crossbeam_channel::select!`. It ends when the client is closed.
+    pub fn receiver(&self) -> &Receiver<Message> {
+        &self.shared.receiver
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if self.bus.check_process().is_ok() {
+            self.bus.remove(self.id);
+            self.shared.close();
+        }
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue")
+            .field("waiting", &self.shared.receiver.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,280 @@
+use std::os::fd::AsFd;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Barrier, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::*;
+use crate::call::Call;
+
+const EXIT: MessageKind = MessageKind::Exit;
+
+fn exits() -> Wants {
+    Wants { kinds: vec![EXIT], container: None }
+}
+
+fn exit(bus: &Bus, container: &str) -> Message {
+    Message::new(Body { container_id: container.into(), ..bus.body(EXIT) })
+}
+
+fn publish(bus: &Bus, container: &str) {
+    bus.publish(&exit(bus, container), None);
+}
+
+fn within(milliseconds: u64) -> Limits {
+    Limits::within(Duration::from_millis(milliseconds))
+}
+
+fn is_readable(fd: impl AsFd) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).unwrap() > 0
+}
+
+/// What a hook holds; it counts its end.
+struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A hook that sends what it is told.
+fn sender(bus: &Bus, mode: HookMode) -> (HookId, mpsc::Receiver<Message>, Arc<AtomicUsize>) {
+    let (sender, receiver) = mpsc::channel();
+    let ends = Arc::new(AtomicUsize::new(0));
+    let held = Held(ends.clone());
+    let run = Box::new(move |message: &Message| {
+        let _held = &held;
+        let _ = sender.send(message.clone());
+    });
+    let (id, _) = bus.add_hook(exits(), mode, usize::MAX, run).unwrap();
+    (id, receiver, ends)
+}
+
+#[test]
+fn hooks_are_told_in_order_and_only_of_what_they_want() {
+    let bus = Bus::new();
+    let (_, all, _) = sender(&bus, HookMode::Thread);
+    let (one, of_one) = mpsc::channel();
+    let wants = Wants { container: Some("7".into()), ..exits() };
+    let run = Box::new(move |message: &Message| one.send(message.seq()).unwrap());
+    bus.add_hook(wants, HookMode::Thread, usize::MAX, run).unwrap();
+    for i in 0..1000 {
+        publish(&bus, &(i % 10).to_string());
+    }
+    bus.publish(&Message::new(bus.body(MessageKind::ExecExit)), None);
+    let seqs: Vec<u64> = (0..1000).map(|_| all.recv().unwrap().seq()).collect();
+    assert!(seqs.is_sorted());
+    let seqs: Vec<u64> = (0..100).map(|_| of_one.recv().unwrap()).collect();
+    assert!(seqs.is_sorted());
+    bus.shut();
+    bus.end(&within(10_000)).unwrap();
+    assert!(all.recv().is_err() && of_one.recv().is_err());
+}
+
+#[test]
+fn removing_waits_for_the_hook_and_ends_it_once() {
+    let bus = Bus::new();
+    let (id, received, ends) = sender(&bus, HookMode::Thread);
+    publish(&bus, "a");
+    received.recv().unwrap();
+    bus.remove_hook(id, &within(10_000)).unwrap();
+    assert_eq!(ends.load(Ordering::SeqCst), 1);
+    publish(&bus, "a");
+    assert!(received.recv().is_err());
+    let error = bus.remove_hook(id, &within(0)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+
+    // One that does not return is removed all the same.
+    let ends = Arc::new(AtomicUsize::new(0));
+    let held = Held(ends.clone());
+    let (barrier, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (entered, released) = (barrier.clone(), release.clone());
+    let run = Box::new(move |_: &Message| {
+        let _held = &held;
+        entered.wait();
+        released.wait();
+    });
+    let (id, _) = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
+    publish(&bus, "a");
+    publish(&bus, "a");
+    barrier.wait();
+    let error = bus.remove_hook(id, &within(20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(ends.load(Ordering::SeqCst), 0);
+    // Meanwhile others are told.
+    let (_, received, _) = sender(&bus, HookMode::Thread);
+    publish(&bus, "b");
+    received.recv().unwrap();
+    bus.shut();
+    assert_eq!(bus.end(&within(20)).unwrap_err().kind(), ErrorKind::Timeout);
+    release.wait();
+    bus.end(&within(10_000)).unwrap();
+    assert_eq!(ends.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn hooks_that_remove_each_other_do_not_wait_for_each_other() {
+    for _ in 0..100 {
+        let bus = Bus::new();
+        let ids: Arc<Mutex<Vec<HookId>>> = Arc::default();
+        let together = Arc::new(Barrier::new(2));
+        let ends = Arc::new(AtomicUsize::new(0));
+        for me in 0..2 {
+            let (bus2, ids2, together) = (bus.clone(), ids.clone(), together.clone());
+            let held = Held(ends.clone());
+            let run = Box::new(move |_: &Message| {
+                let _held = &held;
+                together.wait();
+                let other = ids2.lock().unwrap()[1 - me];
+                // The other may have been faster with itself.
+                let _ = bus2.remove_hook(other, &Limits::default());
+                let me = ids2.lock().unwrap()[me];
+                let _ = bus2.remove_hook(me, &Limits::default());
+            });
+            let (id, _) = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
+            ids.lock().unwrap().push(id);
+        }
+        publish(&bus, "a");
+        let start = Instant::now();
+        while ends.load(Ordering::SeqCst) < 2 {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            thread::yield_now();
+        }
+        bus.shut();
+        bus.end(&within(10_000)).unwrap();
+    }
+}
+
+#[test]
+fn the_host_dispatches_when_the_descriptor_says_so() {
+    let bus = Bus::new();
+    let (id, received, ends) = sender(&bus, HookMode::Dispatch);
+    publish(&bus, "before the descriptor");
+    assert!(is_readable(bus.dispatch_fd().unwrap()));
+    for _ in 0..9 {
+        publish(&bus, "a");
+    }
+    assert!(received.try_recv().is_err());
+    assert_eq!(bus.dispatch(3).unwrap(), 3);
+    assert!(is_readable(bus.dispatch_fd().unwrap()));
+    assert_eq!(bus.dispatch(usize::MAX).unwrap(), 7);
+    assert!(!is_readable(bus.dispatch_fd().unwrap()));
+    assert_eq!(received.try_iter().count(), 10);
+    assert_eq!(bus.dispatch(usize::MAX).unwrap(), 0);
+    publish(&bus, "a");
+    bus.remove_hook(id, &within(0)).unwrap();
+    assert_eq!(ends.load(Ordering::SeqCst), 1);
+    assert_eq!(bus.dispatch(usize::MAX).unwrap(), 0);
+    assert!(!is_readable(bus.dispatch_fd().unwrap()));
+
+    let inner = bus.clone();
+    let (sender, received) = mpsc::channel();
+    let run =
+        Box::new(move |_: &Message| sender.send(inner.dispatch(1).unwrap_err().kind()).unwrap());
+    bus.add_hook(exits(), HookMode::Dispatch, usize::MAX, run).unwrap();
+    publish(&bus, "a");
+    assert_eq!(bus.dispatch(1).unwrap(), 1);
+    assert_eq!(received.recv().unwrap(), ErrorKind::Reentrant);
+}
+
+#[test]
+fn what_follows_a_message_comes_after_every_hook() {
+    let bus = Bus::new();
+    let (done, over) = mpsc::channel();
+    let release = Arc::new(Barrier::new(2));
+    let (_, received, _) = sender(&bus, HookMode::Thread);
+    let released = release.clone();
+    let run = Box::new(move |_: &Message| {
+        released.wait();
+    });
+    bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
+    bus.publish(&exit(&bus, "a"), Some(Box::new(move || done.send(()).unwrap())));
+    received.recv().unwrap();
+    assert!(over.recv_timeout(Duration::from_millis(50)).is_err());
+    release.wait();
+    over.recv().unwrap();
+
+    // Nobody to wait for.
+    let bus = Bus::new();
+    let (done, over) = mpsc::channel();
+    bus.publish(&exit(&bus, "a"), Some(Box::new(move || done.send(()).unwrap())));
+    over.recv().unwrap();
+}
+
+#[test]
+fn what_overflows_is_counted_and_said() {
+    let bus = Bus::new();
+    let (queue, _) = bus.add_queue(exits(), 2).unwrap();
+    let (sender, received) = mpsc::channel();
+    let run = Box::new(move |message: &Message| {
+        sender.send((message.kind(), message.dropped())).unwrap();
+    });
+    bus.add_hook(exits(), HookMode::Dispatch, 2, run).unwrap();
+    for _ in 0..5 {
+        publish(&bus, "a");
+    }
+    let next = || {
+        let message = queue.next(&Call::new().poll()).unwrap();
+        (message.kind(), message.dropped())
+    };
+    assert_eq!((next(), next()), ((EXIT, 0), (EXIT, 0)));
+    assert_eq!(next(), (MessageKind::Overflow, 3));
+    let error = queue.next(&Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    bus.dispatch(2).unwrap();
+    publish(&bus, "a");
+    assert_eq!(next(), (EXIT, 0));
+    bus.dispatch(usize::MAX).unwrap();
+    let told: Vec<_> = received.try_iter().collect();
+    assert_eq!(told, [(EXIT, 0), (EXIT, 0), (MessageKind::Overflow, 3), (EXIT, 0)]);
+    assert_eq!(bus.dropped(), 6);
+}
+
+#[test]
+fn a_queue_is_waited_for_and_ends_with_the_client() {
+    let bus = Bus::new();
+    let (queue, _) = bus.add_queue(exits(), 16).unwrap();
+    assert!(!is_readable(queue.fd()));
+    thread::scope(|scope| {
+        let waiting: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| queue.next(&Call::new()).unwrap().seq())).collect();
+        thread::sleep(Duration::from_millis(20));
+        (0..4).for_each(|_| publish(&bus, "a"));
+        let mut seqs: Vec<u64> = waiting.into_iter().map(|w| w.join().unwrap()).collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, [1, 2, 3, 4]);
+    });
+    assert!(!is_readable(queue.fd()));
+    publish(&bus, "a");
+    assert!(is_readable(queue.fd()));
+    assert_eq!(queue.receiver().recv().unwrap().seq(), 5);
+    publish(&bus, "a");
+    bus.shut();
+    assert!(is_readable(queue.fd()));
+    assert_eq!(queue.next(&Call::new()).unwrap().seq(), 6);
+    assert_eq!(queue.next(&Call::new()).unwrap_err().kind(), ErrorKind::Closed);
+    assert!(is_readable(queue.fd()));
+    assert_eq!(bus.add_queue(exits(), 1).err().unwrap().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn threads_are_few_and_end() {
+    let bus = Bus::new();
+    for _ in 0..4 {
+        let run = Box::new(|_: &Message| thread::sleep(Duration::from_millis(1)));
+        bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
+    }
+    for _ in 0..50 {
+        publish(&bus, "a");
+    }
+    assert!(bus.0.threads.count() <= 4);
+    let start = Instant::now();
+    while bus.0.threads.count() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,180 @@
+//! The threads that hooks run on, and what may block and nobody waits for.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::hook::SharedHook;
+use crate::call::Limits;
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// How many there are at most. One hook takes one of them at most: so many may hang before others wait.
+const MAX_THREADS: usize = 16;
+
+/// How long a thread waits for more to do.
+const LINGER: Duration = Duration::from_secs(1);
+
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+enum Work {
+    Hook(SharedHook),
+    Job(Job),
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Threads(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    work: VecDeque<Work>,
+    threads: Vec<JoinHandle<()>>,
+    /// How many run, and how many of these have nothing to do.
+    running: usize,
+    idle: usize,
+    made: usize,
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(self: &Arc<Self>, work: Work) -> Result<()> {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            // It may be the last reference to what the host gave.
+            drop(work);
+            return Ok(());
+        }
+        if state.idle <= state.work.len() && state.running < MAX_THREADS {
+            let shared = self.clone();
+            let name = format!("ctrd-hook-{}", state.made % 1_000_000);
+            let thread = sys::with_signals_blocked(|| {
+                std::thread::Builder::new().name(name).spawn(move || shared.run())
+            });
+            match thread {
+                Ok(thread) => {
+                    state.threads.retain(|thread| !thread.is_finished());
+                    state.threads.push(thread);
+                    state.running += 1;
+                    state.made += 1;
+                }
+                // The others will come to it.
+                Err(_) if state.running > 0 => {}
+                Err(e) => {
+                    drop(state);
+                    if let Work::Hook(hook) = work {
+                        hook.unschedule();
+                    }
+                    return Err(Error::io("starting a thread", e));
+                }
+            }
+        }
+        state.work.push_back(work);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn run(self: &Arc<Self>) {
+        let mut state = self.lock();
+        loop {
+            if let Some(work) = state.work.pop_front() {
+                drop(state);
+                match work {
+                    Work::Hook(hook) => {
+                        let (_, more) = hook.run();
+                        if more {
+                            // At the end, so that another hook has its turn.
+                            let _ = self.push(Work::Hook(hook));
+                        }
+                    }
+                    Work::Job(job) => {
+                        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                            log::error!("a job of the library's panicked");
+                        }
+                    }
+                }
+                state = self.lock();
+                continue;
+            }
+            if state.closed {
+                break;
+            }
+            state.idle += 1;
+            let (new, timeout) =
+                self.changed.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
+            state = new;
+            state.idle -= 1;
+            if timeout.timed_out() && state.work.is_empty() {
+                break;
+            }
+        }
+        state.running -= 1;
+        drop(state);
+        self.ended.notify_all();
+    }
+}
+
+impl Threads {
+    /// Has a thread run the hook.
+    pub(super) fn wake(&self, hook: SharedHook) {
+        if let Err(e) = self.0.push(Work::Hook(hook)) {
+            log::warn!("a hook has to wait: {e}");
+        }
+    }
+
+    /// Has a thread run a job. After the close it is dropped.
+    pub(super) fn run(&self, job: Job) {
+        if let Err(e) = self.0.push(Work::Job(job)) {
+            log::warn!("a job of the library's was not done: {e}");
+        }
+    }
+
+    /// Lets nothing further begin.
+    pub(super) fn shut(&self) {
+        let work = {
+            let mut state = self.0.lock();
+            state.closed = true;
+            std::mem::take(&mut state.work)
+        };
+        self.0.changed.notify_all();
+        drop(work);
+    }
+
+    /// Waits until the threads have ended, which they do when what runs on them returns.
+    pub(super) fn end(&self, limits: &Limits) -> Result<()> {
+        let mut state = self.0.lock();
+        while state.running > 0 {
+            limits.check().map_err(|e| e.context("a hook still runs"))?;
+            // A cancel handle is looked at now and then.
+            let tick = Duration::from_millis(50);
+            let wait = limits.remaining().map_or(tick, |left| left.min(tick));
+            state =
+                self.0.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let threads = std::mem::take(&mut state.threads);
+        drop(state);
+        for thread in threads {
+            let _ = thread.join();
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().running
+    }
+}
