@@ -1033,17 +1033,31 @@ typedef struct ctrd_pull_config_t {
     const char *platform;
     /** NULL: the client's. */
     const char *snapshotter;
-    /** The user's name at the registry that the reference names; no other gets it. NULL: none. */
+    /**
+     * The user's name at the registry that the reference names; no other gets it. Where the
+     * registry sends to a token server, name and secret go there if that is on the registry's own
+     * host (and HTTPS, unless the registry itself is spoken with over HTTP), is Docker Hub's for
+     * Docker Hub, or is among token_hosts; otherwise the pull fails with CTRD_E_UNAUTHENTICATED.
+     * NULL: none.
+     */
     const char *username;
     /** The user's password or access token. NULL: none. */
     const char *secret;
     /** CTRD_PULL_PLAIN_HTTP, CTRD_PULL_NO_UNPACK, both, or 0. */
     uint64_t flags;
+    /**
+     * Other hosts that may be the registry's token server and get name and secret: token_hosts_len
+     * names, or "name:port" for one port alone. GitLab's registry.gitlab.com needs "gitlab.com".
+     * NULL and 0: none.
+     */
+    const char *const *token_hosts;
+    /** See token_hosts. */
+    size_t token_hosts_len;
 } ctrd_pull_config_t;
 
 /** Initialises a ctrd_pull_config_t: everything is the default. */
 #define CTRD_PULL_CONFIG_INIT \
-    { sizeof(ctrd_pull_config_t), NULL, NULL, NULL, NULL, NULL, 0 }
+    { sizeof(ctrd_pull_config_t), NULL, NULL, NULL, NULL, NULL, 0, NULL, 0 }
 
 /**
  * Receives the progress of a pull, about every 100 ms and once at the end.
@@ -1081,7 +1095,8 @@ void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
  * @param out       receives the image, which the caller owns: ctrd_image_free(); may be NULL.
  * @param err       receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where the reference is none; CTRD_E_NOT_FOUND
- *         where the registry does not have it, or not for the platform; CTRD_E_UNAUTHENTICATED;
+ *         where the registry does not have it, or not for the platform; CTRD_E_UNAUTHENTICATED,
+ *         also where the registry sends to a token server that may not have the credentials;
  *         CTRD_E_PERMISSION_DENIED; CTRD_E_DATA_LOSS where a digest does not match;
  *         CTRD_E_PROTOCOL; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
  *         CTRD_E_FORKED.
