@@ -429,7 +429,7 @@ typedef struct ctrd_client_config_t {
     /** sizeof(ctrd_client_config_t). */
     size_t size;
     /**
-     * containerd's socket: an absolute path, or "unix:" and one. NULL:
+     * containerd's socket: an absolute path without a comma, or "unix:" and one. NULL:
      * /run/containerd/containerd.sock.
      */
     const char *address;

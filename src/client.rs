@@ -224,6 +224,9 @@ fn socket_path(address: &str) -> Result<PathBuf> {
     if path.as_os_str().as_bytes().contains(&0) {
         return Err(invalid("holds a NUL"));
     }
+    if path.as_os_str().as_bytes().contains(&b',') {
+        return Err(invalid("holds a comma, at which gRPC divides addresses"));
+    }
     if path.as_os_str().len() > MAX_SOCKET_PATH {
         return Err(invalid("is longer than a socket's address can be"));
     }
