@@ -136,7 +136,7 @@ typedef int32_t ctrd_status_t;
 #define CTRD_E_PERMISSION_DENIED (-5)
 /** The registry wants other credentials. */
 #define CTRD_E_UNAUTHENTICATED (-6)
-/** The server cannot be reached, or the connection broke. */
+/** The server cannot be reached, the connection broke, or the server cancelled the call. */
 #define CTRD_E_UNAVAILABLE (-7)
 /** The call's deadline passed. */
 #define CTRD_E_TIMEOUT (-8)
