@@ -37,6 +37,9 @@ impl SearchPath {
             ));
         }
         let name = config.binary.as_deref().unwrap_or(Path::new("containerd"));
+        if name.as_os_str().is_empty() {
+            return Err(Error::invalid("binary", "must not be empty"));
+        }
         let given = name.components().count() > 1;
         if given {
             if !name.is_absolute() {
