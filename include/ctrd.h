@@ -860,7 +860,8 @@ void ctrd_container_config_init(ctrd_container_config_t *config, size_t size);
 
 /**
  * Creates a container and starts its process, unless a flag says not to. Where a step fails, the
- * steps before it are undone, and the error names the step.
+ * steps before it are undone, and the error names the step; where the server does not answer, that
+ * may take up to 15 s beyond the call's timeout.
  *
  * @param client   the client.
  * @param config   what the container is to be. Only borrowed; descriptors are duplicated.
@@ -1083,7 +1084,8 @@ void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
 
 /**
  * Pulls an image and unpacks it, safe from containerd's garbage collector. What is there already is
- * not fetched again; what is half there is resumed.
+ * not fetched again; what is half there is resumed. Where the server does not answer, cleaning up
+ * may take up to 6 s beyond the call's timeout.
  *
  * @param client    the client.
  * @param config    what to pull.

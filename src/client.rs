@@ -123,8 +123,9 @@ impl Client {
     }
 
     /// Pulls an image and unpacks it. See [`PullConfig`]. Without a timeout in `call` it may take as
-    /// long as data keeps coming. `progress` runs on the calling thread, about every 100 ms and once
-    /// at the end, with the state of everything that is fetched.
+    /// long as data keeps coming; where the server does not answer, cleaning up may take up to 6 s
+    /// beyond it. `progress` runs on the calling thread, about every 100 ms and once at the end, with
+    /// the state of everything that is fetched.
     pub fn pull_image(
         &self,
         config: &PullConfig,

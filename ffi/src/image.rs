@@ -170,7 +170,8 @@ pub unsafe extern "C" fn ctrd_pull_config_init(config: *mut ctrd_pull_config_t, 
 }
 
 /// Pulls an image and unpacks it, safe from containerd's garbage collector. What is there already is
-/// not fetched again; what is half there is resumed.
+/// not fetched again; what is half there is resumed. Where the server does not answer, cleaning up
+/// may take up to 6 s beyond the call's timeout.
 ///
 /// @param client    the client.
 /// @param config    what to pull.
