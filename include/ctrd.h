@@ -136,7 +136,7 @@ typedef int32_t ctrd_status_t;
 #define CTRD_E_PERMISSION_DENIED (-5)
 /** The registry wants other credentials. */
 #define CTRD_E_UNAUTHENTICATED (-6)
-/** The server cannot be reached, or the connection broke. */
+/** The server cannot be reached, the connection broke, or the server cancelled the call. */
 #define CTRD_E_UNAVAILABLE (-7)
 /** The call's deadline passed. */
 #define CTRD_E_TIMEOUT (-8)
@@ -429,7 +429,7 @@ typedef struct ctrd_client_config_t {
     /** sizeof(ctrd_client_config_t). */
     size_t size;
     /**
-     * containerd's socket: an absolute path, or "unix:" and one. NULL:
+     * containerd's socket: an absolute path without a comma, or "unix:" and one. NULL:
      * /run/containerd/containerd.sock.
      */
     const char *address;
@@ -860,7 +860,8 @@ void ctrd_container_config_init(ctrd_container_config_t *config, size_t size);
 
 /**
  * Creates a container and starts its process, unless a flag says not to. Where a step fails, the
- * steps before it are undone, and the error names the step.
+ * steps before it are undone, and the error names the step; where the server does not answer, that
+ * may take up to 15 s beyond the call's timeout.
  *
  * @param client   the client.
  * @param config   what the container is to be. Only borrowed; descriptors are duplicated.
@@ -1033,17 +1034,31 @@ typedef struct ctrd_pull_config_t {
     const char *platform;
     /** NULL: the client's. */
     const char *snapshotter;
-    /** The user's name at the registry that the reference names; no other gets it. NULL: none. */
+    /**
+     * The user's name at the registry that the reference names; no other gets it. Where the
+     * registry sends to a token server, name and secret go there if that is on the registry's own
+     * host (and HTTPS, unless the registry itself is spoken with over HTTP), is Docker Hub's for
+     * Docker Hub, or is among token_hosts; otherwise the pull fails with CTRD_E_UNAUTHENTICATED.
+     * NULL: none.
+     */
     const char *username;
     /** The user's password or access token. NULL: none. */
     const char *secret;
     /** CTRD_PULL_PLAIN_HTTP, CTRD_PULL_NO_UNPACK, both, or 0. */
     uint64_t flags;
+    /**
+     * Other hosts that may be the registry's token server and get name and secret: token_hosts_len
+     * names, or "name:port" for one port alone. GitLab's registry.gitlab.com needs "gitlab.com".
+     * NULL and 0: none.
+     */
+    const char *const *token_hosts;
+    /** See token_hosts. */
+    size_t token_hosts_len;
 } ctrd_pull_config_t;
 
 /** Initialises a ctrd_pull_config_t: everything is the default. */
 #define CTRD_PULL_CONFIG_INIT \
-    { sizeof(ctrd_pull_config_t), NULL, NULL, NULL, NULL, NULL, 0 }
+    { sizeof(ctrd_pull_config_t), NULL, NULL, NULL, NULL, NULL, 0, NULL, 0 }
 
 /**
  * Receives the progress of a pull, about every 100 ms and once at the end.
@@ -1069,7 +1084,8 @@ void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
 
 /**
  * Pulls an image and unpacks it, safe from containerd's garbage collector. What is there already is
- * not fetched again; what is half there is resumed.
+ * not fetched again; what is half there is resumed. Where the server does not answer, cleaning up
+ * may take up to 6 s beyond the call's timeout.
  *
  * @param client    the client.
  * @param config    what to pull.
@@ -1081,7 +1097,8 @@ void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
  * @param out       receives the image, which the caller owns: ctrd_image_free(); may be NULL.
  * @param err       receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where the reference is none; CTRD_E_NOT_FOUND
- *         where the registry does not have it, or not for the platform; CTRD_E_UNAUTHENTICATED;
+ *         where the registry does not have it, or not for the platform; CTRD_E_UNAUTHENTICATED,
+ *         also where the registry sends to a token server that may not have the credentials;
  *         CTRD_E_PERMISSION_DENIED; CTRD_E_DATA_LOSS where a digest does not match;
  *         CTRD_E_PROTOCOL; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
  *         CTRD_E_FORKED.

@@ -148,8 +148,9 @@ impl Client {
     }
 
     /// Pulls an image and unpacks it. See [`PullConfig`]. Without a timeout in `call` it may take as
-    /// long as data keeps coming. `progress` runs on the calling thread, about every 100 ms and once
-    /// at the end, with the state of everything that is fetched.
+    /// long as data keeps coming; where the server does not answer, cleaning up may take up to 6 s
+    /// beyond it. `progress` runs on the calling thread, about every 100 ms and once at the end, with
+    /// the state of everything that is fetched.
     pub fn pull_image(
         &self,
         config: &PullConfig,
@@ -334,6 +335,9 @@ fn socket_path(address: &str) -> Result<PathBuf> {
     }
     if path.as_os_str().as_bytes().contains(&0) {
         return Err(invalid("holds a NUL"));
+    }
+    if path.as_os_str().as_bytes().contains(&b',') {
+        return Err(invalid("holds a comma, at which gRPC divides addresses"));
     }
     if path.as_os_str().len() > MAX_SOCKET_PATH {
         return Err(invalid("is longer than a socket's address can be"));

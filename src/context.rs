@@ -19,7 +19,8 @@ use crate::watch::Watches;
 /// What a client is opened with. Empty strings and zero mean the default.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// The socket: a path, or `unix:` and a path. Default `/run/containerd/containerd.sock`.
+    /// The socket: an absolute path without a comma, or `unix:` and one. Default
+    /// `/run/containerd/containerd.sock`.
     pub address: String,
     /// The namespace of calls that name none. Default `default`.
     pub namespace: String,

@@ -23,7 +23,7 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The registry wants other credentials.
     Unauthenticated,
-    /// The server cannot be reached, or the connection broke.
+    /// The server cannot be reached, the connection broke, or the server cancelled the call.
     Unavailable,
     /// The call's deadline passed.
     Timeout,

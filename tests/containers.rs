@@ -2,14 +2,17 @@
 
 mod ground;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Cancel, Client, ContainerConfig, ErrorKind, Origin, PullConfig, Stdio, Stream};
+use ctrd::{
+    Call, Cancel, Client, ClientConfig, ContainerConfig, ErrorKind, Origin, PullConfig, Stdio,
+    Stream,
+};
 use ground::image::Recipe;
 use ground::plot::{GRACE, Plot, kill, pipe, within};
 use ground::proxy::Proxy;
@@ -600,6 +603,32 @@ fn a_client_is_shared_by_threads() {
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn a_socket_may_have_any_name_but_for_a_comma() {
+    let ground = Ground::get();
+    // All that a URI gives a meaning to, and what it may not hold.
+    let directory = ground.dir().join("50% of?it#here");
+    fs::create_dir(&directory).unwrap();
+    let open = |address: String| {
+        Client::open(ClientConfig { address, ..ground.client_config() }, &Call::new())
+    };
+    for name in ["plain", "%41", "%", "a b+c", "?a=b&c#d", "\"<>[]\\^`{|}", ":@!$'()*;~", "é\n"] {
+        let path = directory.join(name);
+        let proxy = Proxy::start(ground.address().as_ref(), &path);
+        for prefix in ["", "unix:", "unix://", "unix:///", "/"] {
+            let client = open(format!("{prefix}{}", proxy.address())).unwrap();
+            client.version(&Call::new()).unwrap();
+            // One for the open.
+            assert_eq!(proxy.take(), ["Version/Version"; 2], "{prefix}{name}");
+        }
+    }
+    let path = directory.join("a,b");
+    let _proxy = Proxy::start(ground.address().as_ref(), &path);
+    let error = open(path.display().to_string()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.message().contains("address") && error.message().contains("comma"), "{error}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) fn live(client: Option<&ctrd_client_t>) -> Result<&Client> {
 pub struct ctrd_client_config_t {
     /// sizeof(ctrd_client_config_t).
     pub size: usize,
-    /// containerd's socket: an absolute path, or "unix:" and one. NULL:
+    /// containerd's socket: an absolute path without a comma, or "unix:" and one. NULL:
     /// /run/containerd/containerd.sock.
     pub address: *const c_char,
     /// The namespace of calls that name none. NULL: "default".

@@ -101,12 +101,22 @@ pub struct ctrd_pull_config_t {
     pub platform: *const c_char,
     /// NULL: the client's.
     pub snapshotter: *const c_char,
-    /// The user's name at the registry that the reference names; no other gets it. NULL: none.
+    /// The user's name at the registry that the reference names; no other gets it. Where the
+    /// registry sends to a token server, name and secret go there if that is on the registry's own
+    /// host (and HTTPS, unless the registry itself is spoken with over HTTP), is Docker Hub's for
+    /// Docker Hub, or is among token_hosts; otherwise the pull fails with CTRD_E_UNAUTHENTICATED.
+    /// NULL: none.
     pub username: *const c_char,
     /// The user's password or access token. NULL: none.
     pub secret: *const c_char,
     /// CTRD_PULL_PLAIN_HTTP, CTRD_PULL_NO_UNPACK, both, or 0.
     pub flags: u64,
+    /// Other hosts that may be the registry's token server and get name and secret: token_hosts_len
+    /// names, or "name:port" for one port alone. GitLab's registry.gitlab.com needs "gitlab.com".
+    /// NULL and 0: none.
+    pub token_hosts: *const *const c_char,
+    /// See token_hosts.
+    pub token_hosts_len: usize,
 }
 
 // SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers and pointers.
@@ -124,6 +134,9 @@ unsafe fn read_config(given: *const ctrd_pull_config_t) -> Result<PullConfig> {
     args::flags("flags", given.flags, CTRD_PULL_PLAIN_HTTP | CTRD_PULL_NO_UNPACK)?;
     let username = optional("username", given.username)?;
     let secret = optional("secret", given.secret)?;
+    // SAFETY: as the caller promises.
+    let token_hosts =
+        unsafe { args::texts("token_hosts", given.token_hosts, given.token_hosts_len)? };
     let credentials = match (username, secret) {
         (None, None) => None,
         (Some(username), Some(secret)) => {
@@ -140,6 +153,7 @@ unsafe fn read_config(given: *const ctrd_pull_config_t) -> Result<PullConfig> {
         credentials,
         plain_http: given.flags & CTRD_PULL_PLAIN_HTTP != 0,
         no_unpack: given.flags & CTRD_PULL_NO_UNPACK != 0,
+        token_hosts: token_hosts.into_iter().map(str::to_owned).collect(),
     })
 }
 
@@ -156,7 +170,8 @@ pub unsafe extern "C" fn ctrd_pull_config_init(config: *mut ctrd_pull_config_t, 
 }
 
 /// Pulls an image and unpacks it, safe from containerd's garbage collector. What is there already is
-/// not fetched again; what is half there is resumed.
+/// not fetched again; what is half there is resumed. Where the server does not answer, cleaning up
+/// may take up to 6 s beyond the call's timeout.
 ///
 /// @param client    the client.
 /// @param config    what to pull.
@@ -168,7 +183,8 @@ pub unsafe extern "C" fn ctrd_pull_config_init(config: *mut ctrd_pull_config_t, 
 /// @param out       receives the image, which the caller owns: ctrd_image_free(); may be NULL.
 /// @param err       receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where the reference is none; CTRD_E_NOT_FOUND
-///         where the registry does not have it, or not for the platform; CTRD_E_UNAUTHENTICATED;
+///         where the registry does not have it, or not for the platform; CTRD_E_UNAUTHENTICATED,
+///         also where the registry sends to a token server that may not have the credentials;
 ///         CTRD_E_PERMISSION_DENIED; CTRD_E_DATA_LOSS where a digest does not match;
 ///         CTRD_E_PROTOCOL; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
 ///         CTRD_E_FORKED.

@@ -21,7 +21,7 @@ pub const CTRD_E_FAILED_PRECONDITION: ctrd_status_t = -4;
 pub const CTRD_E_PERMISSION_DENIED: ctrd_status_t = -5;
 /// The registry wants other credentials.
 pub const CTRD_E_UNAUTHENTICATED: ctrd_status_t = -6;
-/// The server cannot be reached, or the connection broke.
+/// The server cannot be reached, the connection broke, or the server cancelled the call.
 pub const CTRD_E_UNAVAILABLE: ctrd_status_t = -7;
 /// The call's deadline passed.
 pub const CTRD_E_TIMEOUT: ctrd_status_t = -8;

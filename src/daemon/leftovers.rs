@@ -71,7 +71,11 @@ fn kill(processes: &[Running]) -> Result<()> {
         }
     }
     let until = Instant::now() + KILL_TIMEOUT;
-    for process in processes {
+    processes.iter().try_for_each(|process| wait_for_end(process, until))
+}
+
+fn wait_for_end(process: &Running, until: Instant) -> Result<()> {
+    loop {
         let left = until.saturating_duration_since(Instant::now());
         let left = Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
@@ -79,11 +83,12 @@ fn kill(processes: &[Running]) -> Result<()> {
         };
         match poll(&mut [PollFd::new(&process.pidfd, PollFlags::IN)], Some(&left)) {
             Ok(0) => return Err(Error::new(ErrorKind::Timeout, "a killed process does not end")),
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            // A signal of the host's, which says nothing of the process.
+            Err(Errno::INTR) => {}
             Err(e) => return Err(Error::io("poll", e)),
         }
     }
-    Ok(())
 }
 
 /// Kills a containerd of a predecessor; its shims and containers are left running.

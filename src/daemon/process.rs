@@ -37,6 +37,9 @@ impl SearchPath {
             ));
         }
         let name = config.binary.as_deref().unwrap_or(Path::new("containerd"));
+        if name.as_os_str().is_empty() {
+            return Err(Error::invalid("binary", "must not be empty"));
+        }
         let given = name.components().count() > 1;
         if given {
             if !name.is_absolute() {
@@ -111,6 +114,8 @@ pub(super) struct Process {
     pidfd: OwnedFd,
     ended: Arc<Ended>,
     thread: Option<JoinHandle<()>>,
+    /// The process that made it, and has its thread.
+    owner: u32,
 }
 
 #[derive(Debug, Default)]
@@ -169,7 +174,10 @@ impl Process {
         })
         .map_err(|e| Error::io("starting a thread", e))?;
         match receiver.recv() {
-            Ok(Ok((id, pidfd))) => Ok(Process { id, pidfd, ended, thread: Some(thread) }),
+            Ok(Ok((id, pidfd))) => {
+                let owner = std::process::id();
+                Ok(Process { id, pidfd, ended, thread: Some(thread), owner })
+            }
             Ok(Err(error)) => {
                 let _ = thread.join();
                 Err(error)
@@ -235,9 +243,36 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::process::id() != self.owner {
+            // In a child the thread is not there, and may have held the lock when it was forked.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         // One that still runs, against all killing, keeps its thread.
         if let Some(thread) = self.thread.take().filter(|_| self.has_ended()) {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_childs_drop_takes_no_lock() {
+        let mut process = Process::spawn(Command::new("true")).unwrap();
+        assert!(process.wait(Duration::from_secs(60)));
+        // As the child finds it whose parent held the lock when it forked.
+        process.owner = 0;
+        let ended = process.ended.clone();
+        let held = ended.how.lock().unwrap();
+        let (dropped, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(process);
+            dropped.send(()).unwrap();
+        });
+        receiver.recv_timeout(Duration::from_secs(10)).expect("the drop waits for the lock");
+        drop(held);
     }
 }

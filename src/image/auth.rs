@@ -4,7 +4,11 @@
 use serde_json::Value;
 use ureq::http::Uri;
 
+use super::{reference, transport};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Docker Hub and its token server, which everybody uses and nobody should have to allow.
+const DOCKER_HUB: (&str, &str) = ("registry-1.docker.io", "auth.docker.io");
 
 /// One `WWW-Authenticate` challenge.
 #[derive(Debug, Default, PartialEq)]
@@ -61,29 +65,52 @@ impl Challenge {
         service.into_iter().chain(scopes).collect()
     }
 
-    /// Where the token is asked for. Over HTTP the challenge may be anybody's, so that secrets then
-    /// go to the registry's own host alone; and an HTTP token server on another host gets nothing.
-    pub(super) fn realm(&self, registry: &Uri, secret: bool) -> Result<Uri> {
+    /// Where the token is asked for. Whoever can write the challenge chooses the address, so that
+    /// secrets go to the registry's own host, on whatever port, and to the `allowed` hosts alone. An
+    /// HTTP token server on another host gets nothing.
+    pub(super) fn realm(&self, registry: &Uri, secret: bool, allowed: &[String]) -> Result<Uri> {
         let text = self.get("realm").unwrap_or_default();
-        let refuse = |why: &str| {
+        let refuse = |why: String| {
             Err(Error::new(
                 ErrorKind::Unauthenticated,
                 format!("the registry sends to {text:?} for a token, {why}"),
             ))
         };
-        let Ok(realm) = text.parse::<Uri>() else { return refuse("which is no address") };
-        let Some(host) = realm.host() else { return refuse("which names no host") };
-        let same_host = registry.host().is_some_and(|own| own.eq_ignore_ascii_case(host));
+        let Ok(realm) = text.parse::<Uri>() else { return refuse("which is no address".into()) };
+        let Some(host) = realm.host() else { return refuse("which names no host".into()) };
+        let own = registry.host().unwrap_or_default();
+        let is = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+        let trusted = is(host, own) || allowed.iter().any(|entry| names(entry, &realm));
+        let hub = is(own, DOCKER_HUB.0) && is(host, DOCKER_HUB.1);
         match (realm.scheme_str(), registry.scheme_str()) {
-            (Some("https"), Some("https")) => Ok(realm),
-            (Some("https"), _) if same_host || !secret => Ok(realm),
-            (Some("http"), Some("http")) if same_host => Ok(realm),
-            (Some("https"), _) => {
-                refuse("another host, which over plain HTTP cannot be trusted with credentials")
-            }
-            _ => refuse("which is not safe"),
+            (Some("https"), _) if trusted || hub || !secret => Ok(realm),
+            (Some("http"), Some("http")) if trusted => Ok(realm),
+            (Some("https"), _) | (Some("http"), Some("http")) => refuse(format!(
+                "which is another host than its own, so nothing was sent there; if the host is to \
+                 be trusted, name {host:?} in token_hosts"
+            )),
+            _ => refuse("which is not safe".into()),
         }
     }
+}
+
+/// Checks the hosts that a caller allows as token servers.
+pub(super) fn check_token_hosts(hosts: &[String]) -> Result<()> {
+    match hosts.iter().find(|host| !reference::is_domain(host)) {
+        None => Ok(()),
+        Some(bad) => Err(Error::invalid(
+            "token_hosts",
+            format!("{bad:?} is neither the name of a host nor one with a port (host:port)"),
+        )),
+    }
+}
+
+/// Whether an entry of `token_hosts` names an address's host: `host` on every port, `host:port` on
+/// that one.
+fn names(entry: &str, url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    entry.eq_ignore_ascii_case(host)
+        || entry.eq_ignore_ascii_case(&format!("{host}:{}", transport::port(url)))
 }
 
 /// A parameter's value, plain or in quotes, and what follows.
@@ -167,24 +194,106 @@ mod tests {
         }
     }
 
+    fn realm(realm: &str, registry: &str, secret: bool, allowed: &[&str]) -> Result<Uri> {
+        let challenge = &Challenge::parse(&format!("Bearer realm=\"{realm}\""))[0];
+        let allowed: Vec<_> = allowed.iter().map(|&host| host.to_owned()).collect();
+        challenge.realm(&registry.parse().unwrap(), secret, &allowed)
+    }
+
     #[test]
     fn trusts_only_safe_realms() {
-        let realm = |realm: &str, registry: &str, secret: bool| {
-            let header = format!("Bearer realm=\"{realm}\"");
-            Challenge::parse(&header)[0].realm(&registry.parse().unwrap(), secret).is_ok()
-        };
-        for secret in [false, true] {
-            assert!(realm("https://auth.docker.io/token", "https://registry-1.docker.io", secret));
-            assert!(realm("http://127.0.0.1:5001/token", "http://127.0.0.1:5000", secret));
-            assert!(!realm("http://auth.example/token", "https://registry.example", secret));
-            assert!(!realm("http://registry.example/token", "https://registry.example", secret));
-            assert!(!realm("http://auth.example/token", "http://registry.example", secret));
-            assert!(!realm("file:///etc/passwd", "http://registry.example", secret));
-            assert!(!realm("", "https://registry.example", secret));
-            assert!(!realm("/token", "https://registry.example", secret));
+        let everywhere = ["registry.example", "auth.example", "127.0.0.1"];
+        for (to, registry) in [
+            ("http://auth.example/token", "https://registry.example"),
+            ("http://registry.example/token", "https://registry.example"),
+            ("http://127.0.0.1:5000/token", "https://127.0.0.1:5000"),
+            ("file:///etc/passwd", "http://registry.example"),
+            ("", "https://registry.example"),
+            ("/token", "https://registry.example"),
+        ] {
+            for secret in [false, true] {
+                let error = realm(to, registry, secret, &everywhere).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+                assert!(!error.message().contains("token_hosts"), "{error}");
+            }
         }
-        assert!(realm("https://auth.example/token", "http://registry.example", false));
-        assert!(!realm("https://auth.example/token", "http://registry.example", true));
+        for (to, registry) in [
+            ("https://registry.example/token", "https://registry.example"),
+            ("https://Registry.Example/token", "https://registry.example:5000"),
+            ("https://registry.example:5001/token", "https://registry.example:5000"),
+            ("https://registry.example/token", "http://registry.example"),
+            ("http://127.0.0.1:5001/token", "http://127.0.0.1:5000"),
+            ("https://auth.docker.io/token", "https://registry-1.docker.io"),
+        ] {
+            for secret in [false, true] {
+                realm(to, registry, secret, &[]).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn sends_secrets_to_another_host_only_where_that_is_allowed() {
+        let other = "https://gitlab.example/jwt/auth";
+        for (to, registry, anonymous) in [
+            (other, "https://registry.gitlab.example", true),
+            (other, "http://registry.gitlab.example", true),
+            ("http://gitlab.example/jwt/auth", "http://registry.gitlab.example", false),
+        ] {
+            assert_eq!(realm(to, registry, false, &[]).is_ok(), anonymous, "{to} {registry}");
+            for allowed in [&[][..], &["registry.gitlab.example", "example", "gitlab.example:1"]] {
+                let error = realm(to, registry, true, allowed).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+                for said in [to, "nothing was sent", "name \"gitlab.example\" in token_hosts"] {
+                    assert!(error.message().contains(said), "{error}");
+                }
+            }
+            let port = if to.starts_with("https") { 443 } else { 80 };
+            for allowed in ["gitlab.example", "GitLab.Example", &format!("gitlab.example:{port}")] {
+                realm(to, registry, true, &["a", allowed]).unwrap();
+            }
+        }
+        let (to, registry) = ("https://gitlab.example:8443/", "https://registry.gitlab.example");
+        realm(to, registry, true, &["gitlab.example:443"]).unwrap_err();
+        realm(to, registry, true, &["gitlab.example:8443"]).unwrap();
+        realm(to, registry, true, &["gitlab.example"]).unwrap();
+        realm("https://[::1]:5001/", "http://127.0.0.1:5000", true, &["[::1]:5001"]).unwrap();
+        // What an address may look like at a glance, and is not.
+        for to in [
+            "https://registry.example@evil.example/",
+            "https://registry.example.evil.example/",
+            "https://evil.example/registry.example",
+            "https://auth.docker.io/token",
+        ] {
+            realm(to, "https://registry.example", true, &[]).unwrap_err();
+        }
+        for to in ["https://auth.docker.io.evil.example/", "http://auth.docker.io/token"] {
+            realm(to, "https://registry-1.docker.io", true, &[]).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn refuses_token_hosts_that_are_none() {
+        let check = |host: &str| check_token_hosts(&["gitlab.com".into(), host.into()]);
+        for good in ["gitlab.com", "localhost", "auth.example:8443", "127.0.0.1:5000", "[::1]:1"] {
+            check(good).unwrap();
+        }
+        for bad in [
+            "",
+            "https://gitlab.com",
+            "gitlab.com/",
+            "gitlab.com/jwt/auth",
+            "gitlab.com:",
+            "gitlab.com:x",
+            "gitlab.com:65536",
+            "*.gitlab.com",
+            "user@gitlab.com",
+            "git lab.com",
+            "::1",
+        ] {
+            let error = check(bad).expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.message().starts_with("token_hosts: "), "{error}");
+        }
     }
 
     #[test]

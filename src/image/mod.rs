@@ -133,12 +133,18 @@ pub struct PullConfig {
     pub platform: Option<String>,
     /// Default: the client's.
     pub snapshotter: Option<String>,
-    /// For the registry that the reference names, and no other.
+    /// For the registry that the reference names, and no other. Where it sends to a token server,
+    /// they go there if that is on the registry's own host (and HTTPS, unless the registry itself is
+    /// spoken with over HTTP), is Docker Hub's for Docker Hub, or is among `token_hosts`; otherwise
+    /// the pull fails with [`ErrorKind::Unauthenticated`].
     pub credentials: Option<Credentials>,
     /// Speak HTTP with the registry. Without it, only loopback addresses are tried with HTTP.
     pub plain_http: bool,
     /// Fetch the content and do not unpack it.
     pub no_unpack: bool,
+    /// Other hosts that may be the registry's token server and get the credentials: names, or
+    /// `name:port` for one port alone. GitLab's `registry.gitlab.com` needs `gitlab.com`.
+    pub token_hosts: Vec<String>,
 }
 
 /// A user of a registry.

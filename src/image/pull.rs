@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 
+use super::auth::check_token_hosts;
 use super::manifest::{Config, Document, Layer, MAX_DOCUMENT, Manifest};
 use super::platform::Platform;
 use super::progress::{Board, Item};
@@ -69,6 +70,7 @@ pub(crate) fn pull(
         Some(named) => named,
         None => &context.config.snapshotter,
     };
+    check_token_hosts(&config.token_hosts)?;
     let operation = context.begin_with(call, None)?;
     let limits = &operation.cx.limits;
     let (cx, _lease) = Lease::hold(context, &brief(context, &operation.cx))?;
@@ -79,12 +81,7 @@ pub(crate) fn pull(
     let (board, item) = Board::new(&reference.to_string());
     let pull = Pull {
         context,
-        registry: Registry::new(
-            &reference,
-            config.credentials.clone(),
-            config.plain_http,
-            &cx.limits,
-        ),
+        registry: Registry::new(&reference, config, &cx.limits),
         cx,
         stop: &stop,
         board: &board,

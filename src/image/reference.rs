@@ -117,7 +117,8 @@ fn split_domain(name: &str) -> (&str, &str) {
     }
 }
 
-fn is_domain(domain: &str) -> bool {
+/// Whether it is a host's name or address, with or without a port.
+pub(super) fn is_domain(domain: &str) -> bool {
     let (host, port) = match domain.strip_prefix('[') {
         Some(rest) => {
             let Some((address, port)) = rest.split_once(']') else { return false };

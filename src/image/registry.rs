@@ -13,7 +13,7 @@ use ureq::{Agent, Body, BodyReader};
 use super::auth::{self, Challenge};
 use super::manifest::{self, MAX_DOCUMENT};
 use super::reference::Reference;
-use super::{Credentials, digest, transport};
+use super::{Credentials, PullConfig, digest, transport};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wait::block_on;
@@ -36,7 +36,8 @@ const ATTEMPTS: u32 = 3;
 /// How long to wait before repeating a request; doubled each time.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// One repository. Credentials and tokens go to its own registry alone: same scheme, host and port.
+/// One repository. Credentials and tokens go to its own registry alone: same scheme, host and port;
+/// and credentials to its token server, where [`Challenge::realm`] lets them.
 pub(super) struct Registry {
     agent: Agent,
     limits: Limits,
@@ -44,6 +45,7 @@ pub(super) struct Registry {
     path: String,
     plain_http: bool,
     credentials: Option<Credentials>,
+    token_hosts: Vec<String>,
     state: Mutex<State>,
 }
 
@@ -70,26 +72,22 @@ pub(super) struct Blob {
 }
 
 impl Registry {
-    pub(super) fn new(
-        reference: &Reference,
-        credentials: Option<Credentials>,
-        plain_http: bool,
-        limits: &Limits,
-    ) -> Registry {
+    pub(super) fn new(reference: &Reference, config: &PullConfig, limits: &Limits) -> Registry {
         let host = match reference.domain.as_str() {
             "docker.io" => "registry-1.docker.io",
             other => other,
         };
         // As in the ecosystem, a registry on this machine speaks HTTP, unless it is at HTTPS's port.
-        let http = plain_http || is_local(host) && !host.ends_with(":443");
+        let http = config.plain_http || is_local(host) && !host.ends_with(":443");
         let scheme = if http { "http" } else { "https" };
         Registry {
             agent: transport::agent(limits),
             limits: limits.clone(),
             domain: reference.domain.clone(),
             path: reference.path.clone(),
-            plain_http,
-            credentials,
+            plain_http: config.plain_http,
+            credentials: config.credentials.clone(),
+            token_hosts: config.token_hosts.clone(),
             state: Mutex::new(State { origin: format!("{scheme}://{host}"), authorization: None }),
         }
     }
@@ -309,7 +307,8 @@ impl Registry {
 
     /// Asks a token server for a token.
     fn token(&self, challenge: &Challenge) -> Result<String> {
-        let realm = challenge.realm(&parse(&self.origin())?, self.credentials.is_some())?;
+        let origin = parse(&self.origin())?;
+        let realm = challenge.realm(&origin, self.credentials.is_some(), &self.token_hosts)?;
         let mut fields = challenge.fields(&self.path);
         let request = match &self.credentials {
             // A token in place of a password (OAuth2 refresh token).
@@ -443,13 +442,9 @@ fn parse(url: &str) -> Result<Uri> {
     url.parse().map_err(|e| Error::new(ErrorKind::Protocol, format!("{url:?} is no address: {e}")))
 }
 
-fn port(url: &Uri) -> u16 {
-    url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 })
-}
-
 fn same_origin(a: &Uri, b: &Uri) -> bool {
     a.scheme() == b.scheme()
-        && port(a) == port(b)
+        && transport::port(a) == transport::port(b)
         && matches!((a.host(), b.host()), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
 }
 
@@ -633,7 +628,7 @@ mod tests {
             let reference = Reference::parse(&format!("{}/a/b:t", self.address)).unwrap();
             let credentials = credentials
                 .then(|| Credentials { username: "user".into(), secret: "secret".into() });
-            Registry::new(&reference, credentials, false, limits)
+            Registry::new(&reference, &PullConfig { credentials, ..Default::default() }, limits)
         }
     }
 
@@ -855,6 +850,38 @@ mod tests {
     }
 
     #[test]
+    fn trusts_a_token_server_that_is_allowed() {
+        let stranger = Server::start(|_| reply(200).body(br#"{"token":"t0ken"}"#));
+        let realm = format!("http://localhost:{}/token", stranger.address.port());
+        let server = Server::start(move |seen| match seen.header("authorization") {
+            Some("Bearer t0ken") => manifest(),
+            _ => bearer(&realm),
+        });
+        let with = |token_hosts: &[String]| {
+            let token_hosts = token_hosts.to_vec();
+            Registry { token_hosts, ..server.registry(true) }
+        };
+        let port = stranger.address.port();
+        let error = with(&[format!("localhost:{}", port ^ 1)]).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(error.message().contains("name \"localhost\" in token_hosts"), "{error}");
+        assert_eq!(stranger.seen().len(), 0);
+
+        for allowed in ["localhost".to_owned(), format!("localhost:{port}")] {
+            with(&[allowed]).resolve("t").unwrap();
+        }
+        let seen = stranger.seen();
+        assert_eq!(seen.len(), 2);
+        for seen in seen {
+            assert_eq!(seen.header("authorization"), Some("Basic dXNlcjpzZWNyZXQ="));
+        }
+        // The token is for the registry, the credentials are not.
+        assert!(server.seen().iter().all(|seen| {
+            seen.header("authorization").is_none_or(|sent| sent == "Bearer t0ken")
+        }));
+    }
+
+    #[test]
     fn follows_redirects_but_not_to_less_safety() {
         let server = Server::start(|seen| match seen.target.as_str() {
             "/end" => reply(200).body(b"blob"),
@@ -964,7 +991,8 @@ mod tests {
     fn speaks_http_on_this_machine_alone() {
         let origin = |name: &str, plain_http| {
             let reference = Reference::parse(name).unwrap();
-            Registry::new(&reference, None, plain_http, &Limits::default()).origin()
+            let config = PullConfig { plain_http, ..Default::default() };
+            Registry::new(&reference, &config, &Limits::default()).origin()
         };
         assert_eq!(origin("busybox", false), "https://registry-1.docker.io");
         assert_eq!(origin("reg.example:5000/a", false), "https://reg.example:5000");
@@ -978,7 +1006,8 @@ mod tests {
     fn names_where_a_blob_is_from() {
         let label = |name: &str| {
             let reference = Reference::parse(name).unwrap();
-            Registry::new(&reference, None, false, &Limits::default()).source_label().0
+            let config = PullConfig::default();
+            Registry::new(&reference, &config, &Limits::default()).source_label().0
         };
         let prefix = "containerd.io/distribution.source.";
         assert_eq!(label("busybox"), format!("{prefix}docker.io"));

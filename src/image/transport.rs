@@ -58,6 +58,11 @@ pub(super) fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// The port that an address means.
+pub(super) fn port(url: &Uri) -> u16 {
+    url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 })
+}
+
 /// Finds the addresses of hosts, once for each.
 #[derive(Debug)]
 struct Names {

@@ -1,6 +1,7 @@
 //! The connection, and what every call over it carries.
 
 use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -87,10 +88,29 @@ impl Connection {
                 .max_reconnect_backoff(Duration::from_secs(1))
                 // A proxy named in the environment is no affair of a local socket.
                 .enable_http_proxy(false)
-                .connect(&format!("unix:{}", path.display()))
+                .connect(&target(path))
         });
         Connection { client: grpcio::Client::new(channel) }
     }
+}
+
+/// gRPC's name for the socket at a path. It is read as a URI, so all but what is plain is encoded,
+/// and of several slashes at the beginning, which would be an authority's, one is left. (What gRPC
+/// divides at even so is a comma; the client refuses it.)
+fn target(path: &Path) -> String {
+    use std::fmt::Write;
+    let path = path.as_os_str().as_bytes();
+    let extra = path.iter().take_while(|&&byte| byte == b'/').count().saturating_sub(1);
+    let mut target = String::from("unix:");
+    for &byte in path.iter().skip(extra) {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            target.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(target, "%{byte:02X}");
+        }
+    }
+    target
 }
 
 /// The context of a call: what it runs over, in which namespace, under which lease, until when.

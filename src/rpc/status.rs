@@ -35,10 +35,11 @@ fn from_status(status: &RpcStatus, changes: bool) -> Error {
         RpcStatusCode::UNAVAILABLE | RpcStatusCode::DEADLINE_EXCEEDED | RpcStatusCode::CANCELLED
     );
     let kind = kind_of(code);
-    let message = if text.is_empty() {
-        format!("the server answered {code:?} without a message")
-    } else {
-        text.to_owned()
+    let message = match (code, text) {
+        (RpcStatusCode::CANCELLED, "") => "the server cancelled the call".to_owned(),
+        (RpcStatusCode::CANCELLED, text) => format!("the server cancelled the call: {text}"),
+        (code, "") => format!("the server answered {code:?} without a message"),
+        (_, text) => text.to_owned(),
     };
     Error::new(kind, message)
         .with_grpc_code(code.into())
@@ -51,7 +52,8 @@ fn from_status(status: &RpcStatus, changes: bool) -> Error {
 
 fn kind_of(code: RpcStatusCode) -> ErrorKind {
     match code {
-        RpcStatusCode::CANCELLED => ErrorKind::Cancelled,
+        // Not the caller's doing: a call that we cancel is not listened to any more.
+        RpcStatusCode::CANCELLED => ErrorKind::Unavailable,
         RpcStatusCode::INVALID_ARGUMENT => ErrorKind::InvalidArgument,
         RpcStatusCode::DEADLINE_EXCEEDED => ErrorKind::Timeout,
         RpcStatusCode::NOT_FOUND => ErrorKind::NotFound,
@@ -73,4 +75,38 @@ fn kind_of(code: RpcStatusCode) -> ErrorKind {
 /// A future that was polled after it had given its result.
 pub(super) fn polled_again() -> Error {
     Error::new(ErrorKind::Internal, "an answer was asked for twice")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: RpcStatusCode, text: &str, changes: bool) -> Error {
+        let status = RpcStatus::with_message(code, text.into());
+        from_grpc(grpcio::Error::RpcFailure(status), changes)
+    }
+
+    #[test]
+    fn what_the_server_cancels_the_caller_has_not() {
+        for changes in [false, true] {
+            let error = error(RpcStatusCode::CANCELLED, "context canceled", changes);
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert_eq!(error.grpc_code(), Some(1));
+            assert!(error.is_retryable());
+            assert_eq!(error.is_outcome_unknown(), changes);
+            assert_eq!(error.message(), "the server cancelled the call: context canceled");
+        }
+        let silent = error(RpcStatusCode::CANCELLED, "", true);
+        assert_eq!(silent.message(), "the server cancelled the call");
+    }
+
+    #[test]
+    fn an_outcome_is_unknown_where_the_request_may_have_arrived() {
+        let unknown = |code, text| error(code, text, true).is_outcome_unknown();
+        assert!(unknown(RpcStatusCode::UNAVAILABLE, "Socket closed"));
+        assert!(unknown(RpcStatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"));
+        assert!(!unknown(RpcStatusCode::UNAVAILABLE, "failed to connect to all addresses; last"));
+        assert!(!unknown(RpcStatusCode::NOT_FOUND, "no such task"));
+        assert!(!error(RpcStatusCode::UNAVAILABLE, "Socket closed", false).is_outcome_unknown());
+    }
 }

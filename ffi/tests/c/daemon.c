@@ -14,6 +14,8 @@ int main(void)
     config.directory = "relative";
     REFUSES("directory", ctrd_daemon_start(&config, NULL, &daemon, &err));
     config.directory = directory;
+    config.binary = "";
+    REFUSES("binary", ctrd_daemon_start(&config, NULL, &daemon, &err));
     config.binary = "/nonexistent/containerd";
     FAILS(CTRD_E_NOT_FOUND, ctrd_daemon_start(&config, NULL, &daemon, &err));
     CHECK(daemon == NULL);

@@ -83,6 +83,7 @@ static void failing_pulls(ctrd_client_t *client, const char *reference)
     ctrd_call_t call = CTRD_CALL_INIT;
     struct seen seen = {NULL, 0, 0, 0, 0, 0};
     ctrd_image_t *image = NULL;
+    const char *hosts[2] = {"gitlab.com", "https://gitlab.com"};
     char *absent = malloc(strlen(reference) + 16);
 
     seen.client = client;
@@ -102,13 +103,24 @@ static void failing_pulls(ctrd_client_t *client, const char *reference)
     CHECK(ctrd_pull_image(client, &config, NULL, &seen, on_destroy, NULL, &image, NULL) != CTRD_OK);
     CHECK(image == NULL && seen.destroyed == 3);
 
+    config.platform = NULL;
+    config.token_hosts = hosts;
+    config.token_hosts_len = 2;
+    REFUSES("token_hosts", ctrd_pull_image(client, &config, NULL, &seen, on_destroy, NULL, &image,
+                                           &err));
+    CHECK(image == NULL && seen.destroyed == 4);
+    config.token_hosts = NULL;
+    REFUSES("token_hosts", ctrd_pull_image(client, &config, NULL, &seen, on_destroy, NULL, &image,
+                                           &err));
+    config.token_hosts_len = 0;
+
     /* Before the call begins. */
     call.timeout_ms = -77;
     REFUSES("timeout_ms", ctrd_pull_image(client, &config, on_progress, &seen, on_destroy, &call,
                                           &image, &err));
     REFUSES("client", ctrd_pull_image(NULL, &config, on_progress, &seen, on_destroy, NULL, &image,
                                       &err));
-    CHECK(seen.destroyed == 5);
+    CHECK(seen.destroyed == 7);
     free(absent);
 }
 

@@ -52,6 +52,7 @@ int main(void)
     REFUSES("address", open_at("relative/path", 0));
     REFUSES("address", open_at("tcp://127.0.0.1:1", 0));
     REFUSES("address", open_at("", 0));
+    REFUSES("address", open_at("/tmp/a,b", 0));
     CHECK(test_now_ms() - began < 5000);
 
     /* The rest of the configuration. */
