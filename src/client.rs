@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::call::{Call, Limits};
-use crate::container::{self, ContainerConfig};
+use crate::container::{self, ContainerConfig, Recovery};
 use crate::context::{ClientConfig, Context};
 use crate::delivery::{self, HookId, HookMode, Wants};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -19,6 +19,7 @@ use crate::image::{self, Image, Progress, PullConfig};
 use crate::message::{Message, MessageKind};
 use crate::rpc;
 use crate::snapshot::{self, Snapshot};
+use crate::stdio::Stdio;
 use crate::sys;
 
 /// The longest path that a socket's address holds (`sun_path`, without its NUL).
@@ -217,6 +218,29 @@ impl Client {
     /// task, record and snapshot are deleted. Gives the exit message.
     pub fn destroy_container(&self, id: &str, grace: Duration, call: &Call) -> Result<Message> {
         container::destroy(&self.context, id, grace, call).at("destroy_container", id)
+    }
+
+    /// Takes a container over after this program was started anew: its streams, as far as their FIFOs
+    /// stand (`stdio`: descriptors or none; what is not given is fetched and dropped), and the watch of
+    /// its process. One that has ended meanwhile is told of with its real exit, as far as containerd
+    /// still knows. Only a container with the client's owner label is taken over
+    /// ([`ErrorKind::FailedPrecondition`]). Fails with [`ErrorKind::NotFound`] where there is no
+    /// container or it has no task, and leaves it as it is; with [`ErrorKind::Unavailable`] where its
+    /// shim does not answer. A container that is recovered already stays so.
+    pub fn recover_container(&self, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
+        container::recover(&self.context, id, stdio, call).at("recover_container", id)
+    }
+
+    /// Does so for every container of the namespace with the client's owner label, many at once and each
+    /// within 5 s, and says what became of each, in the order of their ids. `streams` gives the
+    /// descriptors of one; it runs on the calling thread. FIFOs of containers that do not stand any more
+    /// are removed.
+    pub fn recover_all(
+        &self,
+        streams: &mut dyn FnMut(&str) -> Stdio,
+        call: &Call,
+    ) -> Result<Vec<Recovery>> {
+        container::recover_all(&self.context, streams, call).at("recover_all", "")
     }
 
     // A hook is a function of the host's that is told of something. One hook is never run twice at

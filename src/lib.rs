@@ -67,7 +67,7 @@ mod watch;
 pub use call::{Call, Timeout};
 pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
-pub use container::ContainerConfig;
+pub use container::{Cleanup, ContainerConfig, Recovery, RecoveryState};
 pub use context::ClientConfig;
 pub use daemon::{Daemon, DaemonConfig};
 pub use delivery::{HookId, HookMode, Queue};

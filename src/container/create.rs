@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cleanup::{self, Cleanup};
 use super::undo::Undo;
 use super::{ContainerConfig, GENERATION_LABEL, delete_task, found, turn};
 use serde_json::Value;
@@ -19,9 +20,9 @@ use crate::rpc::snapshots::{self, Mount};
 use crate::rpc::tasks::{self, Status};
 use crate::rpc::{Any, Cx};
 use crate::spec;
-use crate::stdio::{self, Stdio, Stream};
+use crate::stdio::{self, Attached, Stdio, Stream};
 use crate::wait::detach;
-use crate::watch::{Process, Watch};
+use crate::watch::{Pidfd, Process, Watch};
 
 const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
 
@@ -31,7 +32,7 @@ const CLOSE_STDIN: Duration = Duration::from_secs(10);
 /// The most that a label's key and value may have together (containerd `labels.Validate`).
 const MAX_LABEL: usize = 4096;
 
-pub(crate) fn create(context: &Context, config: ContainerConfig, call: &Call) -> Result<u32> {
+pub(crate) fn create(context: &Arc<Context>, config: ContainerConfig, call: &Call) -> Result<u32> {
     let plan = Plan::new(context, config)?;
     let operation = context.begin(call)?;
     let cx = &operation.cx;
@@ -64,6 +65,7 @@ struct Plan {
     args: Vec<String>,
     labels: HashMap<String, String>,
     generation: String,
+    cleanup: Cleanup,
     stdio: Stdio,
     no_start: bool,
 }
@@ -108,6 +110,7 @@ impl Plan {
         let mut labels = check_labels(config.labels)?;
         labels.insert(OWNER_LABEL.into(), context.config.owner.clone());
         labels.insert(GENERATION_LABEL.into(), generation.clone());
+        labels.extend(config.cleanup.label());
         if let Some(position) = config.args.iter().position(|arg| arg.contains('\0')) {
             return Err(Error::invalid("args", format!("number {position} holds a NUL")));
         }
@@ -130,6 +133,7 @@ impl Plan {
             args: config.args,
             labels,
             generation,
+            cleanup: config.cleanup,
             no_start: config.no_start,
             id: config.id,
         })
@@ -161,7 +165,7 @@ fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>>
 }
 
 fn create_steps(
-    context: &Context,
+    context: &Arc<Context>,
     cx: &Cx,
     plan: Plan,
     image: Option<(String, Unpacked)>,
@@ -188,11 +192,25 @@ fn create_steps(
     })?;
 
     create_record(cx, &plan, image.map(|(name, _)| name), spec, undo).step("create the record")?;
-    let cx = &cx.without_lease();
-    let watch = create_task(context, cx, plan.id, plan.generation, plan.stdio, mounts, undo)?;
-    let pid = watch.process.pid;
+    let (cx, id, generation) = (&cx.without_lease(), &plan.id, plan.generation);
+    let after = cleanup::job(context, &cx.namespace, id, &generation, plan.cleanup);
+    let (pid, pidfd, attached) =
+        create_task(context, cx, id, &generation, plan.stdio, mounts, undo)?;
+    let process = Process { pid, generation, pidfd };
+    let watch = context.watches.start(cx, id, process, attached, after).step("watch the task")?;
+    let (watches, watched) = (context.watches.clone(), watch.clone());
+    undo.push("watch the task", move |_| {
+        watches.forget(&watched);
+        if let Some(stdio) = watched.stdio() {
+            stdio.close();
+        }
+        Ok(())
+    });
     if !plan.no_start {
         run(cx, &watch)?;
+    }
+    if let Some(stdio) = watch.stdio() {
+        stdio.stand();
     }
     Ok(pid)
 }
@@ -278,30 +296,30 @@ fn is_ours(cx: &Cx, id: &str, generation: &str) -> Result<bool> {
     }
 }
 
-/// Creates the task and begins to watch it.
+/// Creates the task, and gives its process and the streams that we pump for it.
 fn create_task(
     context: &Context,
     cx: &Cx,
-    id: String,
-    generation: String,
+    id: &str,
+    generation: &str,
     stdio: Stdio,
     mounts: Vec<Mount>,
     undo: &mut Undo,
-) -> Result<Arc<Watch>> {
+) -> Result<(u32, Option<Pidfd>, Option<Attached>)> {
     let piped = [&stdio.stdin, &stdio.stdout, &stdio.stderr]
         .iter()
         .any(|stream| !matches!(stream, Stream::None));
     let terminal = stdio.terminal;
     let prepared = if piped || stdio.terminal {
         let state_dir = &context.config.state_dir;
-        let prepared = stdio::prepare(&context.pump, state_dir, &cx.namespace, &id, "", stdio);
+        let prepared = stdio::prepare(&context.pump, state_dir, &cx.namespace, id, "", stdio);
         Some(prepared.step("prepare stdio")?)
     } else {
         None
     };
     let paths = prepared.as_ref().map(|p| p.paths().clone()).unwrap_or_default();
     let task = tasks::Create {
-        id: id.clone(),
+        id: id.to_owned(),
         rootfs: mounts,
         stdin: paths.stdin,
         stdout: paths.stdout,
@@ -314,7 +332,7 @@ fn create_task(
         Err(e) => e.is_outcome_unknown(),
     };
     if may_stand {
-        let (id, generation) = (id.clone(), generation.clone());
+        let (id, generation) = (id.to_owned(), generation.to_owned());
         let pid = created.as_ref().ok().copied();
         undo.push("create the task", move |cx| match is_ours(cx, &id, &generation)? {
             true => delete_task(cx, &id, pid).map(drop),
@@ -327,37 +345,40 @@ fn create_task(
 
     let attached = match prepared {
         Some(prepared) => {
-            let connection = context.connection.clone();
-            let (namespace, id) = (cx.namespace.clone(), id.clone());
-            let close = move || {
-                if terminal {
-                    // It would hang the terminal up, which ends the process.
-                    return;
-                }
-                // The pump's thread must not wait for the answer.
-                detach(async move {
-                    let cx = Cx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));
-                    let closed = match tasks::close_stdin(&cx, &id, "") {
-                        Ok(answer) => answer.await,
-                        Err(e) => Err(e),
-                    };
-                    if let Err(e) = closed {
-                        log::debug!("the end of container {id}'s input: {e}");
-                    }
-                });
-            };
-            Some(prepared.attach(Box::new(close)).step("attach stdio")?)
+            let end = end_of_input(context, &cx.namespace, id, terminal);
+            Some(prepared.attach(end).step("attach stdio")?)
         }
         None => None,
     };
-    let process = Process { pid, generation, pidfd };
-    let watch = context.watches.start(cx, &id, process, attached).step("watch the task")?;
-    let (watches, watched) = (context.watches.clone(), watch.clone());
-    undo.push("watch the task", move |_| {
-        watches.forget(&watched);
-        Ok(())
-    });
-    Ok(watch)
+    Ok((pid, pidfd, attached))
+}
+
+/// Tells the shim that the input of a container's process has ended.
+pub(super) fn end_of_input(
+    context: &Context,
+    namespace: &str,
+    id: &str,
+    terminal: bool,
+) -> Box<dyn FnOnce() + Send> {
+    let connection = context.connection.clone();
+    let (namespace, id) = (namespace.to_owned(), id.to_owned());
+    Box::new(move || {
+        if terminal {
+            // It would hang the terminal up, which ends the process.
+            return;
+        }
+        // The pump's thread must not wait for the answer.
+        detach(async move {
+            let cx = Cx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));
+            let closed = match tasks::close_stdin(&cx, &id, "") {
+                Ok(answer) => answer.await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = closed {
+                log::debug!("the end of container {id}'s input: {e}");
+            }
+        });
+    })
 }
 
 /// Starts the process that stands, and its input.
@@ -370,7 +391,7 @@ fn run(cx: &Cx, watch: &Watch) -> Result<()> {
     }
 }
 
-pub(crate) fn start(context: &Context, id: &str, call: &Call) -> Result<u32> {
+pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32> {
     identifier::check("id", id)?;
     let operation = context.begin(call)?;
     let cx = &operation.cx;

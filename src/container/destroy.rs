@@ -18,10 +18,10 @@ use crate::watch::Watch;
 
 /// How long output that is still in the pipes is passed on after the exit. A descendant outside of
 /// the container's pid namespace may hold a pipe open for ever.
-const DRAIN: Duration = Duration::from_secs(1);
+pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
 pub(crate) fn destroy(
-    context: &Context,
+    context: &Arc<Context>,
     id: &str,
     grace: Duration,
     call: &Call,
@@ -48,7 +48,7 @@ pub(crate) fn destroy(
     }
     if watch.is_none() {
         watch = match &record {
-            Some(record) => match adopt(context, cx, record) {
+            Some(record) => match adopt(context, cx, record, None) {
                 Ok(watch) => Some(watch),
                 // What a destroy that was interrupted has left.
                 Err(e) if e.kind() == ErrorKind::NotFound => None,
@@ -73,7 +73,7 @@ pub(crate) fn destroy(
     {
         log::warn!("the output of container {id} was cut");
     }
-    remove(cx, id, record.as_ref(), watch.as_ref(), message.as_ref())?;
+    remove(context, cx, id, record.as_ref(), watch.as_ref(), message.as_ref())?;
     if let Some(watch) = &watch {
         context.watches.forget(watch);
     }
@@ -83,7 +83,8 @@ pub(crate) fn destroy(
 /// Removes a container whose process has ended: its exit is written down, then task, snapshot and
 /// record are deleted. It stops where the id is found to be another container's, made by another client
 /// meanwhile.
-fn remove(
+pub(super) fn remove(
+    context: &Context,
     cx: &Cx,
     id: &str,
     record: Option<&Container>,
@@ -100,8 +101,8 @@ fn remove(
     if !delete_task(cx, id, pid).step("delete the task")? {
         return Ok(());
     }
-    if let Some(stdio) = watch.and_then(|watch| watch.stdio()) {
-        stdio.close();
+    if let Some(watch) = watch {
+        watch.close_stdio(&context.config.state_dir);
     }
     if let Some(record) = record {
         if !record.snapshot_key.is_empty() {
@@ -168,7 +169,7 @@ fn signal(cx: &Cx, id: &str, signal: i32) -> Result<()> {
 
 /// Writes the exit to the record, where it outlives the task. Says whether the record is still that of
 /// the container.
-fn keep_exit(cx: &Cx, record: &Container, message: &Message) -> Result<bool> {
+pub(super) fn keep_exit(cx: &Cx, record: &Container, message: &Message) -> Result<bool> {
     let Some(code) = message.exit_code() else { return Ok(true) };
     if recorded_exit(record).is_some() {
         return Ok(true);

@@ -1,8 +1,10 @@
 //! Containers: a file for each group of operations.
 
+mod cleanup;
 mod create;
 mod destroy;
 mod probe;
+mod recover;
 mod undo;
 
 use std::path::PathBuf;
@@ -18,9 +20,12 @@ use crate::rpc::{Cx, tasks};
 use crate::stdio::Stdio;
 use crate::turns::Turn;
 
+pub use cleanup::Cleanup;
 pub(crate) use create::{create, start};
 pub(crate) use destroy::destroy;
 pub(crate) use probe::probe;
+pub use recover::{Recovery, RecoveryState};
+pub(crate) use recover::{recover, recover_all};
 
 /// The label that tells one container from a later one of the same id.
 const GENERATION_LABEL: &str = "io.ctrd.generation";
@@ -65,6 +70,8 @@ pub struct ContainerConfig {
     pub labels: Vec<(String, String)>,
     /// Where its input comes from and its output goes.
     pub stdio: Stdio,
+    /// What is removed by itself once its process has ended. Default: nothing.
+    pub cleanup: Cleanup,
     /// Create it and do not start it.
     pub no_start: bool,
 }

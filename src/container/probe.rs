@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::cleanup::{self, Cleanup};
+use super::create::end_of_input;
 use super::{EXIT_LABEL, generation};
 use crate::call::{Call, Timeout};
 use crate::context::Context;
@@ -12,9 +14,10 @@ use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Exit, Status};
-use crate::watch::{Process, Watch};
+use crate::stdio::{self, Attached, Paths, Stdio};
+use crate::watch::{Find, Process, Watch};
 
-pub(crate) fn probe(context: &Context, id: &str, call: &Call) -> Result<Message> {
+pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Message> {
     identifier::check("id", id)?;
     if call.timeout == Timeout::Poll {
         // The look at the server is to be given its time; the wait is not.
@@ -32,7 +35,7 @@ pub(crate) fn probe(context: &Context, id: &str, call: &Call) -> Result<Message>
 
 /// The watch of a container's process. Where this client has none yet, it begins to watch what the
 /// server has, which may have ended before.
-pub(super) fn watch(context: &Context, cx: &Cx, id: &str) -> Result<Arc<Watch>> {
+pub(super) fn watch(context: &Arc<Context>, cx: &Cx, id: &str) -> Result<Arc<Watch>> {
     if let Some(watch) = context.watches.find(&cx.namespace, id) {
         if watch.exit().is_none() {
             return Ok(watch);
@@ -41,43 +44,105 @@ pub(super) fn watch(context: &Context, cx: &Cx, id: &str) -> Result<Arc<Watch>> 
         match containers::get(cx, id) {
             Ok(record) if generation(&record) != watch.process.generation => {
                 context.watches.forget(&watch);
-                return adopt(context, cx, &record);
+                return adopt(context, cx, &record, None);
             }
             // Also where it is gone or cannot be asked for: what is known of it stays true.
             _ => return Ok(watch),
         }
     }
-    adopt(context, cx, &containers::get(cx, id).step("look the record up")?)
+    adopt(context, cx, &containers::get(cx, id).step("look the record up")?, None)
 }
 
-/// Begins to watch the process that the server has for a record, or what the record says of its end.
-pub(super) fn adopt(context: &Context, cx: &Cx, record: &Container) -> Result<Arc<Watch>> {
+/// Begins to watch the process that the server has for a record, or tells what the record says of its
+/// end. With `stdio`, its streams are taken over as well.
+pub(super) fn adopt(
+    context: &Arc<Context>,
+    cx: &Cx,
+    record: &Container,
+    stdio: Option<Stdio>,
+) -> Result<Arc<Watch>> {
     let watches = &context.watches;
-    let process = |pid, pidfd| Process { pid, generation: generation(record), pidfd };
+    let generation = generation(record);
+    let cleanup = Cleanup::of(record);
+    let after = cleanup::job(context, &cx.namespace, &record.id, &generation, cleanup);
+    let mut find = Find {
+        process: Process { pid: 0, generation, pidfd: None },
+        paths: Paths::default(),
+        stdio: None,
+        started: true,
+        after,
+        exit: None,
+    };
     let found = match tasks::get(cx, &record.id, "") {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // The task may have been deleted and the record kept.
-            let exit = recorded_exit(record)
-                .ok_or_else(|| e.context("the container has no task").step("look the task up"))?;
-            return watches.adopt(cx, &record.id, process(0, None), true, Some(exit));
+            find.exit = recorded_exit(record);
+            if find.exit.is_none() {
+                return Err(e.context("the container has no task").step("look the task up"));
+            }
+            return watches.adopt(cx, &record.id, find);
         }
         Err(e) => return Err(e.step("look the task up")),
     };
-    if found.status == Status::Stopped {
-        return watches.adopt(cx, &record.id, process(found.pid, None), true, Some(found.exit));
-    }
-    let pidfd = match watches.pidfd(found.pid) {
-        // Whether it was opened before another process got the number.
-        Some(pidfd) => {
-            let now = tasks::get(cx, &record.id, "").step("look the task up")?;
-            let same = now.pid == found.pid && now.status != Status::Stopped;
-            same.then_some(pidfd)
-        }
-        None => None,
+    find.process.pid = found.pid;
+    find.paths = Paths {
+        stdin: found.stdin,
+        stdout: found.stdout,
+        stderr: found.stderr,
+        terminal: found.terminal,
     };
-    let started = matches!(found.status, Status::Running | Status::Paused | Status::Pausing);
-    watches.adopt(cx, &record.id, process(found.pid, pidfd), started, None).step("watch the task")
+    match found.status {
+        Status::Stopped => find.exit = Some(found.exit),
+        Status::Unknown => {
+            return Err(Error::new(ErrorKind::Unavailable, "the container's shim does not answer")
+                .step("look the task up"));
+        }
+        Status::Created => find.started = false,
+        Status::Running | Status::Paused | Status::Pausing => {}
+    }
+    if find.exit.is_none()
+        && let Some(pidfd) = watches.pidfd(found.pid)
+    {
+        // Whether it was opened before another process got the number.
+        let now = tasks::get(cx, &record.id, "").step("look the task up")?;
+        let same = now.pid == found.pid && now.status != Status::Stopped;
+        find.process.pidfd = same.then_some(pidfd);
+    }
+    if let Some(stdio) = stdio {
+        find.stdio = take_streams(context, cx, &record.id, &find, stdio)?;
+    }
+    watches.adopt(cx, &record.id, find).step("watch the task")
+}
+
+/// Takes the streams of a process over, where this client does not have them already.
+fn take_streams(
+    context: &Context,
+    cx: &Cx,
+    id: &str,
+    find: &Find,
+    stdio: Stdio,
+) -> Result<Option<Attached>> {
+    let known = context.watches.find(&cx.namespace, id);
+    if known.is_some_and(|watch| watch.stdio().is_some()) {
+        return Ok(None);
+    }
+    let state_dir = &context.config.state_dir;
+    let reopened = match stdio::reopen(&context.pump, state_dir, &find.paths, stdio) {
+        Ok(reopened) => reopened,
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            log::warn!("the streams of container {id} are gone: {e}");
+            None
+        }
+        Err(e) => return Err(e.step("reopen stdio")),
+    };
+    let Some(prepared) = reopened else { return Ok(None) };
+    let end = end_of_input(context, &cx.namespace, id, find.paths.terminal);
+    let attached = prepared.attach(end).step("attach stdio")?;
+    if find.started && find.exit.is_none() {
+        attached.start_input().step("start stdin")?;
+    }
+    Ok(Some(attached))
 }
 
 /// The message about a container whose process was never started, and is not to be any more.

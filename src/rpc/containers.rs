@@ -9,11 +9,12 @@ use protobuf::well_known_types::empty::Empty;
 use super::any::{Any, labels, mask, time};
 use super::channel::Cx;
 use super::method::{call, methods, start};
+use super::stream::receive;
 use super::wire::containers::container::Runtime;
 use super::wire::containers::{
     Container as WireContainer, CreateContainerRequest, CreateContainerResponse,
-    DeleteContainerRequest, GetContainerRequest, GetContainerResponse, UpdateContainerRequest,
-    UpdateContainerResponse,
+    DeleteContainerRequest, GetContainerRequest, GetContainerResponse, ListContainerMessage,
+    ListContainersRequest, UpdateContainerRequest, UpdateContainerResponse,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -21,6 +22,7 @@ methods! { "containerd.services.containers.v1.Containers":
     GET = read "Get" (GetContainerRequest) -> GetContainerResponse;
     CREATE = change "Create" (CreateContainerRequest) -> CreateContainerResponse;
     UPDATE = change "Update" (UpdateContainerRequest) -> UpdateContainerResponse;
+    LIST = stream "ListStream" (ListContainersRequest) -> ListContainerMessage;
     DELETE = change "Delete" (DeleteContainerRequest) -> Empty;
 }
 
@@ -90,6 +92,17 @@ fn record(wire: MessageField<WireContainer>) -> Result<Container> {
     wire.into_option()
         .map(Container::from_wire)
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no container"))
+}
+
+/// The records that match any of the filters, each as it comes: all of them at once would be more than
+/// a message holds where there are thousands.
+pub(crate) fn list(cx: &Cx, filters: &[String], mut each: impl FnMut(Container)) -> Result<()> {
+    let request = ListContainersRequest { filters: filters.to_vec(), ..Default::default() };
+    let mut stream = receive(cx, &LIST, &request)?;
+    while let Some(message) = stream.next(&cx.limits)? {
+        each(record(message.container)?);
+    }
+    Ok(())
 }
 
 /// Writes a new record.

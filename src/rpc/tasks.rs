@@ -69,6 +69,11 @@ pub(crate) struct Process {
     pub(crate) status: Status,
     /// Its meaning ends with the status: only a stopped process has one.
     pub(crate) exit: Exit,
+    /// What the shim was told of its streams.
+    pub(crate) stdin: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) terminal: bool,
 }
 
 impl Process {
@@ -84,6 +89,10 @@ impl Process {
                 Ok(WireStatus::UNKNOWN) | Err(_) => Status::Unknown,
             },
             exit: Exit { code: process.exit_status, at: time(process.exited_at.as_ref()) },
+            stdin: process.stdin,
+            stdout: process.stdout,
+            stderr: process.stderr,
+            terminal: process.terminal,
         }
     }
 }

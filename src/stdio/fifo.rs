@@ -15,23 +15,27 @@ use crate::error::{Error, Result};
 /// The longest path that the kernel takes (`PATH_MAX`, without its NUL).
 pub(super) const MAX_PATH: usize = 4095;
 
+/// What stands between namespace, id and a random number in the name of a directory: no identifier has
+/// it.
+const SEPARATOR: char = '+';
+
 /// The directory and what was made in it. Dropped, it removes them, unless in a child of the
-/// process that made them.
+/// process that made them, or where they are to stand.
 pub(super) struct Fifos {
     process: u32,
+    standing: bool,
     path: PathBuf,
     directory: OwnedFd,
     made: Vec<PathBuf>,
 }
 
 impl Fifos {
-    /// Makes an empty directory, `<state_dir>/fifo/<name>-<random>`. It and those above it that
-    /// are missing get mode 0700. `state_dir` and `fifo` must be this user's directories, not links
+    /// Makes an empty directory, `<state_dir>/fifo/<namespace>+<id>+<random>`. It and those above it
+    /// that are missing get mode 0700. `state_dir` and `fifo` must be this user's directories, not links
     /// to some, and nobody else may write there: who can put a FIFO in place of ours reads what
     /// the process says.
-    pub(super) fn new(state_dir: &Path, name: &str) -> Result<Fifos> {
-        // Without a trailing slash, with which the last component would be followed.
-        let state_dir: PathBuf = state_dir.components().collect();
+    pub(super) fn new(state_dir: &Path, namespace: &str, id: &str) -> Result<Fifos> {
+        let state_dir = plain(state_dir);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -48,7 +52,8 @@ impl Fifos {
             let mut random = [0u8; 8];
             getrandom(&mut random, GetRandomFlags::empty())
                 .map_err(|e| Error::io("getrandom", e))?;
-            let name = format!("{name}-{:016x}", u64::from_ne_bytes(random));
+            let random = u64::from_ne_bytes(random);
+            let name = format!("{namespace}{SEPARATOR}{id}{SEPARATOR}{random:016x}");
             let path = parent.join(&name);
             match mkdirat(&fifo, &name, Mode::RWXU) {
                 Ok(()) => {}
@@ -58,7 +63,7 @@ impl Fifos {
             return match open_own(&fifo, Path::new(&name), &path) {
                 Ok(directory) => {
                     let process = std::process::id();
-                    Ok(Fifos { process, path, directory, made: Vec::new() })
+                    Ok(Fifos { process, standing: false, path, directory, made: Vec::new() })
                 }
                 Err(e) => {
                     let _ = std::fs::remove_dir(&path);
@@ -66,6 +71,29 @@ impl Fifos {
                 }
             };
         }
+    }
+
+    /// The directory that these FIFOs are in, where they are of our making: what an earlier program has
+    /// left standing.
+    pub(super) fn reopen(state_dir: &Path, paths: &[&str]) -> Result<Option<Fifos>> {
+        let state_dir = plain(state_dir);
+        let parent = state_dir.join("fifo");
+        let made: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+        let Some(path) = made.first().and_then(|path| path.parent()).map(Path::to_owned) else {
+            return Ok(None);
+        };
+        let ours =
+            path.parent() == Some(&parent) && made.iter().all(|made| made.parent() == Some(&path));
+        let Some(name) = path.file_name().filter(|_| ours) else { return Ok(None) };
+        let top = open_own(&CWD, &state_dir, &state_dir)?;
+        let fifo = open_own(&top, Path::new("fifo"), &parent)?;
+        let directory = open_own(&fifo, Path::new(name), &path)?;
+        Ok(Some(Fifos { process: std::process::id(), standing: true, path, directory, made }))
+    }
+
+    /// Lets them stand when this is dropped, or not.
+    pub(super) fn stand(&mut self, standing: bool) {
+        self.standing = standing;
     }
 
     /// Makes a FIFO, mode 0600, and gives its path.
@@ -106,7 +134,7 @@ impl Fifos {
 
 impl Drop for Fifos {
     fn drop(&mut self) {
-        if std::process::id() != self.process {
+        if std::process::id() != self.process || self.standing {
             return;
         }
         // Where somebody was faster, there is nothing left to do.
@@ -115,6 +143,33 @@ impl Drop for Fifos {
         }
         let _ = std::fs::remove_dir(&self.path);
     }
+}
+
+/// The directories of FIFOs that stand for the containers of a namespace, with the ids of these.
+pub(super) fn standing(state_dir: &Path, namespace: &str) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(plain(state_dir).join("fifo"));
+    let entries = entries.into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let mut parts = name.to_str()?.split(SEPARATOR);
+            let (of, id) = (parts.next()?, parts.next()?);
+            (of == namespace).then(|| (id.to_owned(), entry.path()))
+        })
+        .collect()
+}
+
+/// Removes such a directory.
+pub(super) fn remove(directory: &Path) {
+    for file in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let _ = std::fs::remove_file(file.path());
+    }
+    let _ = std::fs::remove_dir(directory);
+}
+
+/// Without a trailing slash, with which the last component would be followed.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
 }
 
 /// Opens a directory that must be this user's own, and nobody else's to write. `path` is its name
@@ -157,7 +212,7 @@ mod tests {
     fn is_for_its_owner_alone_and_goes_when_dropped() {
         let scratch = Scratch::new();
         let state = scratch.path().join("a/b/");
-        let mut fifos = Fifos::new(&state, "ns-id").unwrap();
+        let mut fifos = Fifos::new(&state, "ns", "id").unwrap();
         let path = PathBuf::from(fifos.make("id-stdout").unwrap());
         assert!(path.starts_with(scratch.path().join("a/b/fifo")));
         assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
@@ -167,7 +222,7 @@ mod tests {
             directory = directory.parent().unwrap();
             assert_eq!(mode(directory), 0o700, "{}", directory.display());
         }
-        let other = Fifos::new(&state, "ns-id").unwrap();
+        let other = Fifos::new(&state, "ns", "id").unwrap();
         assert_ne!(fifos.path, other.path);
         drop((fifos, other));
         assert_eq!(fs::read_dir(state.join("fifo")).unwrap().count(), 0);
@@ -179,7 +234,7 @@ mod tests {
         let good = scratch.path().join("good");
         fs::create_dir_all(good.join("fifo")).unwrap();
         let refused = |state: &Path| {
-            let error = Fifos::new(state, "x").err().expect("it must be refused");
+            let error = Fifos::new(state, "ns", "x").err().expect("it must be refused");
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
             assert!(error.message().starts_with("state_dir: "), "{error}");
         };
@@ -204,13 +259,13 @@ mod tests {
         std::os::unix::fs::chown(&good, Some(geteuid().as_raw()), None).unwrap();
 
         assert_eq!(fs::read_dir(good.join("fifo")).unwrap().count(), 0);
-        drop(Fifos::new(&good, "x").unwrap());
+        drop(Fifos::new(&good, "ns", "x").unwrap());
     }
 
     #[test]
     fn a_path_that_is_too_long_leaves_nothing() {
         let scratch = Scratch::new();
-        let mut fifos = Fifos::new(scratch.path(), "x").unwrap();
+        let mut fifos = Fifos::new(scratch.path(), "ns", "x").unwrap();
         assert!(fifos.make("kept").is_ok());
         fifos.path = fifos.path.join("y".repeat(MAX_PATH));
         let error = fifos.make("refused").unwrap_err();

@@ -5,7 +5,7 @@ mod flow;
 mod pump;
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -191,7 +191,7 @@ pub(crate) fn prepare(
             Some(served) => served,
             None => served.insert(Served {
                 engine: pump.engine()?,
-                fifos: Fifos::new(state_dir, &format!("{namespace}-{id}"))?,
+                fifos: Fifos::new(state_dir, namespace, id)?,
                 input: None,
                 outputs: Vec::new(),
             }),
@@ -207,6 +207,65 @@ pub(crate) fn prepare(
         }
     }
     Ok(Prepared { paths, served })
+}
+
+/// Opens the FIFOs of a process that an earlier program has left standing. `None` where it has none of
+/// ours. Where the caller says nothing of a stream, its output is fetched and dropped, as somebody must.
+pub(crate) fn reopen(
+    pump: &Pump,
+    state_dir: &Path,
+    paths: &Paths,
+    stdio: Stdio,
+) -> Result<Option<Prepared>> {
+    let end = |argument, stream| match stream {
+        Stream::None => Ok(None),
+        Stream::Fd(fd) if argument == "stdin" => End::source(argument, fd).map(Some),
+        Stream::Fd(fd) => End::target(argument, fd).map(Some),
+        Stream::Path(_) => Err(Error::invalid(argument, "the shim has its path already")),
+    };
+    let mut input = end("stdin", stdio.stdin)?;
+    let mut targets = [end("stdout", stdio.stdout)?, end("stderr", stdio.stderr)?];
+    let given: Vec<&str> = [&paths.stdin, &paths.stdout, &paths.stderr]
+        .into_iter()
+        .map(String::as_str)
+        .filter(|path| !path.is_empty())
+        .collect();
+    let Some(fifos) = Fifos::reopen(state_dir, &given)? else { return Ok(None) };
+    let name = |path: &str| Path::new(path).file_name()?.to_str().map(str::to_owned);
+    let mut outputs = Vec::new();
+    for (stream, path) in (STDIN + 1..).zip([&paths.stdout, &paths.stderr]) {
+        let Some(name) = name(path) else { continue };
+        let fifo = End::fifo(fifos.open_reader(&name)?);
+        let target = usize::try_from(stream - 1).ok().and_then(|i| targets.get_mut(i)?.take());
+        outputs.push((stream, Flow::output(fifo, target)));
+    }
+    let input = name(&paths.stdin).and_then(|name| Some((name, input.take()?)));
+    let served = Served { engine: pump.engine()?, fifos, input, outputs };
+    Ok(Some(Prepared { paths: paths.clone(), served: Some(served) }))
+}
+
+/// Removes what stands of the FIFOs of a process that has ended.
+pub(crate) fn remove(state_dir: &Path, paths: &Paths) {
+    let given: Vec<&str> = [&paths.stdin, &paths.stdout, &paths.stderr]
+        .into_iter()
+        .map(String::as_str)
+        .filter(|path| !path.is_empty())
+        .collect();
+    if let Ok(Some(mut fifos)) = Fifos::reopen(state_dir, &given) {
+        fifos.stand(false);
+    }
+}
+
+/// The directories of FIFOs that stand for the containers of a namespace, with the ids of these: some
+/// may be of a program that died before it could remove them. A container's record is older than they
+/// are.
+pub(crate) fn standing(state_dir: &Path, namespace: &str) -> Vec<(String, PathBuf)> {
+    fifo::standing(state_dir, namespace)
+}
+
+/// Removes such a directory.
+pub(crate) fn remove_standing(directory: &Path) {
+    fifo::remove(directory);
 }
 
 impl Prepared {
@@ -258,7 +317,8 @@ struct Rest {
     fifos: Option<Fifos>,
 }
 
-/// The streams of a process that was created. Dropped, it closes them and removes the FIFOs.
+/// The streams of a process that was created. Dropped, it closes them and removes the FIFOs, unless
+/// these are to stand.
 pub(crate) struct Attached {
     /// A child of the process shares epoll and the FIFOs, and must leave them to its parent.
     process: u32,
@@ -294,18 +354,32 @@ impl Attached {
         streams.drain(timeout)
     }
 
+    /// Lets the FIFOs stand when this is dropped: the container outlives the client, and another one
+    /// may recover it.
+    pub(crate) fn stand(&self) {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        rest.fifos.iter_mut().for_each(|fifos| fifos.stand(true));
+    }
+
     /// Stops pumping, closes everything and removes the FIFOs. When it returns, the pump touches no
     /// descriptor of these streams. Closing again does nothing. Gives the number of bytes of output
     /// that did not reach the host.
     pub(crate) fn close(&self) -> u64 {
+        self.end(true)
+    }
+
+    fn end(&self, remove: bool) -> u64 {
         if std::process::id() != self.process {
             return 0;
         }
         let dropped = self.streams.as_ref().map_or(0, |streams| streams.close());
-        let rest = {
+        let mut rest = {
             let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *rest)
         };
+        if remove {
+            rest.fifos.iter_mut().for_each(|fifos| fifos.stand(false));
+        }
         drop(rest);
         dropped
     }
@@ -313,7 +387,7 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.close();
+        self.end(false);
     }
 }
 

@@ -7,9 +7,10 @@
 mod pidfd;
 mod reconcile;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -23,10 +24,13 @@ use crate::executor::Executor;
 use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::tasks::{self, Exit};
 use crate::rpc::{Connection, Cx};
-use crate::stdio::Attached;
+use crate::stdio::{self, Attached, Paths};
 use crate::wait::{block_on, detach};
 pub(crate) use pidfd::Pidfd;
 use reconcile::Reconciler;
+
+/// How many exits are kept of containers that were removed by themselves.
+const MAX_RETIRED: usize = 1024;
 
 /// The watched processes of a client.
 #[derive(Clone)]
@@ -39,6 +43,8 @@ struct Shared {
     /// Whether the server's numbers of processes are ours too.
     sees_processes: bool,
     watches: Mutex<HashMap<Key, Arc<Watch>>>,
+    /// Those whose containers were removed by themselves, the oldest first.
+    retired: Mutex<VecDeque<Arc<Watch>>>,
     /// Set and read under the lock of `watches`.
     closed: AtomicBool,
     reconciler: Reconciler,
@@ -59,10 +65,27 @@ pub(crate) struct Process {
     pub(crate) pidfd: Option<Pidfd>,
 }
 
+/// A process that was found at the server.
+pub(crate) struct Find {
+    pub(crate) process: Process,
+    /// What the shim was told of its streams.
+    pub(crate) paths: Paths,
+    /// The streams that we pump for it from now on.
+    pub(crate) stdio: Option<Attached>,
+    /// Whether it is known to have been started.
+    pub(crate) started: bool,
+    /// What is to be done after its exit, once the hooks have returned.
+    pub(crate) after: Option<Job>,
+    /// How it ended, where it has.
+    pub(crate) exit: Option<Exit>,
+}
+
 /// One watched process: the container's first.
 pub(crate) struct Watch {
     key: Key,
     pub(crate) process: Process,
+    /// What the shim was told of its streams, where the process was found.
+    paths: OnceLock<Paths>,
     /// The streams that we pump for it.
     stdio: OnceLock<Attached>,
     /// Whether it is known to have been started, and not only created.
@@ -119,6 +142,7 @@ impl Watch {
         Watch {
             key,
             process,
+            paths: OnceLock::new(),
             stdio: OnceLock::new(),
             started: AtomicBool::new(false),
             held: AtomicBool::new(false),
@@ -139,6 +163,18 @@ impl Watch {
     /// The streams that we pump for it.
     pub(crate) fn stdio(&self) -> Option<&Attached> {
         self.stdio.get()
+    }
+
+    /// Stops pumping, and removes the FIFOs, also those that another program has left. For when its task
+    /// is deleted.
+    pub(crate) fn close_stdio(&self, state_dir: &Path) {
+        match (self.stdio.get(), self.paths.get()) {
+            (Some(stdio), _) => {
+                stdio.close();
+            }
+            (None, Some(paths)) => stdio::remove(state_dir, paths),
+            (None, None) => {}
+        }
     }
 
     pub(crate) fn note_start(&self) {
@@ -167,8 +203,11 @@ impl Watch {
     }
 
     /// Has this done after its exit, once the hooks have returned.
-    pub(crate) fn do_after(&self, job: Job) {
-        *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
+    fn do_after(&self, job: Option<Job>) {
+        let mut after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *after, job);
+        drop(after);
+        drop(before);
     }
 
     /// Ends the watch: who waits gets this error, unless the exit is known.
@@ -262,6 +301,7 @@ impl Watches {
             bus,
             sees_processes,
             watches: Mutex::default(),
+            retired: Mutex::default(),
             closed: AtomicBool::new(false),
             reconciler: Reconciler::default(),
         }))
@@ -350,6 +390,7 @@ impl Watches {
         container: &str,
         process: Process,
         stdio: Option<Attached>,
+        after: Option<Job>,
     ) -> Result<Arc<Watch>> {
         let key = Key { namespace: cx.namespace.clone(), container: container.into() };
         let (watch, before) = {
@@ -365,6 +406,7 @@ impl Watches {
                 }
             }
         };
+        watch.do_after(after);
         if let Some(stdio) = stdio {
             // It was found by somebody who has no streams of it.
             let _ = watch.stdio.set(stdio);
@@ -379,33 +421,43 @@ impl Watches {
     }
 
     /// Starts to watch a process that was found at the server, unless another caller has found it
-    /// at the same time. It may have ended before: `exit` says how.
-    pub(crate) fn adopt(
-        &self,
-        cx: &Cx,
-        container: &str,
-        process: Process,
-        started: bool,
-        exit: Option<Exit>,
-    ) -> Result<Arc<Watch>> {
+    /// at the same time.
+    pub(crate) fn adopt(&self, cx: &Cx, container: &str, find: Find) -> Result<Arc<Watch>> {
         let key = Key { namespace: cx.namespace.clone(), container: container.into() };
-        let watch = {
+        let (watch, is_new) = {
             let mut watches = self.lock();
             self.check_open()?;
             match watches.entry(key) {
-                Entry::Occupied(entry) => return Ok(entry.get().clone()),
+                Entry::Occupied(entry) => (entry.get().clone(), false),
                 Entry::Vacant(entry) => {
-                    let watch = Watch::new(entry.key().clone(), process);
-                    watch.started.store(started, Ordering::SeqCst);
-                    entry.insert(Arc::new(watch)).clone()
+                    let watch = Watch::new(entry.key().clone(), find.process);
+                    watch.started.store(find.started, Ordering::SeqCst);
+                    watch.do_after(find.after);
+                    let _ = watch.paths.set(find.paths);
+                    (entry.insert(Arc::new(watch)).clone(), true)
                 }
             }
         };
-        match exit {
+        if let Some(stdio) = find.stdio {
+            let _ = watch.stdio.set(stdio);
+        }
+        match find.exit {
+            _ if !is_new => {}
             Some(exit) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
             None => self.follow(&watch).inspect_err(|_| self.forget(&watch))?,
         }
         Ok(watch)
+    }
+
+    /// Keeps the exit of a container that is gone, for who probes late, as long as not too many others
+    /// go after it.
+    pub(crate) fn retire(&self, watch: &Arc<Watch>) {
+        let oldest = {
+            let mut retired = self.0.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            retired.push_back(watch.clone());
+            if retired.len() > MAX_RETIRED { retired.pop_front() } else { None }
+        };
+        oldest.into_iter().for_each(|oldest| self.forget(&oldest));
     }
 
     /// Drops a watch: the container is gone, or was never completed. Who waits without an exit is

@@ -123,7 +123,7 @@ impl Ground {
             active_snapshots: of_kind("Active"),
             // A bundle's directory is named by its namespace, a process's FIFOs begin with it.
             mounts: mentions(mounts_below(&self.dir.0), &format!("/{namespace}/")),
-            fifos: mentions(fifos_below(&self.dir.0), &format!("/{namespace}-")),
+            fifos: mentions(fifos_below(&self.dir.0), &format!("/{namespace}+")),
             shims: mentions(command_lines(&self.dir.0), &format!(" -namespace {namespace} ")),
         }
     }

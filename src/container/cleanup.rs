@@ -1,0 +1,118 @@
+//! What is removed of a container by itself, once its process has ended and the hooks have returned.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::destroy::{DRAIN, keep_exit, remove};
+use super::{delete_task, found, generation, turn};
+use crate::call::Call;
+use crate::context::Context;
+use crate::delivery::Job;
+use crate::error::{ErrorKind, Result, ResultExt};
+use crate::rpc::containers::{self, Container};
+use crate::watch::Watch;
+
+/// What is removed of a container once its process has ended and every hook that was told has returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cleanup {
+    /// Nothing: [`crate::Client::destroy_container`] does it.
+    #[default]
+    Keep,
+    /// The task. The record keeps the exit, and the snapshot what the process has written.
+    Task,
+    /// Everything: task, snapshot and record.
+    All,
+}
+
+/// The label that says it, for whoever recovers the container.
+pub(super) const LABEL: &str = "io.ctrd.cleanup";
+
+impl Cleanup {
+    pub(super) fn label(self) -> Option<(String, String)> {
+        let word = match self {
+            Cleanup::Keep => return None,
+            Cleanup::Task => "task",
+            Cleanup::All => "all",
+        };
+        Some((LABEL.into(), word.into()))
+    }
+
+    /// What a record says.
+    pub(super) fn of(record: &Container) -> Cleanup {
+        match record.labels.get(LABEL).map(String::as_str) {
+            Some("task") => Cleanup::Task,
+            Some("all") => Cleanup::All,
+            _ => Cleanup::Keep,
+        }
+    }
+}
+
+/// What is to be done about a container after its exit.
+pub(super) fn job(
+    context: &Arc<Context>,
+    namespace: &str,
+    id: &str,
+    generation: &str,
+    cleanup: Cleanup,
+) -> Option<Job> {
+    if cleanup == Cleanup::Keep {
+        return None;
+    }
+    let (context, namespace) = (Arc::downgrade(context), namespace.to_owned());
+    let (id, generation) = (id.to_owned(), generation.to_owned());
+    Some(Box::new(move || {
+        let Some(context) = Weak::upgrade(&context) else { return };
+        let Some(watch) = context.watches.find(&namespace, &id) else { return };
+        if watch.process.generation != generation {
+            return;
+        }
+        match clean_up(&context, &namespace, &watch, cleanup).at("cleanup", &id) {
+            // A recover takes it up again.
+            Err(e) if e.kind() != ErrorKind::Closed => log::warn!("{e}"),
+            _ => {}
+        }
+    }))
+}
+
+fn clean_up(
+    context: &Context,
+    namespace: &str,
+    watch: &Arc<Watch>,
+    cleanup: Cleanup,
+) -> Result<()> {
+    let operation = context.begin(&Call::new().namespace(namespace))?;
+    let cx = &operation.cx;
+    let id = watch.container();
+    let _turn = turn(context, cx, id, "cleanup")?;
+    let record = match containers::get(cx, id) {
+        Ok(record) if generation(&record) == watch.process.generation => record,
+        // Somebody has destroyed it.
+        Ok(_) => return Ok(()),
+        Err(e) => return found(Err(e)).step("look the record up"),
+    };
+    if let Some(stdio) = watch.stdio()
+        && !stdio.drain(cx.limits.at_most(DRAIN).remaining().unwrap_or(Duration::ZERO))
+    {
+        log::warn!("the output of container {id} was cut");
+    }
+    let message = watch.exit();
+    match cleanup {
+        Cleanup::Keep => {}
+        Cleanup::Task => {
+            if let Some(message) = &message
+                && !keep_exit(cx, &record, message).step("keep the exit code")?
+            {
+                return Ok(());
+            }
+            delete_task(cx, id, Some(watch.process.pid)).step("delete the task")?;
+            watch.close_stdio(&context.config.state_dir);
+        }
+        Cleanup::All => {
+            remove(context, cx, id, Some(&record), Some(watch), message.as_ref())?;
+            // Its exit can be asked for still.
+            context.watches.retire(watch);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Taking containers over from a program that has ended: an earlier run of this one.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::probe::{adopt, recorded_exit};
+use super::{generation, turn};
+use crate::call::Call;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::identifier;
+use crate::lease::OWNER_LABEL;
+use crate::rpc::Cx;
+use crate::rpc::containers::{self, Container};
+use crate::stdio::{self, Stdio};
+use crate::sys;
+
+/// How many containers are recovered at once.
+const THREADS: usize = 16;
+
+/// How long one may take: a shim that is stuck is answered for by containerd after 2 s.
+const EACH: Duration = Duration::from_secs(5);
+
+/// What became of one container of [`crate::Client::recover_all`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The container.
+    pub container_id: String,
+    /// What it was found to be.
+    pub state: RecoveryState,
+    /// Why it could not be recovered, where it could not.
+    pub error: Option<Error>,
+}
+
+/// What a container was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoveryState {
+    /// Its process was created or runs, and is watched.
+    Alive,
+    /// Its process has ended, which hooks and queues are told, and who probes.
+    Ended,
+    /// It has no task, and nothing says that it ever ended. It was left as it is.
+    NoTask,
+    /// It could not be looked at: its shim is stuck, or the server does not answer.
+    Failed,
+}
+
+pub(crate) fn recover(context: &Arc<Context>, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
+    identifier::check("id", id)?;
+    let operation = context.begin(call)?;
+    let cx = &operation.cx;
+    let _turn = turn(context, cx, id, "recover_container")?;
+    let record = containers::get(cx, id).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => e.context("container"),
+        _ => e,
+    });
+    take_over(context, cx, &record.step("look the record up")?, stdio).map(drop)
+}
+
+fn take_over(
+    context: &Arc<Context>,
+    cx: &Cx,
+    record: &Container,
+    stdio: Stdio,
+) -> Result<RecoveryState> {
+    let owner = record.labels.get(OWNER_LABEL).map_or("", String::as_str);
+    if owner != context.config.owner {
+        let whose = if owner.is_empty() { "nobody's" } else { owner };
+        return Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("the container is {whose}, not of the owner {}", context.config.owner),
+        ));
+    }
+    if let Some(known) = context.watches.find(&cx.namespace, &record.id)
+        && known.process.generation != generation(record)
+    {
+        context.watches.forget(&known);
+    }
+    let watch = adopt(context, cx, record, Some(stdio))?;
+    Ok(if watch.exit().is_some() { RecoveryState::Ended } else { RecoveryState::Alive })
+}
+
+pub(crate) fn recover_all(
+    context: &Arc<Context>,
+    streams: &mut dyn FnMut(&str) -> Stdio,
+    call: &Call,
+) -> Result<Vec<Recovery>> {
+    let operation = context.begin(call)?;
+    let cx = &operation.cx;
+    // Before the containers are listed: what is made after that is not looked at.
+    let standing = stdio::standing(&context.config.state_dir, &cx.namespace);
+    let mut records = Vec::new();
+    let filter = format!("labels.{OWNER_LABEL:?}=={:?}", context.config.owner);
+    containers::list(cx, &[filter], |record| records.push(record)).step("list the containers")?;
+    if !standing.is_empty() {
+        // What others of the namespace have is theirs.
+        let mut ids = HashSet::new();
+        let add = |record: Container| drop(ids.insert(record.id));
+        containers::list(cx, &[], add).step("list the containers")?;
+        let gone = standing.iter().filter(|(id, _)| !ids.contains(id));
+        gone.for_each(|(_, directory)| stdio::remove_standing(directory));
+    }
+
+    let work: Vec<(Container, Mutex<Option<Stdio>>)> = records
+        .into_iter()
+        .map(|record| {
+            let stdio = streams(&record.id);
+            (record, Mutex::new(Some(stdio)))
+        })
+        .collect();
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(work.len())));
+    let run = || {
+        while let Some((record, stdio)) = work.get(next.fetch_add(1, Ordering::SeqCst)) {
+            let stdio = stdio.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let recovery = recover_one(context, cx, record, stdio.unwrap_or_default());
+            results.lock().unwrap_or_else(PoisonError::into_inner).push(recovery);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..THREADS.min(work.len()) {
+            let thread = sys::with_signals_blocked(|| {
+                std::thread::Builder::new().name("ctrd-recover".into()).spawn_scoped(scope, run)
+            });
+            // The others do its part.
+            if thread.is_err() {
+                break;
+            }
+        }
+        run();
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by(|a, b| a.container_id.cmp(&b.container_id));
+    Ok(results)
+}
+
+fn recover_one(context: &Arc<Context>, cx: &Cx, record: &Container, stdio: Stdio) -> Recovery {
+    let cx = &cx.with_limits(cx.limits.at_most(EACH));
+    let id = &record.id;
+    let recovered = turn(context, cx, id, "recover_all")
+        .and_then(|_turn| take_over(context, cx, record, stdio))
+        .at("recover_all", id);
+    let (state, error) = match recovered {
+        Ok(state) => (state, None),
+        Err(e) if e.kind() == ErrorKind::NotFound && recorded_exit(record).is_none() => {
+            (RecoveryState::NoTask, Some(e))
+        }
+        Err(e) => (RecoveryState::Failed, Some(e)),
+    };
+    Recovery { container_id: id.clone(), state, error }
+}
