@@ -60,6 +60,7 @@ mod snapshot;
 mod spec;
 mod stdio;
 mod sys;
+mod timestamp;
 mod turns;
 mod wait;
 mod watch;
