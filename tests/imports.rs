@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 const WIRE: [&str; 5] = ["grpcio", "grpcio_sys", "protobuf", "futures_util", "futures"];
 
 /// The modules at the bottom: they import each other and nothing else.
-const BASE: [&str; 7] = ["call", "cancel", "error", "identifier", "message", "sys", "wait"];
+const BASE: [&str; 8] =
+    ["call", "cancel", "error", "identifier", "message", "sys", "timestamp", "wait"];
 
 /// The modules above the bottom and below the nouns.
 const MIDDLE: [&str; 2] = ["executor", "rpc"];

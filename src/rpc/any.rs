@@ -8,7 +8,7 @@ use protobuf::well_known_types::field_mask::FieldMask;
 use protobuf::well_known_types::timestamp::Timestamp;
 
 /// A typed value. The URLs carry no `type.googleapis.com/`: containerd 1.6 refuses it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(crate) struct Any {
     pub(crate) type_url: String,
     pub(crate) value: Vec<u8>,

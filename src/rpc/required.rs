@@ -22,11 +22,12 @@ use super::wire::containers::{
 };
 use super::wire::content::{UpdateRequest, UpdateResponse};
 use super::wire::diff::{ApplyRequest, ApplyResponse};
+use super::wire::events::PublishRequest;
 use super::wire::images::{
     CreateImageRequest, CreateImageResponse, UpdateImageRequest, UpdateImageResponse,
 };
 use super::wire::leases::AddResourceRequest;
-use super::{Connection, Cx, containers, content, diff, images, leases};
+use super::{Any, Connection, Cx, containers, content, diff, events, images, leases};
 use crate::call::Limits;
 use crate::wait::block_on;
 
@@ -98,6 +99,12 @@ fn serve(seen: &Seen, address: &str) -> Server {
         "/containerd.services.diff.v1.Diff/Apply",
         |request| request.diff.is_some(),
     );
+    service = take::<PublishRequest, Empty>(
+        service,
+        seen,
+        "/containerd.services.events.v1.Events/Publish",
+        |request| request.event.is_some(),
+    );
     service = take::<CreateImageRequest, CreateImageResponse>(
         service,
         seen,
@@ -136,6 +143,7 @@ fn call_all(cx: &Cx) {
     drop(images::create(cx, image.clone()));
     drop(images::update(cx, image, &[]));
     drop(leases::add_snapshot(cx, "", "", ""));
+    drop(events::publish(cx, "", Any::default()));
 }
 
 /// The methods that the files of this folder declare.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use futures_util::{Sink, SinkExt, Stream};
 use grpcio::{ClientDuplexReceiver, ClientDuplexSender, ClientSStreamReceiver, WriteFlags};
@@ -38,10 +39,13 @@ pub(super) fn receive<Q: Message, R: Message + Unpin>(
 impl<R: Message + Unpin> Receiver<R> {
     /// The next message; `None` at the end.
     pub(super) fn next(&mut self, limits: &Limits) -> Result<Option<R>> {
-        let inner = &mut self.inner;
-        block_on(limits, poll_fn(|context| Pin::new(&mut *inner).poll_next(context)))?
-            .transpose()
-            .map_err(|e| status::from_grpc(e, false))
+        block_on(limits, poll_fn(|context| self.poll_next(context)))?.transpose()
+    }
+
+    /// The same for who waits for other things as well. Nothing may be asked for after the end.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<R>>> {
+        let next = ready!(Pin::new(&mut self.inner).poll_next(context));
+        Poll::Ready(next.map(|next| next.map_err(|e| status::from_grpc(e, false))))
     }
 }
 
@@ -77,7 +81,7 @@ impl<Q: Message, R: Message + Unpin> Duplex<Q, R> {
         let sent = block_on(
             limits,
             poll_fn(|context| {
-                std::task::ready!(Pin::new(&mut *sender).poll_ready(context))?;
+                ready!(Pin::new(&mut *sender).poll_ready(context))?;
                 if let Some(message) = message.take() {
                     Pin::new(&mut *sender).start_send(message)?;
                 }
