@@ -11,9 +11,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use crate::call::{Call, Limits};
 use crate::container::{self, ContainerConfig, Recovery};
-use crate::context::{ClientConfig, Context};
-use crate::delivery::{self, HookId, HookMode, Wants};
+use crate::context::{ClientConfig, Context, Operation};
+use crate::delivery::{self, HookId, HookMode, Presence, Queue, QueueConfig, Sink, Wants};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::events::{self, EventFilter};
 use crate::identifier;
 use crate::image::{self, Image, Progress, PullConfig};
 use crate::message::{Message, MessageKind};
@@ -34,6 +35,9 @@ const FREE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long removing a hook may take, unless the call says otherwise.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many events wait for a hook at most.
+const EVENTS_PER_HOOK: usize = 16_384;
+
 /// What the server says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,8 +52,8 @@ pub struct Version {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// How often waits or subscriptions broke off and had to be begun anew, all that break off
-    /// together counted once.
+    /// How often something broke off and had to be begun anew: each subscription by itself, and waits
+    /// that broke off together once.
     pub reconnects: u64,
     /// How many processes were looked up after that, with a result.
     pub reconciled: u64,
@@ -158,7 +162,12 @@ impl Client {
         progress: &mut dyn FnMut(&[Progress]),
         call: &Call,
     ) -> Result<Image> {
-        image::pull(&self.context, config, progress, call).at("pull_image", &config.reference)
+        let context = &self.context;
+        let mut progress = |items: &[Progress]| {
+            image::publish_progress(context, &config.reference, items);
+            progress(items);
+        };
+        image::pull(context, config, &mut progress, call).at("pull_image", &config.reference)
     }
 
     /// Looks an image up.
@@ -283,7 +292,63 @@ impl Client {
         container.map_or(Ok(()), |id| identifier::check("id", id))?;
         let wants = Wants { kinds: vec![kind], container: container.map(str::to_owned) };
         // An exit is not to be dropped, and each process has only one.
-        self.context.bus.add_hook(wants, mode, usize::MAX, hook).map(|(id, _)| id)
+        self.context.bus.add_hook(wants, mode, usize::MAX, hook).map(|added| added.consumer)
+    }
+
+    /// Adds a hook that is told of the server's events: those that pass any of the filters, of every
+    /// namespace where they name none; all where there is no filter. Whatever is published after this
+    /// has returned is told, each event once, until the connection breaks: then a
+    /// [`MessageKind::Gap`] is told before the first event of the new one. Up to 16,384 messages wait
+    /// for the hook; what is beyond is dropped, which a [`MessageKind::Overflow`] says. Otherwise as
+    /// [`Client::add_stop_hook`]. Blocks until the server sends events.
+    pub fn add_event_hook(
+        &self,
+        filters: &[EventFilter],
+        mode: HookMode,
+        hook: impl FnMut(&Message) + Send + 'static,
+        call: &Call,
+    ) -> Result<HookId> {
+        let add = || {
+            let filters = events::render(filters)?;
+            let operation = self.context.begin(call)?;
+            let hook = Box::new(hook);
+            let added = self.context.bus.add_hook(Wants::default(), mode, EVENTS_PER_HOOK, hook)?;
+            let id = added.consumer;
+            self.feed(&operation, filters, added.sink, added.presence).inspect_err(|_| {
+                let _ = self.context.bus.remove_hook(id, &Limits::within(REMOVE_TIMEOUT));
+            })?;
+            Ok(id)
+        };
+        add().at("add_event_hook", "")
+    }
+
+    /// Opens a queue. With events it blocks until the server sends them; what is said of
+    /// [`Client::add_event_hook`] holds for them.
+    pub fn open_queue(&self, config: &QueueConfig, call: &Call) -> Result<Queue> {
+        let open = || {
+            config.check()?;
+            let filters = events::render(&config.filters)?;
+            let operation = self.context.begin(call)?;
+            let kinds = config.kinds.iter().copied().filter(|k| *k != MessageKind::Event);
+            let wants = Wants { kinds: kinds.collect(), container: None };
+            let added = self.context.bus.add_queue(wants, config.capacity)?;
+            if config.wants_events() {
+                self.feed(&operation, filters, added.sink, added.presence)?;
+            }
+            Ok(added.consumer)
+        };
+        open().at("queue_open", "")
+    }
+
+    fn feed(
+        &self,
+        operation: &Operation,
+        filters: Vec<String>,
+        sink: Sink,
+        presence: Presence,
+    ) -> Result<()> {
+        let Context { executor, bus, .. } = &*self.context;
+        events::feed::begin(&operation.cx, filters, executor, bus, sink, presence)
     }
 
     /// Removes a hook. When this returns, it does not run and its function is dropped. From inside a
@@ -322,7 +387,7 @@ impl Client {
     pub fn counters(&self) -> Counters {
         let (reconnects, reconciled) = self.context.watches.reconciled();
         Counters {
-            reconnects,
+            reconnects: reconnects + self.context.bus.reconnects(),
             reconciled,
             dropped: self.context.bus.dropped(),
             outstanding: self.context.watches.outstanding() as u64,

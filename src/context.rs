@@ -54,7 +54,7 @@ pub(crate) struct Context {
     pub(crate) config: ClientConfig,
     pub(crate) connection: Arc<Connection>,
     pub(crate) images: image::Cache,
-    executor: Executor,
+    pub(crate) executor: Executor,
     pub(crate) bus: Bus,
     pub(crate) pump: Pump,
     pub(crate) watches: Watches,

@@ -49,7 +49,6 @@ mod context;
 mod daemon;
 mod delivery;
 mod error;
-#[cfg_attr(not(test), expect(dead_code, reason = "its delivery is still to come"))]
 mod events;
 mod executor;
 mod identifier;
@@ -73,8 +72,9 @@ pub use client::{Client, Counters, Version};
 pub use container::{Cleanup, ContainerConfig, Recovery, RecoveryState};
 pub use context::ClientConfig;
 pub use daemon::{Daemon, DaemonConfig};
-pub use delivery::{HookId, HookMode, Queue};
+pub use delivery::{HookId, HookMode, Queue, QueueConfig};
 pub use error::{Error, ErrorKind, Result};
+pub use events::EventFilter;
 pub use image::{Credentials, Image, Progress, ProgressStatus, PullConfig};
 pub use message::{Message, MessageKind, Origin};
 pub use snapshot::{Snapshot, SnapshotKind};

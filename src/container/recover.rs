@@ -100,7 +100,9 @@ pub(crate) fn recover_all(
     if !standing.is_empty() {
         // What others of the namespace have is theirs.
         let mut ids = HashSet::new();
-        let add = |record: Container| drop(ids.insert(record.id));
+        let add = |record: Container| {
+            ids.insert(record.id);
+        };
         containers::list(cx, &[], add).step("list the containers")?;
         let gone = standing.iter().filter(|(id, _)| !ids.contains(id));
         gone.for_each(|(_, directory)| stdio::remove_standing(directory));

@@ -137,7 +137,7 @@ impl Hook {
         }
         if let (1.., Some(bus)) = (state.dropped, bus) {
             let message = overflow(bus.next_seq(), std::mem::take(&mut state.dropped));
-            state.pending.push_back(Item { message, after: None });
+            state.pending.push_back(Item { message, _after: None });
         }
         state.pending.push_back(item);
         !std::mem::replace(&mut state.scheduled, true)
@@ -156,7 +156,7 @@ impl Hook {
                 // Nothing has come since, and may not for a long time.
                 let dropped = std::mem::take(&mut state.dropped);
                 let bus = self.bus.upgrade().filter(|_| dropped > 0)?;
-                Some(Item { message: overflow(bus.next_seq(), dropped), after: None })
+                Some(Item { message: overflow(bus.next_seq(), dropped), _after: None })
             });
             let (Some(item), Some(run)) = (item, state.run.take()) else {
                 state.scheduled = false;
@@ -221,16 +221,6 @@ impl Hook {
             state = self.idle.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(())
-    }
-}
-
-impl super::Sink {
-    /// Whether it is the sink of a hook that was removed, or of a queue that was closed.
-    pub(crate) fn is_closed(&self) -> bool {
-        match self {
-            super::Sink::Hook(hook) => hook.lock().removed,
-            super::Sink::Queue(queue) => queue.is_closed(),
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod dispatch;
 mod hook;
+mod presence;
 mod queue;
 mod threads;
 
@@ -18,7 +19,9 @@ use dispatch::Dispatch;
 use hook::Hook;
 pub(crate) use hook::inside;
 pub use hook::{HookId, HookMode};
-pub use queue::Queue;
+use presence::Present;
+pub(crate) use presence::{Presence, presence};
+pub use queue::{Queue, QueueConfig};
 pub(crate) use threads::Job;
 use threads::Threads;
 
@@ -31,6 +34,7 @@ struct Shared {
     seq: AtomicU64,
     /// How many messages were dropped, over all that were full.
     dropped: AtomicU64,
+    reconnects: AtomicU64,
     consumers: Mutex<Consumers>,
     threads: Threads,
     dispatch: Dispatch,
@@ -47,15 +51,24 @@ struct Consumer {
     id: u64,
     wants: Wants,
     sink: Sink,
+    /// Gone with it: whoever brings it events then stops.
+    _present: Option<Present>,
 }
 
 /// What a consumer is told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wants {
-    /// Not `Event` nor `Gap`: these come by the consumer's own subscription.
+    /// Events come by a subscription of the consumer's own.
     pub(crate) kinds: Vec<MessageKind>,
     /// Only messages about this container, of any namespace.
     pub(crate) container: Option<String>,
+}
+
+/// A consumer that was added.
+pub(crate) struct Added<T> {
+    pub(crate) consumer: T,
+    pub(crate) sink: Sink,
+    pub(crate) presence: Presence,
 }
 
 impl Wants {
@@ -75,7 +88,8 @@ pub(crate) enum Sink {
 /// A message for a hook, and what is to happen once all hooks that got it have returned.
 pub(crate) struct Item {
     message: Message,
-    after: Option<Arc<After>>,
+    /// Held until the hook has returned.
+    _after: Option<Arc<After>>,
 }
 
 /// Runs its job when the last hook that holds it has returned.
@@ -97,6 +111,7 @@ impl Bus {
             process: std::process::id(),
             seq: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
             consumers: Mutex::default(),
             threads: Threads::default(),
             dispatch: Dispatch::default(),
@@ -134,7 +149,7 @@ impl Bus {
             for consumer in consumers.list.iter().filter(|c| c.wants.include(message)) {
                 match &consumer.sink {
                     Sink::Hook(hook) => {
-                        let item = Item { message: message.clone(), after: after.clone() };
+                        let item = Item { message: message.clone(), _after: after.clone() };
                         hooks.extend(self.give(hook, item));
                     }
                     Sink::Queue(queue) => queue.push(message.clone()),
@@ -149,7 +164,7 @@ impl Bus {
     pub(crate) fn tell(&self, sink: &Sink, message: Message) {
         match sink {
             Sink::Hook(hook) => {
-                let hook = self.give(hook, Item { message, after: None });
+                let hook = self.give(hook, Item { message, _after: None });
                 hook.into_iter().for_each(|hook| self.0.threads.wake(hook));
             }
             Sink::Queue(queue) => queue.push(message),
@@ -170,7 +185,8 @@ impl Bus {
         }
     }
 
-    fn add(&self, wants: Wants, make: impl FnOnce(u64) -> Sink) -> Result<(u64, Sink)> {
+    fn add(&self, wants: Wants, make: impl FnOnce(u64) -> Sink) -> Result<Added<u64>> {
+        let (present, presence) = presence();
         let mut consumers = self.lock();
         if consumers.closed {
             return Err(Error::new(ErrorKind::Closed, "the client is closed"));
@@ -178,8 +194,9 @@ impl Bus {
         consumers.next += 1;
         let id = consumers.next;
         let sink = make(id);
-        consumers.list.push(Consumer { id, wants, sink: sink.clone() });
-        Ok((id, sink))
+        let consumer = Consumer { id, wants, sink: sink.clone(), _present: Some(present) };
+        consumers.list.push(consumer);
+        Ok(Added { consumer: id, sink, presence })
     }
 
     /// Adds a hook. `capacity` is how many messages may wait for it.
@@ -189,43 +206,42 @@ impl Bus {
         mode: HookMode,
         capacity: usize,
         run: Box<dyn FnMut(&Message) + Send>,
-    ) -> Result<(HookId, Sink)> {
+    ) -> Result<Added<HookId>> {
         let bus = Arc::downgrade(&self.0);
-        let (id, sink) =
-            self.add(wants, |id| Sink::Hook(Arc::new(Hook::new(id, mode, capacity, run, bus))))?;
-        Ok((HookId(id), sink))
+        let make = |id| Sink::Hook(Arc::new(Hook::new(id, mode, capacity, run, bus)));
+        let Added { consumer, sink, presence } = self.add(wants, make)?;
+        Ok(Added { consumer: HookId(consumer), sink, presence })
     }
 
     /// Adds a queue.
-    pub(crate) fn add_queue(&self, wants: Wants, capacity: usize) -> Result<(Queue, Sink)> {
+    pub(crate) fn add_queue(&self, wants: Wants, capacity: usize) -> Result<Added<Queue>> {
         let shared = Arc::new(queue::Shared::new(capacity, Arc::downgrade(&self.0))?);
-        let (id, sink) = self.add(wants, |_| Sink::Queue(shared.clone()))?;
-        Ok((Queue::new(shared, self.clone(), id), sink))
+        let added = self.add(wants, |_| Sink::Queue(shared.clone()))?;
+        let Added { consumer, sink, presence } = added;
+        Ok(Added { consumer: Queue::new(shared, self.clone(), consumer), sink, presence })
     }
 
-    /// Removes a consumer; its sink is for the caller to close.
-    fn remove(&self, id: u64) -> Option<Sink> {
+    /// Takes a consumer off the list, for the caller to see to the rest.
+    fn remove(&self, id: u64) -> Option<Consumer> {
         let mut consumers = self.lock();
         let position = consumers.list.iter().position(|consumer| consumer.id == id)?;
-        Some(consumers.list.remove(position).sink)
+        Some(consumers.list.remove(position))
     }
 
     /// Removes a hook. When it returns, the hook does not run, and is gone: but for a call from inside
     /// a hook, which does not wait. Where the limits end the wait, it is not started again.
     pub(crate) fn remove_hook(&self, id: HookId, limits: &Limits) -> Result<()> {
-        let found = {
-            let mut consumers = self.lock();
-            let position =
-                consumers.list.iter().position(|c| c.id == id.0 && matches!(c.sink, Sink::Hook(_)));
-            position.map(|position| consumers.list.remove(position).sink)
+        let is_hook = self
+            .lock()
+            .list
+            .iter()
+            .any(|consumer| consumer.id == id.0 && matches!(consumer.sink, Sink::Hook(_)));
+        let removed = if is_hook { self.remove(id.0) } else { None };
+        let Some(Consumer { sink: Sink::Hook(hook), .. }) = &removed else {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no hook {}", id.0)));
         };
-        match found {
-            Some(Sink::Hook(hook)) => {
-                hook.remove();
-                if inside() { Ok(()) } else { hook.wait_until_idle(limits) }
-            }
-            _ => Err(Error::new(ErrorKind::NotFound, format!("there is no hook {}", id.0))),
-        }
+        hook.remove();
+        if inside() { Ok(()) } else { hook.wait_until_idle(limits) }
     }
 
     /// A descriptor that is readable while there is something to dispatch.
@@ -238,9 +254,13 @@ impl Bus {
         self.0.dispatch.run(max)
     }
 
-    /// Runs a job that may block on a thread of the library's. After the close it is dropped.
-    pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
-        self.0.threads.run(Box::new(job));
+    /// Counts a subscription that was opened anew.
+    pub(crate) fn count_reconnect(&self) {
+        self.0.reconnects.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.0.reconnects.load(Ordering::SeqCst)
     }
 
     /// Starts no hook any more, and lets nobody wait at a queue.
@@ -251,7 +271,7 @@ impl Bus {
             std::mem::take(&mut consumers.list)
         };
         for consumer in consumers {
-            match consumer.sink {
+            match &consumer.sink {
                 Sink::Hook(hook) => hook.remove(),
                 Sink::Queue(queue) => queue.close(),
             }

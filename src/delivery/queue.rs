@@ -12,8 +12,57 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::{Bus, overflow};
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::message::Message;
+use crate::events::EventFilter;
+use crate::message::{Message, MessageKind};
 use crate::wait::block_on;
+
+/// What a queue is to hold.
+#[derive(Clone, Debug)]
+pub struct QueueConfig {
+    /// Of what it is told: exits, exits of execs, events, progress. Gaps and overflows come with them.
+    /// At least one.
+    pub kinds: Vec<MessageKind>,
+    /// Which events: those that pass any of these; all of every namespace where there is none.
+    pub filters: Vec<EventFilter>,
+    /// How many messages it holds before further ones are dropped, 1 to 1,048,576. Default 1,024.
+    pub capacity: usize,
+}
+
+impl Default for QueueConfig {
+    fn default() -> QueueConfig {
+        QueueConfig { kinds: Vec::new(), filters: Vec::new(), capacity: 1024 }
+    }
+}
+
+const MAX_CAPACITY: usize = 1 << 20;
+
+/// The kinds that can be asked for.
+const KINDS: [MessageKind; 4] =
+    [MessageKind::Exit, MessageKind::ExecExit, MessageKind::Event, MessageKind::Progress];
+
+impl QueueConfig {
+    /// Whether it asks for events.
+    pub(crate) fn wants_events(&self) -> bool {
+        self.kinds.contains(&MessageKind::Event)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.kinds.is_empty() {
+            return Err(Error::invalid("kinds", "there is none"));
+        }
+        if let Some(other) = self.kinds.iter().find(|kind| !KINDS.contains(kind)) {
+            return Err(Error::invalid("kinds", format!("{other:?} cannot be asked for")));
+        }
+        if !self.filters.is_empty() && !self.wants_events() {
+            return Err(Error::invalid("filters", "are for events, which kinds does not name"));
+        }
+        if !(1..=MAX_CAPACITY).contains(&self.capacity) {
+            let why = format!("{} is not between 1 and {MAX_CAPACITY}", self.capacity);
+            return Err(Error::invalid("capacity", why));
+        }
+        Ok(())
+    }
+}
 
 /// Messages for whoever fetches them. Dropped, it gets no more. It may be used by several threads: each
 /// message goes to one of them.
@@ -60,10 +109,6 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().sender.is_none()
     }
 
     /// Makes the descriptor readable and wakes who waits.

@@ -50,7 +50,7 @@ fn sender(bus: &Bus, mode: HookMode) -> (HookId, mpsc::Receiver<Message>, Arc<At
         let _held = &held;
         let _ = sender.send(message.clone());
     });
-    let (id, _) = bus.add_hook(exits(), mode, usize::MAX, run).unwrap();
+    let id = bus.add_hook(exits(), mode, usize::MAX, run).unwrap().consumer;
     (id, receiver, ends)
 }
 
@@ -98,7 +98,7 @@ fn removing_waits_for_the_hook_and_ends_it_once() {
         entered.wait();
         released.wait();
     });
-    let (id, _) = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
+    let id = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap().consumer;
     publish(&bus, "a");
     publish(&bus, "a");
     barrier.wait();
@@ -135,7 +135,7 @@ fn hooks_that_remove_each_other_do_not_wait_for_each_other() {
                 let me = ids2.lock().unwrap()[me];
                 let _ = bus2.remove_hook(me, &Limits::default());
             });
-            let (id, _) = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
+            let id = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap().consumer;
             ids.lock().unwrap().push(id);
         }
         publish(&bus, "a");
@@ -208,7 +208,7 @@ fn what_follows_a_message_comes_after_every_hook() {
 #[test]
 fn what_overflows_is_counted_and_said() {
     let bus = Bus::new();
-    let (queue, _) = bus.add_queue(exits(), 2).unwrap();
+    let queue = bus.add_queue(exits(), 2).unwrap().consumer;
     let (sender, received) = mpsc::channel();
     let run = Box::new(move |message: &Message| {
         sender.send((message.kind(), message.dropped())).unwrap();
@@ -237,7 +237,7 @@ fn what_overflows_is_counted_and_said() {
 #[test]
 fn a_queue_is_waited_for_and_ends_with_the_client() {
     let bus = Bus::new();
-    let (queue, _) = bus.add_queue(exits(), 16).unwrap();
+    let queue = bus.add_queue(exits(), 16).unwrap().consumer;
     assert!(!is_readable(queue.fd()));
     thread::scope(|scope| {
         let waiting: Vec<_> =

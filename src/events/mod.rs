@@ -1,6 +1,9 @@
 //! Events: which are wanted, and the stream of them.
 
-pub(crate) mod filter;
-pub(crate) mod subscription;
+pub(crate) mod feed;
+mod filter;
+mod subscription;
+pub use filter::EventFilter;
+pub(crate) use filter::render;
 #[cfg(test)]
 mod tests;

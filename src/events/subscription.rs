@@ -131,7 +131,7 @@ pub(crate) async fn open<S: Future<Output = ()>>(
     let mut stream = Stream { events, early: VecDeque::new(), doubles };
     let mut pause = FIRST_PAUSE;
     loop {
-        let publish = events::start_publish(&cx, &topic, sync());
+        let publish = events::publish(&cx, &topic, sync());
         let mut publish = pin!(publish.step("publish an event")?);
         let mut sleep = pin!(sleep(pause));
         let (mut answered, mut slept) = (false, false);

@@ -87,7 +87,9 @@ impl Server {
     }
 
     fn publish(&self, topic: &str, event: Any) {
-        events::publish(&self.cx(), topic, event).unwrap();
+        let cx = self.cx();
+        let answer = events::publish(&cx, topic, event).unwrap();
+        block_on(&cx.limits, answer).unwrap().unwrap();
     }
 
     fn ctr(&self, arguments: &[&str]) {

@@ -27,6 +27,7 @@ use crate::rpc::content::Descriptor;
 use crate::rpc::{Cx, content, images};
 use crate::turns::Turns;
 
+pub(crate) use self::progress::publish_progress;
 pub(crate) use self::pull::pull;
 
 /// How many images are remembered.
@@ -180,6 +181,21 @@ pub enum ProgressStatus {
     Done,
     /// It was there before.
     Exists,
+}
+
+impl ProgressStatus {
+    /// The seed's word for it.
+    fn word(self) -> &'static str {
+        match self {
+            ProgressStatus::Resolving => "resolving",
+            ProgressStatus::Resolved => "resolved",
+            ProgressStatus::Waiting => "waiting",
+            ProgressStatus::Downloading => "downloading",
+            ProgressStatus::Extracting => "extracting",
+            ProgressStatus::Done => "done",
+            ProgressStatus::Exists => "exists",
+        }
+    }
 }
 
 /// The state of one item of a pull.

@@ -1,9 +1,43 @@
 //! How far a pull is: written by its threads, read by the caller's.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
 
 use super::{Progress, ProgressStatus};
+use crate::context::Context;
+use crate::message::{Body, Detail, Message, MessageKind};
+use crate::timestamp::rfc3339;
+
+/// Tells hooks and queues that want it how far a pull is, as the seed's array of JSON.
+pub(crate) fn publish_progress(context: &Context, reference: &str, items: &[Progress]) {
+    if !context.bus.wants(MessageKind::Progress) {
+        return;
+    }
+    let items = items.to_vec();
+    let make = move || {
+        let item = |item: &Progress| {
+            json!({
+                "Ref": item.reference,
+                "Status": item.status.word(),
+                "Offset": item.offset,
+                "Total": item.total,
+                "StartedAt": time(item.started_at),
+                "UpdatedAt": time(item.updated_at),
+            })
+        };
+        items.iter().map(item).collect::<serde_json::Value>().to_string()
+    };
+    let detail = Detail::new(reference.to_owned(), Some(SystemTime::now()), make);
+    let body = context.bus.body(MessageKind::Progress);
+    context.bus.publish(&Message::new(Body { detail: Some(detail), ..body }), None);
+}
+
+fn time(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    rfc3339(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
+}
 
 /// The state of everything that a pull fetches, in the order in which it came to know of it.
 pub(super) struct Board {

@@ -1,7 +1,6 @@
 //! What events say: as JSON, and what this library itself has to know of them.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +8,7 @@ use protobuf::well_known_types::any::Any as WireAny;
 use protobuf::well_known_types::timestamp::Timestamp;
 use protobuf::{Message, MessageField};
 
-use super::any::{Any, time};
+use super::any::Any;
 use super::wire::event_types::{container_create::Runtime, *};
 use super::wire::images::{ImageCreate, ImageDelete, ImageUpdate};
 use super::wire::types::Mount;
@@ -215,34 +214,6 @@ pub(crate) fn json(event: &Any) -> String {
         .unwrap_or_else(|| object_of_unknown(&event.type_url, &event.value))
 }
 
-/// The exit of a process, as its event tells it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Exited {
-    pub(crate) container_id: String,
-    /// The exec's; empty for the container's first process.
-    pub(crate) exec_id: String,
-    pub(crate) pid: u32,
-    pub(crate) exit_status: u32,
-    pub(crate) exited_at: Option<SystemTime>,
-}
-
-impl Exited {
-    /// `None` where the event is another.
-    pub(crate) fn read(event: &Any) -> Option<Exited> {
-        if event.type_url != "containerd.events.TaskExit" {
-            return None;
-        }
-        let exit = TaskExit::parse_from_bytes(&event.value).ok()?;
-        Some(Exited {
-            exec_id: exec_id(&exit.container_id, exit.id),
-            exited_at: time(exit.exited_at.as_ref()),
-            container_id: exit.container_id,
-            pid: exit.pid,
-            exit_status: exit.exit_status,
-        })
-    }
-}
-
 /// The process of an event about one, or about a container: the container's id, and the exec's,
 /// which is empty for the first process and for the container as a whole.
 pub(crate) fn process(event: &Any) -> Option<(String, String)> {
@@ -417,47 +388,7 @@ mod tests {
         assert_eq!(json(&event), r#"{"type_url":"example.Other","value":"AP8="}"#);
         assert_eq!(json(&any("", b"")), "{}");
         assert_eq!(process(&event), None);
-        assert_eq!(Exited::read(&event), None);
         assert_eq!(process(&any("containerd.events.TaskExit", b"\xff")), None);
-    }
-
-    fn event<M: Message>(name: &str, message: M) -> Any {
-        let type_url = format!("containerd.events.{name}");
-        Any { type_url, value: message.write_to_bytes().unwrap() }
-    }
-
-    #[test]
-    fn exits_are_read() {
-        let exit = |id: &str, exited_at: MessageField<Timestamp>| {
-            let special_fields = SpecialFields::default();
-            event(
-                "TaskExit",
-                TaskExit {
-                    container_id: "c".into(),
-                    id: id.into(),
-                    pid: 7,
-                    exit_status: 3,
-                    exited_at,
-                    special_fields,
-                },
-            )
-        };
-        let at = |seconds| Some(Timestamp { seconds, nanos: 1, ..Default::default() }).into();
-        let read = |event: &Any| Exited::read(event).unwrap();
-        let first = Exited {
-            container_id: "c".into(),
-            exec_id: String::new(),
-            pid: 7,
-            exit_status: 3,
-            exited_at: UNIX_EPOCH.checked_add(Duration::new(5, 1)),
-        };
-        assert_eq!(read(&exit("c", at(5))), first);
-        assert_eq!(read(&exit("e", at(5))), Exited { exec_id: "e".into(), ..first.clone() });
-        // A time that there is not, and Go's zero time.
-        for none in [MessageField::none(), at(-62_135_596_800)] {
-            assert_eq!(read(&exit("c", none)), Exited { exited_at: None, ..first.clone() });
-        }
-        assert_eq!(Exited::read(&event("TaskDelete", TaskDelete::new())), None);
     }
 
     /// Of each event: whether it is about a process, and whether it names an exec.

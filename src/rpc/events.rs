@@ -7,7 +7,7 @@ use protobuf::well_known_types::empty::Empty;
 
 use super::any::{Any, time};
 use super::channel::Cx;
-use super::method::{Reply, call, methods, start};
+use super::method::{Reply, methods, start};
 use super::stream::{Receiver, receive};
 use super::wire::events::{Envelope as WireEnvelope, PublishRequest, SubscribeRequest};
 use crate::call::Limits;
@@ -72,13 +72,8 @@ pub(crate) fn subscribe(cx: &Cx, filters: Vec<String>) -> Result<Events> {
     Ok(Events { receiver: Some(receiver) })
 }
 
-/// Tells whoever listens of an event, in the context's namespace.
-pub(crate) fn publish(cx: &Cx, topic: &str, event: Any) -> Result<()> {
-    call(cx, &PUBLISH, &to_publish(topic, event)).map(drop)
-}
-
 /// The same, without waiting for the answer.
-pub(crate) fn start_publish(cx: &Cx, topic: &str, event: Any) -> Result<Reply<()>> {
+pub(crate) fn publish(cx: &Cx, topic: &str, event: Any) -> Result<Reply<()>> {
     cx.limits.check()?;
     start(cx, &PUBLISH, &to_publish(topic, event), drop)
 }

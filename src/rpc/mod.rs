@@ -14,9 +14,7 @@ mod stream;
 pub(crate) mod containers;
 pub(crate) mod content;
 pub(crate) mod diff;
-#[cfg_attr(not(test), expect(dead_code, reason = "its delivery is still to come"))]
 pub(crate) mod event_types;
-#[cfg_attr(not(test), expect(dead_code, reason = "its delivery is still to come"))]
 pub(crate) mod events;
 pub(crate) mod images;
 pub(crate) mod introspection;

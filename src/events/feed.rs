@@ -1,0 +1,180 @@
+//! What brings the events of a subscription to the hook or queue that wants them, as long as that is
+//! there. Events come on gRPC's thread; after the stream broke, the executor opens another one.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::subscription::{Doubles, Stream, open};
+use crate::call::Limits;
+use crate::delivery::{self, Bus, Presence, Sink};
+use crate::error::{Error, ErrorKind, Result};
+use crate::executor::Executor;
+use crate::message::{Body, Detail, Message, MessageKind};
+use crate::rpc::events::Envelope;
+use crate::rpc::{Cx, event_types};
+use crate::wait::{block_on, detach};
+
+/// How long one attempt to open a stream anew may take.
+const REOPEN: Duration = Duration::from_secs(10);
+
+/// The pause before a stream is opened anew: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// One subscription.
+struct Feed {
+    cx: Cx,
+    filters: Vec<String>,
+    doubles: Doubles,
+    executor: Executor,
+    bus: Bus,
+    sink: Sink,
+    /// Whether the hook or queue is still there.
+    presence: Presence,
+    opened: Mutex<Opened>,
+}
+
+/// What became of the first opening, for the caller who waits for it.
+#[derive(Default)]
+struct Opened {
+    result: Option<Result<()>>,
+    waker: Option<Waker>,
+}
+
+/// Opens a subscription for a hook or queue. When this returns, it misses nothing that is published.
+pub(crate) fn begin(
+    cx: &Cx,
+    filters: Vec<String>,
+    executor: &Executor,
+    bus: &Bus,
+    sink: Sink,
+    presence: Presence,
+) -> Result<()> {
+    let feed = Arc::new(Feed {
+        cx: cx.clone(),
+        filters,
+        doubles: Doubles::new(),
+        executor: executor.clone(),
+        bus: bus.clone(),
+        sink,
+        presence,
+        opened: Mutex::default(),
+    });
+    let limits = &cx.limits;
+    executor.spawn(open_first(feed.clone()))?;
+    block_on(
+        limits,
+        poll_fn(|context| {
+            let mut opened = feed.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            match opened.result.take() {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    opened.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        }),
+    )?
+}
+
+/// The future's output, or `None` where the hook or queue goes first.
+async fn while_present<F: Future>(presence: &Presence, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        if presence.poll_gone(context) {
+            return Poll::Ready(None);
+        }
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+async fn open_first(feed: Arc<Feed>) {
+    let opening = feed.open(feed.cx.clone());
+    let result = match while_present(&feed.presence, opening).await {
+        Some(Ok(stream)) => {
+            feed.clone().follow(stream);
+            Ok(())
+        }
+        Some(Err(error)) => Err(error),
+        None => Err(Error::new(ErrorKind::Closed, "the client is closed")),
+    };
+    let waker = {
+        let mut opened = feed.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.result = Some(result);
+        opened.waker.take()
+    };
+    waker.into_iter().for_each(Waker::wake);
+}
+
+/// Opens a stream in the place of the one that ended so.
+async fn open_again(feed: Arc<Feed>, why: Error) {
+    let mut pause = PAUSES.0;
+    loop {
+        let cx = feed.cx.with_limits(Limits::within(REOPEN));
+        match while_present(&feed.presence, feed.open(cx)).await {
+            Some(Ok(stream)) => {
+                feed.bus.count_reconnect();
+                // Before anything of the new stream.
+                feed.bus.tell(&feed.sink, delivery::gap(&feed.bus, why));
+                feed.follow(stream);
+                return;
+            }
+            Some(Err(error)) => log::debug!("subscribing to events anew: {error}"),
+            None => return,
+        }
+        if while_present(&feed.presence, feed.executor.sleep(pause)).await.is_none() {
+            return;
+        }
+        pause = PAUSES.1.min(pause * 2);
+    }
+}
+
+impl Feed {
+    fn open(&self, cx: Cx) -> impl Future<Output = Result<Stream>> + Send + 'static {
+        let executor = self.executor.clone();
+        let (filters, doubles) = (self.filters.clone(), self.doubles.clone());
+        open(cx, filters, doubles, move |time| executor.sleep(time))
+    }
+
+    /// Passes on what comes, on gRPC's thread, until the stream ends.
+    fn follow(self: Arc<Self>, mut stream: Stream) {
+        detach(poll_fn(move |context| {
+            if self.presence.poll_gone(context) {
+                return Poll::Ready(());
+            }
+            loop {
+                let why = match stream.poll_next(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(envelope))) => {
+                        self.bus.tell(&self.sink, message(&self.bus, envelope));
+                        continue;
+                    }
+                    Poll::Ready(Some(Err(error))) => error,
+                    Poll::Ready(None) => {
+                        Error::new(ErrorKind::Unavailable, "the server ended the stream")
+                    }
+                };
+                if let Err(e) = self.executor.spawn(open_again(self.clone(), why)) {
+                    log::error!("a subscription has ended: {e}");
+                }
+                return Poll::Ready(());
+            }
+        }));
+    }
+}
+
+/// The message about an event.
+fn message(bus: &Bus, envelope: Envelope) -> Message {
+    let Envelope { timestamp, namespace, topic, event } = envelope;
+    let (container_id, exec_id) = event_types::process(&event).unwrap_or_default();
+    Message::new(Body {
+        namespace,
+        container_id,
+        exec_id: Some(exec_id).filter(|id| !id.is_empty()),
+        detail: Some(Detail::new(topic, timestamp, move || event_types::json(&event))),
+        ..bus.body(MessageKind::Event)
+    })
+}

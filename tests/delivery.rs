@@ -1,0 +1,403 @@
+//! How a host is told: hooks, queues, events, what is recovered and cleaned up.
+
+mod ground;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use ctrd::{
+    Call, Cleanup, Client, ClientConfig, ErrorKind, EventFilter, HookMode, Message, MessageKind,
+    Origin, PullConfig, QueueConfig, RecoveryState, Stdio, Stream,
+};
+use ground::plot::{GRACE, Plot, kill, pipe, within};
+use ground::proxy::Proxy;
+use ground::{unique, wait_until};
+
+fn config_of(plot: &Plot) -> ClientConfig {
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    config
+}
+
+/// A later run of the program.
+fn another(plot: &Plot) -> Client {
+    Client::open(config_of(plot), &Call::new()).unwrap()
+}
+
+fn stop_hook(client: &Client, mode: HookMode) -> mpsc::Receiver<Message> {
+    let (sender, receiver) = mpsc::channel();
+    let hook = move |message: &Message| drop(sender.send(message.clone()));
+    client.add_stop_hook(None, mode, hook).unwrap();
+    receiver
+}
+
+const LONG: Duration = Duration::from_secs(30);
+
+#[test]
+fn hooks_and_queues_are_told_of_each_exit_once() {
+    let plot = Plot::new();
+    let hook = stop_hook(&plot.client, HookMode::Thread);
+    let dispatched = stop_hook(&plot.client, HookMode::Dispatch);
+    let queue = plot
+        .client
+        .open_queue(
+            &QueueConfig { kinds: vec![MessageKind::Exit], ..Default::default() },
+            &within(5),
+        )
+        .unwrap();
+    let mut expected: BTreeMap<String, Option<u32>> = BTreeMap::new();
+    for code in 1..=5 {
+        expected.insert(plot.create(plot.shell(&format!("exit {code}"))), Some(code));
+    }
+    let told = |message: Message| {
+        assert_eq!((message.kind(), message.namespace()), (MessageKind::Exit, &*plot.namespace));
+        (message.container_id().to_owned(), message.exit_code())
+    };
+    let of_hook: BTreeMap<_, _> = (0..5).map(|_| told(hook.recv_timeout(LONG).unwrap())).collect();
+    let of_queue: BTreeMap<_, _> = (0..5).map(|_| told(queue.next(&within(30)).unwrap())).collect();
+    let mut ran = 0;
+    wait_until("the dispatch of all", || {
+        ran += plot.client.dispatch(usize::MAX).unwrap();
+        ran == 5
+    });
+    let of_dispatch: BTreeMap<_, _> = dispatched.try_iter().map(told).collect();
+    for id in expected.keys() {
+        plot.destroy(id);
+    }
+    assert_eq!((&of_hook, &of_queue, &of_dispatch), (&expected, &expected, &expected));
+    assert_eq!(queue.next(&Call::new().poll()).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert!(hook.try_recv().is_err());
+    assert_eq!(plot.client.counters().outstanding, 0);
+}
+
+#[test]
+fn a_hook_may_call_every_operation() {
+    let plot = Plot::new();
+    let (sender, done) = mpsc::channel();
+    let (client, config) = (plot.client.clone(), plot.shell("exit 2"));
+    let second = config.id.clone();
+    let config = Mutex::new(Some(config));
+    let hook = move |message: &Message| {
+        let Some(config) = config.lock().unwrap().take() else { return };
+        let id = message.container_id();
+        client.version(&Call::new()).unwrap();
+        assert_eq!(client.probe(id, &within(5)).unwrap().exit_code(), Some(1));
+        client.destroy_container(id, GRACE, &Call::new()).unwrap();
+        client.create_container(config, &Call::new()).unwrap();
+        client.list_images(&[], &Call::new()).unwrap();
+        client.counters();
+        let error = client.dispatch(1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Reentrant);
+        let hook = client.add_stop_hook(None, HookMode::Thread, |_| {}).unwrap();
+        client.remove_hook(hook, &Call::new()).unwrap();
+        sender.send(()).unwrap();
+    };
+    let hook = plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    plot.create(plot.shell("exit 1"));
+    done.recv_timeout(LONG).unwrap();
+    assert_eq!(plot.probe(&second).exit_code(), Some(2));
+    plot.client.remove_hook(hook, &within(10)).unwrap();
+    plot.destroy(&second);
+    assert!(plot.holdings().only_images());
+}
+
+#[test]
+fn a_client_is_closed_from_a_hook_and_while_one_runs() {
+    let plot = Plot::new();
+    for from_the_hook in [true, false] {
+        let client = another(&plot);
+        let (entered, is_in) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let (inner, ends) = (client.clone(), Arc::new(AtomicUsize::new(0)));
+        struct Held(Arc<AtomicUsize>);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let held = Held(ends.clone());
+        let hook = move |_: &Message| {
+            let _held = &held;
+            if from_the_hook {
+                inner.close(&Call::new()).unwrap();
+                let error = inner.version(&Call::new()).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Closed);
+            }
+            entered.send(()).unwrap();
+            let _ = released.recv_timeout(LONG);
+        };
+        client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+        let mut config = plot.shell("exit 1");
+        config.cleanup = Cleanup::Keep;
+        let id = config.id.clone();
+        client.create_container(config, &Call::new()).unwrap();
+        is_in.recv_timeout(LONG).unwrap();
+        let error = client.close(&Call::new().timeout(Duration::from_millis(100))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert_eq!(ends.load(Ordering::SeqCst), 0);
+        release.send(()).unwrap();
+        client.close(&within(10)).unwrap();
+        assert_eq!(ends.load(Ordering::SeqCst), 1);
+        plot.destroy(&id);
+    }
+}
+
+#[test]
+fn events_are_told_from_the_subscription_on() {
+    let plot = Plot::new();
+    let here = || EventFilter::new().namespace(&plot.namespace);
+    let (sender, hook) = mpsc::channel();
+    let filters = [here().topic("/tasks/exit"), here().topic("/tasks/start")];
+    let add = move |message: &Message| drop(sender.send(message.clone()));
+    let id = plot.client.add_event_hook(&filters, HookMode::Thread, add, &within(10)).unwrap();
+    let config = QueueConfig {
+        kinds: vec![MessageKind::Event, MessageKind::Exit],
+        filters: vec![here().topic_prefix("/tasks/")],
+        ..Default::default()
+    };
+    let queue = plot.client.open_queue(&config, &within(10)).unwrap();
+    let container = plot.create(plot.shell("exit 9"));
+    plot.probe(&container);
+    plot.destroy(&container);
+    let mut topics = Vec::new();
+    let mut exits = 0;
+    while topics.last().is_none_or(|topic| topic != "/tasks/delete") {
+        let message = queue.next(&within(30)).unwrap();
+        assert_eq!(message.container_id(), container);
+        if message.kind() == MessageKind::Exit {
+            exits += 1;
+            continue;
+        }
+        let json: serde_json::Value = serde_json::from_str(message.json().unwrap()).unwrap();
+        assert_eq!(json["container_id"], container, "{json}");
+        assert!(message.event_time().is_some());
+        topics.push(message.topic().unwrap().to_owned());
+    }
+    assert_eq!(topics, ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
+    assert_eq!(exits, 1);
+    let told: Vec<_> =
+        (0..2).map(|_| hook.recv_timeout(LONG).unwrap().topic().map(str::to_owned)).collect();
+    assert_eq!(told, [Some("/tasks/start".into()), Some("/tasks/exit".into())]);
+    plot.client.remove_hook(id, &within(10)).unwrap();
+
+    let error = plot
+        .client
+        .add_event_hook(&[EventFilter::raw("topic==/x")], HookMode::Thread, |_| {}, &within(10))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.message().starts_with("filters[0]: "), "{error}");
+}
+
+#[test]
+fn a_gap_is_told_before_the_events_after_it() {
+    let plot = Plot::new();
+    let path = plot.ground.dir().join(unique("proxy"));
+    let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
+    let config = ClientConfig { address: proxy.address(), ..config_of(&plot) };
+    let client = Client::open(config, &Call::new()).unwrap();
+    let config = QueueConfig {
+        kinds: vec![MessageKind::Event],
+        filters: vec![EventFilter::new().namespace(&plot.namespace).topic("/tasks/start")],
+        ..Default::default()
+    };
+    let queue = client.open_queue(&config, &within(10)).unwrap();
+    for _ in 0..3 {
+        let id = plot.create(plot.shell("exit 0"));
+        let message = queue.next(&within(30)).unwrap();
+        assert_eq!((message.kind(), message.container_id()), (MessageKind::Event, &*id));
+        plot.destroy(&id);
+        proxy.cut();
+        let missed = plot.create(plot.shell("exit 0"));
+        plot.destroy(&missed);
+        proxy.mend();
+        let message = queue.next(&within(30)).unwrap();
+        assert_eq!((message.kind(), message.origin()), (MessageKind::Gap, Origin::Gap));
+        assert!(message.error().is_some());
+    }
+    assert_eq!(client.counters().reconnects, 3);
+    client.close(&within(10)).unwrap();
+    assert_eq!(queue.next(&within(10)).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn progress_goes_to_queues_too() {
+    let plot = Plot::new();
+    let config = QueueConfig { kinds: vec![MessageKind::Progress], ..Default::default() };
+    let queue = plot.client.open_queue(&config, &within(10)).unwrap();
+    let pull = PullConfig { reference: plot.ground.image().into(), ..Default::default() };
+    let call = Call::new().namespace(unique("progress"));
+    plot.client.pull_image(&pull, &mut |_| {}, &call).unwrap();
+    let message = queue.next(&Call::new().poll()).unwrap();
+    assert_eq!(message.topic(), Some(plot.ground.image()));
+    let json: serde_json::Value = serde_json::from_str(message.json().unwrap()).unwrap();
+    assert_eq!(json[0]["Ref"], plot.ground.image(), "{json}");
+    plot.client.remove_image(&plot.image, true, &call).unwrap();
+}
+
+#[test]
+fn what_a_policy_names_is_removed_after_the_hooks() {
+    let plot = Plot::new();
+    for cleanup in [Cleanup::Task, Cleanup::All] {
+        let (release, released) = mpsc::channel::<()>();
+        let (entered, is_in) = mpsc::channel();
+        let hook = move |_: &Message| {
+            entered.send(()).unwrap();
+            let _ = released.recv_timeout(LONG);
+        };
+        let hook = plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+        let mut config = plot.shell("exit 3");
+        config.cleanup = cleanup;
+        let id = plot.create(config);
+        is_in.recv_timeout(LONG).unwrap();
+        let before = plot.holdings();
+        assert_eq!((before.tasks, before.containers), (1, 1));
+        release.send(()).unwrap();
+        wait_until("the task's end", || plot.holdings().tasks == 0);
+        if cleanup == Cleanup::All {
+            wait_until("the end of everything", || plot.holdings().only_images());
+        }
+        assert_eq!(plot.probe(&id).exit_code(), Some(3));
+        if cleanup == Cleanup::Task {
+            let later = another(&plot);
+            let message = later.probe(&id, &within(10)).unwrap();
+            assert_eq!((message.exit_code(), message.origin()), (Some(3), Origin::Recovered));
+        }
+        assert_eq!(plot.destroy(&id).exit_code(), Some(3));
+        plot.client.remove_hook(hook, &within(10)).unwrap();
+    }
+    assert!(plot.holdings().only_images());
+}
+
+#[test]
+fn a_later_run_of_the_program_takes_containers_over() {
+    let plot = Plot::new();
+    let (before, stdout) = pipe();
+    let first = another(&plot);
+    let script = "echo one; read x; echo got $x; exit 6";
+    let config = |script: &str, stdio: Stdio, cleanup: Cleanup| {
+        let mut config = plot.shell(script);
+        config.stdio = stdio;
+        config.cleanup = cleanup;
+        config
+    };
+    let (input, _keep) = pipe();
+    let stdio =
+        Stdio { stdin: Stream::Fd(input.into()), stdout: Stream::Fd(stdout), ..Default::default() };
+    let talking = config(script, stdio, Cleanup::Keep);
+    let running = config("sleep 1000", Stdio::default(), Cleanup::All);
+    let ended = config("exit 4", Stdio::default(), Cleanup::Keep);
+    let mut waiting = config("exit 5", Stdio::default(), Cleanup::Keep);
+    waiting.no_start = true;
+    let ids = [&talking, &running, &ended, &waiting].map(|config| config.id.clone());
+    for config in [talking, running, ended, waiting] {
+        first.create_container(config, &Call::new()).unwrap();
+    }
+    let [talking, running, ended, waiting] = ids;
+    first.probe(&ended, &within(10)).unwrap();
+    let without_task = unique("c");
+    plot.ground.ctr(&[
+        "-n",
+        &plot.namespace,
+        "containers",
+        "create",
+        "--label",
+        "io.ctrd.owner=ctrd",
+        &plot.image,
+        &without_task,
+    ]);
+    let foreign = unique("c");
+    plot.ground.ctr(&["-n", &plot.namespace, "containers", "create", &plot.image, &foreign]);
+    let mut line = [0; 4];
+    (&before).read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"one\n");
+    drop(first);
+
+    let second = another(&plot);
+    let exits = stop_hook(&second, HookMode::Thread);
+    let (mut after, stdout) = pipe();
+    let (input, mut say) = pipe_in();
+    let mut streams =
+        Some(Stdio { stdin: Stream::Fd(input), stdout: Stream::Fd(stdout), ..Default::default() });
+    let recovered = second
+        .recover_all(
+            &mut |id| if id == talking { streams.take().unwrap() } else { Stdio::default() },
+            &within(30),
+        )
+        .unwrap();
+    let states: BTreeMap<_, _> =
+        recovered.iter().map(|r| (r.container_id.as_str(), r.state)).collect();
+    let expected = BTreeMap::from([
+        (talking.as_str(), RecoveryState::Alive),
+        (running.as_str(), RecoveryState::Alive),
+        (waiting.as_str(), RecoveryState::Alive),
+        (ended.as_str(), RecoveryState::Ended),
+        (without_task.as_str(), RecoveryState::NoTask),
+    ]);
+    assert_eq!(states, expected, "{recovered:?}");
+    let message = exits.recv_timeout(LONG).unwrap();
+    assert_eq!((message.container_id(), message.exit_code()), (&*ended, Some(4)));
+    assert_eq!(message.origin(), Origin::Recovered);
+
+    use std::io::Write;
+    say.write_all(b"two\n").unwrap();
+    let message = exits.recv_timeout(LONG).unwrap();
+    assert_eq!((message.container_id(), message.exit_code()), (&*talking, Some(6)));
+    second.destroy_container(&talking, GRACE, &Call::new()).unwrap();
+    let mut text = String::new();
+    after.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "got two\n");
+
+    // The policy was kept.
+    kill(second.container_pid(&running, &Call::new()).unwrap());
+    let message = exits.recv_timeout(LONG).unwrap();
+    assert_eq!((message.container_id(), message.exit_code()), (&*running, Some(137)));
+    let error = second.recover_container(&foreign, Stdio::default(), &within(10)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    let error = second.recover_container(&without_task, Stdio::default(), &within(10)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    second.start_container(&waiting, &Call::new()).unwrap();
+    assert_eq!(second.probe(&waiting, &within(10)).unwrap().exit_code(), Some(5));
+    second.recover_container(&waiting, Stdio::default(), &within(10)).unwrap();
+    for id in [&ended, &waiting, &without_task, &foreign] {
+        second.destroy_container(id, GRACE, &Call::new()).unwrap();
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+    let error = second.recover_container(&ended, Stdio::default(), &within(10)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+/// A pipe whose reading end is for a container.
+fn pipe_in() -> (std::os::fd::OwnedFd, std::fs::File) {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    (read, write.into())
+}
+
+#[test]
+fn what_a_killed_program_left_of_fifos_is_removed() {
+    let plot = Plot::new();
+    let (_output, stdout) = pipe();
+    let mut config = plot.shell("sleep 1000");
+    config.stdio.stdout = Stream::Fd(stdout);
+    let id = config.id.clone();
+    let first = another(&plot);
+    first.create_container(config, &Call::new()).unwrap();
+    drop(first);
+    assert_eq!(plot.holdings().fifos, 2);
+    // Destroyed by who never had its streams.
+    plot.destroy(&id);
+    assert_eq!(plot.holdings().fifos, 0);
+
+    let stale = plot.ground.dir().join(format!("client/fifo/{}+gone+0", plot.namespace));
+    std::fs::create_dir(&stale).unwrap();
+    std::fs::write(stale.join("gone-stdout"), "").unwrap();
+    let other = plot.ground.dir().join("client/fifo/another+gone+0");
+    std::fs::create_dir(&other).unwrap();
+    plot.client.recover_all(&mut |_| Stdio::default(), &within(10)).unwrap();
+    assert!(!stale.exists() && other.exists());
+    std::fs::remove_dir(other).unwrap();
+    thread::yield_now();
+}
