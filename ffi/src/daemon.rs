@@ -74,6 +74,7 @@ unsafe fn read_config(given: *const ctrd_daemon_config_t) -> Result<DaemonConfig
         binary: binary.map(Into::into),
         directory: directory.into(),
         path: path.into_iter().map(Into::into).collect(),
+        ..Default::default()
     })
 }
 
