@@ -76,8 +76,8 @@
  *         ctrd_remove_snapshot ctrd_snapshot_name ctrd_snapshot_parent ctrd_snapshot_kind
  *         ctrd_snapshot_labels_len ctrd_snapshot_label_key ctrd_snapshot_label_value
  *         ctrd_snapshot_created_at ctrd_snapshot_updated_at ctrd_default_spec
- *         ctrd_daemon_config_init ctrd_daemon_start ctrd_daemon_address ctrd_daemon_stop
- *         ctrd_set_log_hook
+ *         ctrd_daemon_config_init ctrd_daemon_start ctrd_daemon_address ctrd_daemon_pid
+ *         ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
  *     As these, and from a signal handler:
  *         ctrd_cancel_fire
  *     By one thread, when no other uses the handle any more:
@@ -1567,7 +1567,23 @@ void ctrd_string_free(char *string);
 /* A private containerd ----------------------------------------------------------------------------
  *
  * A containerd of the program's own, with its own root, state and sockets.
+ *
+ * It is supervised. When it dies by itself it is started again, at the same address and with the
+ * environment of the start: the first time at once, then after 100 ms, doubled each time up to 10 s,
+ * for as long as it takes; one that has run for 30 s makes the next time the first again. Its
+ * containers live on meanwhile, and clients that are open find it again by themselves. What it died
+ * of goes to the log hook. One that hangs is not dead, and is left alone: it shows in calls that time
+ * out.
  */
+
+/** A private containerd's flag: it is left dead when it dies by itself. */
+#define CTRD_DAEMON_NO_RESTART 1
+
+/**
+ * A private containerd's flag: only ctrd_daemon_stop() ends it, and neither the end of the process
+ * nor ctrd_daemon_free().
+ */
+#define CTRD_DAEMON_OUTLIVE 2
 
 /** A containerd of the program's own. */
 typedef struct ctrd_daemon_t ctrd_daemon_t;
@@ -1591,7 +1607,7 @@ typedef struct ctrd_daemon_config_t {
     const char *const *path;
     /** See path. */
     size_t path_len;
-    /** None is defined yet: 0. */
+    /** CTRD_DAEMON_NO_RESTART, CTRD_DAEMON_OUTLIVE, both, or 0. */
     uint64_t flags;
 } ctrd_daemon_config_t;
 
@@ -1610,9 +1626,14 @@ typedef struct ctrd_daemon_config_t {
 void ctrd_daemon_config_init(ctrd_daemon_config_t *config, size_t size);
 
 /**
- * Starts a private containerd, and waits until it answers and its plugins are loaded. It ends with
- * this process; its containers live on, and the next daemon in the same directory has them. What a
- * failed start has made is removed.
+ * Starts a private containerd, and waits until it answers and its plugins are loaded. What a failed
+ * start has made is removed.
+ *
+ * When this process dies, the kernel kills containerd; with CTRD_DAEMON_OUTLIVE it runs on,
+ * unsupervised (unless a service manager ends it with the process's control group). Either way its
+ * containers live on, and the next daemon in the same directory has them: it ends a containerd that
+ * still runs there and starts its own. While the owner lives a second daemon in the directory is
+ * refused.
  *
  * A container's id and namespace together must be unlike those of any other containerd's on the
  * machine, for runc's state and the cgroups are the machine's.
@@ -1644,9 +1665,31 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_start(
 const char *ctrd_daemon_address(const ctrd_daemon_t *daemon);
 
 /**
+ * The process id of a private containerd: another after each restart.
+ *
+ * @param daemon  the daemon; NULL gives 0.
+ * @return the id; 0 while none runs, and in a child of the process that started it.
+ *
+ * Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_daemon_pid(const ctrd_daemon_t *daemon);
+
+/**
+ * How many times a private containerd that had died was started again, or could not be. A number
+ * that keeps growing is a containerd that does not come up; what it dies of goes to the log hook.
+ *
+ * @param daemon  the daemon; NULL gives 0.
+ * @return the number; 0 in a child of the process that started it.
+ *
+ * Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_daemon_restarts(const ctrd_daemon_t *daemon);
+
+/**
  * Stops a private containerd: its containers are killed and deleted, then it is ended, and its
- * directory is removed with all that is in it, but for files that are not its own. Stopping it
- * again does nothing; after a failure it goes on. The handle stays valid until ctrd_daemon_free().
+ * directory is removed with all that is in it, but for files that are not its own. So it does where
+ * containerd is dead. Stopping it again does nothing; after a failure it goes on, and meanwhile
+ * nothing is started again. The handle stays valid until ctrd_daemon_free().
  *
  * @param daemon  the daemon.
  * @param call    bounds of the call; NULL: the default, at most 60 s and as long as the removal of
@@ -1661,8 +1704,9 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_stop(
     const ctrd_daemon_t *daemon, const ctrd_call_t *call, ctrd_error_t **err);
 
 /**
- * Frees a private containerd, and stops it if that has not been done. In a child of the process
- * that started it, it stops nothing.
+ * Frees a private containerd, and stops it if that has not been done. With CTRD_DAEMON_OUTLIVE one
+ * that no call has begun to stop runs on, unsupervised. In a child of the process that started it,
+ * nothing is stopped.
  *
  * @param daemon  the daemon, which the call takes; NULL does nothing.
  *

@@ -33,7 +33,8 @@
 //!   status, whether trying again helps, and whether the change may have taken place all the same.
 //! - **[`Message`]** tells of an exit. A code that no source holds is `None`: never a guess. A
 //!   connection that breaks is no exit; the process is looked up when it is back.
-//! - **[`Daemon`]** runs a private containerd, for programs that bring their own.
+//! - **[`Daemon`]** runs a private containerd, for programs that bring their own, and starts it again
+//!   when it dies.
 //!
 //! The library is a guest in its process: it prints nothing (it logs to the `log` crate), leaves
 //! signals, environment and working directory alone, and makes no thread for a container. A child of

@@ -40,24 +40,39 @@ pub(crate) fn unshare_mounts() -> rustix::io::Result<()> {
     unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
 }
 
-/// Makes the program that `command` runs independent of the state of this process: it inherits no
-/// descriptor but its standard three, no blocked or ignored signal, no terminal and no umask, and
-/// the kernel kills it when the thread that spawns it ends.
-pub(crate) fn as_daemon(command: &mut Command) {
+fn failed(result: libc::c_int) -> io::Result<()> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Has the kernel kill the program that `command` runs when the thread that spawns it ends.
+pub(crate) fn dies_with_thread(command: &mut Command) {
     let parent = std::process::id();
     let prepare = move || -> io::Result<()> {
-        let failed = |result: libc::c_int| match result {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        };
-        // SAFETY: system calls with plain arguments, of which every pointer is to a local value;
-        // all are async-signal-safe (signal-safety(7), or direct calls that take no lock).
+        // SAFETY: system calls with plain arguments, which are async-signal-safe.
         unsafe {
             failed(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             if libc::getppid() as u32 != parent {
                 // It died before the line above.
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
+        }
+        Ok(())
+    };
+    // SAFETY: as in `as_daemon`.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Makes the program that `command` runs independent of the state of this process: it inherits no
+/// descriptor but its standard three, no blocked or ignored signal, no terminal and no umask. To be
+/// spawned with every signal blocked.
+pub(crate) fn as_daemon(command: &mut Command) {
+    let prepare = || -> io::Result<()> {
+        // SAFETY: system calls with plain arguments, of which every pointer is to a local value;
+        // all are async-signal-safe (signal-safety(7), or direct calls that take no lock).
+        unsafe {
             failed(libc::setsid())?;
             libc::umask(0o022);
             // Before the mask is cleared: no handler of the host's is to run here.

@@ -1,14 +1,16 @@
-//! The private containerd: started, killed, stopped. Needs root, containerd, runc and busybox.
+//! The private containerd: started, killed, restarted, stopped. Needs root, containerd, runc and busybox.
 
 use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ctrd::{Call, Cancel, Client, ClientConfig, Daemon, DaemonConfig, Error, ErrorKind};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
 /// No signal, as `/proc` writes it.
 const NONE: &str = "0000000000000000";
@@ -50,7 +52,7 @@ impl Place {
     }
 
     /// Runs a container that sleeps, and gives its process.
-    fn container(&self, daemon: &Daemon, id: &str) -> u32 {
+    fn container(&self, id: &str) -> u32 {
         let rootfs = self.scratch.join("rootfs");
         if !rootfs.exists() {
             fs::create_dir_all(rootfs.join("bin")).unwrap();
@@ -59,10 +61,39 @@ impl Place {
         }
         let rootfs = rootfs.to_str().unwrap();
         let id = self.id(id);
-        ctr(daemon, &["run", "-d", "--null-io", "--rootfs", rootfs, &id, "/bin/sleep", "1000"]);
-        let tasks = ctr(daemon, &["task", "ls"]);
-        let row = tasks.lines().find(|row| row.starts_with(&*id)).unwrap();
-        row.split_whitespace().nth(1).unwrap().parse().unwrap()
+        self.ctr(&["run", "-d", "--null-io", "--rootfs", rootfs, &id, "/bin/sleep", "1000"]);
+        self.pid(&id).unwrap()
+    }
+
+    /// The process of a container that runs, as containerd has it.
+    fn pid(&self, id: &str) -> Option<u32> {
+        let tasks = self.ctr(&["task", "ls"]);
+        let row = tasks.lines().find(|row| row.starts_with(id))?;
+        assert!(row.trim_end().ends_with("RUNNING"), "{row}");
+        row.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Runs `ctr`, another client, and gives what it prints.
+    fn ctr(&self, arguments: &[&str]) -> String {
+        let output = Command::new("ctr").arg("-a").arg(self.socket()).args(arguments).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.daemon.join("containerd.sock")
+    }
+
+    fn client(&self) -> Result<Client, Error> {
+        let address = self.socket().to_str().unwrap().into();
+        Client::open(ClientConfig { address, ..Default::default() }, &Call::new())
+    }
+
+    /// The containerd of this directory that runs.
+    fn containerd(&self) -> Option<u32> {
+        let daemons = self.processes().into_iter();
+        daemons.filter(|(_, line)| line.contains("--config")).map(|(pid, _)| pid).next()
     }
 
     /// An id that no other test's container has: runc's state is the machine's.
@@ -112,13 +143,6 @@ impl Drop for Place {
         // The daemon is dropped before; what it left shows in `assert_gone`.
         let _ = fs::remove_dir_all(&self.scratch);
     }
-}
-
-fn ctr(daemon: &Daemon, arguments: &[&str]) -> String {
-    let output = Command::new("ctr").arg("-a").arg(daemon.address()).args(arguments).output();
-    let output = output.unwrap();
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn kill(pid: u32, signal: Signal) {
@@ -172,6 +196,14 @@ fn helper(job: &str, place: &Place) -> Command {
     command
 }
 
+/// Starts a helper that is to have a daemon, and waits until it has.
+fn host(helper: &mut Command) -> Child {
+    let mut host = helper.stdout(Stdio::piped()).spawn().unwrap();
+    let output = BufReader::new(host.stdout.as_mut().unwrap()).lines();
+    assert!(output.map_while(Result::ok).any(|line| line.ends_with("started")));
+    host
+}
+
 fn output_of(command: &mut Command) -> String {
     let Output { stdout, stderr, .. } = command.output().unwrap();
     String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr)
@@ -184,10 +216,16 @@ fn helper_process() {
     let directory = std::env::var_os("CTRD_DAEMON_DIRECTORY").unwrap().into();
     let config = DaemonConfig { directory, ..Default::default() };
     match job.to_str().unwrap() {
-        "start" => match Daemon::start(&config, &Call::new()) {
-            Ok(_daemon) => loop {
-                std::thread::park();
-            },
+        "start" | "outlive" => match Daemon::start(
+            &DaemonConfig { outlive_owner: job == "outlive", ..config },
+            &Call::new(),
+        ) {
+            Ok(_daemon) => {
+                println!("started");
+                loop {
+                    std::thread::park();
+                }
+            }
             Err(error) => println!("failed: {error}"),
         },
         "count" => {
@@ -199,8 +237,14 @@ fn helper_process() {
                 });
                 (ours.count(), fs::read_dir("/proc/self/fd").unwrap().count())
             };
-            let round =
-                || Daemon::start(&config, &Call::new()).unwrap().stop(&Call::new()).unwrap();
+            let round = || {
+                let daemon = Daemon::start(&config, &Call::new()).unwrap();
+                for restarts in 1..=2 {
+                    kill(daemon.pid(), Signal::KILL);
+                    comes_back(&daemon, restarts);
+                }
+                daemon.stop(&Call::new()).unwrap();
+            };
             // gRPC keeps what the first use makes.
             round();
             let before = count();
@@ -214,8 +258,34 @@ fn helper_process() {
             }
             println!("counted: {before:?} {:?}", count());
         }
+        "reap" => {
+            std::thread::spawn(|| {
+                loop {
+                    // Of whatever child.
+                    if rustix::process::wait(WaitOptions::empty()).is_err() {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            });
+            let daemon = Daemon::start(&config, &Call::new()).unwrap();
+            for restarts in 1..=3 {
+                kill(daemon.pid(), Signal::KILL);
+                comes_back(&daemon, restarts);
+            }
+            daemon.stop(&Call::new()).unwrap();
+            println!("came back: {}", daemon.restarts());
+        }
         job => panic!("{job}"),
     }
+}
+
+/// Waits until a containerd that was killed listens again.
+fn comes_back(daemon: &Daemon, restarts: u64) {
+    wait_until("it does not come back", || {
+        daemon.restarts() >= restarts
+            && daemon.is_running()
+            && UnixStream::connect(daemon.address()).is_ok()
+    });
 }
 
 #[test]
@@ -227,11 +297,11 @@ fn runs_containers_and_leaves_nothing() {
 
     let daemon = place.start();
     assert_eq!(fs::metadata(&place.daemon).unwrap().mode() & 0o7777, 0o700);
-    let config = ClientConfig { address: daemon.address().into(), ..Default::default() };
-    let client = Client::open(config, &Call::new()).unwrap();
+    assert_eq!(daemon.address(), place.socket().to_str().unwrap());
+    let client = place.client().unwrap();
     assert!(!client.version(&Call::new()).unwrap().version.is_empty());
 
-    let container = place.container(&daemon, "a");
+    let container = place.container("a");
     let sockets = shim_sockets(&place);
     assert_eq!(sockets.len(), 1);
     assert!(sockets[0].exists());
@@ -295,7 +365,7 @@ fn every_thread_of_ours_blocks_every_signal() {
 fn is_stopped_when_dropped() {
     let place = Place::new();
     let daemon = place.start();
-    let container = place.container(&daemon, "a");
+    let container = place.container("a");
     drop(daemon);
     place.assert_gone(&[container]);
 }
@@ -303,9 +373,10 @@ fn is_stopped_when_dropped() {
 #[test]
 fn cleans_up_by_itself_where_containerd_was_killed() {
     let place = Place::new();
-    let daemon = place.start();
-    let containers = [place.container(&daemon, "a"), place.container(&daemon, "b")];
-    ctr(&daemon, &["task", "pause", &place.id("b")]);
+    let config = DaemonConfig { no_restart: true, ..place.config() };
+    let daemon = Daemon::start(&config, &Call::new()).unwrap();
+    let containers = [place.container("a"), place.container("b")];
+    place.ctr(&["task", "pause", &place.id("b")]);
     let sockets = shim_sockets(&place);
     kill(daemon.pid(), Signal::KILL);
     // One shim is dead too, and one is stuck: what is left is its container alone.
@@ -325,7 +396,7 @@ fn cleans_up_by_itself_where_containerd_was_killed() {
 fn stops_beside_a_stuck_shim() {
     let place = Place::new();
     let daemon = place.start();
-    let containers = [place.container(&daemon, "a"), place.container(&daemon, "b")];
+    let containers = [place.container("a"), place.container("b")];
     let stuck = place.id("a");
     let (shim, _) = place
         .processes()
@@ -341,7 +412,7 @@ fn stops_beside_a_stuck_shim() {
 fn a_stuck_containerd_is_killed() {
     let place = Place::new();
     let daemon = place.start();
-    let container = place.container(&daemon, "a");
+    let container = place.container("a");
     kill(daemon.pid(), Signal::STOP);
     let brief = Call::new().timeout(Duration::from_millis(200));
     assert_eq!(daemon.stop(&brief).unwrap_err().kind(), ErrorKind::Timeout);
@@ -370,7 +441,7 @@ fn nothing_that_is_mounted_in_the_directory_is_removed() {
 fn a_stop_that_was_cut_short_is_taken_up() {
     let place = Place::new();
     let daemon = place.start();
-    let container = place.container(&daemon, "a");
+    let container = place.container("a");
     assert_eq!(daemon.stop(&Call::new().poll()).unwrap_err().kind(), ErrorKind::WouldBlock);
     let cancel = Cancel::new().unwrap();
     cancel.fire();
@@ -392,32 +463,278 @@ fn one_daemon_a_directory() {
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert!(error.message().contains("another daemon runs in it"), "{error}");
     assert!(runs(daemon.pid()));
-    ctr(&daemon, &["version"]);
+    place.ctr(&["version"]);
     daemon.stop(&Call::new()).unwrap();
     place.start().stop(&Call::new()).unwrap();
     place.assert_gone(&[]);
 }
 
-#[test]
-fn takes_over_what_a_killed_process_left() {
+/// A process that dies of SIGKILL while its daemon runs a container, and the next that comes.
+fn killed_owner(job: &str, containerd_lives: bool) {
     let place = Place::new();
-    let mut host = helper("start", &place).stdout(Stdio::null()).spawn().unwrap();
-    let address = place.daemon.join("containerd.sock");
-    let open = || {
-        let config =
-            ClientConfig { address: address.to_str().unwrap().into(), ..Default::default() };
-        Client::open(config, &Call::new())
-    };
-    wait_until("the helper's daemon does not come up", || open().is_ok());
-    let first = place.processes()[0].0;
+    let mut host = host(&mut helper(job, &place));
+    let first = place.containerd().unwrap();
+    let container = place.container("a");
     host.kill().unwrap();
     host.wait().unwrap();
-    // The parent-death signal.
-    wait_until("containerd outlives its process", || !runs(first));
+    if containerd_lives {
+        // It answers, and can do what it could.
+        let other = place.container("b");
+        place.ctr(&["task", "kill", "-s", "KILL", &place.id("b")]);
+        wait_until("the other container lives", || !runs(other));
+        assert!(runs(first));
+    } else {
+        // The parent-death signal.
+        wait_until("containerd outlives its process", || !runs(first));
+    }
+    assert!(runs(container));
 
     let daemon = place.start();
-    let container = place.container(&daemon, "a");
-    open().unwrap();
+    assert!(!runs(first));
+    assert_eq!(place.containerd(), Some(daemon.pid()));
+    assert_eq!(place.pid(&place.id("a")), Some(container));
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn takes_over_what_a_killed_process_left() {
+    killed_owner("start", false);
+}
+
+#[test]
+fn takes_over_from_a_containerd_that_outlived_its_owner() {
+    killed_owner("outlive", true);
+}
+
+#[test]
+fn one_that_is_to_outlive_its_owner_is_left_by_the_drop_and_ended_by_the_stop() {
+    let place = Place::new();
+    let config = DaemonConfig { outlive_owner: true, ..place.config() };
+    let start = || Daemon::start(&config, &Call::new()).unwrap();
+    let daemon = start();
+    let first = daemon.pid();
+    let container = place.container("a");
+    drop(daemon);
+    assert!(runs(first));
+    place.client().unwrap();
+
+    // It dies with nobody to start it again.
+    kill(first, Signal::KILL);
+    wait_until("it is not reaped", || status(first, "State").is_none());
+    let daemon = start();
+    assert_eq!(place.pid(&place.id("a")), Some(container));
+    // It is supervised as any other.
+    kill(daemon.pid(), Signal::KILL);
+    wait_until("it is not started again", || daemon.restarts() == 1 && daemon.is_running());
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn a_begun_stop_is_finished_by_the_drop_of_one_that_is_to_outlive_its_owner() {
+    let place = Place::new();
+    let config = DaemonConfig { outlive_owner: true, ..place.config() };
+    let daemon = Daemon::start(&config, &Call::new()).unwrap();
+    let container = place.container("a");
+    kill(daemon.pid(), Signal::STOP);
+    let brief = Call::new().timeout(Duration::from_millis(200));
+    assert_eq!(daemon.stop(&brief).unwrap_err().kind(), ErrorKind::Timeout);
+    drop(daemon);
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn a_killed_containerd_comes_back_and_its_containers_live_on() {
+    let place = Place::new();
+    let daemon = place.start();
+    let client = place.client().unwrap();
+    let container = place.container("a");
+    assert_eq!((daemon.restarts(), daemon.is_running()), (0, true));
+    assert!(daemon.last_error().is_none());
+    for round in 1..=3 {
+        let before = daemon.pid();
+        kill(before, Signal::KILL);
+        wait_until("it is not started again", || daemon.restarts() == round && daemon.is_running());
+        assert_ne!(daemon.pid(), before);
+        let error = daemon.last_error().unwrap();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        assert!(error.message().contains("signal 9"), "{error}");
+        wait_until("the client does not find it", || client.version(&Call::new()).is_ok());
+        assert_eq!(place.containerd(), Some(daemon.pid()));
+    }
+    assert!(runs(container));
+    assert_eq!(place.pid(&place.id("a")), Some(container));
+    let new = place.container("b");
+    assert_eq!(status(new, "SigBlk").unwrap(), NONE);
+    daemon.stop(&Call::new()).unwrap();
+    assert_eq!((daemon.pid(), daemon.is_running(), daemon.restarts()), (0, false, 3));
+    place.assert_gone(&[container, new]);
+}
+
+#[test]
+fn a_masked_host_gives_no_mask_to_what_it_restarts() {
+    let place = Place::new();
+    let helper = helper("start", &place);
+    // Every signal is blocked in the thread that starts the daemon.
+    let mut masked = Command::new("env");
+    masked.arg("--block-signal").arg(helper.get_program()).args(helper.get_args());
+    for (name, value) in helper.get_envs() {
+        masked.env(name, value.unwrap());
+    }
+    let mut host = host(&mut masked);
+    assert_eq!(status(host.id(), "SigBlk").unwrap(), "fffffffe7ffbfeff");
+    let first = place.containerd().unwrap();
+    kill(first, Signal::KILL);
+    wait_until("it is not started again", || place.containerd().is_some_and(|pid| pid != first));
+    wait_until("containerd does not come up", || place.client().is_ok());
+    let container = place.container("a");
+    assert_eq!(status(container, "SigBlk").unwrap(), NONE);
+    host.kill().unwrap();
+    host.wait().unwrap();
+    place.start().stop(&Call::new()).unwrap();
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn a_host_that_reaps_every_child_is_no_obstacle() {
+    let place = Place::new();
+    let output = output_of(&mut helper("reap", &place));
+    assert!(output.contains("came back: 3"), "{output}");
+    place.assert_gone(&[]);
+}
+
+/// A containerd that a test can take away.
+struct Binary {
+    link: PathBuf,
+    count: PathBuf,
+}
+
+impl Binary {
+    fn new(place: &Place) -> Binary {
+        fs::create_dir(place.scratch.join("bin")).unwrap();
+        let binary = Binary {
+            link: place.scratch.join("bin/containerd"),
+            count: place.scratch.join("count"),
+        };
+        binary.repair();
+        binary
+    }
+
+    fn config(&self, place: &Place) -> DaemonConfig {
+        DaemonConfig { binary: Some(self.link.clone()), ..place.config() }
+    }
+
+    fn repair(&self) {
+        let _ = fs::remove_file(&self.link);
+        let path = std::env::var_os("PATH").unwrap();
+        let found = std::env::split_paths(&path).map(|directory| directory.join("containerd"));
+        symlink(found.into_iter().find(|file| file.exists()).unwrap(), &self.link).unwrap();
+    }
+
+    /// From now on it fails, and counts how often it does.
+    fn spoil(&self, place: &Place) {
+        let count = self.count.display();
+        let script =
+            place.script(&format!("echo run >> {count}\necho \"no such luck\" >&2\nexit 1"));
+        fs::rename(script, &self.link).unwrap();
+    }
+
+    /// How often the spoilt one was run.
+    fn runs(&self) -> u64 {
+        fs::read_to_string(&self.count).unwrap_or_default().lines().count() as u64
+    }
+}
+
+#[test]
+fn one_that_cannot_be_restarted_is_tried_again_ever_more_rarely() {
+    let place = Place::new();
+    let binary = Binary::new(&place);
+    let daemon = Daemon::start(&binary.config(&place), &Call::new()).unwrap();
+    let client = place.client().unwrap();
+    let container = place.container("a");
+    binary.spoil(&place);
+    let killed = Instant::now();
+    kill(daemon.pid(), Signal::KILL);
+    // At once, and after 100, 200, 400, 800 ms.
+    wait_until("it is not tried again", || daemon.restarts() >= 5);
+    assert!(killed.elapsed() >= Duration::from_millis(1500), "{:?}", killed.elapsed());
+    wait_until("it was not run", || binary.runs() >= 5);
+    wait_until("its end is not noticed", || {
+        let error = daemon.last_error().unwrap();
+        error.message().contains("exit code 1") && error.message().contains("no such luck")
+    });
+    assert!(binary.runs() <= daemon.restarts());
+
+    // It is gone altogether, and comes back.
+    fs::remove_file(&binary.link).unwrap();
+    let last = || daemon.last_error().unwrap();
+    wait_until("it is not missed", || last().kind() == ErrorKind::NotFound);
+    let error = last();
+    assert_eq!(error.failed_step(), Some("run containerd"));
+    assert!(error.message().contains(binary.link.to_str().unwrap()), "{error}");
+    assert_eq!((daemon.is_running(), daemon.pid()), (false, 0));
+    assert!(runs(container));
+    binary.repair();
+    wait_until("the client does not find it", || client.version(&Call::new()).is_ok());
+    assert!(daemon.is_running());
+    assert_eq!(place.pid(&place.id("a")), Some(container));
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn a_stop_ends_a_series_of_restarts() {
+    let place = Place::new();
+    let binary = Binary::new(&place);
+    let daemon = Daemon::start(&binary.config(&place), &Call::new()).unwrap();
+    let container = place.container("a");
+    binary.spoil(&place);
+    kill(daemon.pid(), Signal::KILL);
+    wait_until("it is not tried again", || daemon.restarts() >= 4);
+    daemon.stop(&Call::new()).unwrap();
+    let (restarts, runs) = (daemon.restarts(), binary.runs());
+    place.assert_gone(&[container]);
+    // Longer than the next would have waited.
+    std::thread::sleep(Duration::from_millis(2000));
+    assert_eq!((daemon.restarts(), binary.runs()), (restarts, runs));
+    place.assert_gone(&[container]);
+}
+
+#[test]
+fn stops_while_it_is_being_restarted() {
+    // The stop meets the restart at different places.
+    for delay in [0, 1, 3, 10, 30, 100, 300] {
+        let place = Place::new();
+        let daemon = place.start();
+        let container = place.container("a");
+        kill(daemon.pid(), Signal::KILL);
+        std::thread::sleep(Duration::from_millis(delay));
+        if delay % 2 == 0 {
+            daemon.stop(&Call::new()).unwrap();
+        } else {
+            drop(daemon);
+        }
+        place.assert_gone(&[container]);
+    }
+}
+
+#[test]
+fn stays_dead_where_no_restart_is_wanted() {
+    let place = Place::new();
+    let config = DaemonConfig { no_restart: true, ..place.config() };
+    let daemon = Daemon::start(&config, &Call::new()).unwrap();
+    let client = place.client().unwrap();
+    let container = place.container("a");
+    kill(daemon.pid(), Signal::KILL);
+    wait_until("its end is not noticed", || daemon.last_error().is_some());
+    // The first restart would come at once.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!((daemon.is_running(), daemon.pid(), daemon.restarts()), (false, 0, 0));
+    assert_eq!(place.containerd(), None);
+    let brief = Call::new().timeout(Duration::from_millis(500));
+    assert!(client.version(&brief).is_err());
+    assert!(runs(container));
     daemon.stop(&Call::new()).unwrap();
     place.assert_gone(&[container]);
 }

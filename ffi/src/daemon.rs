@@ -1,6 +1,13 @@
 //! A private containerd
 //!
 //! A containerd of the program's own, with its own root, state and sockets.
+//!
+//! It is supervised. When it dies by itself it is started again, at the same address and with the
+//! environment of the start: the first time at once, then after 100 ms, doubled each time up to 10 s,
+//! for as long as it takes; one that has run for 30 s makes the next time the first again. Its
+//! containers live on meanwhile, and clients that are open find it again by themselves. What it died
+//! of goes to the log hook. One that hangs is not dead, and is left alone: it shows in calls that time
+//! out.
 
 use std::ffi::{CString, c_char};
 use std::mem::ManuallyDrop;
@@ -12,6 +19,12 @@ use crate::call::{self, ctrd_call_t};
 use crate::error::ctrd_error_t;
 use crate::guard::{self, Out};
 use crate::status::ctrd_status_t;
+
+/// A private containerd's flag: it is left dead when it dies by itself.
+pub const CTRD_DAEMON_NO_RESTART: u64 = 1;
+/// A private containerd's flag: only ctrd_daemon_stop() ends it, and neither the end of the process
+/// nor ctrd_daemon_free().
+pub const CTRD_DAEMON_OUTLIVE: u64 = 2;
 
 /// A containerd of the program's own.
 pub struct ctrd_daemon_t {
@@ -47,7 +60,7 @@ pub struct ctrd_daemon_config_t {
     pub path: *const *const c_char,
     /// See path.
     pub path_len: usize,
-    /// None is defined yet: 0.
+    /// CTRD_DAEMON_NO_RESTART, CTRD_DAEMON_OUTLIVE, both, or 0.
     pub flags: u64,
 }
 
@@ -61,7 +74,7 @@ unsafe impl args::Struct for ctrd_daemon_config_t {}
 unsafe fn read_config(given: *const ctrd_daemon_config_t) -> Result<DaemonConfig> {
     // SAFETY: as the caller promises.
     let given = unsafe { args::input("config", given)? };
-    args::flags("flags", given.flags, 0)?;
+    args::flags("flags", given.flags, CTRD_DAEMON_NO_RESTART | CTRD_DAEMON_OUTLIVE)?;
     // SAFETY: as the caller promises.
     let (directory, binary, path) = unsafe {
         (
@@ -74,6 +87,8 @@ unsafe fn read_config(given: *const ctrd_daemon_config_t) -> Result<DaemonConfig
         binary: binary.map(Into::into),
         directory: directory.into(),
         path: path.into_iter().map(Into::into).collect(),
+        no_restart: given.flags & CTRD_DAEMON_NO_RESTART != 0,
+        outlive_owner: given.flags & CTRD_DAEMON_OUTLIVE != 0,
     })
 }
 
@@ -89,9 +104,14 @@ pub unsafe extern "C" fn ctrd_daemon_config_init(config: *mut ctrd_daemon_config
     guard::value(|| unsafe { args::initialise(config, size) });
 }
 
-/// Starts a private containerd, and waits until it answers and its plugins are loaded. It ends with
-/// this process; its containers live on, and the next daemon in the same directory has them. What a
-/// failed start has made is removed.
+/// Starts a private containerd, and waits until it answers and its plugins are loaded. What a failed
+/// start has made is removed.
+///
+/// When this process dies, the kernel kills containerd; with CTRD_DAEMON_OUTLIVE it runs on,
+/// unsupervised (unless a service manager ends it with the process's control group). Either way its
+/// containers live on, and the next daemon in the same directory has them: it ends a containerd that
+/// still runs there and starts its own. While the owner lives a second daemon in the directory is
+/// refused.
 ///
 /// A container's id and namespace together must be unlike those of any other containerd's on the
 /// machine, for runc's state and the cgroups are the machine's.
@@ -137,9 +157,33 @@ pub extern "C" fn ctrd_daemon_address(daemon: Option<&ctrd_daemon_t>) -> *const 
     guard::read(daemon, |daemon| daemon.address.as_ptr())
 }
 
+/// The process id of a private containerd: another after each restart.
+///
+/// @param daemon  the daemon; NULL gives 0.
+/// @return the id; 0 while none runs, and in a child of the process that started it.
+///
+/// Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_daemon_pid(daemon: Option<&ctrd_daemon_t>) -> u32 {
+    guard::read(daemon, |daemon| daemon.daemon.pid())
+}
+
+/// How many times a private containerd that had died was started again, or could not be. A number
+/// that keeps growing is a containerd that does not come up; what it dies of goes to the log hook.
+///
+/// @param daemon  the daemon; NULL gives 0.
+/// @return the number; 0 in a child of the process that started it.
+///
+/// Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_daemon_restarts(daemon: Option<&ctrd_daemon_t>) -> u64 {
+    guard::read(daemon, |daemon| daemon.daemon.restarts())
+}
+
 /// Stops a private containerd: its containers are killed and deleted, then it is ended, and its
-/// directory is removed with all that is in it, but for files that are not its own. Stopping it
-/// again does nothing; after a failure it goes on. The handle stays valid until ctrd_daemon_free().
+/// directory is removed with all that is in it, but for files that are not its own. So it does where
+/// containerd is dead. Stopping it again does nothing; after a failure it goes on, and meanwhile
+/// nothing is started again. The handle stays valid until ctrd_daemon_free().
 ///
 /// @param daemon  the daemon.
 /// @param call    bounds of the call; NULL: the default, at most 60 s and as long as the removal of
@@ -165,8 +209,9 @@ pub unsafe extern "C" fn ctrd_daemon_stop(
     })
 }
 
-/// Frees a private containerd, and stops it if that has not been done. In a child of the process
-/// that started it, it stops nothing.
+/// Frees a private containerd, and stops it if that has not been done. With CTRD_DAEMON_OUTLIVE one
+/// that no call has begun to stop runs on, unsupervised. In a child of the process that started it,
+/// nothing is stopped.
 ///
 /// @param daemon  the daemon, which the call takes; NULL does nothing.
 ///

@@ -1,5 +1,6 @@
 //! The directory of a daemon: whose it is, and what lies in it.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
@@ -189,8 +190,13 @@ impl Directory {
         fs::write(&file, config).map_err(|e| Error::io(file.display(), e))
     }
 
-    /// The command that runs a containerd here; what it prints goes to the log.
-    pub(super) fn command(&self, binary: &Path, path: &SearchPath) -> Result<Command> {
+    /// The command that runs a containerd here, in this environment; what it prints goes to the log.
+    pub(super) fn command(
+        &self,
+        binary: &Path,
+        path: &SearchPath,
+        environment: &[(OsString, OsString)],
+    ) -> Result<Command> {
         let file = self.path.join(LOG);
         let open = || -> io::Result<(File, File)> {
             let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&file)?;
@@ -202,6 +208,8 @@ impl Directory {
         command
             .arg("--config")
             .arg(self.config())
+            .env_clear()
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("PATH", path.joined())
             // A service manager's word to the host is not for its child.
             .env_remove("NOTIFY_SOCKET")
@@ -242,8 +250,13 @@ impl Directory {
                 log::warn!("{}: {error}", self.path.display());
             }
         } else {
-            let _ = flock(&self.lock, FlockOperation::Unlock);
+            self.release();
         }
+    }
+
+    /// Lets go of it, with all that is in it.
+    pub(super) fn release(&self) {
+        let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 
     /// Removes everything of the daemon's, and then the directory. Nothing may run or be mounted in
@@ -262,7 +275,7 @@ impl Directory {
             Err(e) => return Err(Error::io(self.path.display(), e)),
         }
         // A child that the host forked may still have the descriptor.
-        let _ = flock(&self.lock, FlockOperation::Unlock);
+        self.release();
         Ok(())
     }
 }

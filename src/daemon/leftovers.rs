@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::KILL_TIMEOUT;
 use super::directory::{Directory, remove_if_there};
-use super::process::{Process, SHIM, SearchPath, is_program};
+use super::process::{Process, SHIM, SearchPath, ended_within, is_program};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::sys;
 
 /// How long a shim may take to delete a container whose shim is dead (containerd gives it 5 s).
 const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,24 +71,12 @@ fn kill(processes: &[Running]) -> Result<()> {
         }
     }
     let until = Instant::now() + KILL_TIMEOUT;
-    processes.iter().try_for_each(|process| wait_for_end(process, until))
-}
-
-fn wait_for_end(process: &Running, until: Instant) -> Result<()> {
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let left = Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&process.pidfd, PollFlags::IN)], Some(&left)) {
-            Ok(0) => return Err(Error::new(ErrorKind::Timeout, "a killed process does not end")),
-            Ok(_) => return Ok(()),
-            // A signal of the host's, which says nothing of the process.
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(Error::io("poll", e)),
+    for process in processes {
+        if !ended_within(&process.pidfd, Some(until.saturating_duration_since(Instant::now()))) {
+            return Err(Error::new(ErrorKind::Timeout, "a killed process does not end"));
         }
     }
+    Ok(())
 }
 
 /// Kills a containerd of a predecessor; its shims and containers are left running.
@@ -181,12 +169,13 @@ fn delete(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
+    sys::dies_with_thread(&mut command);
     let deleted = Process::spawn(command).and_then(|process| {
         if !process.wait_within(&limits.at_most(DELETE_TIMEOUT)) {
             process.signal(Signal::KILL)?;
             process.wait(KILL_TIMEOUT);
         }
-        Ok(process.how_it_ended())
+        Ok(process.how_it_ended().to_owned())
     });
     log::debug!("{} delete {}: {deleted:?}", shim.display(), bundle.display());
 }

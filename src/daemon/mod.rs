@@ -1,8 +1,9 @@
-//! A private containerd: started, waited for, stopped and cleaned up after.
+//! A private containerd: started, waited for, supervised, stopped and cleaned up after.
 
 mod directory;
 mod leftovers;
 mod process;
+mod supervisor;
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use rustix::process::Signal;
 
 use self::directory::Directory;
 use self::process::{Process, SearchPath};
+use self::supervisor::{Recipe, Supervisor};
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::rpc::{self, Connection, Cx};
@@ -36,6 +38,9 @@ const TERM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end a process that was killed.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often one who waits looks at the call's cancel handle.
+const TICK: Duration = Duration::from_millis(50);
+
 /// Without these no container runs.
 const NEEDED_PLUGINS: [(&str, &str); 5] = [
     ("io.containerd.content.v1", "content"),
@@ -57,22 +62,36 @@ pub struct DaemonConfig {
     /// Directories put before `PATH`, where containerd, its shims and runc are searched for. The
     /// directory of a `binary` that is a path comes next.
     pub path: Vec<PathBuf>,
+    /// Leaves a containerd dead that died by itself. Default: it is started again.
+    pub no_restart: bool,
+    /// Lets containerd outlive this process, and the [`Daemon`] that is dropped; only
+    /// [`Daemon::stop`] ends it. Default: it ends with either.
+    pub outlive_owner: bool,
 }
 
 /// A private containerd of this process, without CRI. Dropped, it is stopped.
 ///
-/// It does not outlive the process: the kernel kills it then. Its containers live on, and the next
-/// daemon that is started in the same directory has them.
+/// A containerd that dies by itself is started again, at the same address and with the environment
+/// of the start: the first time at once, then after 100 ms, doubled each time up to 10 s, for as long
+/// as it takes; one that has run for 30 s makes the next time the first again. Its containers live
+/// on meanwhile, and clients that are open find it again by themselves. What it died of is logged,
+/// and told by [`Daemon::last_error`]. One that hangs is not dead, and left alone: it shows in calls
+/// that time out.
+///
+/// When this process dies, the kernel kills containerd. With [`DaemonConfig::outlive_owner`] it runs
+/// on, unsupervised (unless a service manager ends it with the process's control group). Either way
+/// the containers live on, and the next daemon that is started in the same directory has them: it
+/// ends a containerd that still runs there and starts its own. While the owner lives a second
+/// daemon in the directory is refused.
 ///
 /// Two things of its containers are the machine's and not the directory's: runc's state
 /// (`/run/containerd/runc/<namespace>/<id>`) and their cgroups. So a container's id and namespace
 /// together must be unlike those of any other containerd's on the machine.
 #[derive(Debug)]
 pub struct Daemon {
-    directory: Directory,
+    recipe: Arc<Recipe>,
     address: String,
-    path: SearchPath,
-    process: Process,
+    supervisor: Supervisor,
     /// The process that it belongs to.
     owner: u32,
     phase: Mutex<Phase>,
@@ -104,33 +123,39 @@ impl Daemon {
         rpc::check_process()?;
         limits.check()?;
         let (path, binary) = SearchPath::new(config)?;
-        let directory = Directory::open(&config.directory, limits)?;
+        let directory = Arc::new(Directory::open(&config.directory, limits)?);
+        let recipe = Arc::new(Recipe {
+            directory: directory.clone(),
+            binary,
+            path,
+            environment: std::env::vars_os().collect(),
+            outlives_owner: config.outlive_owner,
+        });
         let started = (|| {
             // A predecessor's, where the process died and its containerd did not.
             leftovers::kill_daemons(&directory)?;
             directory.prepare()?;
-            let command = directory.command(&binary, &path)?;
-            Process::spawn(command).map_err(|e| e.context(binary.display())).step("run containerd")
+            Supervisor::start(recipe.clone())
         })();
-        let process = match started {
-            Ok(process) => process,
+        let supervisor = match started {
+            Ok(supervisor) => supervisor,
             Err(error) => {
                 directory.abandon();
                 return Err(error);
             }
         };
-        if let Err(error) = wait_until_ready(&directory, &process, limits) {
+        if let Err(error) = wait_until_ready(&recipe, &supervisor.process(), limits) {
             // Whatever ended the start, this has a time of its own.
-            if end(&process, &Limits::within(TERM_TIMEOUT + KILL_TIMEOUT)).is_ok() {
+            if end(&supervisor, &Limits::within(TERM_TIMEOUT + KILL_TIMEOUT)).is_ok() {
                 directory.abandon();
             }
             return Err(error);
         }
+        supervisor.supervise(!config.no_restart);
         Ok(Daemon {
             address: directory.socket().to_string_lossy().into_owned(),
-            directory,
-            path,
-            process,
+            recipe,
+            supervisor,
             owner: std::process::id(),
             phase: Mutex::new(Phase::Running),
             changed: Condvar::new(),
@@ -142,13 +167,39 @@ impl Daemon {
         &self.address
     }
 
-    /// The id of its process.
+    /// The id of its process: another after each restart, and 0 while none runs.
+    ///
+    /// This and what follows tells of the moment, without waiting. In a child of the process it
+    /// gives what it gives where nothing ever ran.
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        let process = self.supervisor().map(Supervisor::process);
+        process.filter(|process| !process.has_ended()).map_or(0, |process| process.id())
+    }
+
+    /// Whether its process runs. Just started again, it may not be listening yet.
+    pub fn is_running(&self) -> bool {
+        self.pid() != 0
+    }
+
+    /// How many restarts there were, those that failed included.
+    pub fn restarts(&self) -> u64 {
+        self.supervisor().map_or(0, Supervisor::restarts)
+    }
+
+    /// What containerd died of last, or why the last restart failed. It stays after a restart that
+    /// succeeds.
+    pub fn last_error(&self) -> Option<Error> {
+        self.supervisor().and_then(Supervisor::last_error)
+    }
+
+    /// Not for a child of the process, where a thread that is not there may hold its lock.
+    fn supervisor(&self) -> Option<&Supervisor> {
+        (std::process::id() == self.owner).then_some(&self.supervisor)
     }
 
     /// Stops it: its containers are killed and deleted, then it is ended, and its directory removed
-    /// with all that is in it. So it does where containerd was killed meanwhile.
+    /// with all that is in it. So it does where containerd is dead. Once a stop has begun, also one
+    /// that fails, nothing is started again.
     ///
     /// Blocks for at most 60 s, and as long as the removal of the files takes, unless `call` says
     /// otherwise. Stopping again does nothing; after a
@@ -156,7 +207,7 @@ impl Daemon {
     /// directory, which then stays.
     pub fn stop(&self, call: &Call) -> Result<()> {
         self.stop_within(&call.limits(Some(STOP_TIMEOUT)))
-            .at("daemon_stop", &self.directory.path().to_string_lossy())
+            .at("daemon_stop", &self.recipe.directory.path().to_string_lossy())
     }
 
     fn stop_within(&self, limits: &Limits) -> Result<()> {
@@ -173,11 +224,9 @@ impl Daemon {
                 Phase::Running => break,
                 Phase::Stopping => {
                     limits.check().map_err(|e| e.context("another call is stopping it"))?;
-                    // A cancel handle is looked at now and then.
-                    let tick = Duration::from_millis(50);
                     phase = self
                         .changed
-                        .wait_timeout(phase, limits.remaining().map_or(tick, |left| left.min(tick)))
+                        .wait_timeout(phase, tick(limits))
                         .unwrap_or_else(PoisonError::into_inner)
                         .0;
                 }
@@ -197,15 +246,26 @@ impl Daemon {
 
     fn tear_down(&self, limits: &Limits) -> Result<()> {
         limits.check()?;
-        if !self.process.has_ended() {
+        let directory = &*self.recipe.directory;
+        let process = self.supervisor.end(limits).step("end the supervision")?;
+        if !process.has_ended() {
             // Of what fails here the rest takes care.
-            if let Err(error) = end_tasks(&self.directory, &limits.at_most(TASKS_TIMEOUT)) {
+            if let Err(error) = end_tasks(directory, &limits.at_most(TASKS_TIMEOUT)) {
                 log::warn!("{}: {error}", self.address);
             }
         }
-        end(&self.process, limits).step("end containerd")?;
-        leftovers::remove(&self.directory, &self.path, limits)?;
-        self.directory.remove().step("remove the directory")
+        end(&self.supervisor, limits).step("end containerd")?;
+        leftovers::remove(directory, &self.recipe.path, limits)?;
+        directory.remove().step("remove the directory")
+    }
+
+    /// Leaves it running, and the directory to the next. The thread stays as long as it runs, to
+    /// reap it.
+    fn let_go(&self) {
+        if let Err(error) = self.supervisor.end(&Limits::within(KILL_TIMEOUT)) {
+            log::warn!("{}: {error}", self.address);
+        }
+        self.recipe.directory.release();
     }
 }
 
@@ -215,6 +275,10 @@ impl Drop for Daemon {
         if std::process::id() != self.owner {
             return;
         }
+        // Where a stop has begun it is to be stopped.
+        if self.recipe.outlives_owner && !self.supervisor.is_over() {
+            return self.let_go();
+        }
         if let Err(error) = self.stop(&Call::new()) {
             log::warn!("{error}");
         }
@@ -222,15 +286,11 @@ impl Drop for Daemon {
 }
 
 /// Waits until the containerd answers, and makes sure that it can run containers.
-fn wait_until_ready(directory: &Directory, process: &Process, limits: &Limits) -> Result<()> {
+fn wait_until_ready(recipe: &Recipe, process: &Process, limits: &Limits) -> Result<()> {
+    let directory = &*recipe.directory;
     loop {
         if process.wait(Duration::from_millis(10)) {
-            return Err(Error::new(
-                ErrorKind::FailedPrecondition,
-                format!("containerd ended ({})", process.how_it_ended()),
-            ))
-            .map_err(|e| directory.with_log(e))
-            .step("wait for containerd");
+            return Err(recipe.end_of(process)).step("wait for containerd");
         }
         limits.check().map_err(|e| directory.with_log(e)).step("wait for containerd")?;
         // Before somebody listens gRPC would only learn to wait.
@@ -297,14 +357,21 @@ fn end_tasks(directory: &Directory, limits: &Limits) -> Result<()> {
     result
 }
 
-/// Ends a containerd: asked first, killed then.
-fn end(process: &Process, limits: &Limits) -> Result<()> {
+/// Ends the supervision and then the containerd: asked first, killed then.
+fn end(supervisor: &Supervisor, limits: &Limits) -> Result<()> {
+    let process = supervisor.end(limits)?;
     for (signal, timeout) in [(Signal::TERM, TERM_TIMEOUT), (Signal::KILL, KILL_TIMEOUT)] {
         process.signal(signal)?;
         if process.wait_within(&limits.at_most(timeout)) {
+            supervisor.join(&limits.at_most(KILL_TIMEOUT));
             return Ok(());
         }
         limits.check()?;
     }
     Err(Error::new(ErrorKind::Timeout, format!("process {} does not end", process.id())))
+}
+
+/// How long to wait until the limits are looked at again.
+fn tick(limits: &Limits) -> Duration {
+    limits.remaining().map_or(TICK, |left| left.min(TICK))
 }

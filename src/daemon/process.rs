@@ -1,19 +1,21 @@
 //! Finding programs, running them, and ending exactly those.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 
-use super::DaemonConfig;
+use super::{DaemonConfig, TICK, tick};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;
@@ -22,7 +24,7 @@ use crate::sys;
 pub(super) const SHIM: &str = "containerd-shim-runc-v2";
 
 /// The directories in which a daemon finds its programs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SearchPath(Vec<PathBuf>);
 
 impl SearchPath {
@@ -103,86 +105,42 @@ pub(super) fn is_program(file: &Path) -> bool {
     file.is_file() && access(file, Access::EXEC_OK).is_ok()
 }
 
-/// A child process, watched by a thread of its own.
+/// A child process.
 ///
-/// The kernel's parent-death signal comes when the *thread* that made the child ends, so that thread
-/// stays as long as the child.
+/// Everything goes through its pidfd: that never means another process, and tells of the end also
+/// where the host reaps our child.
 #[derive(Debug)]
 pub(super) struct Process {
     id: u32,
-    /// Signals go through it: it never means another process, even where the host reaps our child.
     pidfd: OwnedFd,
-    ended: Arc<Ended>,
-    thread: Option<JoinHandle<()>>,
-    /// The process that made it, and has its thread.
-    owner: u32,
+    /// How it ended, in words; once it was reaped.
+    how: OnceLock<String>,
 }
-
-#[derive(Debug, Default)]
-struct Ended {
-    how: Mutex<Option<How>>,
-    changed: Condvar,
-}
-
-/// How a process ended: unknown where the host took its status with a wait of its own.
-type How = Option<ExitStatus>;
 
 impl Process {
     /// Runs a program. The child has no descriptor of ours but its standard three, no signal
-    /// blocked or ignored, a session of its own, and is killed when our process dies.
+    /// blocked or ignored, and a session of its own.
     pub(super) fn spawn(mut command: Command) -> Result<Process> {
-        let ended = Arc::new(Ended::default());
-        let (sender, receiver) = mpsc::channel();
-        let watch = {
-            let ended = ended.clone();
-            move || {
-                sys::as_daemon(&mut command);
-                let spawned = command.spawn().map_err(|e| Error::io("run", e)).and_then(|child| {
-                    let pidfd = i32::try_from(child.id())
-                        .ok()
-                        .and_then(Pid::from_raw)
-                        .ok_or(Errno::SRCH)
-                        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
-                    match pidfd {
-                        Ok(pidfd) => Ok((child, pidfd)),
-                        Err(e) => {
-                            let mut child = child;
-                            let _ = child.kill();
-                            let _ = child.wait();
-                            Err(Error::io("pidfd_open", e))
-                        }
-                    }
-                });
-                drop(command);
-                let mut child = match spawned {
-                    Ok((child, pidfd)) => {
-                        let _ = sender.send(Ok((child.id(), pidfd)));
-                        child
-                    }
-                    Err(error) => {
-                        let _ = sender.send(Err(error));
-                        return;
-                    }
-                };
-                let how = child.wait().ok();
-                *ended.how.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
-                ended.changed.notify_all();
+        sys::as_daemon(&mut command);
+        // Until the child has put its signals in order no handler of the host's is to run there.
+        let mut child = sys::with_signals_blocked(|| command.spawn())
+            .map_err(|e| Error::io(command.get_program().display(), e))?;
+        let id = child.id();
+        let pidfd = i32::try_from(id)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(Errno::SRCH)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        match pidfd {
+            Ok(pidfd) => Ok(Process { id, pidfd, how: OnceLock::new() }),
+            Err(e) => {
+                // Where it is not there the host has reaped it, and its id may be another's.
+                if e != Errno::SRCH {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                }
+                Err(Error::io("pidfd_open", e))
             }
-        };
-        let thread = sys::with_signals_blocked(|| {
-            std::thread::Builder::new().name("ctrd-daemon".into()).spawn(watch)
-        })
-        .map_err(|e| Error::io("starting a thread", e))?;
-        match receiver.recv() {
-            Ok(Ok((id, pidfd))) => {
-                let owner = std::process::id();
-                Ok(Process { id, pidfd, ended, thread: Some(thread), owner })
-            }
-            Ok(Err(error)) => {
-                let _ = thread.join();
-                Err(error)
-            }
-            Err(_) => Err(Error::new(ErrorKind::Internal, "the thread that runs it panicked")),
         }
     }
 
@@ -196,21 +154,23 @@ impl Process {
 
     /// Waits for its end; says whether it has come.
     pub(super) fn wait(&self, timeout: Duration) -> bool {
-        let how = self.ended.how.lock().unwrap_or_else(PoisonError::into_inner);
-        let (how, _) = self
-            .ended
-            .changed
-            .wait_timeout_while(how, timeout, |how| how.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        how.is_some()
+        let ended = ended_within(&self.pidfd, Some(timeout));
+        if ended {
+            self.reap();
+        }
+        ended
+    }
+
+    /// Waits for its end, however long it takes.
+    pub(super) fn wait_for_end(&self) {
+        while !ended_within(&self.pidfd, None) {}
+        self.reap();
     }
 
     /// Waits for its end until the limits are reached; says whether it has come.
     pub(super) fn wait_within(&self, limits: &Limits) -> bool {
-        // A cancel handle is looked at now and then.
-        let tick = Duration::from_millis(50);
         loop {
-            if self.wait(limits.remaining().map_or(tick, |left| left.min(tick))) {
+            if self.wait(tick(limits)) {
                 return true;
             }
             if limits.check().is_err() {
@@ -219,17 +179,31 @@ impl Process {
         }
     }
 
-    /// In words, for an error.
-    pub(super) fn how_it_ended(&self) -> String {
-        let how = *self.ended.how.lock().unwrap_or_else(PoisonError::into_inner);
-        match how.flatten() {
-            Some(status) => match (status.code(), status.signal()) {
+    /// How it ended, in words.
+    pub(super) fn how_it_ended(&self) -> &str {
+        self.reap()
+    }
+
+    fn reap(&self) -> &str {
+        self.how.get_or_init(|| {
+            let id = WaitId::PidFd(self.pidfd.as_fd());
+            let (code, signal) = match waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+                Ok(Some(status)) => (status.exit_status(), status.terminating_signal()),
+                // The host has taken it; a newer kernel tells all the same.
+                _ => match sys::exit_status(self.pidfd.as_fd()) {
+                    Ok(Some(status)) => {
+                        let status = ExitStatus::from_raw(status);
+                        (status.code(), status.signal())
+                    }
+                    _ => (None, None),
+                },
+            };
+            match (code, signal) {
                 (Some(code), _) => format!("exit code {code}"),
                 (_, Some(signal)) => format!("signal {signal}"),
-                _ => status.to_string(),
-            },
-            None => "its status was taken by another wait of this process".into(),
-        }
+                _ => "its status was taken by another wait of this process".into(),
+            }
+        })
     }
 
     /// Sends a signal; one that has ended is left in peace.
@@ -243,36 +217,29 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if std::process::id() != self.owner {
-            // In a child the thread is not there, and may have held the lock when it was forked.
-            std::mem::forget(self.thread.take());
-            return;
-        }
-        // One that still runs, against all killing, keeps its thread.
-        if let Some(thread) = self.thread.take().filter(|_| self.has_ended()) {
-            let _ = thread.join();
-        }
+        // What has ended is reaped.
+        self.has_ended();
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_childs_drop_takes_no_lock() {
-        let mut process = Process::spawn(Command::new("true")).unwrap();
-        assert!(process.wait(Duration::from_secs(60)));
-        // As the child finds it whose parent held the lock when it forked.
-        process.owner = 0;
-        let ended = process.ended.clone();
-        let held = ended.how.lock().unwrap();
-        let (dropped, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            drop(process);
-            dropped.send(()).unwrap();
+/// Waits for the end of a pidfd's process; says whether it has come.
+pub(super) fn ended_within(pidfd: &OwnedFd, timeout: Option<Duration>) -> bool {
+    let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let time = left.map(|left| Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
         });
-        receiver.recv_timeout(Duration::from_secs(10)).expect("the drop waits for the lock");
-        drop(held);
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], time.as_ref()) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(Errno::INTR) => {}
+            // The kernel is short of memory.
+            Err(_) => std::thread::sleep(left.unwrap_or(TICK).min(TICK)),
+        }
+        if left.is_some_and(|left| left.is_zero()) {
+            return false;
+        }
     }
 }

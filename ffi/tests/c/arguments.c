@@ -114,7 +114,7 @@ static void constants(ctrd_client_t *client)
     REFUSES("grace_ms", ctrd_destroy_container(client, "x", -3, NULL, NULL, &err));
     REFUSES("flags", ctrd_remove_image(client, "busybox", 2, NULL, &err));
     REFUSES("level", ctrd_set_log_hook(CTRD_LOG_TRACE + 1, NULL, NULL, NULL, &err));
-    daemon.flags = 1;
+    daemon.flags = CTRD_DAEMON_OUTLIVE << 1;
     REFUSES("flags", ctrd_daemon_start(&daemon, NULL, &started, &err));
 
     pull.reference = "busybox";

@@ -60,5 +60,6 @@ int main(void)
     CHECK(ctrd_snapshot_created_at(NULL, &time) == 0 && ctrd_snapshot_updated_at(NULL, &time) == 0);
 
     CHECK(ctrd_daemon_address(NULL) == NULL);
+    CHECK(ctrd_daemon_pid(NULL) == 0 && ctrd_daemon_restarts(NULL) == 0);
     return 0;
 }

@@ -1,0 +1,346 @@
+//! Starts a containerd, and starts it again when it has died.
+
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::directory::Directory;
+use super::process::{Process, SearchPath, is_program};
+use super::tick;
+use crate::call::Limits;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::sys;
+
+/// What a second restart in a row waits for; each further one waits twice as long.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+
+/// What a restart waits for at most.
+const MAX_DELAY: Duration = Duration::from_secs(10);
+
+/// How long a containerd must have run for its death to be the first of a row.
+const STABLE: Duration = Duration::from_secs(30);
+
+/// How a daemon's containerd is run.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    pub(super) directory: Arc<Directory>,
+    pub(super) binary: PathBuf,
+    pub(super) path: SearchPath,
+    /// This process's at the start: the host may be changing its own while we restart.
+    pub(super) environment: Vec<(OsString, OsString)>,
+    pub(super) outlives_owner: bool,
+}
+
+impl Recipe {
+    fn run(&self) -> Result<Arc<Process>> {
+        let run = || {
+            // Told here, without a child that would have to be reaped before the host does it.
+            if !is_program(&self.binary) {
+                let why = format!("{} is not a program", self.binary.display());
+                return Err(Error::new(ErrorKind::NotFound, why));
+            }
+            let mut command =
+                self.directory.command(&self.binary, &self.path, &self.environment)?;
+            if !self.outlives_owner {
+                sys::dies_with_thread(&mut command);
+            }
+            Process::spawn(command).map(Arc::new)
+        };
+        // A panic must not take the thread with it, on which others rely.
+        catch_unwind(AssertUnwindSafe(run))
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "running it panicked")))
+            .step("run containerd")
+    }
+
+    /// Tells of a containerd's end.
+    pub(super) fn end_of(&self, process: &Process) -> Error {
+        let how = format!("containerd ended ({})", process.how_it_ended());
+        self.directory.with_log(Error::new(ErrorKind::FailedPrecondition, how))
+    }
+}
+
+/// The thread that a containerd is a child of, as is each that takes the place of a dead one.
+///
+/// There is one such thread from the start to the stop, because the kernel's parent-death signal
+/// comes when the *thread* that made the child ends.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The process that made it, and has its thread.
+    owner: u32,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: Mode,
+    /// The one that runs, or ran last.
+    process: Arc<Process>,
+    /// One is just being made, outside of the lock.
+    spawning: bool,
+    restarts: u64,
+    last_error: Option<Error>,
+    /// The thread has nothing more to do.
+    gone: bool,
+}
+
+/// What the end of containerd means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    /// That the start fails, which still waits for it to get ready.
+    Starting,
+    /// An accident, after which it is started again if `restart` says so.
+    Supervised { restart: bool },
+    /// What was wanted.
+    Over,
+}
+
+impl Supervisor {
+    /// Starts the first one.
+    pub(super) fn start(recipe: Arc<Recipe>) -> Result<Supervisor> {
+        let (sender, receiver) = mpsc::channel();
+        let work = move || {
+            let first = recipe.run().map(|process| Arc::new(Shared::new(process)));
+            let _ = sender.send(first.clone());
+            if let Ok(shared) = first {
+                shared.supervise(&recipe);
+            }
+        };
+        let thread = sys::with_signals_blocked(|| {
+            std::thread::Builder::new().name("ctrd-daemon".into()).spawn(work)
+        })
+        .map_err(|e| Error::io("starting a thread", e))?;
+        match receiver.recv() {
+            Ok(Ok(shared)) => {
+                let thread = Mutex::new(Some(thread));
+                Ok(Supervisor { shared, thread, owner: std::process::id() })
+            }
+            Ok(Err(error)) => {
+                let _ = thread.join();
+                Err(error)
+            }
+            Err(_) => Err(Error::new(ErrorKind::Internal, "the thread that runs it panicked")),
+        }
+    }
+
+    /// From now on the end of containerd is an accident.
+    pub(super) fn supervise(&self, restart: bool) {
+        self.shared.state().mode = Mode::Supervised { restart };
+        self.shared.changed.notify_all();
+    }
+
+    /// From now on nothing is started any more. Gives the last that was.
+    pub(super) fn end(&self, limits: &Limits) -> Result<Arc<Process>> {
+        let mut state = self.shared.state();
+        state.mode = Mode::Over;
+        self.shared.changed.notify_all();
+        while state.spawning {
+            limits.check()?;
+            state = self.shared.wait(state, Some(tick(limits)));
+        }
+        Ok(state.process.clone())
+    }
+
+    /// Waits until the thread is gone, which it is soon once containerd has ended and the
+    /// supervision too. Only what the host's logger does may hold it up.
+    pub(super) fn join(&self, limits: &Limits) {
+        let mut state = self.shared.state();
+        while !state.gone {
+            if limits.check().is_err() {
+                return;
+            }
+            state = self.shared.wait(state, Some(tick(limits)));
+        }
+        drop(state);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.shared.state().mode == Mode::Over
+    }
+
+    /// The one that runs, or ran last.
+    pub(super) fn process(&self) -> Arc<Process> {
+        self.shared.state().process.clone()
+    }
+
+    pub(super) fn restarts(&self) -> u64 {
+        self.shared.state().restarts
+    }
+
+    pub(super) fn last_error(&self) -> Option<Error> {
+        self.shared.state().last_error.clone()
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // In a child the thread is not there, and may have held a lock when it was forked.
+        if std::process::id() != self.owner {
+            let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(thread.take());
+        }
+    }
+}
+
+impl Shared {
+    fn new(process: Arc<Process>) -> Shared {
+        let state = State {
+            mode: Mode::Starting,
+            process,
+            spawning: false,
+            restarts: 0,
+            last_error: None,
+            gone: false,
+        };
+        Shared { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        timeout: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        match timeout {
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => {
+                self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// What the thread does.
+    fn supervise(&self, recipe: &Recipe) {
+        let mut backoff = Backoff::default();
+        let mut since = Instant::now();
+        let mut run = Ok(self.state().process.clone());
+        loop {
+            if let Ok(process) = &run {
+                process.wait_for_end();
+            }
+            if !self.goes_on(recipe, run, backoff.after(since.elapsed())) {
+                break;
+            }
+            since = Instant::now();
+            run = recipe.run();
+            let mut state = self.state();
+            state.spawning = false;
+            if let Ok(process) = &run {
+                state.process = process.clone();
+            }
+            drop(state);
+            self.changed.notify_all();
+        }
+        self.state().gone = true;
+        self.changed.notify_all();
+    }
+
+    /// After an end, or a restart that failed: waits until another is to be started; says whether.
+    fn goes_on(&self, recipe: &Recipe, ended: Result<Arc<Process>>, delay: Duration) -> bool {
+        let mut state = self.state();
+        let restart = loop {
+            match state.mode {
+                Mode::Starting => state = self.wait(state, None),
+                Mode::Supervised { restart } => break restart,
+                Mode::Over => return false,
+            }
+        };
+        drop(state);
+        let error = match ended {
+            Ok(process) => recipe.end_of(&process),
+            Err(error) => error,
+        };
+        let next = match restart {
+            true => format!("it is started again in {delay:?}"),
+            false => "it is not started again".to_owned(),
+        };
+        log::warn!("{}: {error}; {next}", recipe.directory.path().display());
+        let until = Instant::now() + delay;
+        let mut state = self.state();
+        state.last_error = Some(error);
+        if !restart {
+            return false;
+        }
+        loop {
+            if state.mode == Mode::Over {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.wait(state, Some(left));
+        }
+        state.spawning = true;
+        state.restarts += 1;
+        true
+    }
+}
+
+/// How long the restarts wait.
+#[derive(Default)]
+struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    /// After one has run for so long.
+    fn after(&mut self, ran: Duration) -> Duration {
+        if ran >= STABLE {
+            self.next = Duration::ZERO;
+        }
+        let delay = self.next;
+        self.next = (delay * 2).clamp(FIRST_DELAY, MAX_DELAY);
+        delay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_childs_drop_takes_no_lock() {
+        let process = Arc::new(Process::spawn(Command::new("true")).unwrap());
+        let shared = Arc::new(Shared::new(process));
+        // As the child finds it whose parent held the lock when it forked.
+        let thread = Mutex::new(Some(std::thread::spawn(|| {})));
+        let supervisor = Supervisor { shared: shared.clone(), thread, owner: 0 };
+        let held = shared.state();
+        let (dropped, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(supervisor);
+            dropped.send(()).unwrap();
+        });
+        receiver.recv_timeout(Duration::from_secs(10)).expect("the drop waits for the lock");
+        drop(held);
+    }
+
+    #[test]
+    fn restarts_wait_ever_longer_until_one_has_run_for_a_while() {
+        let mut backoff = Backoff::default();
+        let mut after = |ran: Duration| backoff.after(ran).as_millis();
+        let delays: Vec<_> = (0..10).map(|_| after(Duration::from_secs(29))).collect();
+        assert_eq!(delays, [0, 100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000]);
+        assert_eq!(after(STABLE), 0);
+        assert_eq!(after(Duration::ZERO), 100);
+    }
+}
