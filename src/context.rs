@@ -34,6 +34,12 @@ pub struct ClientConfig {
     /// Where the FIFOs of containers are made; containerd's shims must see the same path. Made with
     /// mode 0700 when it is first needed. Default `/run/ctrd`.
     pub state_dir: PathBuf,
+    /// Whether containers are made so that containerd 1.7 and 2.x still know how a process ended after
+    /// they were started anew themselves: these forget it otherwise, and it is then only known where
+    /// the kernel tells (Linux 6.15). A sandbox of the container's id is written down for that, which
+    /// other clients see in their lists; it rests on how these versions are made. containerd 1.6 needs
+    /// it not, and nothing is done there. Default: no.
+    pub keep_stopped_tasks: bool,
 }
 
 impl Default for ClientConfig {
@@ -45,6 +51,7 @@ impl Default for ClientConfig {
             snapshotter: "overlayfs".into(),
             call_timeout: Duration::from_secs(30),
             state_dir: "/run/ctrd".into(),
+            keep_stopped_tasks: false,
         }
     }
 }

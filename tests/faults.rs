@@ -2,13 +2,14 @@
 
 mod ground;
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use ctrd::{Call, Client, ErrorKind, Origin};
-use ground::Ground;
+use ctrd::{Call, Client, ErrorKind, HookMode, Message, Origin, RecoveryState, Stdio};
 use ground::plot::{GRACE, Plot, kill, within};
 use ground::proxy::Proxy;
+use ground::{Ground, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A process that ends with this code when it is told to by SIGTERM, and the pid to tell it by.
@@ -24,6 +25,13 @@ fn ending_with(plot: &Plot, code: u32) -> (String, Pid) {
 
 fn end(pid: Pid) {
     kill_process(pid, Signal::TERM).unwrap();
+}
+
+/// Another client, as a later run of the program has it.
+fn client_of(plot: &Plot) -> Client {
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    Client::open(config, &Call::new()).unwrap()
 }
 
 /// A client behind a proxy of its own, in the namespace of the plot.
@@ -123,4 +131,168 @@ fn a_known_exit_is_not_told_of_a_later_container() {
     assert_eq!(plot.probe(&id).exit_code(), Some(6));
     plot.destroy(&id);
     assert!(Ground::get().holdings(&plot.namespace).only_images());
+}
+
+/// A ground whose containerd may be killed: not the one that other tests stand on.
+fn own_ground() -> &'static Ground {
+    // The guardian takes it down after the program's end.
+    Box::leak(Box::new(Ground::raise()))
+}
+
+fn pid(number: u32) -> Pid {
+    Pid::from_raw(number.try_into().unwrap()).unwrap()
+}
+
+/// The shim of a container: the parent of its first process.
+fn shim_of(container: u32) -> Pid {
+    let stat = std::fs::read_to_string(format!("/proc/{container}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    pid(rest.split(' ').nth(1).unwrap().parse().unwrap())
+}
+
+/// Whether the exit of a process is known that ends while containerd is not there.
+fn an_outage_hides_nothing(client: &Client) -> bool {
+    let version = client.version(&Call::new()).unwrap().version;
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let numbers: Vec<u32> =
+        release.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
+    // By the record of 1.6, or by the kernel.
+    version.trim_start_matches('v').starts_with("1.6.") || numbers.as_slice() >= &[6, 15]
+}
+
+#[test]
+fn containerd_is_killed_under_a_hundred_probes() {
+    let ground = own_ground();
+    let plot = Plot::with_image(ground, ground.image());
+    let (sender, told) = mpsc::channel();
+    let hook = move |message: &Message| drop(sender.send(message.clone()));
+    plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let containers: Vec<(String, Pid, u32)> = (0..30)
+        .map(|i| {
+            let (id, pid) = ending_with(&plot, 40 + i);
+            (id, pid, 40 + i)
+        })
+        .collect();
+    let (early, rest) = containers.split_at(10);
+    let (meanwhile, late) = rest.split_at(10);
+    let hides_nothing = an_outage_hides_nothing(&plot.client);
+    let check = |message: &Message, code: u32| match message.exit_code() {
+        Some(told) => assert_eq!(told, code, "{message:?}"),
+        None => assert!(!hides_nothing && message.origin() == Origin::Gap, "{message:?}"),
+    };
+    thread::scope(|scope| {
+        let probes: Vec<_> = (0..100)
+            .map(|i| {
+                let (id, _, code) = &containers[i % containers.len()];
+                let client = &plot.client;
+                scope.spawn(move || (client.probe(id, &within(60)).unwrap(), *code))
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(200));
+        early.iter().for_each(|(_, pid, _)| end(*pid));
+        for (id, _, code) in early {
+            assert_eq!(plot.probe(id).exit_code(), Some(*code));
+        }
+        kill(ground.daemon().pid());
+        meanwhile.iter().for_each(|(_, pid, _)| end(*pid));
+        for (id, _, code) in meanwhile {
+            check(&plot.probe(id), *code);
+        }
+        for (id, ..) in late {
+            let error = plot.client.probe(id, &Call::new().poll()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{id}: {error}");
+        }
+        late.iter().for_each(|(_, pid, _)| end(*pid));
+        for (id, _, code) in late {
+            assert_eq!(plot.probe(id).exit_code(), Some(*code));
+        }
+        for probe in probes {
+            let (message, code) = probe.join().unwrap();
+            check(&message, code);
+        }
+    });
+    let mut all: Vec<String> = (0..30)
+        .map(|_| told.recv_timeout(Duration::from_secs(10)).unwrap().container_id().to_owned())
+        .collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 30, "each exit is told once");
+    assert!(told.recv_timeout(Duration::from_millis(200)).is_err());
+    for (id, _, code) in &containers {
+        let message = plot.destroy(id);
+        check(&message, *code);
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_guess_of_containerds_is_no_code() {
+    let plot = Plot::new();
+    let (id, process) = ending_with(&plot, 3);
+    let shim = shim_of(process.as_raw_nonzero().get().unsigned_abs());
+    // The shim does not see the exit, and dies; containerd says 137 then.
+    kill_process(shim, Signal::STOP).unwrap();
+    end(process);
+    thread::sleep(Duration::from_millis(100));
+    kill_process(shim, Signal::KILL).unwrap();
+    let message = plot.probe(&id);
+    let told = (message.exit_code(), message.origin());
+    assert!(told == (Some(3), Origin::Recovered) || told == (None, Origin::Gap), "{message:?}");
+    plot.destroy(&id);
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_stuck_shim_delays_nobody_else() {
+    let plot = Plot::new();
+    let first = client_of(&plot);
+    let ids: Vec<String> = (0..20)
+        .map(|_| {
+            let config = plot.shell("sleep 1000");
+            let id = config.id.clone();
+            first.create_container(config, &Call::new()).unwrap();
+            id
+        })
+        .collect();
+    let stuck = first.container_pid(&ids[7], &Call::new()).unwrap();
+    drop(first);
+    let shim = shim_of(stuck);
+    kill_process(shim, Signal::STOP).unwrap();
+    let second = client_of(&plot);
+    let recovered = second.recover_all(&mut |_| Stdio::default(), &within(10)).unwrap();
+    let failed: Vec<_> = recovered.iter().filter(|r| r.state == RecoveryState::Failed).collect();
+    assert_eq!(recovered.len(), 20);
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0].container_id, ids[7]);
+    assert_eq!(failed[0].error.as_ref().unwrap().kind(), ErrorKind::Unavailable);
+    // Those that it watches are told of although it is stuck still.
+    kill(second.container_pid(&ids[3], &Call::new()).unwrap());
+    assert_eq!(second.probe(&ids[3], &within(10)).unwrap().exit_code(), Some(137));
+    kill_process(shim, Signal::CONT).unwrap();
+    second.recover_container(&ids[7], Stdio::default(), &within(10)).unwrap();
+    for id in &ids {
+        second.destroy_container(id, Duration::ZERO, &Call::new()).unwrap();
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn stopped_tasks_are_kept_where_it_is_asked_for() {
+    let ground = own_ground();
+    let mut plot = Plot::with_image(ground, ground.image());
+    let mut config = ground.client_config();
+    config.namespace = plot.namespace.clone();
+    config.keep_stopped_tasks = true;
+    plot.client = Client::open(config, &Call::new()).unwrap();
+    let (id, process) = ending_with(&plot, 5);
+    let first = plot.client.clone();
+    // Nobody watches who could have asked the kernel.
+    plot.client = client_of(&plot);
+    first.close(&Call::new()).unwrap();
+    kill(ground.daemon().pid());
+    end(process);
+    wait_until("the restart", || plot.client.version(&within(1)).is_ok());
+    assert_eq!(plot.probe(&id).exit_code(), Some(5));
+    plot.destroy(&id);
+    wait_until("the end of everything", || plot.holdings().only_images());
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::destroy::{DRAIN, keep_exit, remove};
-use super::{delete_task, found, generation, turn};
+use super::{delete_sandbox, delete_task, found, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::delivery::Job;
@@ -107,6 +107,7 @@ fn clean_up(
             }
             delete_task(cx, id, Some(watch.process.pid)).step("delete the task")?;
             watch.close_stdio(&context.config.state_dir);
+            delete_sandbox(cx, &record).step("delete the sandbox")?;
         }
         Cleanup::All => {
             remove(context, cx, id, Some(&record), Some(watch), message.as_ref())?;

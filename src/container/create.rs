@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cleanup::{self, Cleanup};
 use super::undo::Undo;
-use super::{ContainerConfig, GENERATION_LABEL, delete_task, found, turn};
+use super::{ContainerConfig, GENERATION_LABEL, SANDBOX_LABEL, delete_task, found, turn};
 use serde_json::Value;
 
 use crate::call::{Call, Limits};
@@ -16,6 +16,7 @@ use crate::identifier;
 use crate::image::{self, Unpacked};
 use crate::lease::{Lease, OWNER_LABEL, random_hex};
 use crate::rpc::containers::{self, Container};
+use crate::rpc::sandboxes;
 use crate::rpc::snapshots::{self, Mount};
 use crate::rpc::tasks::{self, Status};
 use crate::rpc::{Any, Cx};
@@ -111,6 +112,9 @@ impl Plan {
         labels.insert(OWNER_LABEL.into(), context.config.owner.clone());
         labels.insert(GENERATION_LABEL.into(), generation.clone());
         labels.extend(config.cleanup.label());
+        if context.config.keep_stopped_tasks {
+            labels.insert(SANDBOX_LABEL.into(), String::new());
+        }
         if let Some(position) = config.args.iter().position(|arg| arg.contains('\0')) {
             return Err(Error::invalid("args", format!("number {position} holds a NUL")));
         }
@@ -191,7 +195,11 @@ fn create_steps(
         Error::new(ErrorKind::Internal, format!("the specification cannot be written: {e}"))
     })?;
 
+    let sandbox = plan.labels.contains_key(SANDBOX_LABEL).then(|| Any::spec(spec.clone()));
     create_record(cx, &plan, image.map(|(name, _)| name), spec, undo).step("create the record")?;
+    if let Some(spec) = sandbox {
+        create_sandbox(cx, &plan.id, &plan.runtime, spec, undo).step("create the sandbox")?;
+    }
     let (cx, id, generation) = (&cx.without_lease(), &plan.id, plan.generation);
     let after = cleanup::job(context, &cx.namespace, id, &generation, plan.cleanup);
     let (pid, pidfd, attached) =
@@ -285,6 +293,24 @@ fn create_record(
         });
     }
     created
+}
+
+/// Writes a sandbox of the container's id down: a shim with one is kept when containerd starts anew,
+/// even where its processes have all ended (containerd 1.7 to 2.1, `runtime/v2` loading its shims).
+fn create_sandbox(cx: &Cx, id: &str, runtime: &str, spec: Any, undo: &mut Undo) -> Result<()> {
+    match sandboxes::create(cx, id, runtime, spec) {
+        // containerd 1.6 keeps tasks without one.
+        Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(()),
+        // Of a container that was removed by somebody who does not know of it.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        Err(e) if !e.is_outcome_unknown() => return Err(e),
+        other => {
+            let id = id.to_owned();
+            undo.push("create the sandbox", move |cx| found(sandboxes::delete(cx, &id)));
+            other?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the container of this id is the one that was made here: it may be another client's.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::probe::{adopt, exit_label, never_ran, recorded_exit};
-use super::{delete_task, found, generation, turn};
+use super::{delete_sandbox, delete_task, found, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -105,6 +105,7 @@ pub(super) fn remove(
         watch.close_stdio(&context.config.state_dir);
     }
     if let Some(record) = record {
+        delete_sandbox(cx, record).step("delete the sandbox")?;
         if !record.snapshot_key.is_empty() {
             found(snapshots::remove(cx, &record.snapshotter, &record.snapshot_key))
                 .step("remove the snapshot")?;

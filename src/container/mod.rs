@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::error::{ErrorKind, Result};
 use crate::identifier;
 use crate::rpc::containers::Container;
-use crate::rpc::{Cx, tasks};
+use crate::rpc::{Cx, sandboxes, tasks};
 use crate::stdio::Stdio;
 use crate::turns::Turn;
 
@@ -32,6 +32,21 @@ const GENERATION_LABEL: &str = "io.ctrd.generation";
 /// The label that keeps an exit after the task is deleted: the code, the time in nanoseconds since
 /// 1970 or `-`, and the generation that it is of, for it may be written to a later one's record.
 const EXIT_LABEL: &str = "io.ctrd.exit";
+
+/// The label of a container for which a sandbox of its id stands, so that containerd keeps its task.
+const SANDBOX_LABEL: &str = "io.ctrd.sandbox";
+
+/// Deletes the sandbox that stands for a container.
+fn delete_sandbox(cx: &Cx, record: &Container) -> Result<()> {
+    if !record.labels.contains_key(SANDBOX_LABEL) {
+        return Ok(());
+    }
+    match sandboxes::delete(cx, &record.id) {
+        // An older containerd knows of none.
+        Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),
+        other => found(other),
+    }
+}
 
 /// What tells this container from another of the same id, whoever made it.
 pub(crate) fn generation(record: &Container) -> String {

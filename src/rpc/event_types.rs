@@ -254,13 +254,12 @@ fn exec_id(container: &str, id: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
 
+    use protobuf::MessageDyn;
     use protobuf::reflect::{
         FileDescriptor, MessageDescriptor, ReflectValueBox, RuntimeFieldType, RuntimeType,
     };
     use protobuf::well_known_types::{any, empty, field_mask, timestamp};
-    use protobuf::{MessageDyn, SpecialFields};
     use serde_json::{Map, Value, json as value};
 
     use super::*;
@@ -389,6 +388,11 @@ mod tests {
         assert_eq!(json(&any("", b"")), "{}");
         assert_eq!(process(&event), None);
         assert_eq!(process(&any("containerd.events.TaskExit", b"\xff")), None);
+    }
+
+    fn event<M: Message>(name: &str, message: M) -> Any {
+        let type_url = format!("containerd.events.{name}");
+        Any { type_url, value: message.write_to_bytes().unwrap() }
     }
 
     /// Of each event: whether it is about a process, and whether it names an exec.

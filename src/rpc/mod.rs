@@ -20,6 +20,7 @@ pub(crate) mod images;
 pub(crate) mod introspection;
 pub(crate) mod leases;
 pub(crate) mod namespaces;
+pub(crate) mod sandboxes;
 pub(crate) mod snapshots;
 pub(crate) mod tasks;
 pub(crate) mod version;

@@ -27,12 +27,13 @@ use super::wire::images::{
     CreateImageRequest, CreateImageResponse, UpdateImageRequest, UpdateImageResponse,
 };
 use super::wire::leases::AddResourceRequest;
-use super::{Any, Connection, Cx, containers, content, diff, events, images, leases};
+use super::wire::sandbox::{StoreCreateRequest, StoreCreateResponse};
+use super::{Any, Connection, Cx, containers, content, diff, events, images, leases, sandboxes};
 use crate::call::Limits;
 use crate::wait::block_on;
 
 /// The methods whose request must have a sub-message.
-const REQUIRING: [&str; 14] = [
+const REQUIRING: [&str; 15] = [
     "/containerd.services.containers.v1.Containers/Create",
     "/containerd.services.containers.v1.Containers/Update",
     "/containerd.services.content.v1.Content/Update",
@@ -44,6 +45,7 @@ const REQUIRING: [&str; 14] = [
     "/containerd.services.leases.v1.Leases/AddResource",
     "/containerd.services.namespaces.v1.Namespaces/Create",
     "/containerd.services.namespaces.v1.Namespaces/Update",
+    "/containerd.services.sandbox.v1.Store/Create",
     "/containerd.services.snapshots.v1.Snapshots/Update",
     "/containerd.services.tasks.v1.Tasks/Exec",
     "/containerd.services.tasks.v1.Tasks/Update",
@@ -123,6 +125,12 @@ fn serve(seen: &Seen, address: &str) -> Server {
         "/containerd.services.leases.v1.Leases/AddResource",
         |request| request.resource.is_some(),
     );
+    service = take::<StoreCreateRequest, StoreCreateResponse>(
+        service,
+        seen,
+        "/containerd.services.sandbox.v1.Store/Create",
+        |request| request.sandbox.spec.is_some() && request.sandbox.runtime.is_some(),
+    );
     let mut server = ServerBuilder::new(Arc::new(EnvBuilder::new().cq_count(1).build()))
         .register_service(service.build())
         .build()
@@ -143,7 +151,8 @@ fn call_all(cx: &Cx) {
     drop(images::create(cx, image.clone()));
     drop(images::update(cx, image, &[]));
     drop(leases::add_snapshot(cx, "", "", ""));
-    drop(events::publish(cx, "", Any::default()));
+    drop(events::publish(cx, "", Any::default()).and_then(|answer| block_on(&cx.limits, answer)));
+    drop(sandboxes::create(cx, "", "", Any::default()));
 }
 
 /// The methods that the files of this folder declare.

@@ -1,0 +1,36 @@
+//! `containerd.services.sandbox.v1.Store` (containerd 1.7 and later).
+
+use protobuf::MessageField;
+
+use super::any::Any;
+use super::channel::Cx;
+use super::method::{call, methods};
+use super::wire::sandbox::{
+    StoreCreateRequest, StoreCreateResponse, StoreDeleteRequest, StoreDeleteResponse,
+};
+use super::wire::types::Sandbox;
+use super::wire::types::sandbox::Runtime;
+use crate::error::Result;
+
+methods! { "containerd.services.sandbox.v1.Store":
+    CREATE = change "Create" (StoreCreateRequest) -> StoreCreateResponse;
+    DELETE = change "Delete" (StoreDeleteRequest) -> StoreDeleteResponse;
+}
+
+/// Writes down a sandbox of this id. Nothing is run for it.
+pub(crate) fn create(cx: &Cx, id: &str, runtime: &str, spec: Any) -> Result<()> {
+    let sandbox = Sandbox {
+        sandbox_id: id.into(),
+        runtime: MessageField::some(Runtime { name: runtime.into(), ..Default::default() }),
+        spec: MessageField::some(spec.into_wire()),
+        ..Default::default()
+    };
+    let request = StoreCreateRequest { sandbox: MessageField::some(sandbox), ..Default::default() };
+    call(cx, &CREATE, &request).map(drop)
+}
+
+/// Deletes what was written down.
+pub(crate) fn delete(cx: &Cx, id: &str) -> Result<()> {
+    let request = StoreDeleteRequest { sandbox_id: id.into(), ..Default::default() };
+    call(cx, &DELETE, &request).map(drop)
+}
