@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 use ctrd::Call;
 use ground::plot::Plot;
 use ground::proxy::Proxy;
+use job::CONTAINERS;
 
 /// How often each client does each job; what is printed is the median.
 const ROUNDS: usize = 7;
@@ -45,88 +46,73 @@ fn figures(peer: &str) {
     let go = Program::new(&plot, peer, &[]);
     machine(&plot);
     println!("| | ctrd | Go client | ctrd / Go |\n|---|---:|---:|---:|");
-    for (job, count, title, unit) in [
-        ("version", VERSIONS, "Version", Unit::Micro),
-        ("lifecycle", LIFECYCLES, "create, start, wait, destroy `/bin/true`", Unit::Milli),
-        ("death", LIFECYCLES, "kill -9 of the process until the waiter knows", Unit::Milli),
-    ] {
-        let mut wall = [Vec::new(), Vec::new()];
-        let mut cpu = [Vec::new(), Vec::new()];
-        for _ in 0..ROUNDS {
-            for (i, program) in [&ctrd, &go].into_iter().enumerate() {
-                let numbers = program.run(job, count);
-                cpu[i].push(numbers[0]);
-                wall[i].extend(&numbers[1..]);
-            }
-        }
-        row(&format!("{title}: wall"), wall.map(median), unit);
-        if job != "death" {
-            row(&format!("{title}: CPU of the client"), cpu.map(median), unit);
-        }
-    }
+    let both = [&ctrd, &go];
+    let (wall, cpu) = measure(both, "version", VERSIONS);
+    row("Version: wall", wall, Unit::Micro);
+    row("Version: CPU of the client", cpu, Unit::Micro);
+
+    let (wall, cpu) = measure(both, "lifecycle", LIFECYCLES);
+    row("create, start, wait, destroy `/bin/true`: wall", wall, Unit::Milli);
+    row("the same: CPU of the client", cpu, Unit::Milli);
     let proxy = plot.ground.dir().join("bench.sock");
     let proxy = Proxy::start(plot.ground.address().as_ref(), &proxy);
-    let calls = [&ctrd, &go].map(|program| program.calls(&proxy));
+    let calls = both.map(|program| program.calls(&proxy));
     row("the same: RPCs", calls.clone().map(|calls| calls.len() as u64), Unit::One);
-    waits(&ctrd, &go);
+
+    let (wall, _) = measure(both, "death", LIFECYCLES);
+    row("from kill -9 of the process until the waiter knows", wall, Unit::Milli);
+
+    waits(both);
     println!();
     for (name, calls) in ["ctrd", "the Go client"].into_iter().zip(calls) {
-        println!("RPCs of {name}: {}", calls.join(" "));
+        println!("RPCs of {name}: {}\n", calls.join(" "));
     }
     machine(&plot);
 }
 
+/// The wall and CPU times of one piece of a job, by turns.
+fn measure(programs: [&Program<'_>; 2], job: &str, count: usize) -> ([u64; 2], [u64; 2]) {
+    let mut wall = [Vec::new(), Vec::new()];
+    let mut cpu = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        for (i, program) in programs.into_iter().enumerate() {
+            let numbers = program.run(job, count);
+            cpu[i].push(numbers[0]);
+            wall[i].extend(&numbers[1..]);
+        }
+    }
+    (wall.map(median), cpu.map(median))
+}
+
 /// Many waits for some containers.
-fn waits(ctrd: &Program<'_>, go: &Program<'_>) {
-    let jobs = [(ctrd, "waits"), (go, "waits"), (ctrd, "callers")];
+fn waits([ctrd, go]: [&Program<'_>; 2]) {
     let mut rounds = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
-        for (rounds, (program, job)) in rounds.iter_mut().zip(jobs) {
+        for (rounds, (program, job)) in
+            rounds.iter_mut().zip([(ctrd, "waits"), (go, "waits"), (ctrd, "callers")])
+        {
             rounds.push(program.run(job, WAITS));
         }
     }
-    // Median by median.
-    let [ctrd, go, callers] = rounds.map(|rounds| -> [Usage; 3] {
-        std::array::from_fn(|stage| {
-            let number =
-                |i: usize| median(rounds.iter().map(|round| round[3 * stage + i]).collect());
-            Usage { threads: number(0), all: number(1), anonymous: number(2) }
-        })
+    // The median of each number: threads, memory and memory not of files, at each of three stages.
+    let [ctrd, go, callers] = rounds.map(|rounds| -> [[u64; 3]; 3] {
+        let number = |i: usize| median(rounds.iter().map(|round| round[i]).collect());
+        std::array::from_fn(|stage| std::array::from_fn(|what| number(3 * stage + what)))
     });
-    let callers = Usage {
-        threads: callers[2].threads - callers[1].threads,
-        all: callers[2].all - callers[1].all,
-        anonymous: callers[2].anonymous - callers[1].anonymous,
-    };
-    let containers = job::CONTAINERS;
-    let stages = [
-        "client open".to_owned(),
-        format!("{containers} containers made"),
-        format!("{WAITS} waits for them"),
-    ];
-    for (stage, (title, (ctrd, go))) in stages.iter().zip(ctrd.iter().zip(&go)).enumerate() {
-        // A wait of ctrd's has a thread of the caller's; Go has goroutines.
-        let own = |all: u64, callers: u64| if stage == 2 { all - callers } else { all };
-        let threads = own(ctrd.threads, callers.threads);
-        row(&format!("{title}: threads"), [threads, go.threads], Unit::One);
-        row(&format!("{title}: memory"), [ctrd.all, go.all], Unit::Mebi);
-        if stage == 2 {
-            let memory = own(ctrd.all, callers.all);
-            row("... without the callers' threads", [memory, go.all], Unit::Mebi);
-        }
-        row(&format!("{title}: memory, not of files"), [ctrd.anonymous, go.anonymous], Unit::Mebi);
-        if stage == 2 {
-            let memory = own(ctrd.anonymous, callers.anonymous);
-            row("... without the callers' threads", [memory, go.anonymous], Unit::Mebi);
-        }
+    for (what, name, unit) in [
+        (0, "threads", Unit::One),
+        (1, "memory", Unit::Mebi),
+        (2, "memory, not of files", Unit::Mebi),
+    ] {
+        let at = |stage: usize| [ctrd[stage][what], go[stage][what]];
+        row(&format!("{name}: client open"), at(0), unit);
+        row(&format!("{name}: {CONTAINERS} containers made"), at(1), unit);
+        let [all, go] = at(2);
+        row(&format!("{name}: {WAITS} waits for them"), [all, go], unit);
+        // A wait of ctrd's has a thread of its caller's. What those use is not the library's.
+        let own = all.saturating_sub(callers[2][what] - callers[1][what]);
+        row("... without the callers' threads", [own, go], unit);
     }
-}
-
-/// What a process uses; memory in KiB.
-struct Usage {
-    threads: u64,
-    all: u64,
-    anonymous: u64,
 }
 
 /// One of the clients.

@@ -100,7 +100,7 @@ func create(
 }
 
 func destroy(context context.Context, container containerd.Container, task containerd.Task) {
-	must(task.Delete(context, containerd.WithProcessKill))
+	must(task.Delete(context))
 	check(container.Delete(context, containerd.WithSnapshotCleanup))
 }
 
@@ -120,11 +120,14 @@ func waits(context context.Context, client *containerd.Client, image containerd.
 	}
 	time.Sleep(settle)
 	use()
-	for i := range all {
-		destroy(context, all[i], tasks[i])
+	for _, task := range tasks {
+		check(task.Kill(context, syscall.SIGKILL))
 	}
 	for _, exit := range exits {
 		<-exit
+	}
+	for i := range all {
+		destroy(context, all[i], tasks[i])
 	}
 }
 
