@@ -4,6 +4,7 @@ CC      ?= cc
 LIB      = target/release/lib
 GROUND   = target/release/examples/ground
 RUN      = target/release/run
+PEER     = target/release/peer
 
 # Where Debian has runc, and a root shell without a login has no way to.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -48,8 +49,11 @@ header:
 	CTRD_WRITE_HEADER=1 cargo test --release -p ctrd-ffi --test header -- --exact \
 	    the_committed_header_is_the_generated_one
 
-bench: root deps lib
-	cargo bench --profile release
+# Beside containerd's own client for Go.
+bench: root deps
+	tests/deps.sh benches/packages
+	GO111MODULE=off GOPATH=/usr/share/gocode go build -o $(PEER) benches/peer/main.go
+	cargo bench --profile release --bench figures -- $(PEER)
 
 # Format and lints; then what the library is as it is shipped: its header, its symbols.
 check: lib

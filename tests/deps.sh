@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs those packages of tests/packages that are missing. Elsewhere than on Debian it says which
-# programs are, and fails.
+# Installs those packages of a list that are missing; the list is tests/packages, or the argument.
+# Elsewhere than on Debian it says which programs are, and fails.
 set -eu
 
-root=$(cd "$(dirname "$0")/.." && pwd)
+list=${1-$(dirname "$0")/packages}
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 there() { # PROGRAM [static]
@@ -27,7 +27,7 @@ while read -r package program how; do
         packages="$packages $package"
         programs="$programs $program"
     fi
-done < "$root/tests/packages"
+done < "$list"
 [ -n "$packages" ] || exit 0
 
 if ! command -v apt-get > /dev/null; then

@@ -1,0 +1,162 @@
+//! A job of the client's, in a process of its own: what `../peer/main.go` does with containerd's own
+//! Go client. It prints a number a line.
+//!
+//! - `version`, `lifecycle` (create, start, wait and destroy `/bin/true`), `death` (from the kill
+//!   until the waiter knows): the CPU time of one of COUNT, then the time that each took, in
+//!   nanoseconds. For `death` the CPU time is of the whole lifecycle.
+//! - `waits`: threads, memory and memory that is not of files, in KiB, three times: with the client
+//!   open, with 50 containers that it has made, and with COUNT waits for these.
+//! - `callers` (ctrd alone): the same with COUNT threads that wait for nothing, and no client; what
+//!   the threads cost that the callers of the library are.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ctrd::{Call, Client, ClientConfig, ContainerConfig};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::ground::plot::{GRACE, kill};
+use crate::ground::unique;
+
+/// How many containers the waits are for.
+pub const CONTAINERS: usize = 50;
+
+/// How long a waiter has waited when its process is killed.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long to leave a process alone before its memory is looked at.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// The stack of a caller's thread, which reserves it and does not use it up.
+const STACK: usize = 256 * 1024;
+
+pub fn run(arguments: &[String]) {
+    let [address, namespace, image, job, count] = arguments else { panic!("{arguments:?}") };
+    let count = count.parse().unwrap();
+    if job == "callers" {
+        return callers(count);
+    }
+    let config = ClientConfig {
+        address: address.clone(),
+        namespace: namespace.clone(),
+        ..Default::default()
+    };
+    let program = Program { client: Client::open(config, &Call::new()).unwrap(), image };
+    match job.as_str() {
+        "version" => timed(count, || {
+            let start = Instant::now();
+            program.client.version(&Call::new()).unwrap();
+            start.elapsed()
+        }),
+        "lifecycle" => timed(count, || {
+            let start = Instant::now();
+            let (id, _) = program.create(&["/bin/true"]);
+            program.client.probe(&id, &Call::new()).unwrap();
+            program.destroy(&id);
+            start.elapsed()
+        }),
+        "death" => timed(count, || program.death()),
+        "waits" => program.waits(count),
+        _ => panic!("{job}"),
+    }
+}
+
+struct Program<'a> {
+    client: Client,
+    image: &'a str,
+}
+
+impl Program<'_> {
+    fn create(&self, args: &[&str]) -> (String, u32) {
+        let id = unique("bench");
+        let config = ContainerConfig {
+            id: id.clone(),
+            image: Some(self.image.into()),
+            args: args.iter().map(|arg| (*arg).into()).collect(),
+            ..Default::default()
+        };
+        let pid = self.client.create_container(config, &Call::new()).unwrap();
+        (id, pid)
+    }
+
+    fn destroy(&self, id: &str) {
+        self.client.destroy_container(id, GRACE, &Call::new()).unwrap();
+    }
+
+    fn death(&self) -> Duration {
+        let (id, pid) = self.create(&["/bin/sleep", "1000"]);
+        let killer = thread::spawn(move || {
+            thread::sleep(PAUSE);
+            let start = Instant::now();
+            kill(pid);
+            start
+        });
+        self.client.probe(&id, &Call::new()).unwrap();
+        let told = Instant::now();
+        self.destroy(&id);
+        told - killer.join().unwrap()
+    }
+
+    fn waits(&self, count: usize) {
+        usage();
+        let ids: Vec<String> =
+            (0..CONTAINERS).map(|_| self.create(&["/bin/sleep", "1000"]).0).collect();
+        thread::sleep(SETTLE);
+        usage();
+        thread::scope(|scope| {
+            for i in 0..count {
+                let (client, id) = (&self.client, &ids[i % ids.len()]);
+                let caller = thread::Builder::new().stack_size(STACK);
+                caller
+                    .spawn_scoped(scope, move || client.probe(id, &Call::new()).unwrap())
+                    .unwrap();
+            }
+            thread::sleep(SETTLE);
+            usage();
+            for id in &ids {
+                self.client.destroy_container(id, Duration::ZERO, &Call::new()).unwrap();
+            }
+        });
+    }
+}
+
+fn callers(count: usize) {
+    usage();
+    usage();
+    let callers: Vec<_> = (0..count)
+        .map(|_| thread::Builder::new().stack_size(STACK).spawn(thread::park).unwrap())
+        .collect();
+    thread::sleep(SETTLE);
+    usage();
+    for caller in callers {
+        caller.thread().unpark();
+        caller.join().unwrap();
+    }
+}
+
+/// Prints what one of them costs in CPU, then how long each took; the first one, which finds nothing
+/// warm, does not count.
+fn timed(count: usize, mut work: impl FnMut() -> Duration) {
+    work();
+    let before = cpu();
+    let times: Vec<Duration> = (0..count).map(|_| work()).collect();
+    println!("{}", (cpu() - before).as_nanos() / count as u128);
+    for time in times {
+        println!("{}", time.as_nanos());
+    }
+}
+
+/// The CPU time of this process.
+fn cpu() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
+}
+
+/// Prints the threads of this process, and its memory in KiB: all, and what is not of files.
+fn usage() {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    for name in ["Threads:", "VmRSS:", "RssAnon:"] {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        println!("{}", line.split_whitespace().nth(1).unwrap());
+    }
+}
