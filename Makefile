@@ -10,7 +10,7 @@ PEER     = target/release/peer
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .NOTPARALLEL:
-.PHONY: all deps root lib ground demo test test-memory header bench check clean
+.PHONY: all deps root lib ground demo test test-matrix test-memory header bench check clean
 
 all: lib
 
@@ -39,6 +39,10 @@ demo: root deps lib ground
 test: root deps lib
 	cargo test --release --workspace
 	ffi/tests/run.sh
+
+# The suite on containerd 1.7 and 2.x as well.
+test-matrix: root deps lib
+	tests/matrix.sh
 
 test-memory: root deps lib
 	ffi/tests/run.sh valgrind

@@ -42,6 +42,11 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+/// Reports of faults, version by version.
+pub mod guide {
+    #![doc = include_str!("guide/what_happens_when.md")]
+}
+
 mod call;
 mod cancel;
 mod client;

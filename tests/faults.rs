@@ -6,7 +6,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use ctrd::{Call, Client, ErrorKind, HookMode, Message, Origin, RecoveryState, Stdio};
+use ctrd::{
+    Call, Client, ClientConfig, Daemon, DaemonConfig, ErrorKind, HookMode, Message, Origin,
+    PullConfig, RecoveryState, Stdio,
+};
 use ground::plot::{GRACE, Plot, kill, within};
 use ground::proxy::Proxy;
 use ground::{Ground, wait_until};
@@ -295,4 +298,137 @@ fn stopped_tasks_are_kept_where_it_is_asked_for() {
     assert_eq!(plot.probe(&id).exit_code(), Some(5));
     plot.destroy(&id);
     wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_machine_that_starts_anew_has_no_tasks() {
+    let ground = own_ground();
+    let plot = Plot::with_image(ground, ground.image());
+    let first = client_of(&plot);
+    let mut processes = Vec::new();
+    let ids: Vec<String> = (0..3)
+        .map(|_| {
+            let config = plot.shell("sleep 1000");
+            let id = config.id.clone();
+            let process = first.create_container(config, &Call::new()).unwrap();
+            processes.extend([shim_of(process), pid(process)]);
+            id
+        })
+        .collect();
+    drop(first);
+    kill(ground.daemon().pid());
+    for process in processes {
+        let _ = kill_process(process, Signal::KILL);
+    }
+    let second = client_of_when_it_answers(&plot);
+    let recovered = second.recover_all(&mut |_| Stdio::default(), &within(30)).unwrap();
+    let states: Vec<_> = recovered.iter().map(|r| (r.container_id.clone(), r.state)).collect();
+    let mut expected: Vec<_> = ids.iter().map(|id| (id.clone(), RecoveryState::NoTask)).collect();
+    expected.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(states, expected);
+    for id in &ids {
+        let error = second.probe(id, &within(10)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert!(error.message().contains("no task"), "{error}");
+        let message = second.destroy_container(id, GRACE, &Call::new()).unwrap();
+        assert_eq!(message.exit_code(), None);
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+fn client_of_when_it_answers(plot: &Plot) -> Client {
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    let mut client = None;
+    wait_until("an answer", || {
+        client = Client::open(config.clone(), &within(1)).ok();
+        client.is_some()
+    });
+    client.unwrap()
+}
+
+#[test]
+fn while_the_socket_is_gone_calls_fail_at_once_and_waits_go_on() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let (id, process) = ending_with(&plot, 9);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.probe(&id, &within(30)).unwrap());
+        thread::sleep(Duration::from_millis(100));
+        proxy.cut();
+        wait_until("the connection's end", || {
+            client.version(&within(30)).is_err_and(|e| e.kind() == ErrorKind::Unavailable)
+        });
+        for _ in 0..10 {
+            let error = client.container_pid(&id, &within(30)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.is_retryable() && !error.is_outcome_unknown());
+        }
+        let error = client.create_container(plot.shell("exit 0"), &within(30)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(!waiting.is_finished());
+        proxy.mend();
+        end(process);
+        assert_eq!(waiting.join().unwrap().exit_code(), Some(9));
+    });
+    plot.destroy(&id);
+    assert!(plot.holdings().only_images());
+}
+
+#[test]
+fn a_full_disk_is_said_and_undone() {
+    let directory = Ground::get().dir().join("small");
+    std::fs::create_dir(&directory).unwrap();
+    let mount = |arguments: &[&str]| {
+        assert!(
+            std::process::Command::new(arguments[0])
+                .args(&arguments[1..])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    let path = directory.to_str().unwrap();
+    mount(&["mount", "-t", "tmpfs", "-o", "size=32M,mode=700", "ctrd-test", path]);
+    let daemon = Daemon::start(
+        &DaemonConfig { directory: directory.join("d"), ..Default::default() },
+        &Call::new(),
+    )
+    .unwrap();
+    let client = Client::open(
+        ClientConfig {
+            address: daemon.address().into(),
+            namespace: ground::unique("full"),
+            state_dir: directory.join("client"),
+            ..Default::default()
+        },
+        &Call::new(),
+    )
+    .unwrap();
+    let pull = PullConfig { reference: Ground::get().image().into(), ..Default::default() };
+    let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name;
+    let filler = directory.join("filler");
+    // All that is left, to the last page.
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write(&mut file, &[0; 4096]).is_ok() {}
+    let config = || ctrd::ContainerConfig {
+        id: "full".into(),
+        image: Some(image.clone()),
+        args: vec!["/bin/true".into()],
+        ..Default::default()
+    };
+    let error = client.create_container(config(), &within(30)).unwrap_err();
+    assert!(error.failed_step().is_some(), "{error}");
+    assert!(error.to_string().contains("no space left"), "{error}");
+    let error = client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap_err();
+    assert!(error.to_string().contains("no space left"), "{error}");
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    client.create_container(config(), &within(30)).unwrap();
+    assert_eq!(client.probe("full", &within(30)).unwrap().exit_code(), Some(0));
+    client.destroy_container("full", GRACE, &Call::new()).unwrap();
+    client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap();
+    drop(client);
+    daemon.stop(&Call::new()).unwrap();
+    mount(&["umount", path]);
 }

@@ -19,6 +19,9 @@ use crate::watch::{Find, Process, Watch};
 
 pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Message> {
     identifier::check("id", id)?;
+    if let Some(message) = untold(context, id, call)? {
+        return Ok(message);
+    }
     if call.timeout == Timeout::Poll {
         // The look at the server is to be given its time; the wait is not.
         let operation = context.begin(&Call { timeout: Timeout::Default, ..call.clone() })?;
@@ -31,6 +34,13 @@ pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Mes
     let bounded =
         operation.cx.with_limits(operation.cx.limits.at_most(context.config.call_timeout));
     watch(context, &bounded, id)?.wait(&operation.cx.limits)
+}
+
+/// The exit that is known and that nobody was told yet. It takes no call.
+fn untold(context: &Context, id: &str, call: &Call) -> Result<Option<Message>> {
+    let operation = context.begin(call)?;
+    let watch = context.watches.find(&operation.cx.namespace, id);
+    Ok(watch.and_then(|watch| watch.untold()))
 }
 
 /// The watch of a container's process. Where this client has none yet, it begins to watch what the

@@ -100,6 +100,8 @@ pub(crate) struct Watch {
 #[derive(Default)]
 struct State {
     exit: Option<Message>,
+    /// Whether somebody who waits, or asks for it, was told of it.
+    told: bool,
     /// Why nothing more will be heard: the client was closed, the watch was given up.
     over: Option<Error>,
     /// Those who wait, by a number of their own.
@@ -192,6 +194,15 @@ impl Watch {
         Held(self)
     }
 
+    /// The exit, where it is known and nobody was told yet: then it is that of the process which the
+    /// caller means, whatever has become of its id since.
+    pub(crate) fn untold(&self) -> Option<Message> {
+        let mut state = self.lock();
+        let known = state.exit.clone().filter(|_| !state.told);
+        state.told |= known.is_some();
+        known
+    }
+
     /// The exit, where it is known.
     pub(crate) fn exit(&self) -> Option<Message> {
         self.lock().exit.clone()
@@ -265,8 +276,9 @@ impl Future for Waiting {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Message>> {
         let this = &mut *self;
         let mut state = this.watch.lock();
-        if let Some(message) = &state.exit {
-            return Poll::Ready(Ok(message.clone()));
+        if let Some(message) = state.exit.clone() {
+            state.told = true;
+            return Poll::Ready(Ok(message));
         }
         if let Some(why) = &state.over {
             return Poll::Ready(Err(why.clone()));
