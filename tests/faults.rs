@@ -2,6 +2,7 @@
 
 mod ground;
 
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -379,17 +380,12 @@ fn while_the_socket_is_gone_calls_fail_at_once_and_waits_go_on() {
 fn a_full_disk_is_said_and_undone() {
     let directory = Ground::get().dir().join("small");
     std::fs::create_dir(&directory).unwrap();
-    let mount = |arguments: &[&str]| {
-        assert!(
-            std::process::Command::new(arguments[0])
-                .args(&arguments[1..])
-                .status()
-                .unwrap()
-                .success()
-        );
+    let run = |arguments: &[&str]| {
+        let status = Command::new(arguments[0]).args(&arguments[1..]).status();
+        status.unwrap().success()
     };
     let path = directory.to_str().unwrap();
-    mount(&["mount", "-t", "tmpfs", "-o", "size=32M,mode=700", "ctrd-test", path]);
+    assert!(run(&["mount", "-t", "tmpfs", "-o", "size=32M,mode=700", "ctrd-test", path]));
     let daemon = Daemon::start(
         &DaemonConfig { directory: directory.join("d"), ..Default::default() },
         &Call::new(),
@@ -430,5 +426,6 @@ fn a_full_disk_is_said_and_undone() {
     client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap();
     drop(client);
     daemon.stop(&Call::new()).unwrap();
-    mount(&["umount", path]);
+    // The kernel may be at the end of something in it.
+    wait_until("the unmount", || run(&["umount", "-q", path]));
 }
