@@ -156,7 +156,7 @@ fn events_are_told_from_the_subscription_on() {
     let id = plot.client.add_event_hook(&filters, HookMode::Thread, add, &within(10)).unwrap();
     let config = QueueConfig {
         kinds: vec![MessageKind::Event, MessageKind::Exit],
-        filters: vec![here().topic_prefix("/tasks/")],
+        filters: vec![here().topic_prefix("/tasks/"), here().topic("/containers/delete")],
         ..Default::default()
     };
     let queue = plot.client.open_queue(&config, &within(10)).unwrap();
@@ -165,19 +165,22 @@ fn events_are_told_from_the_subscription_on() {
     plot.destroy(&container);
     let mut topics = Vec::new();
     let mut exits = 0;
-    while topics.last().is_none_or(|topic| topic != "/tasks/delete") {
-        let message = queue.next(&within(30)).unwrap();
+    while topics.last().is_none_or(|topic| topic != "/containers/delete") {
+        let message = queue.next(&within(10)).unwrap_or_else(|e| panic!("{e}, after {topics:?}"));
         assert_eq!(message.container_id(), container);
         if message.kind() == MessageKind::Exit {
             exits += 1;
             continue;
         }
         let json: serde_json::Value = serde_json::from_str(message.json().unwrap()).unwrap();
-        assert_eq!(json["container_id"], container, "{json}");
+        let id = if json["id"].is_null() { &json["container_id"] } else { &json["id"] };
+        assert_eq!(id, &container, "{json}");
         assert!(message.event_time().is_some());
         topics.push(message.topic().unwrap().to_owned());
     }
-    assert_eq!(topics, ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
+    // Of containerd 2.1 it does not always come: to no other client either.
+    topics.retain(|topic| topic != "/tasks/delete");
+    assert_eq!(topics, ["/tasks/create", "/tasks/start", "/tasks/exit", "/containers/delete"]);
     assert_eq!(exits, 1);
     let told: Vec<_> =
         (0..2).map(|_| hook.recv_timeout(LONG).unwrap().topic().map(str::to_owned)).collect();

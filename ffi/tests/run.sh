@@ -24,7 +24,7 @@ valgrind)
     before="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite
         --errors-for-leak-kinds=definite --suppressions=ffi/tests/valgrind.supp --fair-sched=yes"
     # It does not know openat2 and open_tree, with which users are looked up in an image.
-    export CTRD_TEST_OWN_SPEC=1
+    export CTRD_TEST_OWN_SPEC=1 CTRD_TEST_SLOW=1
     ;;
 *)
     echo "usage: run.sh [plain|valgrind|asan] [TOPIC...]" >&2

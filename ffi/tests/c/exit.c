@@ -1,0 +1,83 @@
+/* A program that ends while calls run and hooks are told ends as it said, without a word. */
+#include "test.h"
+
+#include <pthread.h>
+
+static ctrd_client_t *client;
+static const char *id;
+
+static void *ask(void *unused)
+{
+    ctrd_version_t *version;
+
+    (void)unused;
+    while (ctrd_version(client, NULL, &version, NULL) == CTRD_OK)
+        ctrd_version_free(version);
+    return NULL;
+}
+
+static void *wait_for_exit(void *unused)
+{
+    (void)unused;
+    ctrd_probe(client, id, NULL, NULL, NULL);
+    return NULL;
+}
+
+static void ignore(void *userdata, const ctrd_message_t *message)
+{
+    (void)userdata;
+    (void)message;
+    test_sleep_ms(1);
+}
+
+static void be_busy_and_end(const char *container, int code)
+{
+    pthread_t thread;
+    ctrd_queue_t *queue = NULL;
+    uint64_t hook;
+    int i;
+
+    id = container;
+    client = test_client();
+    OK(ctrd_add_event_hook(client, NULL, 0, CTRD_HOOK_THREAD, ignore, NULL, NULL, NULL, &hook, &err));
+    OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, NULL, 0, 0, NULL, &queue, &err));
+    for (i = 0; i < 4; i++) {
+        CHECK(pthread_create(&thread, NULL, ask, NULL) == 0);
+        CHECK(pthread_create(&thread, NULL, wait_for_exit, NULL) == 0);
+    }
+    test_sleep_ms(50);
+    exit(code);
+}
+
+int main(void)
+{
+    const char *container, *image;
+    char *path = test_path("said");
+    int i;
+
+    /* Before a client is opened here: a child could not open one then. */
+    for (i = 0; i < 10; i++) {
+        struct stat said;
+        int status, file;
+        pid_t child = fork();
+
+        CHECK(child >= 0);
+        if (child == 0) {
+            file = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+            CHECK(file >= 0 && dup2(file, 1) == 1 && dup2(file, 2) == 2);
+            client = test_client();
+            image = test_image(client);
+            container = test_create(client, image, "sleep 1000", NULL, 0, NULL);
+            if (i % 2)
+                OK(ctrd_destroy_container(client, container, CTRD_POLL, NULL, NULL, &err));
+            ctrd_client_free(client);
+            be_busy_and_end(container, 10 + i);
+        }
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 10 + i);
+        CHECK(stat(path, &said) == 0 && said.st_size == 0);
+    }
+    unlink(path);
+    free(path);
+    return 0;
+}
