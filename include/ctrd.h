@@ -438,6 +438,14 @@ void ctrd_call_init(ctrd_call_t *call, size_t size);
  * and by any number of them at once. One is enough for a program.
  */
 
+/**
+ * A client's flag: containers are made so that containerd 1.7 and 2.x still know how a process ended
+ * after they were started anew themselves, which they forget otherwise. For that a sandbox of the
+ * container's id is written down, which other clients see in their lists. containerd 1.6 needs it not,
+ * and nothing is done there.
+ */
+#define CTRD_CLIENT_KEEP_STOPPED_TASKS 1
+
 /** A connection to a containerd. */
 typedef struct ctrd_client_t ctrd_client_t;
 
@@ -469,7 +477,7 @@ typedef struct ctrd_client_config_t {
      * own; 0: 30000; CTRD_FOREVER.
      */
     int64_t call_timeout_ms;
-    /** None is defined yet: 0. */
+    /** CTRD_CLIENT_KEEP_STOPPED_TASKS, or 0. */
     uint64_t flags;
 } ctrd_client_config_t;
 
@@ -1199,7 +1207,8 @@ typedef struct ctrd_recovery_t ctrd_recovery_t;
 typedef int32_t (*ctrd_recover_io_fn)(void *userdata, const char *id, ctrd_io_t *io);
 
 /**
- * Takes a container over. One that is recovered already stays as it is.
+ * Takes a container over, also where its process has ended. One that is recovered already stays as it
+ * is.
  *
  * @param client  the client.
  * @param id      the container's id.
@@ -1207,8 +1216,8 @@ typedef int32_t (*ctrd_recover_io_fn)(void *userdata, const char *id, ctrd_io_t 
  *                and dropped. NULL: all of it.
  * @param call    bounds of the call; NULL: the default, at most the client's call timeout.
  * @param err     receives the error, or NULL.
- * @return CTRD_OK, also where its process has ended; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where
- *         there is no container, or it has no task and nothing says that it ever ended;
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no container, or it has
+ *         no task and nothing says that it ever ended;
  *         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
  *         ctrd_create_container(); CTRD_E_UNAVAILABLE, also where its shim does not answer;
  *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
@@ -1221,8 +1230,8 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
 
 /**
  * Takes every container of the namespace over that carries the client's owner label, many at once and
- * each within 5 s: one that is stuck does not hold up the rest. Streams of containers that do not stand
- * any more are removed.
+ * each within 5 s: one that is stuck does not hold up the rest, nor make the call fail. FIFOs of
+ * containers that do not stand any more are removed.
  *
  * @param client    the client.
  * @param io        asked for the streams of each; NULL: none have any, and what they write is dropped.
@@ -1233,9 +1242,8 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
  * @param out       receives what became of each, in the order of their ids; the caller owns it:
  *                  ctrd_recovery_free(). May be NULL.
  * @param err       receives the error, or NULL.
- * @return CTRD_OK, also where some could not be recovered; CTRD_E_INVALID_ARGUMENT;
- *         CTRD_E_UNAVAILABLE, CTRD_E_TIMEOUT or CTRD_E_CANCELLED where they could not be listed;
- *         CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_UNAVAILABLE, CTRD_E_TIMEOUT or CTRD_E_CANCELLED
+ *         where they could not be listed; CTRD_E_CLOSED; CTRD_E_FORKED.
  *
  * Blocking: until all have been looked at. Threads: any. Since: 0.1.
  */
@@ -1429,14 +1437,14 @@ int32_t ctrd_dispatch_fd(const ctrd_client_t *client);
 
 /**
  * Runs hooks whose mode is CTRD_HOOK_DISPATCH on the calling thread, for messages that have come. It
- * does not wait for any. Where more are left, the descriptor stays readable.
+ * does not wait for any; there may be nothing to do. Where more are left, the descriptor stays readable.
  *
  * @param client   the client.
  * @param max      for how many messages at most; 0: 1024.
  * @param ran_out  receives for how many it has; may be NULL.
  * @param err      receives the error, or NULL.
- * @return CTRD_OK, also where there was nothing to do; CTRD_E_INVALID_ARGUMENT; CTRD_E_BUSY where
- *         another thread is dispatching; CTRD_E_REENTRANT from inside a hook; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_BUSY where another thread is dispatching;
+ *         CTRD_E_REENTRANT from inside a hook; CTRD_E_FORKED.
  *
  * Blocking: as long as the hooks take. Threads: any. Since: 0.1.
  */

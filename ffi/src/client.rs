@@ -13,6 +13,12 @@ use crate::error::ctrd_error_t;
 use crate::guard::{self, Out};
 use crate::status::ctrd_status_t;
 
+/// A client's flag: containers are made so that containerd 1.7 and 2.x still know how a process ended
+/// after they were started anew themselves, which they forget otherwise. For that a sandbox of the
+/// container's id is written down, which other clients see in their lists. containerd 1.6 needs it not,
+/// and nothing is done there.
+pub const CTRD_CLIENT_KEEP_STOPPED_TASKS: u64 = 1;
+
 /// A connection to a containerd.
 pub struct ctrd_client_t {
     client: Client,
@@ -47,7 +53,7 @@ pub struct ctrd_client_config_t {
     /// The timeout, in milliseconds, of calls that name none and whose function has none of its
     /// own; 0: 30000; CTRD_FOREVER.
     pub call_timeout_ms: i64,
-    /// None is defined yet: 0.
+    /// CTRD_CLIENT_KEEP_STOPPED_TASKS, or 0.
     pub flags: u64,
 }
 
@@ -85,7 +91,8 @@ unsafe fn read_config(given: *const ctrd_client_config_t) -> Result<ClientConfig
         call::CTRD_FOREVER => config.call_timeout = std::time::Duration::MAX,
         ms => config.call_timeout = milliseconds("call_timeout_ms", ms)?,
     }
-    args::flags("flags", given.flags, 0)?;
+    args::flags("flags", given.flags, CTRD_CLIENT_KEEP_STOPPED_TASKS)?;
+    config.keep_stopped_tasks = given.flags & CTRD_CLIENT_KEEP_STOPPED_TASKS != 0;
     Ok(config)
 }
 

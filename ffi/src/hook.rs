@@ -248,14 +248,14 @@ pub extern "C" fn ctrd_dispatch_fd(client: Option<&ctrd_client_t>) -> i32 {
 }
 
 /// Runs hooks whose mode is CTRD_HOOK_DISPATCH on the calling thread, for messages that have come. It
-/// does not wait for any. Where more are left, the descriptor stays readable.
+/// does not wait for any; there may be nothing to do. Where more are left, the descriptor stays readable.
 ///
 /// @param client   the client.
 /// @param max      for how many messages at most; 0: 1024.
 /// @param ran_out  receives for how many it has; may be NULL.
 /// @param err      receives the error, or NULL.
-/// @return CTRD_OK, also where there was nothing to do; CTRD_E_INVALID_ARGUMENT; CTRD_E_BUSY where
-///         another thread is dispatching; CTRD_E_REENTRANT from inside a hook; CTRD_E_FORKED.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_BUSY where another thread is dispatching;
+///         CTRD_E_REENTRANT from inside a hook; CTRD_E_FORKED.
 ///
 /// Blocking: as long as the hooks take. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -97,7 +97,8 @@ fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, id: &str) -> Result<Stdio> {
     }
 }
 
-/// Takes a container over. One that is recovered already stays as it is.
+/// Takes a container over, also where its process has ended. One that is recovered already stays as it
+/// is.
 ///
 /// @param client  the client.
 /// @param id      the container's id.
@@ -105,8 +106,8 @@ fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, id: &str) -> Result<Stdio> {
 ///                and dropped. NULL: all of it.
 /// @param call    bounds of the call; NULL: the default, at most the client's call timeout.
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK, also where its process has ended; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where
-///         there is no container, or it has no task and nothing says that it ever ended;
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no container, or it has
+///         no task and nothing says that it ever ended;
 ///         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
 ///         ctrd_create_container(); CTRD_E_UNAVAILABLE, also where its shim does not answer;
 ///         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
@@ -129,8 +130,8 @@ pub unsafe extern "C" fn ctrd_recover_container(
 }
 
 /// Takes every container of the namespace over that carries the client's owner label, many at once and
-/// each within 5 s: one that is stuck does not hold up the rest. Streams of containers that do not stand
-/// any more are removed.
+/// each within 5 s: one that is stuck does not hold up the rest, nor make the call fail. FIFOs of
+/// containers that do not stand any more are removed.
 ///
 /// @param client    the client.
 /// @param io        asked for the streams of each; NULL: none have any, and what they write is dropped.
@@ -141,9 +142,8 @@ pub unsafe extern "C" fn ctrd_recover_container(
 /// @param out       receives what became of each, in the order of their ids; the caller owns it:
 ///                  ctrd_recovery_free(). May be NULL.
 /// @param err       receives the error, or NULL.
-/// @return CTRD_OK, also where some could not be recovered; CTRD_E_INVALID_ARGUMENT;
-///         CTRD_E_UNAVAILABLE, CTRD_E_TIMEOUT or CTRD_E_CANCELLED where they could not be listed;
-///         CTRD_E_CLOSED; CTRD_E_FORKED.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_UNAVAILABLE, CTRD_E_TIMEOUT or CTRD_E_CANCELLED
+///         where they could not be listed; CTRD_E_CLOSED; CTRD_E_FORKED.
 ///
 /// Blocking: until all have been looked at. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

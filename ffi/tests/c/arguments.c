@@ -109,7 +109,7 @@ static void constants(ctrd_client_t *client)
     config.call_timeout_ms = CTRD_POLL;
     REFUSES("call_timeout_ms", ctrd_client_open(&config, NULL, &opened, &err));
     config.call_timeout_ms = 0;
-    config.flags = 1;
+    config.flags = CTRD_CLIENT_KEEP_STOPPED_TASKS << 1;
     REFUSES("flags", ctrd_client_open(&config, NULL, &opened, &err));
     REFUSES("grace_ms", ctrd_destroy_container(client, "x", -3, NULL, NULL, &err));
     REFUSES("flags", ctrd_remove_image(client, "busybox", 2, NULL, &err));
