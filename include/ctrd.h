@@ -1,9 +1,10 @@
 /*
  * ctrd.h - a blocking client of containerd
  *
- * libctrd creates, starts, awaits and destroys containers, pulls images, and handles snapshots, by
- * calling a containerd (1.6 or later). It makes no thread for a container, prints nothing, and leaves
- * the program's signals, environment and working directory alone. It needs Linux.
+ * libctrd creates, starts, awaits, recovers and destroys containers, tells of their exits and of
+ * other events, pulls images, and handles snapshots, by calling a containerd (1.6 or later). It makes
+ * no thread for a container, prints nothing, and leaves the program's signals, environment and
+ * working directory alone. It needs Linux.
  *
  *     ctrd_client_t *client = NULL;
  *     ctrd_message_t *exit = NULL;
@@ -38,16 +39,27 @@
  *
  * Calls
  *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease;
- *     NULL is the default, which is bounded, but for ctrd_probe() and ctrd_pull_image(). Timeouts are
- *     relative, in milliseconds. CTRD_ERROR_OUTCOME_UNKNOWN says that a change which failed may have
- *     taken place all the same.
+ *     NULL is the default, which is bounded, but for ctrd_probe(), ctrd_queue_next() and
+ *     ctrd_pull_image(). Timeouts are relative, in milliseconds. CTRD_ERROR_OUTCOME_UNKNOWN says that
+ *     a change which failed may have taken place all the same.
  *
  * Callbacks
  *     A callback is given as a function, userdata for it, and a function that is called exactly once
  *     when the userdata is not needed any more, also where the call fails. Callbacks must return: no
- *     exception, no longjmp. No lock of the library's is held meanwhile. ctrd_client_close() of the
- *     same client answers CTRD_E_REENTRANT in a progress callback; every function that can fail does in
- *     the log hook.
+ *     exception, no longjmp. No lock of the library's is held meanwhile, and every function may be called
+ *     from one, but for these, which would wait for themselves and answer CTRD_E_REENTRANT:
+ *         in a hook                  ctrd_dispatch()
+ *         in a callback of a call    ctrd_client_close() of the same client
+ *         in the log hook            every function that can fail
+ *     A hook is told of exits or events. It runs on a thread of the library's, with every signal blocked,
+ *     or only on a thread of the program's, inside ctrd_dispatch(). Removing it is a barrier: when
+ *     ctrd_remove_hook() or ctrd_client_close() has returned CTRD_OK, it does not run and its userdata is
+ *     destroyed. From inside a hook they return at once instead, so that two that remove each other do
+ *     not wait for each other; the userdata is destroyed when the hook has returned.
+ *
+ * Events in the program's own loop
+ *     ctrd_queue_fd() and ctrd_dispatch_fd() give descriptors for poll, epoll or select: readable while
+ *     there is something to fetch from the queue, or to be run by ctrd_dispatch().
  *
  * Processes
  *     After fork() a child cannot use its parent's handles, nor open a client if the parent had:
@@ -60,30 +72,35 @@
  *         ctrd_error_status ctrd_error_text ctrd_error_message ctrd_error_operation
  *         ctrd_error_subject ctrd_error_step ctrd_error_grpc_code ctrd_error_errno
  *         ctrd_error_flags ctrd_error_cause ctrd_cancel_new ctrd_call_init ctrd_client_config_init
- *         ctrd_client_open ctrd_client_close ctrd_version_number ctrd_version_string
- *         ctrd_has_feature ctrd_version ctrd_version_server ctrd_version_revision
- *         ctrd_message_kind ctrd_message_origin ctrd_message_container_id ctrd_message_exec_id
+ *         ctrd_client_open ctrd_client_close ctrd_counters_init ctrd_client_counters
+ *         ctrd_version_number ctrd_version_string ctrd_has_feature ctrd_version
+ *         ctrd_version_server ctrd_version_revision ctrd_message_kind ctrd_message_origin
+ *         ctrd_message_seq ctrd_message_namespace ctrd_message_container_id ctrd_message_exec_id
  *         ctrd_message_exit_code ctrd_message_exit_time ctrd_message_error
- *         ctrd_message_start_error ctrd_message_ref ctrd_io_init ctrd_container_config_init
+ *         ctrd_message_start_error ctrd_message_topic ctrd_message_json ctrd_message_event_time
+ *         ctrd_message_dropped ctrd_message_ref ctrd_io_init ctrd_container_config_init
  *         ctrd_create_container ctrd_start_container ctrd_probe ctrd_destroy_container
- *         ctrd_container_pid ctrd_container_pids ctrd_pull_config_init ctrd_pull_image
- *         ctrd_progress_list_len ctrd_progress_list_get ctrd_progress_reference
- *         ctrd_progress_status ctrd_progress_offset ctrd_progress_total ctrd_progress_started_at
- *         ctrd_progress_updated_at ctrd_get_image ctrd_list_images ctrd_remove_image
- *         ctrd_image_name ctrd_image_id ctrd_image_digest ctrd_image_media_type ctrd_image_size
- *         ctrd_image_labels_len ctrd_image_label_key ctrd_image_label_value ctrd_image_created_at
- *         ctrd_image_updated_at ctrd_image_list_len ctrd_image_list_get ctrd_get_snapshot
- *         ctrd_remove_snapshot ctrd_snapshot_name ctrd_snapshot_parent ctrd_snapshot_kind
- *         ctrd_snapshot_labels_len ctrd_snapshot_label_key ctrd_snapshot_label_value
- *         ctrd_snapshot_created_at ctrd_snapshot_updated_at ctrd_default_spec
- *         ctrd_daemon_config_init ctrd_daemon_start ctrd_daemon_address ctrd_daemon_pid
- *         ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
+ *         ctrd_container_pid ctrd_container_pids ctrd_recover_container ctrd_recover_all
+ *         ctrd_recovery_len ctrd_recovery_id ctrd_recovery_state ctrd_recovery_error
+ *         ctrd_add_stop_hook ctrd_add_exit_hook ctrd_add_event_hook ctrd_remove_hook
+ *         ctrd_dispatch_fd ctrd_dispatch ctrd_queue_open ctrd_queue_fd ctrd_queue_next
+ *         ctrd_pull_config_init ctrd_pull_image ctrd_progress_list_len ctrd_progress_list_get
+ *         ctrd_progress_reference ctrd_progress_status ctrd_progress_offset ctrd_progress_total
+ *         ctrd_progress_started_at ctrd_progress_updated_at ctrd_get_image ctrd_list_images
+ *         ctrd_remove_image ctrd_image_name ctrd_image_id ctrd_image_digest ctrd_image_media_type
+ *         ctrd_image_size ctrd_image_labels_len ctrd_image_label_key ctrd_image_label_value
+ *         ctrd_image_created_at ctrd_image_updated_at ctrd_image_list_len ctrd_image_list_get
+ *         ctrd_get_snapshot ctrd_remove_snapshot ctrd_snapshot_name ctrd_snapshot_parent
+ *         ctrd_snapshot_kind ctrd_snapshot_labels_len ctrd_snapshot_label_key
+ *         ctrd_snapshot_label_value ctrd_snapshot_created_at ctrd_snapshot_updated_at
+ *         ctrd_default_spec ctrd_daemon_config_init ctrd_daemon_start ctrd_daemon_address
+ *         ctrd_daemon_pid ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
  *     As these, and from a signal handler:
  *         ctrd_cancel_fire
  *     By one thread, when no other uses the handle any more:
  *         ctrd_error_free ctrd_cancel_free ctrd_client_free ctrd_version_free ctrd_message_free
- *         ctrd_image_free ctrd_image_list_free ctrd_snapshot_free ctrd_string_free
- *         ctrd_daemon_free
+ *         ctrd_recovery_free ctrd_queue_free ctrd_image_free ctrd_image_list_free
+ *         ctrd_snapshot_free ctrd_string_free ctrd_daemon_free
  *
  * Generated from ffi/src by "make header". Licence: Apache-2.0.
  */
@@ -421,6 +438,14 @@ void ctrd_call_init(ctrd_call_t *call, size_t size);
  * and by any number of them at once. One is enough for a program.
  */
 
+/**
+ * A client's flag: containers are made so that containerd 1.7 and 2.x still know how a process ended
+ * after they were started anew themselves, which they forget otherwise. For that a sandbox of the
+ * container's id is written down, which other clients see in their lists. containerd 1.6 needs it not,
+ * and nothing is done there.
+ */
+#define CTRD_CLIENT_KEEP_STOPPED_TASKS 1
+
 /** A connection to a containerd. */
 typedef struct ctrd_client_t ctrd_client_t;
 
@@ -452,13 +477,34 @@ typedef struct ctrd_client_config_t {
      * own; 0: 30000; CTRD_FOREVER.
      */
     int64_t call_timeout_ms;
-    /** None is defined yet: 0. */
+    /** CTRD_CLIENT_KEEP_STOPPED_TASKS, or 0. */
     uint64_t flags;
 } ctrd_client_config_t;
 
 /** Initialises a ctrd_client_config_t: everything is the default. */
 #define CTRD_CLIENT_CONFIG_INIT \
     { sizeof(ctrd_client_config_t), NULL, NULL, NULL, NULL, NULL, 0, 0 }
+
+/** What a client has counted since it was opened. */
+typedef struct ctrd_counters_t {
+    /** sizeof(ctrd_counters_t). */
+    size_t size;
+    /**
+     * How often something broke off and had to be begun anew: each subscription to events by itself,
+     * and waits for exits that broke off together once.
+     */
+    uint64_t reconnects;
+    /** How many processes were looked up after that, with a result. */
+    uint64_t reconciled;
+    /** How many messages were dropped because a queue or a hook was full. */
+    uint64_t dropped;
+    /** How many processes are watched now whose exit is not known. */
+    uint64_t outstanding;
+} ctrd_counters_t;
+
+/** Initialises a ctrd_counters_t: everything is the default. */
+#define CTRD_COUNTERS_INIT \
+    { sizeof(ctrd_counters_t), 0, 0, 0, 0 }
 
 /**
  * Initialises a ctrd_client_config_t as CTRD_CLIENT_CONFIG_INIT does, for languages without macros.
@@ -490,30 +536,61 @@ CTRD_CHECK ctrd_status_t ctrd_client_open(
     ctrd_error_t **err);
 
 /**
- * Closes a client: no further call begins, those that wait for an exit end with CTRD_E_CLOSED, and
- * other calls under way are waited for. Containers run on. Closing again does nothing. The handle
- * stays valid until ctrd_client_free().
+ * Closes a client: no further call begins, those that wait for an exit end with CTRD_E_CLOSED, no
+ * hook is started any more, and other calls under way and hooks that run are waited for. Then the
+ * userdata of all hooks is destroyed. Containers run on. Closing again does nothing, or goes on
+ * waiting. The handle stays valid until ctrd_client_free().
+ *
+ * From inside a hook it waits for nothing and nobody.
  *
  * @param client  the client.
  * @param call    bounds of the call; NULL: the default, at most 10 s.
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT or CTRD_E_CANCELLED where calls are
- *         still under way; CTRD_E_REENTRANT from a callback of one of them; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK (with CTRD_POLL) or
+ *         CTRD_E_CANCELLED where calls are still under way or a hook still runs; CTRD_E_REENTRANT
+ *         from a callback of one of those calls; CTRD_E_FORKED.
  *
- * Blocking: until no call is under way. Threads: any. Since: 0.1.
+ * Blocking: until no call is under way and no hook runs. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_client_close(
     const ctrd_client_t *client, const ctrd_call_t *call, ctrd_error_t **err);
 
 /**
  * Frees a client, and closes it if that has not been done. No other thread may use the handle any
- * more, nor be in a call with it. In a child of the process that opened it, it does nothing.
+ * more, nor be in a call with it, but for hooks, while they are waited for. A hook that does not
+ * return within 10 s is left to end by itself, and its userdata is destroyed when it does; it must not
+ * use the client any more. From inside a hook it waits for nothing: then no other hook may. Queues stay
+ * valid, and are closed. In a child of the process that opened it, it does nothing.
  *
  * @param client  the client, which the call takes; NULL does nothing.
  *
- * Blocking: until the client's threads have ended. Threads: owner. Since: 0.1.
+ * Blocking: until the client's threads have ended, at most 10 s. Threads: owner. Since: 0.1.
  */
 void ctrd_client_free(ctrd_client_t *client);
+
+/**
+ * Initialises a ctrd_counters_t as CTRD_COUNTERS_INIT does, for languages without macros.
+ *
+ * @param counters  the struct; NULL does nothing.
+ * @param size      its size in bytes, as the caller's header has it.
+ *
+ * Threads: any. Since: 0.1.
+ */
+void ctrd_counters_init(ctrd_counters_t *counters, size_t size);
+
+/**
+ * Gives what a client has counted. The struct's size, which the caller has set, says how much of it
+ * his header knows: only that is written, and what the library does not know of it becomes 0.
+ *
+ * @param client  the client; it may be closed.
+ * @param out     receives the counters.
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_FORKED.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_client_counters(
+    const ctrd_client_t *client, ctrd_counters_t *out, ctrd_error_t **err);
 
 /* Versions ----------------------------------------------------------------------------------------
  *
@@ -543,8 +620,8 @@ uint32_t ctrd_version_number(void);
 const char *ctrd_version_string(void);
 
 /**
- * Whether the library that is loaded has a part: "containers", "daemon", "images", "log", "pull",
- * "snapshots", "stdio".
+ * Whether the library that is loaded has a part: "containers", "daemon", "events", "hooks",
+ * "images", "log", "pull", "queues", "recovery", "snapshots", "stdio".
  *
  * @param name  the part's name; NULL is none.
  * @return 1 if it has, 0 if not.
@@ -599,11 +676,30 @@ void ctrd_version_free(ctrd_version_t *version);
 
 /* Messages ----------------------------------------------------------------------------------------
  *
- * What the library says of a process's end. Messages do not change.
+ * What the library tells: of a process's end, of an event, of what may have been missed. Messages do
+ * not change.
  */
 
-/** A message's kind: a process has ended. */
+/** A message's kind: a container's first process has ended. */
 #define CTRD_MESSAGE_EXIT 1
+/** A message's kind: a process that was executed in a container has ended. */
+#define CTRD_MESSAGE_EXEC_EXIT 2
+/** A message's kind: an event of the server's. */
+#define CTRD_MESSAGE_EVENT 3
+
+/**
+ * A message's kind: events may have been missed, because the connection was broken and the server
+ * does not repeat them. Exits are not among them: those are looked up.
+ */
+#define CTRD_MESSAGE_GAP 4
+
+/**
+ * A message's kind: a queue or a hook was full, and messages for it were dropped:
+ * ctrd_message_dropped().
+ */
+#define CTRD_MESSAGE_OVERFLOW 5
+/** A message's kind: a step of a pull. */
+#define CTRD_MESSAGE_PROGRESS 6
 
 /** A message's origin: from the server, as it happened. */
 #define CTRD_ORIGIN_LIVE 1
@@ -616,14 +712,11 @@ void ctrd_version_free(ctrd_version_t *version);
 /** A message's origin: it happened while nobody could see it, and no source holds the details. */
 #define CTRD_ORIGIN_GAP 3
 
-/**
- * What the library says of a process's end. Its texts are borrowed: they are valid until it is
- * freed.
- */
+/** What the library tells. Its texts are borrowed: they are valid until it is freed. */
 typedef struct ctrd_message_t ctrd_message_t;
 
 /**
- * What a message is about: CTRD_MESSAGE_EXIT.
+ * What a message is about: one of the CTRD_MESSAGE_ values.
  *
  * @param message  the message; NULL gives 0.
  * @return the kind; values that are not named here may be added.
@@ -643,10 +736,31 @@ uint32_t ctrd_message_kind(const ctrd_message_t *message);
 uint32_t ctrd_message_origin(const ctrd_message_t *message);
 
 /**
+ * The number of a message among those of its client: of two, the library came to know the one with
+ * the lower number first.
+ *
+ * @param message  the message; NULL gives 0.
+ * @return the number, from 1.
+ *
+ * Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_message_seq(const ctrd_message_t *message);
+
+/**
+ * The namespace that a message is from.
+ *
+ * @param message  the message; NULL gives NULL.
+ * @return its name, borrowed from the message; empty where it is about none.
+ *
+ * Threads: any. Since: 0.1.
+ */
+const char *ctrd_message_namespace(const ctrd_message_t *message);
+
+/**
  * The container that the message is about.
  *
  * @param message  the message; NULL gives NULL.
- * @return its id, borrowed from the message.
+ * @return its id, borrowed from the message; empty where it is about none.
  *
  * Threads: any. Since: 0.1.
  */
@@ -686,7 +800,7 @@ int32_t ctrd_message_exit_code(const ctrd_message_t *message, uint32_t *out);
 int32_t ctrd_message_exit_time(const ctrd_message_t *message, ctrd_time_t *out);
 
 /**
- * Why the exit code or time is missing.
+ * Why the exit code or time is missing; of a gap, why the connection was broken.
  *
  * @param message  the message; NULL gives NULL.
  * @return the error, borrowed from the message and not to be freed; NULL where nothing is missing.
@@ -704,6 +818,48 @@ const ctrd_error_t *ctrd_message_error(const ctrd_message_t *message);
  * Threads: any. Since: 0.1.
  */
 const ctrd_error_t *ctrd_message_start_error(const ctrd_message_t *message);
+
+/**
+ * An event's topic, as "/tasks/start"; the reference of the image that progress is about.
+ *
+ * @param message  the message; NULL gives NULL.
+ * @return the text, borrowed from the message; NULL where it has none.
+ *
+ * Threads: any. Since: 0.1.
+ */
+const char *ctrd_message_topic(const ctrd_message_t *message);
+
+/**
+ * An event as JSON, with the fields as containerd names them; progress as an array of everything
+ * that the pull fetches. It is made when it is asked for first.
+ *
+ * @param message  the message; NULL gives NULL.
+ * @return the text, borrowed from the message; NULL where it has none.
+ *
+ * Threads: any. Since: 0.1.
+ */
+const char *ctrd_message_json(const ctrd_message_t *message);
+
+/**
+ * When an event happened, by the server's clock.
+ *
+ * @param message  the message; NULL gives 0.
+ * @param out      receives the time where it is known, and is left as it is where not; may be NULL.
+ * @return 1 where the time is known, 0 where not.
+ *
+ * Threads: any. Since: 0.1.
+ */
+int32_t ctrd_message_event_time(const ctrd_message_t *message, ctrd_time_t *out);
+
+/**
+ * How many messages were dropped, of a CTRD_MESSAGE_OVERFLOW.
+ *
+ * @param message  the message; NULL gives 0.
+ * @return the number; 0 of every other kind.
+ *
+ * Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_message_dropped(const ctrd_message_t *message);
 
 /**
  * Gives one more handle of a message, which outlives the first.
@@ -796,6 +952,21 @@ void ctrd_io_init(ctrd_io_t *io, size_t size);
 /** A container's flag: create it and do not start it; ctrd_start_container() does. */
 #define CTRD_CONTAINER_NO_START 1
 
+/** What is removed of a container after its exit: nothing, ctrd_destroy_container() does it. */
+#define CTRD_CLEANUP_KEEP 0
+
+/**
+ * What is removed of a container after its exit: the task. The record keeps the exit, and the
+ * snapshot what the process has written.
+ */
+#define CTRD_CLEANUP_TASK 1
+
+/**
+ * What is removed of a container after its exit: task, snapshot and record. Only this client can
+ * tell of the exit from then on.
+ */
+#define CTRD_CLEANUP_ALL 2
+
 /** What a new container is to be. Everything is only borrowed, for the time of the call. */
 typedef struct ctrd_container_config_t {
     /** sizeof(ctrd_container_config_t). */
@@ -838,6 +1009,13 @@ typedef struct ctrd_container_config_t {
     size_t labels_len;
     /** Where its input comes from and its output goes. NULL: nowhere. */
     const ctrd_io_t *io;
+    /**
+     * What is removed by itself once its process has ended and every hook that was told of that has
+     * returned: CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
+     */
+    uint32_t cleanup;
+    /** Must be 0. */
+    uint32_t reserved;
     /** CTRD_CONTAINER_NO_START, or 0. */
     uint64_t flags;
 } ctrd_container_config_t;
@@ -845,7 +1023,7 @@ typedef struct ctrd_container_config_t {
 /** Initialises a ctrd_container_config_t: everything is the default. */
 #define CTRD_CONTAINER_CONFIG_INIT \
     { sizeof(ctrd_container_config_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-      NULL, 0, NULL, NULL, 0, NULL, 0 }
+      NULL, 0, NULL, NULL, 0, NULL, 0, 0, 0 }
 
 /**
  * Initialises a ctrd_container_config_t as CTRD_CONTAINER_CONFIG_INIT does, for languages without
@@ -980,6 +1158,388 @@ CTRD_CHECK ctrd_status_t ctrd_container_pid(
 CTRD_CHECK ctrd_status_t ctrd_container_pids(
     const ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *buf, size_t cap,
     size_t *len_out, ctrd_error_t **err);
+
+/* Recovering --------------------------------------------------------------------------------------
+ *
+ * Taking containers over after the program was started anew: their streams, and the watch of their
+ * processes. What ended meanwhile is told of with its real exit, as far as containerd still knows.
+ * Only containers with the client's owner label are taken over. None is ever removed, but by the
+ * cleanup that it was created with.
+ */
+
+/** What a container was found to be: its process was created or runs, and is watched. */
+#define CTRD_RECOVERY_ALIVE 1
+
+/**
+ * What a container was found to be: its process has ended, which hooks and queues are told, and who
+ * probes.
+ */
+#define CTRD_RECOVERY_ENDED 2
+
+/**
+ * What a container was found to be: it has no task, and nothing says that it ever ended. It was left
+ * as it is.
+ */
+#define CTRD_RECOVERY_NO_TASK 3
+
+/**
+ * What a container was found to be: it could not be looked at, as its shim is stuck or the server
+ * does not answer; or its streams could not be taken. It was left as it is.
+ */
+#define CTRD_RECOVERY_FAILED 4
+
+/** What became of several containers. Its texts are borrowed: they are valid until it is freed. */
+typedef struct ctrd_recovery_t ctrd_recovery_t;
+
+/**
+ * Says where the streams of a container that is recovered go.
+ *
+ * It runs on the thread that called ctrd_recover_all(), for each container before the first is
+ * recovered. ctrd_client_close() of the same client answers CTRD_E_REENTRANT there.
+ *
+ * @param userdata  what ctrd_recover_all() was given.
+ * @param id        the container's id, borrowed for the time of the call.
+ * @param io        is to be set to the streams: descriptors (CTRD_IO_FD), which are duplicated when the
+ *                  function has returned. It is initialised; left as it is, there are none, and what the
+ *                  container writes is dropped.
+ * @return 0; anything else leaves the container as it is: CTRD_RECOVERY_FAILED.
+ */
+typedef int32_t (*ctrd_recover_io_fn)(void *userdata, const char *id, ctrd_io_t *io);
+
+/**
+ * Takes a container over, also where its process has ended. One that is recovered already stays as it
+ * is.
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param io      where its streams go: descriptors, which are duplicated; what is not given is fetched
+ *                and dropped. NULL: all of it.
+ * @param call    bounds of the call; NULL: the default, at most the client's call timeout.
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no container, or it has
+ *         no task and nothing says that it ever ended;
+ *         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
+ *         ctrd_create_container(); CTRD_E_UNAVAILABLE, also where its shim does not answer;
+ *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *
+ * Blocking: until the server has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_recover_container(
+    const ctrd_client_t *client, const char *id, const ctrd_io_t *io, const ctrd_call_t *call,
+    ctrd_error_t **err);
+
+/**
+ * Takes every container of the namespace over that carries the client's owner label, many at once and
+ * each within 5 s: one that is stuck does not hold up the rest, nor make the call fail. FIFOs of
+ * containers that do not stand any more are removed.
+ *
+ * @param client    the client.
+ * @param io        asked for the streams of each; NULL: none have any, and what they write is dropped.
+ * @param userdata  handed to io.
+ * @param destroy   called exactly once with userdata before the function returns, also where it
+ *                  fails; may be NULL.
+ * @param call      bounds of the call; NULL: the default, at most the client's call timeout.
+ * @param out       receives what became of each, in the order of their ids; the caller owns it:
+ *                  ctrd_recovery_free(). May be NULL.
+ * @param err       receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_UNAVAILABLE, CTRD_E_TIMEOUT or CTRD_E_CANCELLED
+ *         where they could not be listed; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *
+ * Blocking: until all have been looked at. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_recover_all(
+    const ctrd_client_t *client, ctrd_recover_io_fn io, void *userdata, ctrd_destroy_fn destroy,
+    const ctrd_call_t *call, ctrd_recovery_t **out, ctrd_error_t **err);
+
+/**
+ * How many containers were looked at.
+ *
+ * @param recovery  what became of them; NULL gives 0.
+ * @return the number.
+ *
+ * Threads: any. Since: 0.1.
+ */
+size_t ctrd_recovery_len(const ctrd_recovery_t *recovery);
+
+/**
+ * The id of one of the containers.
+ *
+ * @param recovery  what became of them; NULL gives NULL.
+ * @param index     which one, from 0.
+ * @return the id, borrowed from what it was asked of; NULL beyond the last.
+ *
+ * Threads: any. Since: 0.1.
+ */
+const char *ctrd_recovery_id(const ctrd_recovery_t *recovery, size_t index);
+
+/**
+ * What one of the containers was found to be: one of the CTRD_RECOVERY_ values.
+ *
+ * @param recovery  what became of them; NULL gives 0.
+ * @param index     which one, from 0.
+ * @return the value; 0 beyond the last. Values that are not named here may be added.
+ *
+ * Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_recovery_state(const ctrd_recovery_t *recovery, size_t index);
+
+/**
+ * Why one of the containers was not recovered.
+ *
+ * @param recovery  what became of them; NULL gives NULL.
+ * @param index     which one, from 0.
+ * @return the error, borrowed from what it was asked of and not to be freed; NULL where it was
+ *         recovered, and beyond the last.
+ *
+ * Threads: any. Since: 0.1.
+ */
+const ctrd_error_t *ctrd_recovery_error(const ctrd_recovery_t *recovery, size_t index);
+
+/**
+ * Frees what became of several containers.
+ *
+ * @param recovery  the handle, which the call takes; NULL does nothing.
+ *
+ * Threads: owner. Since: 0.1.
+ */
+void ctrd_recovery_free(ctrd_recovery_t *recovery);
+
+/* Hooks -------------------------------------------------------------------------------------------
+ *
+ * A hook is a function of the caller's that is told of exits or events. There may be any number of
+ * them. One hook is never run twice at once, and is told in the order in which the library came to
+ * know; different hooks run at the same time.
+ *
+ * Any function of this library may be called from a hook, but for ctrd_dispatch(), which answers
+ * CTRD_E_REENTRANT. ctrd_remove_hook(), ctrd_client_close() and ctrd_client_free() do not wait there.
+ */
+
+/**
+ * A hook's mode: it runs on a thread of the library's, which blocks every signal. Up to 16 hooks of a
+ * client run at once; one that does not return keeps its thread.
+ */
+#define CTRD_HOOK_THREAD 0
+/** A hook's mode: it runs inside ctrd_dispatch() alone, on the thread that calls that. */
+#define CTRD_HOOK_DISPATCH 1
+
+/**
+ * Receives messages.
+ *
+ * @param userdata  what was given along with the hook.
+ * @param message   the message, borrowed for the time of the call; ctrd_message_ref() keeps it.
+ */
+typedef void (*ctrd_message_fn)(void *userdata, const ctrd_message_t *message);
+
+/**
+ * Adds a hook that is told of the exits of containers' first processes: of those that this client
+ * watches, which it has created, started, recovered or probed. No exit is dropped.
+ *
+ * @param client    the client.
+ * @param id        a container's id, of any namespace; NULL: of all containers.
+ * @param mode      where it runs: CTRD_HOOK_THREAD or CTRD_HOOK_DISPATCH.
+ * @param callback  the hook. It may run before this function has returned.
+ * @param userdata  handed to it.
+ * @param destroy   called exactly once with userdata, also where this function fails: when the hook
+ *                  was removed or the client is closed, and the hook does not run any more. May be
+ *                  NULL.
+ * @param hook_out  receives the hook's number, for ctrd_remove_hook(): never 0, and never used again
+ *                  by this client; may be NULL.
+ * @param err       receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_add_stop_hook(
+    const ctrd_client_t *client, const char *id, uint32_t mode, ctrd_message_fn callback,
+    void *userdata, ctrd_destroy_fn destroy, uint64_t *hook_out, ctrd_error_t **err);
+
+/**
+ * Adds a hook that is told of the exits of processes that were executed in containers. Otherwise as
+ * ctrd_add_stop_hook().
+ *
+ * @param client    the client.
+ * @param id        a container's id, of any namespace; NULL: of all containers.
+ * @param mode      where it runs: CTRD_HOOK_THREAD or CTRD_HOOK_DISPATCH.
+ * @param callback  the hook. It may run before this function has returned.
+ * @param userdata  handed to it.
+ * @param destroy   called exactly once with userdata, as for ctrd_add_stop_hook(); may be NULL.
+ * @param hook_out  receives the hook's number, as of ctrd_add_stop_hook(); may be NULL.
+ * @param err       receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_add_exit_hook(
+    const ctrd_client_t *client, const char *id, uint32_t mode, ctrd_message_fn callback,
+    void *userdata, ctrd_destroy_fn destroy, uint64_t *hook_out, ctrd_error_t **err);
+
+/**
+ * Adds a hook that is told of the server's events: of those that pass any of the filters, and of all
+ * where there is none; of every namespace where the filters name none. Whatever is published after
+ * this function has returned is told, each event once, until the connection breaks: then a
+ * CTRD_MESSAGE_GAP is told before the first event of the new one. Up to 16384 messages wait for the
+ * hook; what is beyond is dropped, which a CTRD_MESSAGE_OVERFLOW says.
+ *
+ * @param client       the client.
+ * @param filters      filters_len filters in containerd's language, as "ctr events" takes them:
+ *                     "topic==\"/tasks/exit\",namespace==default". May be NULL if filters_len is 0.
+ * @param filters_len  see filters.
+ * @param mode         where it runs: CTRD_HOOK_THREAD or CTRD_HOOK_DISPATCH.
+ * @param callback     the hook. It may run before this function has returned.
+ * @param userdata     handed to it.
+ * @param destroy      called exactly once with userdata, as for ctrd_add_stop_hook(); may be NULL.
+ * @param call         bounds of the call; NULL: the default, at most the client's call timeout.
+ * @param hook_out     receives the hook's number, as of ctrd_add_stop_hook(); may be NULL.
+ * @param err          receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
+ *         position: "filters[1]"; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
+ *         CTRD_E_CLOSED; CTRD_E_FORKED.
+ *
+ * Blocking: until the server sends events. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_add_event_hook(
+    const ctrd_client_t *client, const char *const *filters, size_t filters_len, uint32_t mode,
+    ctrd_message_fn callback, void *userdata, ctrd_destroy_fn destroy, const ctrd_call_t *call,
+    uint64_t *hook_out, ctrd_error_t **err);
+
+/**
+ * Removes a hook. When this returns with CTRD_OK, the hook does not run and its userdata is destroyed;
+ * after CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED it still runs, is not started again,
+ * and its userdata is destroyed when it returns.
+ *
+ * From inside a hook, this one or another, it returns at once: what runs is then not waited for.
+ *
+ * @param client  the client.
+ * @param hook    the hook's number.
+ * @param call    bounds of the call; NULL: the default, at most 10 s.
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such hook, as after it
+ *         was removed or the client closed; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL;
+ *         CTRD_E_CANCELLED; CTRD_E_FORKED.
+ *
+ * Blocking: until the hook has returned. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_remove_hook(
+    const ctrd_client_t *client, uint64_t hook, const ctrd_call_t *call, ctrd_error_t **err);
+
+/**
+ * A descriptor that is readable while ctrd_dispatch() has something to do. It is only to be polled:
+ * the library keeps it, and closes it with ctrd_client_free(). It is made when it is asked for first,
+ * and is the same each time.
+ *
+ * @param client  the client; NULL gives -1.
+ * @return the descriptor; -1 where none is left, and in a child of the process that opened the
+ *         client.
+ *
+ * Threads: any. Since: 0.1.
+ */
+int32_t ctrd_dispatch_fd(const ctrd_client_t *client);
+
+/**
+ * Runs hooks whose mode is CTRD_HOOK_DISPATCH on the calling thread, for messages that have come. It
+ * does not wait for any; there may be nothing to do. Where more are left, the descriptor stays readable.
+ *
+ * @param client   the client.
+ * @param max      for how many messages at most; 0: 1024.
+ * @param ran_out  receives for how many it has; may be NULL.
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_BUSY where another thread is dispatching;
+ *         CTRD_E_REENTRANT from inside a hook; CTRD_E_FORKED.
+ *
+ * Blocking: as long as the hooks take. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_dispatch(
+    const ctrd_client_t *client, uint32_t max, uint32_t *ran_out, ctrd_error_t **err);
+
+/* Queues ------------------------------------------------------------------------------------------
+ *
+ * A queue holds messages until they are fetched, and has a descriptor for the caller's own loop.
+ * Several threads may fetch from one: each message goes to one of them.
+ */
+
+/**
+ * A kind that a queue is told of: the exits of containers' first processes, as
+ * ctrd_add_stop_hook() is.
+ */
+#define CTRD_KIND_EXIT 1
+/** A kind that a queue is told of: the exits of processes that were executed in containers. */
+#define CTRD_KIND_EXEC_EXIT 2
+
+/**
+ * A kind that a queue is told of: the server's events, as ctrd_add_event_hook() is; with them come
+ * CTRD_MESSAGE_GAP.
+ */
+#define CTRD_KIND_EVENT 4
+/** A kind that a queue is told of: the progress of this client's pulls. */
+#define CTRD_KIND_PROGRESS 8
+
+/** Messages that wait to be fetched. */
+typedef struct ctrd_queue_t ctrd_queue_t;
+
+/**
+ * Opens a queue. What happens from then on goes into it.
+ *
+ * A queue that is full blocks nobody: what comes then is dropped, exits too, and a
+ * CTRD_MESSAGE_OVERFLOW says how many, at the place where they are missing.
+ *
+ * @param client       the client.
+ * @param kinds        what the queue is told of: CTRD_KIND_ values, at least one.
+ * @param filters      filters_len filters of events, any of which an event has to pass, as for
+ *                     ctrd_add_event_hook(). NULL and 0: none, and all events. Only with
+ *                     CTRD_KIND_EVENT.
+ * @param filters_len  see filters.
+ * @param capacity     how many messages it holds, at most 1048576; 0: 1024.
+ * @param call         bounds of the call; NULL: the default, at most the client's call timeout.
+ * @param out          receives the queue, which the caller owns: ctrd_queue_free().
+ * @param err          receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
+ *         position: "filters[1]"; CTRD_E_IO where no descriptor is left; CTRD_E_UNAVAILABLE;
+ *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *
+ * Blocking: with CTRD_KIND_EVENT until the server sends events. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_queue_open(
+    const ctrd_client_t *client, uint64_t kinds, const char *const *filters, size_t filters_len,
+    uint32_t capacity, const ctrd_call_t *call, ctrd_queue_t **out, ctrd_error_t **err);
+
+/**
+ * A descriptor that is readable while a queue holds a message, and once its client is closed. It is
+ * only to be polled: the library keeps it, and closes it with ctrd_queue_free().
+ *
+ * @param queue  the queue; NULL gives -1.
+ * @return the descriptor; -1 in a child of the process that opened the queue.
+ *
+ * Threads: any. Since: 0.1.
+ */
+int32_t ctrd_queue_fd(const ctrd_queue_t *queue);
+
+/**
+ * Fetches the next message. A loop that polls the descriptor calls it with CTRD_POLL until it answers
+ * CTRD_E_WOULD_BLOCK: several messages may have come.
+ *
+ * @param queue  the queue.
+ * @param call   bounds of the call; NULL: the default, without an end. CTRD_POLL: not to wait. Its
+ *               namespace and lease are of no use.
+ * @param out    receives the message, which the caller owns: ctrd_message_free().
+ * @param err    receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_WOULD_BLOCK with CTRD_POLL where there is none;
+ *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED where the client is closed or freed and
+ *         what was in the queue is fetched; CTRD_E_FORKED.
+ *
+ * Blocking: until there is a message. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_queue_next(
+    const ctrd_queue_t *queue, const ctrd_call_t *call, ctrd_message_t **out, ctrd_error_t **err);
+
+/**
+ * Frees a queue with the messages that it holds. In a child of the process that opened it, it does
+ * nothing to the parent's.
+ *
+ * @param queue  the queue, which the call takes; NULL does nothing.
+ *
+ * Threads: owner. Since: 0.1.
+ */
+void ctrd_queue_free(ctrd_queue_t *queue);
 
 /* Images --------------------------------------------------------------------------------------- */
 

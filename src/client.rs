@@ -66,9 +66,10 @@ pub struct Counters {
 /// A connection to a containerd. Clones are the same client; it may be used from any thread.
 #[derive(Clone)]
 pub struct Client {
-    context: Arc<Context>,
-    // Its drop closes the client, whatever of the context is still held by others.
+    // Its drop closes the client, whatever of the context is still held by others. It goes first: hooks
+    // for which it waits may use the client through a pointer (in C).
     _closer: Arc<Closer>,
+    context: Arc<Context>,
 }
 
 /// Closes the client when the last handle goes.
@@ -242,11 +243,12 @@ impl Client {
 
     /// Does so for every container of the namespace with the client's owner label, many at once and each
     /// within 5 s, and says what became of each, in the order of their ids. `streams` gives the
-    /// descriptors of one; it runs on the calling thread. FIFOs of containers that do not stand any more
-    /// are removed.
+    /// descriptors of one; it runs on the calling thread, for all before the first is recovered. A
+    /// container for which it fails is left as it is. FIFOs of containers that do not stand any more are
+    /// removed.
     pub fn recover_all(
         &self,
-        streams: &mut dyn FnMut(&str) -> Stdio,
+        streams: &mut dyn FnMut(&str) -> Result<Stdio>,
         call: &Call,
     ) -> Result<Vec<Recovery>> {
         container::recover_all(&self.context, streams, call).at("recover_all", "")

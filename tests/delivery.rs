@@ -327,7 +327,7 @@ fn a_later_run_of_the_program_takes_containers_over() {
         Some(Stdio { stdin: Stream::Fd(input), stdout: Stream::Fd(stdout), ..Default::default() });
     let recovered = second
         .recover_all(
-            &mut |id| if id == talking { streams.take().unwrap() } else { Stdio::default() },
+            &mut |id| Ok(if id == talking { streams.take().unwrap() } else { Stdio::default() }),
             &within(30),
         )
         .unwrap();
@@ -399,7 +399,7 @@ fn what_a_killed_program_left_of_fifos_is_removed() {
     std::fs::write(stale.join("gone-stdout"), "").unwrap();
     let other = plot.ground.dir().join("client/fifo/another+gone+0");
     std::fs::create_dir(&other).unwrap();
-    plot.client.recover_all(&mut |_| Stdio::default(), &within(10)).unwrap();
+    plot.client.recover_all(&mut |_| Ok(Stdio::default()), &within(10)).unwrap();
     assert!(!stale.exists() && other.exists());
     std::fs::remove_dir(other).unwrap();
     thread::yield_now();

@@ -14,12 +14,11 @@ const MAX_STRUCT: usize = 4096;
 /// `repr(C)`, its first member is `size: usize`, and all-zero is a valid value.
 pub(crate) unsafe trait Struct: Copy {}
 
-/// Reads a struct of the caller's, who may have an older header (what it lacks is zero) or a later
-/// one (what this library does not know must be zero).
+/// The size of a struct of the caller's, by its first member.
 ///
 /// # Safety
 /// `given` is NULL or points to a struct as long as its first member says.
-pub(crate) unsafe fn input<T: Struct>(name: &str, given: *const T) -> Result<T> {
+unsafe fn size_of_given<T: Struct>(name: &str, given: *const T) -> Result<usize> {
     if given.is_null() {
         return Err(Error::invalid(name, "must not be NULL"));
     }
@@ -31,6 +30,17 @@ pub(crate) unsafe fn input<T: Struct>(name: &str, given: *const T) -> Result<T> 
             format!("its size is {size}; initialise it with the _INIT macro"),
         ));
     }
+    Ok(size)
+}
+
+/// Reads a struct of the caller's, who may have an older header (what it lacks is zero) or a later
+/// one (what this library does not know must be zero).
+///
+/// # Safety
+/// `given` is NULL or points to a struct as long as its first member says.
+pub(crate) unsafe fn input<T: Struct>(name: &str, given: *const T) -> Result<T> {
+    // SAFETY: as the caller promises.
+    let size = unsafe { size_of_given(name, given)? };
     let known = size.min(size_of::<T>());
     // SAFETY: the caller's struct has `size` bytes.
     let tail = unsafe { std::slice::from_raw_parts(given.cast::<u8>().add(known), size - known) };
@@ -49,6 +59,24 @@ pub(crate) unsafe fn input<T: Struct>(name: &str, given: *const T) -> Result<T> 
         std::ptr::copy_nonoverlapping(given.cast::<u8>(), read.as_mut_ptr().cast::<u8>(), known);
         Ok(read.assume_init())
     }
+}
+
+/// Fills in a struct of the caller's, as far as his header knows it. What that knows beyond this library
+/// becomes zero; the size stays.
+///
+/// # Safety
+/// `place` is NULL or points to a struct as long as its first member says.
+pub(crate) unsafe fn fill<T: Struct>(name: &str, place: *mut T, value: T) -> Result<()> {
+    // SAFETY: as the caller promises.
+    let size = unsafe { size_of_given(name, place)? };
+    let known = size.min(size_of::<T>()) - size_of::<usize>();
+    // SAFETY: the caller's struct has `size` bytes, and behind their sizes both have `known`.
+    unsafe {
+        initialise(place, size);
+        let from = (&raw const value).cast::<usize>().add(1).cast::<u8>();
+        std::ptr::copy_nonoverlapping(from, place.cast::<usize>().add(1).cast::<u8>(), known);
+    }
+    Ok(())
 }
 
 /// The body of the `_init` functions: all zero, and the size.

@@ -13,6 +13,12 @@ use crate::error::ctrd_error_t;
 use crate::guard::{self, Out};
 use crate::status::ctrd_status_t;
 
+/// A client's flag: containers are made so that containerd 1.7 and 2.x still know how a process ended
+/// after they were started anew themselves, which they forget otherwise. For that a sandbox of the
+/// container's id is written down, which other clients see in their lists. containerd 1.6 needs it not,
+/// and nothing is done there.
+pub const CTRD_CLIENT_KEEP_STOPPED_TASKS: u64 = 1;
+
 /// A connection to a containerd.
 pub struct ctrd_client_t {
     client: Client,
@@ -47,7 +53,7 @@ pub struct ctrd_client_config_t {
     /// The timeout, in milliseconds, of calls that name none and whose function has none of its
     /// own; 0: 30000; CTRD_FOREVER.
     pub call_timeout_ms: i64,
-    /// None is defined yet: 0.
+    /// CTRD_CLIENT_KEEP_STOPPED_TASKS, or 0.
     pub flags: u64,
 }
 
@@ -85,7 +91,8 @@ unsafe fn read_config(given: *const ctrd_client_config_t) -> Result<ClientConfig
         call::CTRD_FOREVER => config.call_timeout = std::time::Duration::MAX,
         ms => config.call_timeout = milliseconds("call_timeout_ms", ms)?,
     }
-    args::flags("flags", given.flags, 0)?;
+    args::flags("flags", given.flags, CTRD_CLIENT_KEEP_STOPPED_TASKS)?;
+    config.keep_stopped_tasks = given.flags & CTRD_CLIENT_KEEP_STOPPED_TASKS != 0;
     Ok(config)
 }
 
@@ -128,17 +135,21 @@ pub unsafe extern "C" fn ctrd_client_open(
     })
 }
 
-/// Closes a client: no further call begins, those that wait for an exit end with CTRD_E_CLOSED, and
-/// other calls under way are waited for. Containers run on. Closing again does nothing. The handle
-/// stays valid until ctrd_client_free().
+/// Closes a client: no further call begins, those that wait for an exit end with CTRD_E_CLOSED, no
+/// hook is started any more, and other calls under way and hooks that run are waited for. Then the
+/// userdata of all hooks is destroyed. Containers run on. Closing again does nothing, or goes on
+/// waiting. The handle stays valid until ctrd_client_free().
+///
+/// From inside a hook it waits for nothing and nobody.
 ///
 /// @param client  the client.
 /// @param call    bounds of the call; NULL: the default, at most 10 s.
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT or CTRD_E_CANCELLED where calls are
-///         still under way; CTRD_E_REENTRANT from a callback of one of them; CTRD_E_FORKED.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK (with CTRD_POLL) or
+///         CTRD_E_CANCELLED where calls are still under way or a hook still runs; CTRD_E_REENTRANT
+///         from a callback of one of those calls; CTRD_E_FORKED.
 ///
-/// Blocking: until no call is under way. Threads: any. Since: 0.1.
+/// Blocking: until no call is under way and no hook runs. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_client_close(
     client: Option<&ctrd_client_t>,
@@ -153,12 +164,76 @@ pub unsafe extern "C" fn ctrd_client_close(
 }
 
 /// Frees a client, and closes it if that has not been done. No other thread may use the handle any
-/// more, nor be in a call with it. In a child of the process that opened it, it does nothing.
+/// more, nor be in a call with it, but for hooks, while they are waited for. A hook that does not
+/// return within 10 s is left to end by itself, and its userdata is destroyed when it does; it must not
+/// use the client any more. From inside a hook it waits for nothing: then no other hook may. Queues stay
+/// valid, and are closed. In a child of the process that opened it, it does nothing.
 ///
 /// @param client  the client, which the call takes; NULL does nothing.
 ///
-/// Blocking: until the client's threads have ended. Threads: owner. Since: 0.1.
+/// Blocking: until the client's threads have ended, at most 10 s. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_client_free(client: Option<Box<ctrd_client_t>>) {
     guard::value(|| drop(client));
+}
+
+/// What a client has counted since it was opened.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ctrd_counters_t {
+    /// sizeof(ctrd_counters_t).
+    pub size: usize,
+    /// How often something broke off and had to be begun anew: each subscription to events by itself,
+    /// and waits for exits that broke off together once.
+    pub reconnects: u64,
+    /// How many processes were looked up after that, with a result.
+    pub reconciled: u64,
+    /// How many messages were dropped because a queue or a hook was full.
+    pub dropped: u64,
+    /// How many processes are watched now whose exit is not known.
+    pub outstanding: u64,
+}
+
+// SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers.
+unsafe impl args::Struct for ctrd_counters_t {}
+
+/// Initialises a ctrd_counters_t as CTRD_COUNTERS_INIT does, for languages without macros.
+///
+/// @param counters  the struct; NULL does nothing.
+/// @param size      its size in bytes, as the caller's header has it.
+///
+/// Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_counters_init(counters: *mut ctrd_counters_t, size: usize) {
+    // SAFETY: the caller says how many bytes there are.
+    guard::value(|| unsafe { args::initialise(counters, size) });
+}
+
+/// Gives what a client has counted. The struct's size, which the caller has set, says how much of it
+/// his header knows: only that is written, and what the library does not know of it becomes 0.
+///
+/// @param client  the client; it may be closed.
+/// @param out     receives the counters.
+/// @param err     receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_FORKED.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_client_counters(
+    client: Option<&ctrd_client_t>,
+    out: *mut ctrd_counters_t,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::status("client_counters", err, || {
+        let counters = live(client)?.counters();
+        let counters = ctrd_counters_t {
+            size: size_of::<ctrd_counters_t>(),
+            reconnects: counters.reconnects,
+            reconciled: counters.reconciled,
+            dropped: counters.dropped,
+            outstanding: counters.outstanding,
+        };
+        // SAFETY: the caller's struct is as the header says.
+        unsafe { args::fill("out", out, counters) }
+    })
 }

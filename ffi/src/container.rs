@@ -5,7 +5,7 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use ctrd::{ContainerConfig, Error, Result};
+use ctrd::{Cleanup, ContainerConfig, Error, Result};
 
 use crate::args::{self, give, required, text};
 use crate::call::{self, CTRD_FOREVER, CTRD_POLL, ctrd_call_t, milliseconds};
@@ -21,6 +21,15 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
 /// A container's flag: create it and do not start it; ctrd_start_container() does.
 pub const CTRD_CONTAINER_NO_START: u64 = 1;
+
+/// What is removed of a container after its exit: nothing, ctrd_destroy_container() does it.
+pub const CTRD_CLEANUP_KEEP: u32 = 0;
+/// What is removed of a container after its exit: the task. The record keeps the exit, and the
+/// snapshot what the process has written.
+pub const CTRD_CLEANUP_TASK: u32 = 1;
+/// What is removed of a container after its exit: task, snapshot and record. Only this client can
+/// tell of the exit from then on.
+pub const CTRD_CLEANUP_ALL: u32 = 2;
 
 /// What a new container is to be. Everything is only borrowed, for the time of the call.
 #[derive(Clone, Copy)]
@@ -58,6 +67,11 @@ pub struct ctrd_container_config_t {
     pub labels_len: usize,
     /// Where its input comes from and its output goes. NULL: nowhere.
     pub io: *const ctrd_io_t,
+    /// What is removed by itself once its process has ended and every hook that was told of that has
+    /// returned: CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
+    pub cleanup: u32,
+    /// Must be 0.
+    pub reserved: u32,
     /// CTRD_CONTAINER_NO_START, or 0.
     pub flags: u64,
 }
@@ -78,6 +92,15 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
     // SAFETY: as the caller promises.
     let texts = |name, value, len| unsafe { args::texts(name, value, len) };
     args::flags("flags", given.flags, CTRD_CONTAINER_NO_START)?;
+    let cleanup = match given.cleanup {
+        CTRD_CLEANUP_KEEP => Cleanup::Keep,
+        CTRD_CLEANUP_TASK => Cleanup::Task,
+        CTRD_CLEANUP_ALL => Cleanup::All,
+        other => return Err(Error::invalid("cleanup", format!("{other} is not known"))),
+    };
+    if given.reserved != 0 {
+        return Err(Error::invalid("reserved", "must be 0"));
+    }
     let keys = texts("label_keys", given.label_keys, given.labels_len)?;
     let values = texts("label_values", given.label_values, given.labels_len)?;
     Ok(ContainerConfig {
@@ -97,6 +120,7 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
             .collect(),
         // SAFETY: as the caller promises.
         stdio: unsafe { stdio::read(given.io)? },
+        cleanup,
         no_start: given.flags & CTRD_CONTAINER_NO_START != 0,
     })
 }

@@ -147,6 +147,11 @@ pub(crate) fn read<'a, H, R: Default>(handle: Option<&'a H>, body: impl FnOnce(&
     value(|| handle.map(body).unwrap_or_default())
 }
 
+/// The body of an accessor of a descriptor: -1 where there is none, for 0 is one.
+pub(crate) fn descriptor(body: impl FnOnce() -> Option<i32>) -> i32 {
+    value(body).unwrap_or(-1)
+}
+
 /// The body of an export that a signal handler may call: no lock, no memory.
 pub(crate) fn signal_safe(body: impl FnOnce()) {
     let _ = catch(body);

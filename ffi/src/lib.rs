@@ -17,11 +17,14 @@ mod container;
 mod daemon;
 mod error;
 mod guard;
+mod hook;
 mod image;
 mod log;
 mod message;
 #[cfg(feature = "panic-test")]
 mod panic_test;
+mod queue;
+mod recovery;
 mod snapshot;
 mod spec;
 mod status;

@@ -12,8 +12,19 @@ use crate::guard::{self, Out};
 use crate::status::ctrd_status_t;
 
 /// What parts this library has, by the names that `ctrd_has_feature` knows.
-const FEATURES: &[&CStr] =
-    &[c"containers", c"daemon", c"images", c"log", c"pull", c"snapshots", c"stdio"];
+const FEATURES: &[&CStr] = &[
+    c"containers",
+    c"daemon",
+    c"events",
+    c"hooks",
+    c"images",
+    c"log",
+    c"pull",
+    c"queues",
+    c"recovery",
+    c"snapshots",
+    c"stdio",
+];
 
 /// What the server says of itself.
 pub struct ctrd_version_t {
@@ -47,8 +58,8 @@ pub extern "C" fn ctrd_version_string() -> *const c_char {
     guard::value(|| concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast())
 }
 
-/// Whether the library that is loaded has a part: "containers", "daemon", "images", "log", "pull",
-/// "snapshots", "stdio".
+/// Whether the library that is loaded has a part: "containers", "daemon", "events", "hooks",
+/// "images", "log", "pull", "queues", "recovery", "snapshots", "stdio".
 ///
 /// @param name  the part's name; NULL is none.
 /// @return 1 if it has, 0 if not.

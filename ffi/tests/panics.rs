@@ -11,7 +11,10 @@ use support::header::prototypes;
 use support::{cargo_build, read, root, run};
 
 /// As many arguments as any export has, and more.
-type Export = extern "C" fn(usize, usize, usize, usize, usize, usize, usize, usize, usize) -> usize;
+#[rustfmt::skip]
+type Export = extern "C" fn(
+    usize, usize, usize, usize, usize, usize, usize, usize, usize, usize, usize, usize,
+) -> usize;
 
 fn symbol(library: *mut c_void, name: &str) -> *mut c_void {
     let c_name = CString::new(name).unwrap();
@@ -59,13 +62,14 @@ fn every_export_stops_panics() {
         // SAFETY: surplus arguments are ignored (System V ABI), and all exports take NULL and 0. What
         // the register of the result holds where nothing is returned is not looked at.
         let export: Export = unsafe { std::mem::transmute(symbol(library, name)) };
-        let result = export(0, 0, 0, 0, 0, 0, 0, 0, 0);
+        let result = export(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
         let caught = panics(0) - before;
         // All results are 32 bits wide, or pointers and sizes.
         let low = u32::try_from(result & 0xffff_ffff).unwrap().cast_signed();
         let right = match returns.get(name).map(String::as_str) {
             Some("ctrd_status_t") if name != "ctrd_error_status" => low == panic_status,
             Some("void") => true,
+            Some("int32_t") if name.ends_with("_fd") => low == -1,
             Some("int32_t" | "uint32_t" | "ctrd_status_t") => low == 0,
             Some(_) => result == 0,
             None => false,

@@ -35,8 +35,17 @@ fn the_program_is_the_example_and_runs_as_printed() {
     let start = command(&readme, "LD_LIBRARY_PATH=");
     let (start, _arguments) = start.split_once("./hello").expect("it starts the program");
     let script = format!(
-        "set -e\n{compile}\ncc -Iinclude {root}/ffi/examples/run.c -Ltarget/release/lib -lctrd -o run\n\
-         {start} ./run \"$1\" \"$2\" /bin/true >&2\n{start} ./hello \"$1\" \"$2\"\n",
+        "set -e\n{compile}\n\
+         for example in run watch; do\n\
+         cc -Iinclude {root}/ffi/examples/$example.c -Ltarget/release/lib -lctrd -o $example\n\
+         done\n\
+         {start} ./run \"$1\" \"$2\" /bin/true >&2\n\
+         mkfifo input\n{start} ./watch \"$1\" default <input >watched &\nexec 3>input\n\
+         until grep -q '^watching default$' watched; do kill -0 $!; sleep 0.1; done\n\
+         {start} ./hello \"$1\" \"$2\"\n\
+         until grep -q '^/tasks/delete ' watched; do kill -0 $!; sleep 0.1; done\n\
+         exec 3>&-\nwait $!\n\
+         grep -q '^/tasks/exit .*\"exit_status\":3' watched\n",
         compile = command(&readme, "cc "),
         root = root().display(),
     );
@@ -51,7 +60,7 @@ fn the_program_is_the_example_and_runs_as_printed() {
 
 #[test]
 fn the_examples_compile_without_a_warning() {
-    for example in ["hello", "run"] {
+    for example in ["hello", "run", "watch"] {
         for compiler in ["gcc", "clang"] {
             run(Command::new(compiler).current_dir(root()).args([
                 "-std=c99",

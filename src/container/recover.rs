@@ -46,7 +46,8 @@ pub enum RecoveryState {
     Ended,
     /// It has no task, and nothing says that it ever ended. It was left as it is.
     NoTask,
-    /// It could not be looked at: its shim is stuck, or the server does not answer.
+    /// It could not be looked at, as its shim is stuck or the server does not answer; or there were no
+    /// streams for it. It was left as it is.
     Failed,
 }
 
@@ -87,7 +88,7 @@ fn take_over(
 
 pub(crate) fn recover_all(
     context: &Arc<Context>,
-    streams: &mut dyn FnMut(&str) -> Stdio,
+    streams: &mut dyn FnMut(&str) -> Result<Stdio>,
     call: &Call,
 ) -> Result<Vec<Recovery>> {
     let operation = context.begin(call)?;
@@ -108,7 +109,7 @@ pub(crate) fn recover_all(
         gone.for_each(|(_, directory)| stdio::remove_standing(directory));
     }
 
-    let work: Vec<(Container, Mutex<Option<Stdio>>)> = records
+    let work: Vec<(Container, Mutex<Option<Result<Stdio>>>)> = records
         .into_iter()
         .map(|record| {
             let stdio = streams(&record.id);
@@ -119,7 +120,8 @@ pub(crate) fn recover_all(
     let run = || {
         while let Some((record, stdio)) = work.get(next.fetch_add(1, Ordering::SeqCst)) {
             let stdio = stdio.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let recovery = recover_one(context, cx, record, stdio.unwrap_or_default());
+            let stdio = stdio.unwrap_or_else(|| Ok(Stdio::default()));
+            let recovery = recover_one(context, cx, record, stdio);
             results.lock().unwrap_or_else(PoisonError::into_inner).push(recovery);
         }
     };
@@ -140,9 +142,22 @@ pub(crate) fn recover_all(
     Ok(results)
 }
 
-fn recover_one(context: &Arc<Context>, cx: &Cx, record: &Container, stdio: Stdio) -> Recovery {
+fn recover_one(
+    context: &Arc<Context>,
+    cx: &Cx,
+    record: &Container,
+    stdio: Result<Stdio>,
+) -> Recovery {
     let cx = &cx.with_limits(cx.limits.at_most(EACH));
     let id = &record.id;
+    let stdio = match stdio {
+        Ok(stdio) => stdio,
+        // It is left as it is, to be recovered with others.
+        Err(e) => {
+            let error = Some(e.step("take the streams").at("recover_all", id));
+            return Recovery { container_id: id.clone(), state: RecoveryState::Failed, error };
+        }
+    };
     let recovered = turn(context, cx, id, "recover_all")
         .and_then(|_turn| take_over(context, cx, record, stdio))
         .at("recover_all", id);

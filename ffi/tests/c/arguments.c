@@ -109,7 +109,7 @@ static void constants(ctrd_client_t *client)
     config.call_timeout_ms = CTRD_POLL;
     REFUSES("call_timeout_ms", ctrd_client_open(&config, NULL, &opened, &err));
     config.call_timeout_ms = 0;
-    config.flags = 1;
+    config.flags = CTRD_CLIENT_KEEP_STOPPED_TASKS << 1;
     REFUSES("flags", ctrd_client_open(&config, NULL, &opened, &err));
     REFUSES("grace_ms", ctrd_destroy_container(client, "x", -3, NULL, NULL, &err));
     REFUSES("flags", ctrd_remove_image(client, "busybox", 2, NULL, &err));
@@ -180,6 +180,33 @@ static void sizes(ctrd_client_t *client)
     REFUSES("call", ctrd_version(client, &call, &version, &err));
 }
 
+/* The same of a struct that is filled in. */
+static void filled_in(ctrd_client_t *client)
+{
+    struct {
+        ctrd_counters_t counters;
+        uint64_t later;
+    } later;
+    ctrd_counters_t counters = CTRD_COUNTERS_INIT;
+
+    REFUSES("client", ctrd_client_counters(NULL, &counters, &err));
+    REFUSES("out", ctrd_client_counters(client, NULL, &err));
+    counters.size = sizeof counters + 1;
+    REFUSES("out", ctrd_client_counters(client, &counters, &err));
+
+    memset(&later, 0xff, sizeof later);
+    later.counters.size = sizeof later;
+    OK(ctrd_client_counters(client, &later.counters, &err));
+    CHECK(later.counters.size == sizeof later && later.counters.reconnects == 0);
+    CHECK(later.counters.dropped == 0 && later.counters.outstanding == 0 && later.later == 0);
+
+    memset(&counters, 0xff, sizeof counters);
+    counters.size = offsetof(ctrd_counters_t, dropped);
+    OK(ctrd_client_counters(client, &counters, &err));
+    CHECK(counters.size == offsetof(ctrd_counters_t, dropped) && counters.reconciled == 0);
+    CHECK(counters.dropped == (uint64_t)-1 && counters.outstanding == (uint64_t)-1);
+}
+
 static void initialisers(void)
 {
     ctrd_call_t call = CTRD_CALL_INIT, other;
@@ -210,6 +237,7 @@ int main(void)
     texts(client);
     constants(client);
     sizes(client);
+    filled_in(client);
     initialisers();
     ctrd_client_free(client);
     return 0;

@@ -1,7 +1,18 @@
 /* A child cannot use what its parent has opened, and harms nobody by trying. */
 #include "test.h"
 
-static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel)
+static void on_exit_ignore(void *userdata, const ctrd_message_t *message)
+{
+    (void)userdata;
+    (void)message;
+}
+
+static void on_destroy(void *userdata)
+{
+    ++*(uint64_t *)userdata;
+}
+
+static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel, ctrd_queue_t *queue, uint64_t hook)
 {
     ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
     ctrd_call_t call = CTRD_CALL_INIT;
@@ -9,11 +20,24 @@ static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel)
     ctrd_version_t *version = NULL;
     ctrd_daemon_config_t daemon_config = CTRD_DAEMON_CONFIG_INIT;
     ctrd_daemon_t *daemon = NULL;
+    ctrd_message_t *message = NULL;
+    ctrd_counters_t counters = CTRD_COUNTERS_INIT;
+    uint64_t added = 0;
     int64_t began = test_now_ms();
 
     FAILS(CTRD_E_FORKED, ctrd_version(client, NULL, &version, &err));
     FAILS(CTRD_E_FORKED, ctrd_probe(client, "x", NULL, NULL, &err));
     FAILS(CTRD_E_FORKED, ctrd_client_close(client, NULL, &err));
+    FAILS(CTRD_E_FORKED, ctrd_client_counters(client, &counters, &err));
+    FAILS(CTRD_E_FORKED, ctrd_queue_next(queue, NULL, &message, &err));
+    FAILS(CTRD_E_FORKED, ctrd_remove_hook(client, hook, NULL, &err));
+    FAILS(CTRD_E_FORKED, ctrd_dispatch(client, 0, NULL, &err));
+    FAILS(CTRD_E_FORKED, ctrd_recover_all(client, NULL, NULL, NULL, NULL, NULL, &err));
+    FAILS(CTRD_E_FORKED, ctrd_add_stop_hook(client, NULL, CTRD_HOOK_THREAD, on_exit_ignore, &added,
+                                            on_destroy, NULL, &err));
+    CHECK(added == 1);
+    CHECK(ctrd_queue_fd(queue) == -1 && ctrd_dispatch_fd(client) == -1);
+    ctrd_queue_free(queue);
     config.address = test_environment("CTRD_TEST_ADDRESS");
     FAILS(CTRD_E_FORKED, ctrd_client_open(&config, NULL, &opened, &err));
     call.cancel = cancel;
@@ -35,6 +59,8 @@ int main(void)
     ctrd_client_t *client;
     ctrd_cancel_t *cancel = NULL;
     ctrd_version_t *version = NULL;
+    ctrd_queue_t *queue = NULL;
+    uint64_t hook = 0, destroyed = 0;
     char *json = NULL;
     pid_t child;
 
@@ -50,10 +76,13 @@ int main(void)
 
     client = test_client();
     OK(ctrd_cancel_new(&cancel, &err));
+    OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, NULL, 0, 0, NULL, &queue, &err));
+    OK(ctrd_add_stop_hook(client, NULL, CTRD_HOOK_DISPATCH, on_exit_ignore, &destroyed, on_destroy,
+                          &hook, &err));
     child = fork();
     CHECK(child >= 0);
     if (child == 0)
-        _exit(in_child(client, cancel));
+        _exit(in_child(client, cancel, queue, hook));
     CHECK(test_exit_code(child) == 0);
 
     /* The parent's client and handle are as they were. */
@@ -61,6 +90,9 @@ int main(void)
     OK(ctrd_version(client, &call, &version, &err));
     ctrd_version_free(version);
     ctrd_cancel_free(cancel);
+    CHECK(destroyed == 0);
     ctrd_client_free(client);
+    CHECK(destroyed == 1);
+    ctrd_queue_free(queue);
     return 0;
 }

@@ -16,10 +16,13 @@ int main(void)
     ctrd_snapshot_free(NULL);
     ctrd_string_free(NULL);
     ctrd_daemon_free(NULL);
+    ctrd_queue_free(NULL);
+    ctrd_recovery_free(NULL);
     ctrd_cancel_fire(NULL);
 
     ctrd_call_init(NULL, sizeof(ctrd_call_t));
     ctrd_client_config_init(NULL, sizeof(ctrd_client_config_t));
+    ctrd_counters_init(NULL, sizeof(ctrd_counters_t));
     ctrd_io_init(NULL, sizeof(ctrd_io_t));
     ctrd_container_config_init(NULL, sizeof(ctrd_container_config_t));
     ctrd_pull_config_init(NULL, sizeof(ctrd_pull_config_t));
@@ -41,6 +44,14 @@ int main(void)
     CHECK(ctrd_message_exit_time(NULL, &time) == 0 && time.seconds == 7);
     CHECK(ctrd_message_error(NULL) == NULL && ctrd_message_start_error(NULL) == NULL);
     CHECK(ctrd_message_ref(NULL) == NULL);
+    CHECK(ctrd_message_seq(NULL) == 0 && ctrd_message_dropped(NULL) == 0);
+    CHECK(ctrd_message_namespace(NULL) == NULL && ctrd_message_topic(NULL) == NULL);
+    CHECK(ctrd_message_json(NULL) == NULL);
+    CHECK(ctrd_message_event_time(NULL, &time) == 0 && time.seconds == 7);
+
+    CHECK(ctrd_dispatch_fd(NULL) == -1 && ctrd_queue_fd(NULL) == -1);
+    CHECK(ctrd_recovery_len(NULL) == 0 && ctrd_recovery_id(NULL, 0) == NULL);
+    CHECK(ctrd_recovery_state(NULL, 0) == 0 && ctrd_recovery_error(NULL, 0) == NULL);
 
     CHECK(ctrd_progress_list_len(NULL) == 0 && ctrd_progress_list_get(NULL, 0) == NULL);
     CHECK(ctrd_progress_reference(NULL) == NULL && ctrd_progress_status(NULL) == 0);

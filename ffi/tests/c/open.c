@@ -69,6 +69,7 @@ int main(void)
     config.state_dir = "relative";
     REFUSES("state_dir", ctrd_client_open(&config, NULL, &client, &err));
     config.state_dir = NULL;
+    config.flags = CTRD_CLIENT_KEEP_STOPPED_TASKS;
     OK(ctrd_client_open(&config, NULL, &client, &err));
     ctrd_client_free(client);
     free(path);

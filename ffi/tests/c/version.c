@@ -11,7 +11,7 @@ int main(void)
     CHECK(CTRD_VERSION_NUMBER
           == CTRD_VERSION_MAJOR * 10000 + CTRD_VERSION_MINOR * 100 + CTRD_VERSION_PATCH);
     CHECK(strcmp(ctrd_version_string(), CTRD_VERSION_STRING) == 0);
-    CHECK(ctrd_has_feature("pull") == 1);
+    CHECK(ctrd_has_feature("pull") == 1 && ctrd_has_feature("hooks") == 1);
     CHECK(ctrd_has_feature("time travel") == 0);
 
     OK(ctrd_version(client, NULL, &version, &err));

@@ -1,0 +1,123 @@
+/* Events of the server's: filtered, in order, as JSON, by hook and by queue. */
+#include "test.h"
+
+#include <pthread.h>
+
+static ctrd_client_t *client;
+static const char *image;
+
+struct seen {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int events, destroyed;
+    char topics[8][64];
+    char json[8][512];
+};
+
+static void on_event(void *userdata, const ctrd_message_t *message)
+{
+    struct seen *seen = userdata;
+    ctrd_time_t time_of = {0, 0, 0};
+
+    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EVENT);
+    CHECK(ctrd_message_origin(message) == CTRD_ORIGIN_LIVE);
+    CHECK(ctrd_message_event_time(message, &time_of) == 1);
+    CHECK(time_of.seconds > time(NULL) - 60 && time_of.seconds <= time(NULL) + 1);
+    CHECK(strcmp(ctrd_message_namespace(message), "default") == 0);
+    pthread_mutex_lock(&seen->lock);
+    CHECK(seen->events < 8);
+    snprintf(seen->topics[seen->events], 64, "%s", ctrd_message_topic(message));
+    snprintf(seen->json[seen->events], 512, "%s", ctrd_message_json(message));
+    seen->events++;
+    pthread_cond_signal(&seen->changed);
+    pthread_mutex_unlock(&seen->lock);
+}
+
+static void on_destroy(void *userdata)
+{
+    struct seen *seen = userdata;
+
+    seen->destroyed++;
+}
+
+static void by_hook(void)
+{
+    const char *filters[2] = {"topic==\"/tasks/exit\",namespace==default",
+                              "topic==\"/tasks/start\",namespace==default"};
+    struct seen seen = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {""}, {""}};
+    uint64_t number = 0;
+    char field[128];
+    const char *id;
+
+    OK(ctrd_add_event_hook(client, filters, 2, CTRD_HOOK_THREAD, on_event, &seen, on_destroy, NULL,
+                           &number, &err));
+    id = test_create(client, image, "exit 9", NULL, 0, NULL);
+    OK(ctrd_probe(client, id, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    pthread_mutex_lock(&seen.lock);
+    while (seen.events < 2)
+        pthread_cond_wait(&seen.changed, &seen.lock);
+    pthread_mutex_unlock(&seen.lock);
+    OK(ctrd_remove_hook(client, number, NULL, &err));
+    CHECK(seen.events == 2 && seen.destroyed == 1);
+    CHECK(strcmp(seen.topics[0], "/tasks/start") == 0);
+    CHECK(strcmp(seen.topics[1], "/tasks/exit") == 0);
+    snprintf(field, sizeof field, "\"container_id\":\"%s\"", id);
+    CHECK(strstr(seen.json[0], field) != NULL && strstr(seen.json[1], field) != NULL);
+    CHECK(strstr(seen.json[1], "\"exit_status\":9") != NULL);
+}
+
+/* Events and exits in one queue. */
+static void by_queue(void)
+{
+    const char *filters[1] = {"topic~=\"^/tasks/(start|delete)\",namespace==default"};
+    ctrd_queue_t *queue = NULL;
+    ctrd_message_t *message = NULL;
+    const char *id;
+    int exits = 0, starts = 0, deletes = 0;
+    uint64_t last = 0;
+
+    OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, filters, 1, 0, NULL, &queue, &err));
+    id = test_create(client, image, "exit 9", NULL, 0, NULL);
+    OK(ctrd_probe(client, id, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    while (exits + starts + deletes < 3) {
+        OK(ctrd_queue_next(queue, NULL, &message, &err));
+        CHECK(strcmp(ctrd_message_container_id(message), id) == 0);
+        CHECK(ctrd_message_seq(message) > 0 && ctrd_message_seq(message) != last);
+        last = ctrd_message_seq(message);
+        if (ctrd_message_kind(message) == CTRD_MESSAGE_EXIT)
+            exits++;
+        else if (strcmp(ctrd_message_topic(message), "/tasks/start") == 0)
+            starts++;
+        else if (strcmp(ctrd_message_topic(message), "/tasks/delete") == 0)
+            deletes++;
+        else
+            CHECK(!"an event that was not asked for");
+        ctrd_message_free(message);
+    }
+    CHECK(exits == 1 && starts == 1 && deletes == 1);
+    ctrd_queue_free(queue);
+}
+
+static void bad_filters(void)
+{
+    const char *filters[2] = {"topic==\"/tasks/exit\"", "topic==/tasks/exit"};
+    struct seen seen = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {""}, {""}};
+    uint64_t number = 77;
+
+    REFUSES("filters[1]", ctrd_add_event_hook(client, filters, 2, CTRD_HOOK_THREAD, on_event, &seen,
+                                              on_destroy, NULL, &number, &err));
+    CHECK(seen.events == 0 && seen.destroyed == 1 && number == 77);
+}
+
+int main(void)
+{
+    client = test_client();
+    image = test_image(client);
+    by_hook();
+    by_queue();
+    bad_filters();
+    ctrd_client_free(client);
+    return 0;
+}

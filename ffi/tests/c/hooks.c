@@ -1,0 +1,467 @@
+/* Hooks: on a thread of the library's and by dispatch, removed from everywhere, destroyed once. */
+#include "test.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+
+static ctrd_client_t *client;
+static const char *image;
+
+/* A hook's userdata: what it was told, what it is to do, and how often it was destroyed. */
+struct hook {
+    ctrd_client_t *client;
+    int told, destroyed, inside;
+    pthread_t thread;
+    sigset_t blocked;
+    ctrd_message_t *kept;
+    /* Removed by it, if not 0. */
+    uint64_t victim;
+    /* It waits for the other to be inside too. */
+    struct hook *partner;
+    /* It does not return before this is set. */
+    int holds, released;
+};
+
+static int get(int *value)
+{
+    return __atomic_load_n(value, __ATOMIC_SEQ_CST);
+}
+
+static void add(int *value)
+{
+    __atomic_add_fetch(value, 1, __ATOMIC_SEQ_CST);
+}
+
+static void wait_for(int *value, int at_least)
+{
+    int64_t deadline = test_now_ms() + 30000;
+
+    while (get(value) < at_least) {
+        CHECK(test_now_ms() < deadline);
+        test_sleep_ms(5);
+    }
+}
+
+/* Hooks run at the same time as the test, and have an error of their own. */
+static void must(ctrd_status_t status, ctrd_status_t expected, ctrd_error_t *error, int line)
+{
+    if (status != expected) {
+        fprintf(stderr, "%s:%d: in a hook: %d instead of %d: %s\n", __FILE__, line, status, expected,
+                error ? ctrd_error_text(error) : "no error");
+        exit(1);
+    }
+    ctrd_error_free(error);
+}
+
+static void on_message(void *userdata, const ctrd_message_t *message)
+{
+    struct hook *hook = userdata;
+    ctrd_error_t *error = NULL;
+    ctrd_status_t status;
+
+    CHECK(get(&hook->destroyed) == 0);
+    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
+    hook->thread = pthread_self();
+    CHECK(pthread_sigmask(SIG_BLOCK, NULL, &hook->blocked) == 0);
+    ctrd_message_free(hook->kept);
+    hook->kept = ctrd_message_ref(message);
+    add(&hook->inside);
+    if (hook->partner)
+        wait_for(&hook->partner->inside, 1);
+    if (hook->victim) {
+        status = ctrd_remove_hook(hook->client, hook->victim, NULL, &error);
+        must(status, CTRD_OK, error, __LINE__);
+    }
+    while (hook->holds && !get(&hook->released))
+        test_sleep_ms(5);
+    CHECK(get(&hook->destroyed) == 0);
+    add(&hook->told);
+}
+
+static void on_destroy(void *userdata)
+{
+    struct hook *hook = userdata;
+
+    add(&hook->destroyed);
+}
+
+static uint64_t add_hook(struct hook *hook, const char *id, uint32_t mode)
+{
+    uint64_t number = 0;
+
+    hook->client = client;
+    OK(ctrd_add_stop_hook(client, id, mode, on_message, hook, on_destroy, &number, &err));
+    CHECK(number != 0);
+    return number;
+}
+
+/* Runs a container to its end, and gives its id. */
+static const char *run(const char *command)
+{
+    const char *id = test_create(client, image, command, NULL, 0, NULL);
+
+    OK(ctrd_probe(client, id, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    return id;
+}
+
+static void on_a_thread(void)
+{
+    struct hook all = {0}, one = {0}, other = {0};
+    uint32_t code = 0;
+    uint64_t number = add_hook(&all, NULL, CTRD_HOOK_THREAD), removed;
+    const char *id = test_create(client, image, "read x", NULL, CTRD_CONTAINER_NO_START, NULL);
+
+    removed = add_hook(&one, id, CTRD_HOOK_THREAD);
+    add_hook(&other, "another", CTRD_HOOK_THREAD);
+    OK(ctrd_start_container(client, id, NULL, NULL, &err));
+    wait_for(&all.told, 1);
+    wait_for(&one.told, 1);
+    CHECK(!pthread_equal(all.thread, pthread_self()));
+    CHECK(sigismember(&all.blocked, SIGTERM) == 1 && sigismember(&all.blocked, SIGCHLD) == 1);
+    CHECK(strcmp(ctrd_message_container_id(all.kept), id) == 0);
+    CHECK(strcmp(ctrd_message_namespace(all.kept), "default") == 0);
+    CHECK(ctrd_message_exit_code(all.kept, &code) == 1 && code == 1);
+    CHECK(ctrd_message_seq(all.kept) >= 1 && ctrd_message_dropped(all.kept) == 0);
+    CHECK(ctrd_message_topic(all.kept) == NULL && ctrd_message_json(all.kept) == NULL);
+    CHECK(ctrd_message_event_time(all.kept, NULL) == 0);
+    CHECK(ctrd_message_seq(one.kept) == ctrd_message_seq(all.kept));
+    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+
+    /* Removed, it is not told any more; what it kept stays. */
+    OK(ctrd_remove_hook(client, removed, NULL, &err));
+    CHECK(one.destroyed == 1 && all.destroyed == 0);
+    FAILS(CTRD_E_NOT_FOUND, ctrd_remove_hook(client, removed, NULL, &err));
+    run("exit 0");
+    wait_for(&all.told, 2);
+    CHECK(one.told == 1 && one.destroyed == 1 && other.told == 0);
+    OK(ctrd_remove_hook(client, number, NULL, &err));
+    CHECK(strcmp(ctrd_message_container_id(one.kept), id) == 0);
+    ctrd_message_free(one.kept);
+    ctrd_message_free(all.kept);
+
+    /* The third goes with the client. */
+    ctrd_client_free(client);
+    CHECK(all.destroyed == 1 && other.destroyed == 1);
+    client = test_client();
+}
+
+static int readable(int fd, int timeout_ms)
+{
+    struct pollfd descriptor;
+
+    descriptor.fd = fd;
+    descriptor.events = POLLIN;
+    return poll(&descriptor, 1, timeout_ms) == 1;
+}
+
+static void by_dispatch(void)
+{
+    struct hook hook = {0};
+    uint64_t number = add_hook(&hook, NULL, CTRD_HOOK_DISPATCH);
+    uint32_t ran = 77, mask = 0;
+    int fd = ctrd_dispatch_fd(client), i;
+
+    CHECK(fd > 2 && fd == ctrd_dispatch_fd(client));
+    CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    OK(ctrd_dispatch(client, 0, &ran, &err));
+    CHECK(ran == 0 && !readable(fd, 0));
+
+    run("exit 1");
+    run("exit 2");
+    run("exit 3");
+    CHECK(readable(fd, 10000) && hook.told == 0);
+    OK(ctrd_dispatch(client, 1, &ran, &err));
+    CHECK(ran == 1 && hook.told == 1 && readable(fd, 0));
+    CHECK(pthread_equal(hook.thread, pthread_self()));
+    for (i = 0; i < 100 && hook.told < 3; i++) {
+        CHECK(readable(fd, 10000));
+        OK(ctrd_dispatch(client, 0, NULL, &err));
+    }
+    CHECK(ctrd_message_exit_code(hook.kept, &mask) == 1 && mask == 3);
+    CHECK(hook.told == 3 && !readable(fd, 0));
+
+    /* What is left when it is removed is not told. */
+    run("exit 4");
+    CHECK(readable(fd, 10000));
+    OK(ctrd_remove_hook(client, number, NULL, &err));
+    CHECK(hook.destroyed == 1);
+    OK(ctrd_dispatch(client, 0, &ran, &err));
+    CHECK(ran == 0 && hook.told == 3 && !readable(fd, 0));
+    ctrd_message_free(hook.kept);
+}
+
+/* A hook may call everything but dispatch. */
+static void on_exit_call_all(void *userdata, const ctrd_message_t *message)
+{
+    struct hook *hook = userdata;
+    const char *id = ctrd_message_container_id(message);
+    ctrd_version_t *version = NULL;
+    ctrd_message_t *probed = NULL;
+    ctrd_image_list_t *images = NULL;
+    ctrd_counters_t counters = CTRD_COUNTERS_INIT;
+    ctrd_error_t *error = NULL;
+    uint64_t number = 0;
+
+    if (hook->inside++ == 0) {
+        must(ctrd_version(client, NULL, &version, &error), CTRD_OK, error, __LINE__);
+        ctrd_version_free(version);
+        must(ctrd_probe(client, id, NULL, &probed, &error), CTRD_OK, error, __LINE__);
+        CHECK(ctrd_message_seq(probed) == ctrd_message_seq(message));
+        ctrd_message_free(probed);
+        must(ctrd_list_images(client, NULL, 0, NULL, &images, &error), CTRD_OK, error, __LINE__);
+        ctrd_image_list_free(images);
+        must(ctrd_client_counters(client, &counters, &error), CTRD_OK, error, __LINE__);
+        must(ctrd_dispatch(client, 0, NULL, &error), CTRD_E_REENTRANT, error, __LINE__);
+        must(ctrd_add_stop_hook(client, NULL, CTRD_HOOK_THREAD, on_message, NULL, NULL, &number,
+                                &error), CTRD_OK, error, __LINE__);
+        must(ctrd_remove_hook(client, number, NULL, &error), CTRD_OK, error, __LINE__);
+        must(ctrd_destroy_container(client, id, 0, NULL, NULL, &error), CTRD_OK, error, __LINE__);
+        test_create(client, image, "exit 0", NULL, 0, NULL);
+    } else {
+        must(ctrd_destroy_container(client, id, 0, NULL, NULL, &error), CTRD_OK, error, __LINE__);
+    }
+    add(&hook->told);
+}
+
+static void that_calls(void)
+{
+    struct hook hook = {0};
+    uint64_t number = 0;
+    uint32_t mode;
+
+    for (mode = CTRD_HOOK_THREAD; mode <= CTRD_HOOK_DISPATCH; mode++) {
+        memset(&hook, 0, sizeof hook);
+        OK(ctrd_add_stop_hook(client, NULL, mode, on_exit_call_all, &hook, on_destroy, &number,
+                              &err));
+        test_create(client, image, "exit 0", NULL, 0, NULL);
+        if (mode == CTRD_HOOK_THREAD) {
+            wait_for(&hook.told, 2);
+        } else {
+            while (hook.told < 2) {
+                CHECK(readable(ctrd_dispatch_fd(client), 30000));
+                OK(ctrd_dispatch(client, 0, NULL, &err));
+            }
+        }
+        OK(ctrd_remove_hook(client, number, NULL, &err));
+        CHECK(hook.destroyed == 1);
+    }
+}
+
+static void *release_later(void *userdata)
+{
+    struct hook *hook = userdata;
+
+    test_sleep_ms(100);
+    add(&hook->released);
+    return NULL;
+}
+
+/* Removing waits for a hook that runs, unless it is done from inside of one. */
+static void removal(void)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    struct hook slow = {0}, itself = {0}, left = {0}, right = {0};
+    uint64_t number = add_hook(&slow, NULL, CTRD_HOOK_THREAD);
+    pthread_t thread;
+    int64_t began;
+
+    slow.holds = 1;
+    run("exit 0");
+    wait_for(&slow.inside, 1);
+    call.timeout_ms = 100;
+    began = test_now_ms();
+    FAILS(CTRD_E_TIMEOUT, ctrd_remove_hook(client, number, &call, &err));
+    CHECK(test_now_ms() - began >= 100);
+    CHECK(get(&slow.destroyed) == 0 && get(&slow.told) == 0);
+    /* It is not started again. */
+    run("exit 0");
+    add(&slow.released);
+    wait_for(&slow.destroyed, 1);
+    CHECK(slow.told == 1 && slow.inside == 1);
+    FAILS(CTRD_E_NOT_FOUND, ctrd_remove_hook(client, number, NULL, &err));
+    ctrd_message_free(slow.kept);
+
+    /* The barrier. */
+    memset(&slow, 0, sizeof slow);
+    number = add_hook(&slow, NULL, CTRD_HOOK_THREAD);
+    slow.holds = 1;
+    run("exit 0");
+    wait_for(&slow.inside, 1);
+    CHECK(pthread_create(&thread, NULL, release_later, &slow) == 0);
+    OK(ctrd_remove_hook(client, number, NULL, &err));
+    CHECK(slow.told == 1 && slow.destroyed == 1);
+    CHECK(pthread_join(thread, NULL) == 0);
+    ctrd_message_free(slow.kept);
+
+    /* From inside of itself. */
+    itself.victim = add_hook(&itself, NULL, CTRD_HOOK_THREAD);
+    run("exit 0");
+    wait_for(&itself.destroyed, 1);
+    CHECK(itself.told == 1);
+    ctrd_message_free(itself.kept);
+
+    /* Each from inside of the other. */
+    left.partner = &right;
+    right.partner = &left;
+    right.victim = add_hook(&left, NULL, CTRD_HOOK_THREAD);
+    left.victim = add_hook(&right, NULL, CTRD_HOOK_THREAD);
+    run("exit 0");
+    wait_for(&left.destroyed, 1);
+    wait_for(&right.destroyed, 1);
+    CHECK(left.told == 1 && right.told == 1);
+    ctrd_message_free(left.kept);
+    ctrd_message_free(right.kept);
+}
+
+/* A registration that fails destroys the userdata as well, once. */
+static void refusals(void)
+{
+    struct hook hook = {0};
+    ctrd_call_t bad = CTRD_CALL_INIT, call = CTRD_CALL_INIT;
+    const char *filters[2] = {"topic==x", "topic=="};
+    ctrd_cancel_t *cancel = NULL;
+    uint64_t number = 77;
+    int expected = 0;
+
+    REFUSES("client", ctrd_add_stop_hook(NULL, NULL, 0, on_message, &hook, on_destroy, &number,
+                                         &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("callback", ctrd_add_stop_hook(client, NULL, 0, NULL, &hook, on_destroy, &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("mode", ctrd_add_stop_hook(client, NULL, 2, on_message, &hook, on_destroy, &number,
+                                       &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("id", ctrd_add_stop_hook(client, "\xff", 0, on_message, &hook, on_destroy, &number,
+                                     &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("id", ctrd_add_stop_hook(client, "../x", 0, on_message, &hook, on_destroy, &number,
+                                     &err));
+    CHECK(hook.destroyed == ++expected);
+
+    REFUSES("client", ctrd_add_exit_hook(NULL, NULL, 0, on_message, &hook, on_destroy, &number,
+                                         &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("callback", ctrd_add_exit_hook(client, NULL, 0, NULL, &hook, on_destroy, &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("mode", ctrd_add_exit_hook(client, NULL, 2, on_message, &hook, on_destroy, &number,
+                                       &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("id", ctrd_add_exit_hook(client, "", 0, on_message, &hook, on_destroy, &number, &err));
+    CHECK(hook.destroyed == ++expected);
+
+    REFUSES("client", ctrd_add_event_hook(NULL, NULL, 0, 0, on_message, &hook, on_destroy, NULL,
+                                          &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("callback", ctrd_add_event_hook(client, NULL, 0, 0, NULL, &hook, on_destroy, NULL,
+                                            &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("mode", ctrd_add_event_hook(client, NULL, 0, 2, on_message, &hook, on_destroy, NULL,
+                                        &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("filters", ctrd_add_event_hook(client, NULL, 1, 0, on_message, &hook, on_destroy, NULL,
+                                           &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    REFUSES("filters[1]", ctrd_add_event_hook(client, filters, 2, 0, on_message, &hook, on_destroy,
+                                              NULL, &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    bad.timeout_ms = -77;
+    REFUSES("timeout_ms", ctrd_add_event_hook(client, NULL, 0, 0, on_message, &hook, on_destroy,
+                                              &bad, &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    /* With everything right, but cancelled: the hook was added already. */
+    OK(ctrd_cancel_new(&cancel, &err));
+    ctrd_cancel_fire(cancel);
+    call.cancel = cancel;
+    FAILS(CTRD_E_CANCELLED, ctrd_add_event_hook(client, NULL, 0, 0, on_message, &hook, on_destroy,
+                                                &call, &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    ctrd_cancel_free(cancel);
+
+    CHECK(number == 77 && hook.told == 0);
+    REFUSES("client", ctrd_remove_hook(NULL, 1, NULL, &err));
+    REFUSES("client", ctrd_dispatch(NULL, 0, NULL, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_remove_hook(client, 0, NULL, &err));
+    CHECK(ctrd_dispatch_fd(NULL) == -1);
+}
+
+/* Closing waits for a hook that runs, and freeing does. */
+static void closing(void)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    struct hook slow = {0}, quiet = {0}, exits = {0};
+    pthread_t thread;
+    uint64_t number = 0;
+
+    add_hook(&slow, NULL, CTRD_HOOK_THREAD);
+    add_hook(&quiet, NULL, CTRD_HOOK_DISPATCH);
+    OK(ctrd_add_exit_hook(client, NULL, CTRD_HOOK_THREAD, on_message, &exits, on_destroy, NULL,
+                          &err));
+    slow.holds = 1;
+    run("exit 0");
+    wait_for(&slow.inside, 1);
+    call.timeout_ms = 100;
+    FAILS(CTRD_E_TIMEOUT, ctrd_client_close(client, &call, &err));
+    CHECK(get(&slow.destroyed) == 0 && quiet.destroyed == 1 && exits.destroyed == 1);
+    FAILS(CTRD_E_CLOSED, ctrd_add_stop_hook(client, NULL, 0, on_message, &quiet, on_destroy,
+                                            &number, &err));
+    CHECK(quiet.destroyed == 2 && number == 0);
+    OK(ctrd_dispatch(client, 0, NULL, &err));
+
+    CHECK(pthread_create(&thread, NULL, release_later, &slow) == 0);
+    ctrd_client_free(client);
+    CHECK(slow.told == 1 && slow.destroyed == 1 && quiet.told == 0 && exits.told == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    ctrd_message_free(slow.kept);
+
+    /* Closed with nothing in the way. */
+    memset(&quiet, 0, sizeof quiet);
+    client = test_client();
+    add_hook(&quiet, NULL, CTRD_HOOK_THREAD);
+    OK(ctrd_client_close(client, NULL, &err));
+    CHECK(quiet.destroyed == 1);
+    ctrd_client_free(client);
+    CHECK(quiet.destroyed == 1);
+}
+
+static void on_exit_free(void *userdata, const ctrd_message_t *message)
+{
+    struct hook *hook = userdata;
+
+    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
+    ctrd_client_free(hook->client);
+    CHECK(get(&hook->destroyed) == 0);
+    add(&hook->told);
+}
+
+/* A client may be freed from inside of a hook of its own. */
+static void freed_from_inside(void)
+{
+    struct hook hook = {0};
+    ctrd_client_t *own = test_client();
+    const char *id;
+
+    client = test_client();
+    hook.client = own;
+    OK(ctrd_add_stop_hook(own, NULL, CTRD_HOOK_THREAD, on_exit_free, &hook, on_destroy, NULL, &err));
+    id = test_create(own, image, "sleep 0.5", NULL, 0, NULL);
+    wait_for(&hook.destroyed, 1);
+    CHECK(hook.told == 1);
+    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    ctrd_client_free(client);
+}
+
+int main(void)
+{
+    client = test_client();
+    image = test_image(client);
+    on_a_thread();
+    by_dispatch();
+    that_calls();
+    removal();
+    refusals();
+    closing();
+    freed_from_inside();
+    return 0;
+}

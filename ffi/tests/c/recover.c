@@ -1,0 +1,264 @@
+/* Containers outlive their program's client, and a later one takes them over; and what is removed of
+ * them by itself. */
+#include "test.h"
+
+static ctrd_client_t *client;
+static const char *image;
+
+/* What the callback of a recovery does for which container. */
+struct plan {
+    const char *talking, *refused, *bad;
+    int in, out, asked, destroyed;
+};
+
+static int32_t on_recover(void *userdata, const char *id, ctrd_io_t *io)
+{
+    struct plan *plan = userdata;
+
+    plan->asked++;
+    CHECK(io->size >= sizeof *io && io->stdin_kind == 0 && io->stderr_path == NULL);
+    CHECK(ctrd_client_close(client, NULL, NULL) == CTRD_E_REENTRANT);
+    if (plan->talking && strcmp(id, plan->talking) == 0) {
+        io->stdin_kind = io->stdout_kind = CTRD_IO_FD;
+        io->stdin_fd = plan->in;
+        io->stdout_fd = plan->out;
+    }
+    if (plan->bad && strcmp(id, plan->bad) == 0) {
+        io->stdout_kind = CTRD_IO_FD;
+        io->stdout_fd = 9999;
+    }
+    return plan->refused && strcmp(id, plan->refused) == 0 ? -5 : 0;
+}
+
+static void on_destroy(void *userdata)
+{
+    struct plan *plan = userdata;
+
+    plan->destroyed++;
+}
+
+/* The place of a container in what became of all. */
+static size_t find(const ctrd_recovery_t *recovery, const char *id)
+{
+    size_t i;
+
+    for (i = 0; i < ctrd_recovery_len(recovery); i++) {
+        if (strcmp(ctrd_recovery_id(recovery, i), id) == 0)
+            return i;
+    }
+    CHECK(!"the container was not looked at");
+    return 0;
+}
+
+static void read_line(int fd, const char *expected)
+{
+    char text[64] = "";
+    size_t length = 0;
+
+    while (length < strlen(expected)) {
+        ssize_t count = read(fd, text + length, sizeof text - 1 - length);
+
+        CHECK(count > 0);
+        length += (size_t)count;
+    }
+    CHECK(strcmp(text, expected) == 0);
+}
+
+static uint32_t code_of(ctrd_message_t *message)
+{
+    uint32_t code = 0xffffffff;
+
+    CHECK(ctrd_message_exit_code(message, &code) == 1);
+    ctrd_message_free(message);
+    return code;
+}
+
+static void another_client(void)
+{
+    ctrd_client_free(client);
+    client = test_client();
+}
+
+static void all(void)
+{
+    struct plan plan = {0};
+    ctrd_io_t io = CTRD_IO_INIT;
+    ctrd_recovery_t *recovery = NULL;
+    ctrd_message_t *message = NULL;
+    ctrd_queue_t *queue = NULL;
+    const char *talking, *ended, *silent;
+    int in[2], out[2];
+    size_t at;
+
+    CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
+    io.stdin_kind = io.stdout_kind = CTRD_IO_FD;
+    io.stdin_fd = in[0];
+    io.stdout_fd = out[1];
+    talking = test_create(client, image, "echo one; read x; echo got $x; exit 6", &io, 0, NULL);
+    silent = test_create(client, image, "sleep 1000", NULL, 0, NULL);
+    ended = test_create(client, image, "exit 4", NULL, 0, NULL);
+    read_line(out[0], "one\n");
+    OK(ctrd_probe(client, ended, NULL, NULL, &err));
+    another_client();
+
+    plan.talking = plan.bad = talking;
+    plan.in = in[0];
+    plan.out = out[1];
+    plan.refused = silent;
+    OK(ctrd_queue_open(client, CTRD_KIND_EXIT, NULL, 0, 0, NULL, &queue, &err));
+    OK(ctrd_recover_all(client, on_recover, &plan, on_destroy, NULL, &recovery, &err));
+    CHECK(plan.asked == 3 && plan.destroyed == 1 && ctrd_recovery_len(recovery) == 3);
+    at = find(recovery, talking);
+    CHECK(ctrd_recovery_state(recovery, at) == CTRD_RECOVERY_FAILED);
+    CHECK(strncmp(ctrd_error_message(ctrd_recovery_error(recovery, at)), "stdout_fd: ", 11) == 0);
+    CHECK(strcmp(ctrd_error_subject(ctrd_recovery_error(recovery, at)), talking) == 0);
+    at = find(recovery, silent);
+    CHECK(ctrd_recovery_state(recovery, at) == CTRD_RECOVERY_FAILED);
+    CHECK(ctrd_error_status(ctrd_recovery_error(recovery, at)) == CTRD_E_CANCELLED);
+    at = find(recovery, ended);
+    CHECK(ctrd_recovery_state(recovery, at) == CTRD_RECOVERY_ENDED);
+    CHECK(ctrd_recovery_error(recovery, at) == NULL);
+    CHECK(ctrd_recovery_id(recovery, 3) == NULL && ctrd_recovery_state(recovery, 3) == 0);
+    CHECK(ctrd_recovery_error(recovery, 3) == NULL);
+    ctrd_recovery_free(recovery);
+    OK(ctrd_queue_next(queue, NULL, &message, &err));
+    CHECK(strcmp(ctrd_message_container_id(message), ended) == 0);
+    CHECK(ctrd_message_origin(message) == CTRD_ORIGIN_RECOVERED);
+    CHECK(code_of(message) == 4);
+
+    /* What was left as it was is taken over now. */
+    plan.bad = plan.refused = NULL;
+    OK(ctrd_recover_all(client, on_recover, &plan, on_destroy, NULL, &recovery, &err));
+    CHECK(plan.asked == 6 && plan.destroyed == 2);
+    CHECK(ctrd_recovery_state(recovery, find(recovery, talking)) == CTRD_RECOVERY_ALIVE);
+    CHECK(ctrd_recovery_state(recovery, find(recovery, silent)) == CTRD_RECOVERY_ALIVE);
+    ctrd_recovery_free(recovery);
+    CHECK(write(in[1], "two\n", 4) == 4);
+    read_line(out[0], "got two\n");
+    OK(ctrd_queue_next(queue, NULL, &message, &err));
+    CHECK(strcmp(ctrd_message_container_id(message), talking) == 0 && code_of(message) == 6);
+    ctrd_queue_free(queue);
+
+    /* Without a callback, and without the list. */
+    another_client();
+    OK(ctrd_recover_all(client, NULL, &plan, on_destroy, NULL, NULL, &err));
+    CHECK(plan.asked == 6 && plan.destroyed == 3);
+    OK(ctrd_destroy_container(client, talking, 0, NULL, &message, &err));
+    CHECK(code_of(message) == 6);
+    OK(ctrd_destroy_container(client, silent, CTRD_POLL, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, ended, 0, NULL, NULL, &err));
+    OK(ctrd_recover_all(client, on_recover, &plan, NULL, NULL, &recovery, &err));
+    CHECK(plan.asked == 6 && ctrd_recovery_len(recovery) == 0);
+    ctrd_recovery_free(recovery);
+    close(in[0]);
+    close(in[1]);
+    close(out[0]);
+    close(out[1]);
+}
+
+static void one(void)
+{
+    ctrd_io_t io = CTRD_IO_INIT;
+    int out[2];
+    const char *id;
+
+    CHECK(pipe2(out, O_CLOEXEC) == 0);
+    io.stdout_kind = CTRD_IO_FD;
+    io.stdout_fd = out[1];
+    id = test_create(client, image, "while :; do echo y; sleep 0.1; done", &io, 0, NULL);
+    read_line(out[0], "y\n");
+    close(out[0]);
+    close(out[1]);
+    another_client();
+
+    CHECK(pipe2(out, O_CLOEXEC) == 0);
+    io.stdout_fd = out[1];
+    OK(ctrd_recover_container(client, id, &io, NULL, &err));
+    read_line(out[0], "y\n");
+    /* Again: it stays as it is. */
+    OK(ctrd_recover_container(client, id, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, CTRD_POLL, NULL, NULL, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_recover_container(client, id, NULL, NULL, &err));
+    close(out[0]);
+    close(out[1]);
+}
+
+static void refusals(void)
+{
+    struct plan plan = {0};
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_io_t io = CTRD_IO_INIT;
+    ctrd_recovery_t *recovery = (ctrd_recovery_t *)&err;
+
+    REFUSES("client", ctrd_recover_all(NULL, on_recover, &plan, on_destroy, NULL, &recovery, &err));
+    CHECK(recovery == NULL && plan.destroyed == 1);
+    call.timeout_ms = -77;
+    REFUSES("timeout_ms", ctrd_recover_all(client, on_recover, &plan, on_destroy, &call, &recovery,
+                                           &err));
+    CHECK(plan.asked == 0 && plan.destroyed == 2);
+    REFUSES("client", ctrd_recover_container(NULL, "x", NULL, NULL, &err));
+    REFUSES("id", ctrd_recover_container(client, NULL, NULL, NULL, &err));
+    io.stdin_kind = 77;
+    REFUSES("stdin_kind", ctrd_recover_container(client, "x", &io, NULL, &err));
+}
+
+/* Task, or everything, goes by itself after the exit. */
+static void cleanup(void)
+{
+    ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
+    const char *args[3] = {"/bin/sh", "-c", "exit 3"};
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_snapshot_t *snapshot = NULL;
+    ctrd_message_t *message = NULL;
+    int64_t deadline = test_now_ms() + 30000;
+    uint32_t pid = 0;
+    char *spec;
+
+    config.id = test_id("c");
+    config.spec_json = spec = test_spec(config.id);
+    config.image = image;
+    config.args = args;
+    config.args_len = 3;
+    config.cleanup = CTRD_CLEANUP_ALL + 1;
+    REFUSES("cleanup", ctrd_create_container(client, &config, NULL, NULL, &err));
+    config.cleanup = CTRD_CLEANUP_TASK;
+    config.reserved = 1;
+    REFUSES("reserved", ctrd_create_container(client, &config, NULL, NULL, &err));
+    config.reserved = 0;
+    call.timeout_ms = 10000;
+    OK(ctrd_create_container(client, &config, NULL, NULL, &err));
+    ctrd_string_free(spec);
+    while (ctrd_container_pid(client, config.id, &call, &pid, NULL) != CTRD_E_NOT_FOUND) {
+        CHECK(test_now_ms() < deadline);
+        test_sleep_ms(20);
+    }
+    OK(ctrd_get_snapshot(client, NULL, config.id, NULL, &snapshot, &err));
+    ctrd_snapshot_free(snapshot);
+    OK(ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
+    CHECK(code_of(message) == 3);
+
+    config.cleanup = CTRD_CLEANUP_ALL;
+    config.id = test_id("c");
+    config.spec_json = spec = test_spec(config.id);
+    OK(ctrd_create_container(client, &config, NULL, NULL, &err));
+    ctrd_string_free(spec);
+    while (ctrd_get_snapshot(client, NULL, config.id, &call, &snapshot, NULL) != CTRD_E_NOT_FOUND) {
+        ctrd_snapshot_free(snapshot);
+        CHECK(test_now_ms() < deadline);
+        test_sleep_ms(20);
+    }
+    OK(ctrd_probe(client, config.id, NULL, &message, &err));
+    CHECK(code_of(message) == 3);
+}
+
+int main(void)
+{
+    client = test_client();
+    image = test_image(client);
+    all();
+    one();
+    refusals();
+    cleanup();
+    ctrd_client_free(client);
+    return 0;
+}
