@@ -242,23 +242,26 @@ fn prepare(
         }
         other => other,
     };
-    match prepared {
-        Ok(mounts) => {
-            let (snapshotter, key) = (snapshotter.clone(), key.clone());
-            let generation = plan.generation.clone();
-            undo.push("prepare the snapshot", move |cx| {
-                // Another client may have removed ours, and made one of the same key.
-                match snapshots::stat(cx, &snapshotter, &key) {
-                    Ok(now) if now.labels.get(GENERATION_LABEL) == Some(&generation) => {
-                        found(snapshots::remove(cx, &snapshotter, &key))
-                    }
-                    other => found(other.map(drop)),
+    let may_stand = match &prepared {
+        Ok(_) => true,
+        Err(e) => e.is_outcome_unknown(),
+    };
+    if may_stand {
+        let (snapshotter, key) = (snapshotter.clone(), key.clone());
+        let generation = plan.generation.clone();
+        undo.push("prepare the snapshot", move |cx| {
+            // Another client may have removed ours, and made one of the same key.
+            match snapshots::stat(cx, &snapshotter, &key) {
+                Ok(now) if now.labels.get(GENERATION_LABEL) == Some(&generation) => {
+                    found(snapshots::remove(cx, &snapshotter, &key))
                 }
-            });
-            Ok(mounts)
-        }
+                other => found(other.map(drop)),
+            }
+        });
+    }
+    match prepared {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => snapshots::mounts(cx, snapshotter, key),
-        Err(e) => Err(e),
+        other => other,
     }
 }
 
