@@ -655,11 +655,12 @@ fn an_undo_ends_at_what_it_cannot_undo() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     let start = proxy.at("Tasks/Start", Fault::Fail(2, "no start"));
+    let kill = proxy.at("Tasks/Kill", Fault::Fail(7, "no kill"));
     let delete = proxy.at("Tasks/Delete", Fault::Fail(7, "no delete"));
     let config = with_streams(&plot);
     let id = config.id.clone();
     let error = client.create_container(config, &Call::new()).unwrap_err();
-    assert!(start.has_fired() && delete.has_fired());
+    assert!(start.has_fired() && kill.has_fired() && delete.has_fired());
     assert_eq!(error.to_string(), format!("create_container {id}: start the task: no start"));
     let source = error.source().unwrap().downcast_ref::<Error>().unwrap();
     assert_eq!(source.kind(), ErrorKind::PermissionDenied);

@@ -364,7 +364,13 @@ fn create_task(
         let (id, generation) = (id.to_owned(), generation.to_owned());
         let pid = created.as_ref().ok().copied();
         undo.push("create the task", move |cx| match is_ours(cx, &id, &generation)? {
-            true => delete_task(cx, &id, pid).map(drop),
+            true => {
+                // The delete of one that was not started waits in vain for the end of its output: 2 s,
+                // and from containerd 2.1 on all the time that an undo has. Whether this helps, it
+                // finds out.
+                let _ = tasks::kill(cx, &id, "", libc::SIGKILL.unsigned_abs(), true);
+                delete_task(cx, &id, pid).map(drop)
+            }
             false => Ok(()),
         });
     }
