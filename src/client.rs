@@ -207,7 +207,8 @@ impl Client {
 
     /// Creates a container and starts its process, unless the configuration says not to. Gives the
     /// process's id. What was done is undone where a step fails, and the error names the step; where
-    /// the server does not answer, that may take up to 15 s beyond the call's timeout.
+    /// the server does not answer or cannot be reached, that may take up to 15 s, also beyond the
+    /// call's timeout.
     pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {
         let id = config.id.clone();
         container::create(&self.context, config, call).at("create_container", &id)

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::rpc::{Cx, leases};
 use crate::timestamp::rfc3339;
+use crate::wait::until_reached;
 
 /// The label that names the owner of what a client makes.
 pub(crate) const OWNER_LABEL: &str = "io.ctrd.owner";
@@ -44,10 +45,14 @@ impl<'a> Lease<'a> {
             ("containerd.io/gc.expire".to_owned(), expires),
             (OWNER_LABEL.to_owned(), context.config.owner.clone()),
         ];
-        // Before the request: where its outcome stays unknown, the drop deletes what may be there.
+        let created = match leases::create(cx, &id, &labels).step("create lease") {
+            Err(e) if !e.is_outcome_unknown() => return Err(e),
+            created => created,
+        };
+        // Where the outcome is unknown, the drop deletes what may be there.
         let limits = cx.limits.clone();
         let lease = Lease { context, namespace: cx.namespace.clone(), id, limits };
-        leases::create(cx, &lease.id, &labels).step("create lease")?;
+        created?;
         Ok((cx.with_lease(&lease.id), Some(lease)))
     }
 }
@@ -57,7 +62,7 @@ impl Drop for Lease<'_> {
         let over = self.limits.check().is_err();
         let limits = Limits::within(if over { LATE_END_TIMEOUT } else { END_TIMEOUT });
         let cx = Cx::new(&self.context.connection, &self.namespace, limits);
-        match leases::delete(&cx, &self.id, false) {
+        match until_reached(&cx.limits, || leases::delete(&cx, &self.id, false)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 log::warn!("the lease {} is left to expire: {e}", self.id);
             }

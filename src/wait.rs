@@ -10,12 +10,13 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::call::Limits;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What one waiting thread is woken by.
 struct Parker {
@@ -128,6 +129,28 @@ pub(crate) fn block_on<F: Future>(limits: &Limits, future: F) -> Result<F::Outpu
     }
 }
 
+/// How long to wait before the server is tried again. gRPC connects anew by its own back-off.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Tries again where the connection breaks, for as long as the limits leave time: for what is to be
+/// cleaned up, and would stay if it were given up the first time.
+pub(crate) fn until_reached<T>(
+    limits: &Limits,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    loop {
+        match attempt() {
+            Err(e)
+                if e.kind() == ErrorKind::Unavailable
+                    && limits.remaining().is_some_and(|left| left > AGAIN) =>
+            {
+                thread::sleep(AGAIN);
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Drives `future` to its end without a thread of its own: it is polled here once, and then by
 /// whoever wakes it, which is mostly gRPC's thread. So it must not block, take a lock that is held
 /// over a call, or run the host's code.
@@ -172,12 +195,9 @@ impl Wake for Detached {
 mod tests {
     use std::future::{pending, poll_fn};
     use std::sync::mpsc;
-    use std::thread;
-    use std::time::Duration;
 
     use super::*;
     use crate::cancel::Cancel;
-    use crate::error::ErrorKind;
 
     #[test]
     fn ends_at_the_deadline_with_and_without_a_handle() {
@@ -219,6 +239,20 @@ mod tests {
         }
         drop(sender);
         assert_eq!(receiver.iter().count(), 100);
+    }
+
+    #[test]
+    fn tries_again_while_the_server_cannot_be_reached() {
+        let mut attempts = 0;
+        let mut kinds = vec![ErrorKind::Unknown, ErrorKind::Unavailable, ErrorKind::Unavailable];
+        let result: Result<()> = until_reached(&Limits::within(Duration::from_secs(60)), || {
+            attempts += 1;
+            Err(Error::new(kinds.pop().unwrap(), "as arranged"))
+        });
+        assert_eq!((result.unwrap_err().kind(), attempts), (ErrorKind::Unknown, 3));
+        let never = || Err::<(), _>(Error::new(ErrorKind::Unavailable, "as arranged"));
+        let limits = Limits::within(Duration::from_millis(120));
+        assert_eq!(until_reached(&limits, never).unwrap_err().kind(), ErrorKind::Unavailable);
     }
 
     #[test]

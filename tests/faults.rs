@@ -2,18 +2,21 @@
 
 mod ground;
 
+use std::error::Error as _;
+use std::fs;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Client, ClientConfig, Daemon, DaemonConfig, ErrorKind, HookMode, Message, Origin,
-    PullConfig, RecoveryState, Stdio,
+    Call, Cancel, Client, ClientConfig, ContainerConfig, Daemon, DaemonConfig, Error, ErrorKind,
+    HookMode, Message, Origin, PullConfig, RecoveryState, Stdio, Stream,
 };
-use ground::plot::{GRACE, Plot, kill, within};
-use ground::proxy::Proxy;
-use ground::{Ground, wait_until};
+use ground::image::Recipe;
+use ground::plot::{GRACE, Plot, kill, pipe, within};
+use ground::proxy::{Fault, Proxy};
+use ground::{Ground, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A process that ends with this code when it is told to by SIGTERM, and the pid to tell it by.
@@ -23,7 +26,12 @@ fn ending_with(plot: &Plot, code: u32) -> (String, Pid) {
     let id = config.id.clone();
     let pid = plot.client.create_container(config, &Call::new()).unwrap();
     // Until the trap is set, the first process of a pid namespace is deaf to SIGTERM.
-    thread::sleep(Duration::from_millis(100));
+    wait_until("a trap", || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+        caught & 1 << (Signal::TERM.as_raw() - 1) != 0
+    });
     (id, Pid::from_raw(pid.try_into().unwrap()).unwrap())
 }
 
@@ -38,14 +46,37 @@ fn client_of(plot: &Plot) -> Client {
     Client::open(config, &Call::new()).unwrap()
 }
 
-/// A client behind a proxy of its own, in the namespace of the plot.
-fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
-    let path = plot.ground.dir().join(ground::unique("proxy"));
-    let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
+/// A proxy of the caller's own.
+fn proxy_of(ground: &Ground) -> Proxy {
+    Proxy::start(ground.address().as_ref(), &ground.dir().join(unique("proxy")))
+}
+
+/// Another client in the namespace of the plot, behind the proxy.
+fn client_behind(plot: &Plot, proxy: &Proxy) -> Client {
     let mut config = plot.ground.client_config();
     config.namespace = plot.namespace.clone();
     config.address = proxy.address();
-    (proxy, Client::open(config, &Call::new()).unwrap())
+    Client::open(config, &Call::new()).unwrap()
+}
+
+/// Such a client behind a proxy of its own.
+fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
+    let proxy = proxy_of(plot.ground);
+    let client = client_behind(plot, &proxy);
+    (proxy, client)
+}
+
+/// Waits until there is nothing but images.
+#[track_caller]
+fn assert_nothing_is_left(plot: &Plot, after: &str) {
+    let start = Instant::now();
+    loop {
+        let left = plot.holdings();
+        if left.only_images() {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "left after {after}: {left:?}");
+    }
 }
 
 #[test]
@@ -149,7 +180,7 @@ fn pid(number: u32) -> Pid {
 
 /// The shim of a container: the parent of its first process.
 fn shim_of(container: u32) -> Pid {
-    let stat = std::fs::read_to_string(format!("/proc/{container}/stat")).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{container}/stat")).unwrap();
     let (_, rest) = stat.rsplit_once(") ").unwrap();
     pid(rest.split(' ').nth(1).unwrap().parse().unwrap())
 }
@@ -379,7 +410,7 @@ fn while_the_socket_is_gone_calls_fail_at_once_and_waits_go_on() {
 #[test]
 fn a_full_disk_is_said_and_undone() {
     let directory = Ground::get().dir().join("small");
-    std::fs::create_dir(&directory).unwrap();
+    fs::create_dir(&directory).unwrap();
     let run = |arguments: &[&str]| {
         let status = Command::new(arguments[0]).args(&arguments[1..]).status();
         status.unwrap().success()
@@ -394,7 +425,7 @@ fn a_full_disk_is_said_and_undone() {
     let client = Client::open(
         ClientConfig {
             address: daemon.address().into(),
-            namespace: ground::unique("full"),
+            namespace: unique("full"),
             state_dir: directory.join("client"),
             ..Default::default()
         },
@@ -405,9 +436,9 @@ fn a_full_disk_is_said_and_undone() {
     let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name;
     let filler = directory.join("filler");
     // All that is left, to the last page.
-    let mut file = std::fs::File::create(&filler).unwrap();
+    let mut file = fs::File::create(&filler).unwrap();
     while std::io::Write::write(&mut file, &[0; 4096]).is_ok() {}
-    let config = || ctrd::ContainerConfig {
+    let config = || ContainerConfig {
         id: "full".into(),
         image: Some(image.clone()),
         args: vec!["/bin/true".into()],
@@ -419,7 +450,7 @@ fn a_full_disk_is_said_and_undone() {
     let error = client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap_err();
     assert!(error.to_string().contains("no space left"), "{error}");
     drop(file);
-    std::fs::remove_file(&filler).unwrap();
+    fs::remove_file(&filler).unwrap();
     client.create_container(config(), &within(30)).unwrap();
     assert_eq!(client.probe("full", &within(30)).unwrap().exit_code(), Some(0));
     client.destroy_container("full", GRACE, &Call::new()).unwrap();
@@ -428,4 +459,321 @@ fn a_full_disk_is_said_and_undone() {
     daemon.stop(&Call::new()).unwrap();
     // The kernel may be at the end of something in it.
     wait_until("the unmount", || run(&["umount", "-q", path]));
+}
+
+/// The most that a call may take beyond its timeout for what it undoes, as the header says.
+const UNDO: Duration = Duration::from_secs(15);
+
+/// The calls of a create, and in which step it fails without them: two it can do without.
+fn calls_of_a_create() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
+    let steps = [
+        Some("look the image up"),
+        Some("create lease"),
+        Some("prepare the snapshot"),
+        Some("create the record"),
+        Some("create the task"),
+        None,
+        Some("start the task"),
+        None,
+    ];
+    let calls: Vec<_> = include_str!("create-calls.txt").lines().collect();
+    assert_eq!(calls.len(), steps.len());
+    calls.into_iter().zip(steps)
+}
+
+/// A container with streams.
+fn with_streams(plot: &Plot) -> ContainerConfig {
+    let mut config = plot.shell("exec sleep 1000");
+    config.stdio.stdin = Stream::Fd(pipe().0.into());
+    config.stdio.stdout = Stream::Fd(pipe().1);
+    config.stdio.stderr = Stream::Fd(pipe().1);
+    config
+}
+
+/// Has the fault happen to one call of a create: gives its error, after having made sure that nothing
+/// is left, and that the same can be created after it.
+fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let destroy = |client: &Client, id: &str| {
+        client.destroy_container(id, Duration::ZERO, &Call::new()).unwrap()
+    };
+    // The image is known to the client from then on.
+    let first = plot.shell("");
+    let id = first.id.clone();
+    client.create_container(first, &Call::new()).unwrap();
+    destroy(&client, &id);
+
+    let rule = proxy.at(call, fault);
+    let config = with_streams(&plot);
+    let id = config.id.clone();
+    let timeout = Duration::from_secs(10);
+    let start = Instant::now();
+    let result = thread::scope(|scope| {
+        let creating =
+            scope.spawn(|| client.create_container(config, &Call::new().timeout(timeout)));
+        if matches!(fault, Fault::Stall) {
+            // The server never hears of it: what it was to do cannot be done behind the client's back.
+            rule.wait_until_given_up();
+            rule.cut();
+        }
+        creating.join().unwrap()
+    });
+    assert!(start.elapsed() < timeout + UNDO, "{fault:?} at {call}: {:?}", start.elapsed());
+    if result.is_ok() {
+        // It may not have noticed yet that the connection is another one.
+        wait_until("an answer", || client.version(&Call::new()).is_ok());
+        let message = destroy(&client, &id);
+        assert!(message.exit_code().is_some(), "{fault:?} at {call}: {message:?}");
+    }
+    // Not before: the answer may have been that of the Wait.
+    rule.wait_until_fired();
+    if call == "Leases/Delete" && !matches!(fault, Fault::Cut | Fault::CutAfter) {
+        // It is left to expire.
+        let leases = plot.ground.ctr(&["-n", &plot.namespace, "leases", "ls", "-q"]);
+        plot.ground.ctr(&["-n", &plot.namespace, "leases", "rm", leases.trim()]);
+    }
+    let case = format!("{fault:?} at {call}: {result:?}");
+    // What the client has made it has removed by itself; the shim takes its time to end.
+    let left = plot.holdings();
+    let own = [left.containers, left.tasks, left.active_snapshots, left.leases];
+    assert_eq!(own, [0; 4], "{case}");
+    assert_nothing_is_left(&plot, &case);
+
+    let again = ContainerConfig { id, ..with_streams(&plot) };
+    let id = plot.create(again);
+    destroy(&plot.client, &id);
+    drop(client);
+    wait_until("no connection", || proxy.connections() == 0);
+    result.err()
+}
+
+#[test]
+fn a_create_whose_connection_breaks_leaves_nothing() {
+    for fault in [Fault::Cut, Fault::CutAfter] {
+        for (call, step) in calls_of_a_create() {
+            let Some(error) = faulty_create(fault, call) else {
+                assert_eq!(step, None, "{fault:?} at {call}");
+                continue;
+            };
+            // The Wait is not waited for: what is broken off with it is the start.
+            let step = step.or((call == "Tasks/Wait").then_some("start the task"));
+            assert_eq!(error.failed_step(), step, "{fault:?} at {call}: {error}");
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault:?} at {call}: {error}");
+            assert_eq!(error.is_outcome_unknown(), call != "Images/Get", "{call}: {error}");
+            assert!(error.source().is_none(), "{fault:?} at {call}: {:?}", error.source());
+        }
+    }
+}
+
+#[test]
+fn a_create_that_is_refused_leaves_nothing() {
+    for (call, step) in calls_of_a_create() {
+        let error = faulty_create(Fault::Fail(13, "as arranged"), call);
+        assert_eq!(error.as_ref().and_then(Error::failed_step), step, "at {call}: {error:?}");
+        if let Some(error) = error {
+            assert_eq!(error.kind(), ErrorKind::Internal, "at {call}: {error}");
+            assert_eq!((error.grpc_code(), error.message()), (Some(13), "as arranged"));
+            assert!(error.source().is_none(), "at {call}: {:?}", error.source());
+        }
+    }
+}
+
+#[test]
+fn a_create_whose_server_hangs_ends_and_leaves_nothing() {
+    // Each takes its timeout, so they wait together.
+    thread::scope(|scope| {
+        for (call, step) in calls_of_a_create() {
+            scope.spawn(move || {
+                let Some(error) = faulty_create(Fault::Stall, call) else {
+                    assert_eq!(step, None, "at {call}");
+                    return;
+                };
+                let step = step.or((call == "Tasks/Wait").then_some("start the task"));
+                assert_eq!(error.failed_step(), step, "at {call}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Timeout, "at {call}: {error}");
+                assert!(error.source().is_none(), "at {call}: {:?}", error.source());
+            });
+        }
+    });
+}
+
+#[test]
+fn what_is_answered_after_the_end_of_a_create_is_undone() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    for (call, next) in [
+        ("Snapshots/Prepare", "create the record"),
+        ("Containers/Create", "create the task"),
+        ("Tasks/Create", "start the task"),
+    ] {
+        let rule = proxy.at(call, Fault::Stall);
+        let cancel = Cancel::new().unwrap();
+        let (config, given) = (with_streams(&plot), Call::new().cancel(&cancel));
+        let error = thread::scope(|scope| {
+            let creating = scope.spawn(|| client.create_container(config, &given));
+            rule.wait_until_fired();
+            cancel.fire();
+            rule.release();
+            creating.join().unwrap().unwrap_err()
+        });
+        // The answer was waited for, so it is known what there is to undo.
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "at {call}: {error}");
+        assert_eq!(error.failed_step(), Some(next), "at {call}: {error}");
+        assert_nothing_is_left(&plot, call);
+    }
+    let rule = proxy.at("Tasks/Start", Fault::Delay(Duration::from_millis(300)));
+    let config = plot.shell("exit 3");
+    let id = config.id.clone();
+    client.create_container(config, &Call::new()).unwrap();
+    assert!(rule.has_fired());
+    assert_eq!(client.destroy_container(&id, GRACE, &within(30)).unwrap().exit_code(), Some(3));
+}
+
+#[test]
+fn an_undo_outlasts_an_outage() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let rule = proxy.at("Tasks/Start", Fault::Stall);
+    let config = with_streams(&plot);
+    let error = thread::scope(|scope| {
+        let creating = scope.spawn(|| client.create_container(config, &Call::new()));
+        rule.wait_until_fired();
+        proxy.cut();
+        wait_until("attempts in vain", || proxy.turned_away() > 1);
+        proxy.mend();
+        creating.join().unwrap().unwrap_err()
+    });
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.failed_step(), Some("start the task"));
+    assert!(error.source().is_none(), "{:?}", error.source());
+    assert_nothing_is_left(&plot, "an outage");
+}
+
+#[test]
+fn an_undo_ends_at_what_it_cannot_undo() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let start = proxy.at("Tasks/Start", Fault::Fail(2, "no start"));
+    let kill = proxy.at("Tasks/Kill", Fault::Fail(7, "no kill"));
+    let delete = proxy.at("Tasks/Delete", Fault::Fail(7, "no delete"));
+    let config = with_streams(&plot);
+    let id = config.id.clone();
+    let error = client.create_container(config, &Call::new()).unwrap_err();
+    assert!(start.has_fired() && kill.has_fired() && delete.has_fired());
+    assert_eq!(error.to_string(), format!("create_container {id}: start the task: no start"));
+    let source = error.source().unwrap().downcast_ref::<Error>().unwrap();
+    assert_eq!(source.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(source.message(), "could not undo: create the task: no delete");
+    // The task is still there, and the record and the snapshot are its.
+    let left = plot.holdings();
+    assert_eq!((left.tasks, left.containers, left.active_snapshots, left.leases), (1, 1, 1, 0));
+    let message = plot.destroy(&id);
+    assert_eq!(message.exit_code(), None);
+    assert_eq!(message.start_error().unwrap().kind(), ErrorKind::NotFound);
+    assert_nothing_is_left(&plot, "a destroy");
+}
+
+#[test]
+fn a_destroy_that_is_interrupted_is_finished_by_another_client() {
+    let plot = Plot::new();
+    let proxy = proxy_of(plot.ground);
+    let destroy = |client: &Client, id: &str| client.destroy_container(id, GRACE, &within(30));
+    let (id, _) = ending_with(&plot, 3);
+    let whole = client_behind(&plot, &proxy);
+    proxy.take();
+    assert_eq!(destroy(&whole, &id).unwrap().exit_code(), Some(3));
+    let calls = proxy.take();
+    assert_eq!(calls.last().unwrap(), "Containers/Delete");
+
+    for (at, call) in calls.iter().enumerate() {
+        for fault in [Fault::Cut, Fault::CutAfter] {
+            let case = format!("{fault:?} at {call}, number {at}");
+            let (id, _) = ending_with(&plot, 3);
+            let first = client_behind(&plot, &proxy);
+            let same = calls.iter().take(at + 1).filter(|other| *other == call).count();
+            let rule = proxy.at_nth(call, same, fault);
+            let result = destroy(&first, &id);
+            rule.wait_until_fired();
+            match &result {
+                // That a Wait breaks off is no end of it; what goes out with it may be.
+                Ok(message) => {
+                    assert_eq!(call, "Tasks/Wait", "{case}");
+                    assert_eq!(message.exit_code(), Some(3), "{case}");
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Unavailable, "{case}: {error}");
+                    assert!(error.failed_step().is_some(), "{case}: {error}");
+                }
+            }
+            let is_gone = match fault {
+                Fault::CutAfter if call == "Containers/Delete" => true,
+                _ => result.is_ok(),
+            };
+            let again = destroy(&client_of(&plot), &id);
+            match again {
+                Ok(message) => {
+                    assert!(!is_gone, "{case}");
+                    assert_eq!(message.exit_code(), Some(3), "{case}: {result:?}");
+                }
+                Err(error) => {
+                    assert!(is_gone, "{case}: {error}");
+                    assert_eq!(error.kind(), ErrorKind::NotFound, "{case}: {error}");
+                }
+            }
+            assert_nothing_is_left(&plot, &case);
+        }
+    }
+}
+
+#[test]
+fn a_pull_whose_connection_breaks_can_be_made_again() {
+    let ground = Ground::get();
+    let size = |at: usize| (1 << 20) + at * 4096;
+    for (at, (call, n)) in [
+        ("Leases/Create", 1),
+        ("Content/Write", 1),
+        ("Content/Write", 4),
+        ("Snapshots/Prepare", 2),
+        ("Diff/Apply", 1),
+        ("Snapshots/Commit", 2),
+        ("Images/Create", 1),
+        ("Leases/Delete", 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for fault in [Fault::Cut, Fault::CutAfter] {
+            let case = format!("{fault:?} at {call}, number {n}");
+            let name = unique("faults");
+            // Content is shared by namespaces: a layer and a configuration that no other test has.
+            let more_layers = vec![size(2 * at + usize::from(matches!(fault, Fault::Cut)))];
+            let recipe = Recipe { more_layers, env: vec![name.clone()], ..Recipe::default() };
+            let reference = ground.registry().push(&name, "latest", &recipe);
+            let pull = PullConfig { reference, ..Default::default() };
+            let call_in = || within(30).namespace(&name);
+
+            let proxy = proxy_of(ground);
+            let config = ClientConfig { address: proxy.address(), ..ground.client_config() };
+            let client = Client::open(config, &Call::new()).unwrap();
+            let rule = proxy.at_nth(call, n, fault);
+            let result = client.pull_image(&pull, &mut |_| {}, &call_in());
+            assert!(rule.has_fired(), "{case}: {result:?}");
+            match &result {
+                Ok(_) => assert_eq!(call, "Leases/Delete", "{case}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Unavailable, "{case}: {error}");
+                    assert!(error.failed_step().is_some(), "{case}: {error}");
+                }
+            }
+            let left = ground.holdings(&name);
+            assert_eq!((left.leases, left.active_snapshots), (0, 0), "{case}: {left:?}");
+
+            ground.client().pull_image(&pull, &mut |_| {}, &call_in()).unwrap();
+            let checked = ground.ctr(&["-n", &name, "images", "check"]);
+            assert!(checked.contains("complete (5/5)"), "{case}: {checked}");
+            let left = ground.holdings(&name);
+            assert!(left.only_images() && left.images == 1, "{case}: {left:?}");
+        }
+    }
 }

@@ -142,8 +142,8 @@ pub unsafe extern "C" fn ctrd_container_config_init(
 }
 
 /// Creates a container and starts its process, unless a flag says not to. Where a step fails, the
-/// steps before it are undone, and the error names the step; where the server does not answer, that
-/// may take up to 15 s beyond the call's timeout.
+/// steps before it are undone, and the error names the step; where the server does not answer or cannot
+/// be reached, that may take up to 15 s, also beyond the call's timeout.
 ///
 /// @param client   the client.
 /// @param config   what the container is to be. Only borrowed; descriptors are duplicated.

@@ -242,23 +242,26 @@ fn prepare(
         }
         other => other,
     };
-    match prepared {
-        Ok(mounts) => {
-            let (snapshotter, key) = (snapshotter.clone(), key.clone());
-            let generation = plan.generation.clone();
-            undo.push("prepare the snapshot", move |cx| {
-                // Another client may have removed ours, and made one of the same key.
-                match snapshots::stat(cx, &snapshotter, &key) {
-                    Ok(now) if now.labels.get(GENERATION_LABEL) == Some(&generation) => {
-                        found(snapshots::remove(cx, &snapshotter, &key))
-                    }
-                    other => found(other.map(drop)),
+    let may_stand = match &prepared {
+        Ok(_) => true,
+        Err(e) => e.is_outcome_unknown(),
+    };
+    if may_stand {
+        let (snapshotter, key) = (snapshotter.clone(), key.clone());
+        let generation = plan.generation.clone();
+        undo.push("prepare the snapshot", move |cx| {
+            // Another client may have removed ours, and made one of the same key.
+            match snapshots::stat(cx, &snapshotter, &key) {
+                Ok(now) if now.labels.get(GENERATION_LABEL) == Some(&generation) => {
+                    found(snapshots::remove(cx, &snapshotter, &key))
                 }
-            });
-            Ok(mounts)
-        }
+                other => found(other.map(drop)),
+            }
+        });
+    }
+    match prepared {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => snapshots::mounts(cx, snapshotter, key),
-        Err(e) => Err(e),
+        other => other,
     }
 }
 
@@ -361,7 +364,13 @@ fn create_task(
         let (id, generation) = (id.to_owned(), generation.to_owned());
         let pid = created.as_ref().ok().copied();
         undo.push("create the task", move |cx| match is_ours(cx, &id, &generation)? {
-            true => delete_task(cx, &id, pid).map(drop),
+            true => {
+                // The delete of one that was not started waits in vain for the end of its output: 2 s,
+                // and from containerd 2.1 on all the time that an undo has. Whether this helps, it
+                // finds out.
+                let _ = tasks::kill(cx, &id, "", libc::SIGKILL.unsigned_abs(), true);
+                delete_task(cx, &id, pid).map(drop)
+            }
             false => Ok(()),
         });
     }

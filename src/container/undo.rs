@@ -5,11 +5,12 @@ use std::time::Duration;
 use crate::call::Limits;
 use crate::error::{Error, Result};
 use crate::rpc::Cx;
+use crate::wait::until_reached;
 
 /// How long undoing may take, whatever limits the operation had.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-type Step = Box<dyn FnOnce(&Cx) -> Result<()>>;
+type Step = Box<dyn Fn(&Cx) -> Result<()>>;
 
 /// The steps that undo an operation, in the order in which it did them.
 #[derive(Default)]
@@ -18,12 +19,8 @@ pub(super) struct Undo {
 }
 
 impl Undo {
-    /// Notes how to undo what was just done, or may have been.
-    pub(super) fn push(
-        &mut self,
-        what: &'static str,
-        step: impl FnOnce(&Cx) -> Result<()> + 'static,
-    ) {
+    /// Notes how to undo what was just done, or may have been. It may be tried more than once.
+    pub(super) fn push(&mut self, what: &'static str, step: impl Fn(&Cx) -> Result<()> + 'static) {
         self.steps.push((what, Box::new(step)));
     }
 
@@ -32,7 +29,7 @@ impl Undo {
     pub(super) fn run(self, cx: &Cx, error: Error) -> Error {
         let cx = cx.with_limits(Limits::within(TIMEOUT));
         for (what, step) in self.steps.into_iter().rev() {
-            if let Err(e) = step(&cx) {
+            if let Err(e) = until_reached(&cx.limits, || step(&cx)) {
                 let e = e.context(format_args!("could not undo: {what}"));
                 log::warn!("{e}");
                 return error.caused_by(e);

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lease::random_hex;
 use crate::rpc::snapshots::Mount;
 use crate::rpc::{Cx, content, diff, leases, snapshots};
+use crate::wait::until_reached;
 
 /// Names the snapshot that an active one is to become; containerd then holds both by the lease.
 const TARGET_LABEL: &str = "containerd.io/snapshot.ref";
@@ -121,7 +122,12 @@ impl<'a> Unpack<'a> {
         match snapshots::prepare(&cx, self.snapshotter, &key, parent, &self.labels(at)) {
             Ok(mounts) => Ok(Some((key, mounts))),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
-            Err(e) => Err(e),
+            Err(e) => {
+                if e.is_outcome_unknown() {
+                    self.remove(&key);
+                }
+                Err(e)
+            }
         }
     }
 
@@ -165,7 +171,7 @@ impl<'a> Unpack<'a> {
     /// with the lease.
     fn remove(&self, key: &str) {
         let cx = self.cx.without_lease().with_limits(Limits::within(UNDO_TIMEOUT));
-        match snapshots::remove(&cx, self.snapshotter, key) {
+        match until_reached(&cx.limits, || snapshots::remove(&cx, self.snapshotter, key)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 log::warn!("the snapshot {key:?} is left to be collected: {e}");
             }

@@ -1,0 +1,365 @@
+//! A proxy before containerd's socket that writes down which calls pass it, and that breaks
+//! connections and spoils calls when it is told to.
+
+mod http2;
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread;
+use std::time::Duration;
+
+use self::http2::{DATA, Frame, HEADERS, PREFACE, RST_STREAM, Requests};
+use super::wait_until;
+
+/// What is to happen to a call.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// Its connection is cut before it reaches the server.
+    Cut,
+    /// It reaches the server, and its connection is cut when the answer comes.
+    CutAfter,
+    /// It and whatever comes after it on its connection, both ways, is held back, and the connection
+    /// stays up, until [`Rule::release`].
+    Stall,
+    /// It and the requests after it on its connection pass so much later. Answers pass.
+    Delay(Duration),
+    /// It fails with this gRPC status, and never reaches the server.
+    Fail(i32, &'static str),
+}
+
+/// A fault that is to happen to one call, and what has become of it.
+pub struct Rule(Arc<RuleState>);
+
+struct RuleState {
+    call: String,
+    fault: Fault,
+    /// How many such calls are to pass before.
+    before: AtomicUsize,
+    fired: AtomicBool,
+    given_up: AtomicBool,
+    connection: OnceLock<Weak<Connection>>,
+}
+
+impl Rule {
+    pub fn has_fired(&self) -> bool {
+        self.0.fired.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the fault has happened; a delay has when it begins.
+    #[track_caller]
+    pub fn wait_until_fired(&self) {
+        wait_until(&format!("{:?} at {}", self.0.fault, self.0.call), || self.has_fired());
+    }
+
+    /// Waits until the client has cancelled the call.
+    #[track_caller]
+    pub fn wait_until_given_up(&self) {
+        let what = format!("{} given up", self.0.call);
+        wait_until(&what, || self.0.given_up.load(Ordering::SeqCst));
+    }
+
+    /// Lets everything pass that a [`Fault::Stall`] holds back, and what comes after.
+    pub fn release(&self) {
+        if let Some(connection) = self.connection() {
+            connection.release();
+        }
+    }
+
+    /// Cuts the connection that the call came by. What is held back is lost.
+    pub fn cut(&self) {
+        if let Some(connection) = self.connection() {
+            connection.cut();
+        }
+    }
+
+    fn connection(&self) -> Option<Arc<Connection>> {
+        self.0.connection.get().expect("a rule that has fired").upgrade()
+    }
+}
+
+impl RuleState {
+    /// Whether it is this call's turn.
+    fn takes(&self, call: &str) -> bool {
+        self.call == call
+            && self
+                .before
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |before| before.checked_sub(1))
+                .is_err()
+    }
+
+    fn fire(&self) {
+        self.fired.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Passes frames between its own socket and another one, and reads the calls off them.
+pub struct Proxy {
+    path: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whether whoever connects is turned away.
+    closed: bool,
+    /// How many were.
+    turned_away: usize,
+    connections: Vec<Arc<Connection>>,
+    calls: Vec<String>,
+    /// Those whose call has not come yet.
+    rules: Vec<Arc<RuleState>>,
+}
+
+impl Proxy {
+    /// Listens at `path` and connects to `upstream`, for as long as the process lives.
+    pub fn start(upstream: &Path, path: &Path) -> Proxy {
+        let listener = UnixListener::bind(path).expect("the proxy's socket");
+        let state = Arc::new(Mutex::new(State::default()));
+        let proxy = Proxy { path: path.to_owned(), state: state.clone() };
+        let upstream = upstream.to_owned();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (Ok(client), Ok(server)) = (client, UnixStream::connect(&upstream)) else {
+                    continue;
+                };
+                let connection = Arc::new(Connection::new(client, server));
+                {
+                    let mut state = state.lock().unwrap();
+                    if state.closed {
+                        state.turned_away += 1;
+                        continue;
+                    }
+                    state.connections.push(connection.clone());
+                }
+                let (other, other_state) = (connection.clone(), state.clone());
+                thread::spawn(move || {
+                    let _end = End(&other, &other_state);
+                    other.pass_answers();
+                });
+                let state = state.clone();
+                thread::spawn(move || {
+                    let _end = End(&connection, &state);
+                    connection.pass_requests(&state);
+                });
+            }
+        });
+        proxy
+    }
+
+    /// The address to give to a client.
+    pub fn address(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Breaks every connection, and lets nobody connect until [`Proxy::mend`].
+    pub fn cut(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.closed = true;
+        for connection in &state.connections {
+            connection.cut();
+        }
+    }
+
+    /// Lets who connects pass again.
+    pub fn mend(&self) {
+        self.state.lock().unwrap().closed = false;
+    }
+
+    /// The calls since the last time this was asked, as `service/method`, in order.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().calls)
+    }
+
+    /// Has this happen to the next call of `service/method`.
+    pub fn at(&self, call: &str, fault: Fault) -> Rule {
+        self.at_nth(call, 1, fault)
+    }
+
+    /// Has this happen to the `n`th call of `service/method` from now on, the next being the first.
+    pub fn at_nth(&self, call: &str, n: usize, fault: Fault) -> Rule {
+        let rule = Arc::new(RuleState {
+            call: call.into(),
+            fault,
+            before: AtomicUsize::new(n - 1),
+            fired: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            connection: OnceLock::new(),
+        });
+        self.state.lock().unwrap().rules.push(rule.clone());
+        Rule(rule)
+    }
+
+    /// How many connections were turned away.
+    pub fn turned_away(&self) -> usize {
+        self.state.lock().unwrap().turned_away
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections.len()
+    }
+}
+
+impl State {
+    /// Writes a call down, and gives the rule for it.
+    fn note(&mut self, call: String) -> Option<Arc<RuleState>> {
+        // Each counts for itself, also the calls that another one takes.
+        let taken: Vec<bool> = self.rules.iter().map(|rule| rule.takes(&call)).collect();
+        self.calls.push(call);
+        let at = taken.iter().position(|taken| *taken)?;
+        Some(self.rules.remove(at))
+    }
+}
+
+/// A client's connection, and the one to the server that belongs to it.
+struct Connection {
+    client: UnixStream,
+    server: UnixStream,
+    to_client: Mutex<Way>,
+    to_server: Mutex<Way>,
+    /// The streams whose answers are not to arrive.
+    unanswered: Mutex<HashMap<u32, Arc<RuleState>>>,
+}
+
+/// One direction. Who holds it writes whole frames.
+struct Way {
+    to: UnixStream,
+    /// What is held back, while something is.
+    held: Option<Vec<Frame>>,
+}
+
+impl Way {
+    fn new(to: &UnixStream) -> Mutex<Way> {
+        Mutex::new(Way { to: to.try_clone().unwrap(), held: None })
+    }
+
+    /// Sends a frame, or holds it back. Says whether the connection stands.
+    fn send(&mut self, frame: Frame) -> bool {
+        match &mut self.held {
+            Some(held) => {
+                held.push(frame);
+                true
+            }
+            None => frame.write(&mut self.to).is_ok(),
+        }
+    }
+}
+
+impl Connection {
+    fn new(client: UnixStream, server: UnixStream) -> Connection {
+        let (to_client, to_server) = (Way::new(&client), Way::new(&server));
+        Connection { client, server, to_client, to_server, unanswered: Mutex::default() }
+    }
+
+    fn cut(&self) {
+        for stream in [&self.client, &self.server] {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn stall(&self) {
+        for way in [&self.to_client, &self.to_server] {
+            way.lock().unwrap().held.get_or_insert_default();
+        }
+    }
+
+    fn release(&self) {
+        for way in [&self.to_server, &self.to_client] {
+            let mut way = way.lock().unwrap();
+            for frame in way.held.take().unwrap_or_default() {
+                way.send(frame);
+            }
+        }
+    }
+
+    /// Passes what the client sends until the connection ends.
+    fn pass_requests(self: &Arc<Connection>, state: &Mutex<State>) {
+        let mut from = BufReader::new(&self.client);
+        let mut preface = [0; PREFACE];
+        if from.read_exact(&mut preface).is_err() || (&self.server).write_all(&preface).is_err() {
+            return;
+        }
+        let mut requests = Requests::new();
+        // Those that a rule was for, by their streams, and those that are over for the client.
+        let mut ruled: HashMap<u32, Arc<RuleState>> = HashMap::new();
+        let mut failed = HashSet::new();
+        while let Some(mut frame) = Frame::read(&mut from) {
+            if frame.kind == HEADERS {
+                let call = requests.read(&mut frame);
+                let rule = state.lock().unwrap().note(call);
+                if let Some(rule) = rule {
+                    let _ = rule.connection.set(Arc::downgrade(self));
+                    ruled.insert(frame.stream, rule.clone());
+                    match rule.fault {
+                        Fault::Cut => self.cut(),
+                        Fault::CutAfter => {
+                            self.unanswered.lock().unwrap().insert(frame.stream, rule.clone());
+                        }
+                        Fault::Stall => self.stall(),
+                        Fault::Delay(_) => {}
+                        Fault::Fail(code, message) => {
+                            let answer = Frame::failure(frame.stream, code, message);
+                            failed.insert(frame.stream);
+                            self.to_client.lock().unwrap().send(answer);
+                        }
+                    }
+                    if !matches!(rule.fault, Fault::CutAfter) {
+                        rule.fire();
+                    }
+                    if let Fault::Delay(time) = rule.fault {
+                        thread::sleep(time);
+                    }
+                }
+            }
+            if frame.kind == RST_STREAM
+                && let Some(rule) = ruled.get(&frame.stream)
+            {
+                rule.given_up.store(true, Ordering::SeqCst);
+            }
+            let stands = if failed.contains(&frame.stream) {
+                let refund = frame.refund();
+                refund.is_none_or(|refund| self.to_client.lock().unwrap().send(refund))
+            } else {
+                self.to_server.lock().unwrap().send(frame)
+            };
+            if !stands {
+                return;
+            }
+        }
+    }
+
+    /// Passes what the server sends until the connection ends.
+    fn pass_answers(&self) {
+        let mut from = BufReader::new(&self.server);
+        while let Some(frame) = Frame::read(&mut from) {
+            if matches!(frame.kind, HEADERS | DATA | RST_STREAM)
+                && let Some(rule) = self.unanswered.lock().unwrap().remove(&frame.stream)
+            {
+                self.cut();
+                rule.fire();
+                return;
+            }
+            if !self.to_client.lock().unwrap().send(frame) {
+                return;
+            }
+        }
+    }
+}
+
+/// Ends a connection when it is dropped: with one direction the other one goes.
+struct End<'a>(&'a Arc<Connection>, &'a Mutex<State>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.cut();
+        // Not where a test has failed with it in hand.
+        if let Ok(mut state) = self.1.lock() {
+            state.connections.retain(|connection| !Arc::ptr_eq(connection, self.0));
+        }
+    }
+}
