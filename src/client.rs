@@ -82,6 +82,7 @@ impl Drop for Closer {
             if let Err(error) = self.0.close(&Limits::within(FREE_TIMEOUT)) {
                 log::warn!("a client is gone and not closed yet: {error}");
             }
+            self.0.pump.close();
         } else {
             // The threads that its destructors rely on are the parent's.
             std::mem::forget(self.0.clone());

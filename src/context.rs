@@ -1,9 +1,12 @@
 //! What the operations of one client share, and how each of them begins.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use crate::call::{Call, Limits};
 use crate::delivery::{self, Bus};
@@ -12,7 +15,7 @@ use crate::executor::Executor;
 use crate::identifier;
 use crate::image;
 use crate::rpc::{Connection, Cx};
-use crate::stdio::Pump;
+use crate::stdio::{Place, Pump};
 use crate::turns::Turns;
 use crate::watch::Watches;
 
@@ -64,6 +67,8 @@ pub(crate) struct Context {
     pub(crate) executor: Executor,
     pub(crate) bus: Bus,
     pub(crate) pump: Pump,
+    /// Tells the server from others in the names of FIFOs.
+    server: String,
     pub(crate) watches: Watches,
     /// Who changes a container, by its namespace and id.
     pub(crate) turns: Turns,
@@ -117,7 +122,10 @@ impl Context {
         let connection = Arc::new(Connection::new(path));
         let executor = Executor::new("ctrd-work");
         let bus = Bus::new();
+        let canonical = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let hash = Sha256::digest(canonical.as_os_str().as_bytes());
         Context {
+            server: hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect(),
             images: image::Cache::default(),
             pump: Pump::default(),
             turns: Turns::default(),
@@ -134,6 +142,11 @@ impl Context {
             gate: Arc::default(),
             config,
         }
+    }
+
+    /// Where the FIFOs of a namespace are.
+    pub(crate) fn place<'a>(&'a self, namespace: &'a str) -> Place<'a> {
+        Place { state_dir: &self.config.state_dir, server: &self.server, namespace }
     }
 
     /// Begins an operation that lasts no longer than the client's call timeout, unless `call` says
@@ -190,13 +203,14 @@ impl Context {
         self.gate.lock().closed = true;
         self.watches.close();
         self.bus.shut();
-        if !delivery::inside() {
-            self.wait_idle(limits)?;
-            self.bus.end(limits)?;
-        }
         self.executor.close();
+        if delivery::inside() {
+            return Ok(());
+        }
+        // A destroy that is under way still drains.
+        self.wait_idle(limits)?;
         self.pump.close();
-        Ok(())
+        self.bus.end(limits)
     }
 
     /// Fails where one of this client's operations runs on the calling thread, as in a callback of

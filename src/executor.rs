@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
 /// One thread, which is there only while it has something to drive. It blocks every signal.
@@ -23,6 +23,8 @@ pub(crate) struct Executor {
 
 #[derive(Default)]
 struct Shared {
+    /// The number of the next task or timer.
+    next: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -34,7 +36,6 @@ struct State {
     ready: VecDeque<Arc<Task>>,
     /// Who is to be woken when; the number tells equal times apart.
     timers: BTreeMap<(Instant, u64), Waker>,
-    next: u64,
     /// The thread, also one that has ended.
     thread: Option<JoinHandle<()>>,
     running: bool,
@@ -130,19 +131,19 @@ impl Executor {
         Executor { name, shared: Arc::default() }
     }
 
-    /// Drives `job` to its end. After the close it is dropped.
+    /// Drives `job` to its end. Fails after the close.
     pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let mut state = self.shared.lock();
-        if state.closed {
-            return Ok(());
-        }
-        state.next += 1;
+        // Before the lock, so that a job that is refused is not dropped under it.
         let task = Arc::new(Task {
-            number: state.next,
+            number: self.shared.next.fetch_add(1, Ordering::Relaxed),
             queued: AtomicBool::new(true),
             job: Mutex::new(Some(Box::pin(job))),
             shared: Arc::downgrade(&self.shared),
         });
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(Error::new(ErrorKind::Closed, "the client is closed"));
+        }
         if !state.running {
             let shared = self.shared.clone();
             // The one before has ended, so its handle may go.
@@ -212,11 +213,9 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         let this = &mut *self;
+        let next = || this.shared.next.fetch_add(1, Ordering::Relaxed);
+        let number = *this.timer.get_or_insert_with(next);
         let mut state = this.shared.lock();
-        let number = *this.timer.get_or_insert_with(|| {
-            state.next += 1;
-            state.next
-        });
         let old = state.timers.insert((this.at, number), context.waker().clone());
         drop(state);
         // It may be the last reference to a task, whose end is not to come under the lock.
@@ -300,7 +299,8 @@ mod tests {
         executor.close();
         receiver.try_recv().unwrap();
         assert!(!is_running(&executor));
-        executor.spawn(async { unreachable!("it is closed") }).unwrap();
+        let error = executor.spawn(async { unreachable!("it is closed") }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
         executor.close();
     }
 }

@@ -36,7 +36,8 @@
 //! - **[`Daemon`]** runs a private containerd, for programs that bring their own, and starts it again
 //!   when it dies.
 //!
-//! The library is a guest in its process: it prints nothing (it logs to the `log` crate), leaves
+//! The library is a guest in its process: it prints nothing (it logs to the `log` crate, also from
+//! gRPC's thread, so a logger must not block and must not call it), leaves
 //! signals, environment and working directory alone, and makes no thread for a container. A child of
 //! the process cannot use its clients ([`ErrorKind::Forked`]): open them after forking.
 #![deny(unsafe_code)]

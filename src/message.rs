@@ -116,7 +116,8 @@ impl Message {
         self.0.origin
     }
 
-    /// Its number among the messages of the client, in the order in which it came to know.
+    /// Its number among the messages of the client. They rise in the order in which it came to know;
+    /// messages that are about different things may be told in another.
     pub fn seq(&self) -> u64 {
         self.0.seq
     }

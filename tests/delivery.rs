@@ -390,17 +390,102 @@ fn what_a_killed_program_left_of_fifos_is_removed() {
     first.create_container(config, &Call::new()).unwrap();
     drop(first);
     assert_eq!(plot.holdings().fifos, 2);
+    let names: Vec<String> = std::fs::read_dir(plot.ground.dir().join("client/fifo"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with(&format!("{}+{id}+", plot.namespace)))
+        .collect();
     // Destroyed by who never had its streams.
     plot.destroy(&id);
     assert_eq!(plot.holdings().fifos, 0);
 
-    let stale = plot.ground.dir().join(format!("client/fifo/{}+gone+0", plot.namespace));
+    let fifo = |name: &str| plot.ground.dir().join("client/fifo").join(name);
+    // As those of this server are called.
+    let server = names[0].split('+').nth(2).unwrap();
+    let stale = fifo(&format!("{}+gone+{server}+0", plot.namespace));
     std::fs::create_dir(&stale).unwrap();
     std::fs::write(stale.join("gone-stdout"), "").unwrap();
-    let other = plot.ground.dir().join("client/fifo/another+gone+0");
-    std::fs::create_dir(&other).unwrap();
+    let others = [
+        fifo(&format!("another+gone+{server}+0")),
+        fifo(&format!("{}+gone+another+0", plot.namespace)),
+    ];
+    others.iter().for_each(|other| std::fs::create_dir(other).unwrap());
     plot.client.recover_all(&mut |_| Ok(Stdio::default()), &within(10)).unwrap();
-    assert!(!stale.exists() && other.exists());
-    std::fs::remove_dir(other).unwrap();
-    thread::yield_now();
+    assert!(!stale.exists());
+    // Of another namespace, and of another containerd with the same names.
+    others.iter().for_each(|other| std::fs::remove_dir(other).unwrap());
+}
+
+#[test]
+fn who_only_probes_leaves_the_clean_up_to_the_owner() {
+    let plot = Plot::new();
+    let (release, released) = mpsc::channel::<()>();
+    let (entered, is_in) = mpsc::channel();
+    let hook = move |_: &Message| {
+        entered.send(()).unwrap();
+        let _ = released.recv_timeout(LONG);
+    };
+    plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let mut config = plot.shell("read x; exit 3");
+    let (input, say) = pipe_in();
+    config.stdio.stdin = Stream::Fd(input);
+    config.cleanup = Cleanup::All;
+    let id = plot.create(config);
+    let other = ClientConfig { owner: "stranger".into(), ..config_of(&plot) };
+    let other = Client::open(other, &Call::new()).unwrap();
+    let told = stop_hook(&other, HookMode::Thread);
+    thread::scope(|scope| {
+        let probe = scope.spawn(|| other.probe(&id, &within(30)).unwrap());
+        wait_until("the other's watch", || other.counters().outstanding == 1);
+        drop(say);
+        assert_eq!(probe.join().unwrap().exit_code(), Some(3));
+    });
+    is_in.recv_timeout(LONG).unwrap();
+    told.recv_timeout(LONG).unwrap();
+    for error in [
+        other.destroy_container(&id, GRACE, &Call::new()).unwrap_err(),
+        other.start_container(&id, &Call::new()).unwrap_err(),
+        other.recover_container(&id, Stdio::default(), &Call::new()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    }
+    thread::sleep(Duration::from_millis(500));
+    let holdings = plot.holdings();
+    assert_eq!((holdings.tasks, holdings.containers), (1, 1));
+    release.send(()).unwrap();
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn streams_of_several_kinds_are_taken_over() {
+    let plot = Plot::new();
+    let first = another(&plot);
+    let errors = plot.ground.dir().join(unique("errors"));
+    std::fs::write(&errors, "").unwrap();
+    let (_before, stdout) = pipe();
+    let (input, _keep) = pipe_in();
+    let mut config = plot.shell("read x; echo $x; echo bad >&2");
+    config.stdio = Stdio {
+        stdin: Stream::Fd(input),
+        stdout: Stream::Fd(stdout),
+        stderr: Stream::Path(errors.display().to_string()),
+        ..Default::default()
+    };
+    let id = config.id.clone();
+    first.create_container(config, &Call::new()).unwrap();
+    drop(first);
+    let second = another(&plot);
+    let (mut after, stdout) = pipe();
+    let (input, mut say) = pipe_in();
+    let stdio =
+        Stdio { stdin: Stream::Fd(input), stdout: Stream::Fd(stdout), ..Default::default() };
+    second.recover_container(&id, stdio, &within(10)).unwrap();
+    std::io::Write::write_all(&mut say, b"here\n").unwrap();
+    assert_eq!(second.probe(&id, &within(20)).unwrap().exit_code(), Some(0));
+    second.destroy_container(&id, GRACE, &within(20)).unwrap();
+    let mut text = String::new();
+    after.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "here\n");
+    assert_eq!(std::fs::read_to_string(errors).unwrap(), "bad\n");
+    assert_eq!(plot.holdings().fifos, 0);
 }

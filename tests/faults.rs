@@ -294,7 +294,7 @@ fn a_stuck_shim_delays_nobody_else() {
     let shim = shim_of(stuck);
     kill_process(shim, Signal::STOP).unwrap();
     let second = client_of(&plot);
-    let recovered = second.recover_all(&mut |_| Stdio::default(), &within(10)).unwrap();
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(10)).unwrap();
     let failed: Vec<_> = recovered.iter().filter(|r| r.state == RecoveryState::Failed).collect();
     assert_eq!(recovered.len(), 20);
     assert_eq!(failed.len(), 1, "{failed:?}");
@@ -353,7 +353,7 @@ fn a_machine_that_starts_anew_has_no_tasks() {
         let _ = kill_process(process, Signal::KILL);
     }
     let second = client_of_when_it_answers(&plot);
-    let recovered = second.recover_all(&mut |_| Stdio::default(), &within(30)).unwrap();
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
     let states: Vec<_> = recovered.iter().map(|r| (r.container_id.clone(), r.state)).collect();
     let mut expected: Vec<_> = ids.iter().map(|id| (id.clone(), RecoveryState::NoTask)).collect();
     expected.sort_by(|a, b| a.0.cmp(&b.0));
@@ -776,4 +776,101 @@ fn a_pull_whose_connection_breaks_can_be_made_again() {
             assert!(left.only_images() && left.images == 1, "{case}: {left:?}");
         }
     }
+}
+
+#[test]
+fn an_exit_is_told_though_the_id_is_taken_over() {
+    let plot = Plot::new();
+    for recover in [true, false] {
+        let (proxy, client) = behind_a_proxy(&plot);
+        let (sender, told) = mpsc::channel();
+        let hook = move |message: &Message| drop(sender.send(message.clone()));
+        client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+        let config = plot.shell("sleep 1000");
+        let id = config.id.clone();
+        let process = client.create_container(config, &Call::new()).unwrap();
+        proxy.cut();
+        kill(process);
+        plot.destroy(&id);
+        let mut config = plot.shell("sleep 1000");
+        config.id = id.clone();
+        plot.create(config);
+        proxy.mend();
+        // Before the lost one is looked up, or after: it makes no difference.
+        wait_until("a change of the new one", || {
+            if recover {
+                client.recover_container(&id, Stdio::default(), &within(5)).is_ok()
+            } else {
+                client.destroy_container(&id, Duration::ZERO, &within(5)).is_ok()
+            }
+        });
+        let message = told.recv_timeout(Duration::from_secs(30)).unwrap();
+        let known = (message.exit_code(), message.origin());
+        let expected = [(Some(137), Origin::Recovered), (None, Origin::Gap)];
+        assert!(expected.contains(&known), "{message:?}");
+        if recover {
+            let error = client.probe(&id, &Call::new().poll()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+            client.destroy_container(&id, Duration::ZERO, &within(20)).unwrap();
+        }
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_policy_outlasts_an_outage() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let (release, released) = mpsc::channel::<()>();
+    let (entered, is_in) = mpsc::channel();
+    let hook = move |_: &Message| {
+        entered.send(()).unwrap();
+        let _ = released.recv_timeout(Duration::from_secs(30));
+    };
+    let hook = client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let mut config = plot.shell("exit 3");
+    config.cleanup = Cleanup::All;
+    client.create_container(config, &Call::new()).unwrap();
+    is_in.recv_timeout(Duration::from_secs(30)).unwrap();
+    proxy.cut();
+    release.send(()).unwrap();
+    client.remove_hook(hook, &within(30)).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(plot.holdings().tasks, 1);
+    proxy.mend();
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_close_from_a_hook_ends_what_is_being_opened() {
+    let ground = own_ground();
+    let plot = Plot::with_image(ground, ground.image());
+    let client = client_of(&plot);
+    let (release, released) = mpsc::channel::<()>();
+    let (entered, is_in) = mpsc::channel();
+    let inner = client.clone();
+    let hook = move |_: &Message| {
+        entered.send(()).unwrap();
+        let _ = released.recv_timeout(Duration::from_secs(30));
+        inner.close(&Call::new()).unwrap();
+    };
+    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let config = plot.shell("exit 1");
+    let id = config.id.clone();
+    client.create_container(config, &Call::new()).unwrap();
+    is_in.recv_timeout(Duration::from_secs(30)).unwrap();
+    let containerd = pid(ground.daemon().pid());
+    kill_process(containerd, Signal::STOP).unwrap();
+    let error = thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let forever = Call::new().forever();
+            client.add_event_hook(&[], HookMode::Thread, |_| {}, &forever).unwrap_err()
+        });
+        thread::sleep(Duration::from_millis(300));
+        release.send(()).unwrap();
+        opening.join().unwrap()
+    });
+    kill_process(containerd, Signal::CONT).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    plot.destroy(&id);
 }

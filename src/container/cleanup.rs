@@ -59,20 +59,58 @@ pub(super) fn job(
     if cleanup == Cleanup::Keep {
         return None;
     }
-    let (context, namespace) = (Arc::downgrade(context), namespace.to_owned());
-    let (id, generation) = (id.to_owned(), generation.to_owned());
-    Some(Box::new(move || {
-        let Some(context) = Weak::upgrade(&context) else { return };
-        let Some(watch) = context.watches.find(&namespace, &id) else { return };
-        if watch.process.generation != generation {
+    let work = Work {
+        context: Arc::downgrade(context),
+        namespace: namespace.to_owned(),
+        id: id.to_owned(),
+        generation: generation.to_owned(),
+        cleanup,
+        pause: FIRST_PAUSE,
+    };
+    Some(Box::new(move || work.run()))
+}
+
+/// The pause before a clean-up is tried again: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+struct Work {
+    context: Weak<Context>,
+    namespace: String,
+    id: String,
+    generation: String,
+    cleanup: Cleanup,
+    pause: Duration,
+}
+
+impl Work {
+    fn run(mut self) {
+        let Some(context) = self.context.upgrade() else { return };
+        let Some(watch) = context.watches.find(&self.namespace, &self.id) else { return };
+        if watch.process.generation != self.generation {
             return;
         }
-        match clean_up(&context, &namespace, &watch, cleanup).at("cleanup", &id) {
-            // A recover takes it up again.
-            Err(e) if e.kind() != ErrorKind::Closed => log::warn!("{e}"),
-            _ => {}
+        let result = clean_up(&context, &self.namespace, &watch, self.cleanup);
+        match result.at("cleanup", &self.id) {
+            Ok(()) => {}
+            // A recover of a later client takes it up again.
+            Err(e) if e.kind() == ErrorKind::Closed => {}
+            Err(e) => {
+                log::warn!("{e}");
+                // The server may be away.
+                let sleep = context.executor.sleep(self.pause);
+                self.pause = LAST_PAUSE.min(self.pause * 2);
+                let bus = context.bus.clone();
+                let again = async move {
+                    sleep.await;
+                    bus.run(Box::new(move || self.run()));
+                };
+                if let Err(e) = context.executor.spawn(again) {
+                    log::debug!("a clean-up is given up: {e}");
+                }
+            }
         }
-    }))
+    }
 }
 
 fn clean_up(
@@ -105,12 +143,14 @@ fn clean_up(
             {
                 return Ok(());
             }
-            delete_task(cx, id, Some(watch.process.pid)).step("delete the task")?;
+            if !delete_task(cx, id, Some(watch.process.pid)).step("delete the task")? {
+                return Ok(());
+            }
             watch.close_stdio(&context.config.state_dir);
             delete_sandbox(cx, &record).step("delete the sandbox")?;
         }
         Cleanup::All => {
-            remove(context, cx, id, Some(&record), Some(watch), message.as_ref())?;
+            remove(context, cx, &record, Some(watch), message.as_ref())?;
             // Its exit can be asked for still.
             context.watches.retire(watch);
         }

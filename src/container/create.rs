@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::cleanup::{self, Cleanup};
 use super::undo::Undo;
-use super::{ContainerConfig, GENERATION_LABEL, SANDBOX_LABEL, delete_task, found, turn};
+use super::{
+    ContainerConfig, GENERATION_LABEL, SANDBOX_LABEL, check_owner, delete_task, found, turn,
+};
 use serde_json::Value;
 
 use crate::call::{Call, Limits};
@@ -204,7 +206,7 @@ fn create_steps(
     let after = cleanup::job(context, &cx.namespace, id, &generation, plan.cleanup);
     let (pid, pidfd, attached) =
         create_task(context, cx, id, &generation, plan.stdio, mounts, undo)?;
-    let process = Process { pid, generation, pidfd };
+    let process = Process::new(pid, generation, pidfd);
     let watch = context.watches.start(cx, id, process, attached, after).step("watch the task")?;
     let (watches, watched) = (context.watches.clone(), watch.clone());
     undo.push("watch the task", move |_| {
@@ -340,8 +342,8 @@ fn create_task(
         .any(|stream| !matches!(stream, Stream::None));
     let terminal = stdio.terminal;
     let prepared = if piped || stdio.terminal {
-        let state_dir = &context.config.state_dir;
-        let prepared = stdio::prepare(&context.pump, state_dir, &cx.namespace, id, "", stdio);
+        let place = context.place(&cx.namespace);
+        let prepared = stdio::prepare(&context.pump, place, id, "", stdio);
         Some(prepared.step("prepare stdio")?)
     } else {
         None
@@ -431,6 +433,7 @@ pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32
     let operation = context.begin(call)?;
     let cx = &operation.cx;
     let _turn = turn(context, cx, id, "start_container")?;
+    check_owner(context, &containers::get(cx, id).step("look the record up")?)?;
     let watch = super::probe::watch(context, cx, id)?;
     let process = tasks::get(cx, id, "").step("look the task up")?;
     if process.status != Status::Created {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::probe::{adopt, exit_label, never_ran, recorded_exit};
-use super::{delete_sandbox, delete_task, found, generation, turn};
+use super::{check_owner, delete_sandbox, delete_task, found, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -20,6 +20,10 @@ use crate::watch::Watch;
 /// the container's pid namespace may hold a pipe open for ever.
 pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
+/// How many processes of one container are ended, one after the other, where another client starts it
+/// anew.
+const ATTEMPTS: u32 = 3;
+
 pub(crate) fn destroy(
     context: &Arc<Context>,
     id: &str,
@@ -33,32 +37,50 @@ pub(crate) fn destroy(
     let before = context.watches.find(&cx.namespace, id);
     let _turn = turn(context, cx, id, "destroy_container")?;
 
+    for _ in 0..ATTEMPTS {
+        if let Some(message) = destroy_once(context, cx, id, grace, before.as_ref())? {
+            return Ok(message);
+        }
+    }
+    Err(Error::new(ErrorKind::Aborted, "somebody starts it again and again").with_retryable(true))
+}
+
+/// Destroys the container that has the id now. `None` where it got another process meanwhile.
+fn destroy_once(
+    context: &Arc<Context>,
+    cx: &Cx,
+    id: &str,
+    grace: Duration,
+    before: Option<&Arc<Watch>>,
+) -> Result<Option<Message>> {
     let record = match containers::get(cx, id) {
-        Ok(record) => Some(record),
-        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Ok(record) => record,
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            // Another call has destroyed it while this one waited, or it was cleaned up by itself, or
+            // by another client: the message is ours too.
+            let known = context.watches.find(&cx.namespace, id);
+            let known = known.as_ref().or(before);
+            let message = known.and_then(|watch| watch.exit());
+            known.into_iter().for_each(|watch| context.watches.forget(watch));
+            return message.map(Some).ok_or(e.step("look the record up"));
+        }
         Err(e) => return Err(e.step("look the record up")),
     };
+    check_owner(context, &record)?;
     let mut watch = context.watches.find(&cx.namespace, id);
-    if let (Some(record), Some(known)) = (&record, &watch)
-        && generation(record) != known.process.generation
+    if let Some(known) = &watch
+        && generation(&record) != known.process.generation
     {
         // Another container has taken the id: what we know is of the one before.
-        context.watches.forget(known);
+        context.watches.replaced(known);
         watch = None;
     }
     if watch.is_none() {
-        watch = match &record {
-            Some(record) => match adopt(context, cx, record, None) {
-                Ok(watch) => Some(watch),
-                // What a destroy that was interrupted has left.
-                Err(e) if e.kind() == ErrorKind::NotFound => None,
-                Err(e) => return Err(e),
-            },
-            None => {
-                // Another call has destroyed it while this one waited: its message is ours too.
-                let gone = Error::new(ErrorKind::NotFound, format!("container {id} not found"));
-                return before.and_then(|watch| watch.exit()).ok_or(gone);
-            }
+        watch = match adopt(context, cx, &record, None) {
+            Ok(watch) => Some(watch),
+            // What a destroy that was interrupted has left.
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
         };
     }
     let message = match &watch {
@@ -73,46 +95,42 @@ pub(crate) fn destroy(
     {
         log::warn!("the output of container {id} was cut");
     }
-    remove(context, cx, id, record.as_ref(), watch.as_ref(), message.as_ref())?;
-    if let Some(watch) = &watch {
-        context.watches.forget(watch);
-    }
-    Ok(message.unwrap_or_else(|| never_ran(context, cx, id)))
+    let removed = remove(context, cx, &record, watch.as_ref(), message.as_ref())?;
+    watch.iter().for_each(|watch| context.watches.forget(watch));
+    Ok(removed.then(|| message.unwrap_or_else(|| never_ran(context, cx, id))))
 }
 
 /// Removes a container whose process has ended: its exit is written down, then task, snapshot and
-/// record are deleted. It stops where the id is found to be another container's, made by another client
-/// meanwhile.
+/// record are deleted. It ends where the id is found to be another container's, made by another client
+/// meanwhile. Says whether it is gone: it may have got another process.
 pub(super) fn remove(
     context: &Context,
     cx: &Cx,
-    id: &str,
-    record: Option<&Container>,
+    record: &Container,
     watch: Option<&Arc<Watch>>,
     message: Option<&Message>,
-) -> Result<()> {
-    if let (Some(message), Some(record)) = (message, record)
+) -> Result<bool> {
+    let id = &record.id;
+    if let Some(message) = message
         && !keep_exit(cx, record, message).step("keep the exit code")?
     {
-        return Ok(());
+        return Ok(true);
     }
     // Without one, there is none, or it is one that never ran.
     let pid = watch.map(|watch| watch.process.pid).filter(|pid| *pid != 0);
     if !delete_task(cx, id, pid).step("delete the task")? {
-        return Ok(());
+        return Ok(false);
     }
     if let Some(watch) = watch {
         watch.close_stdio(&context.config.state_dir);
     }
-    if let Some(record) = record {
-        delete_sandbox(cx, record).step("delete the sandbox")?;
-        if !record.snapshot_key.is_empty() {
-            found(snapshots::remove(cx, &record.snapshotter, &record.snapshot_key))
-                .step("remove the snapshot")?;
-        }
-        found(containers::delete(cx, id)).step("delete the record")?;
+    delete_sandbox(cx, record).step("delete the sandbox")?;
+    if !record.snapshot_key.is_empty() {
+        found(snapshots::remove(cx, &record.snapshotter, &record.snapshot_key))
+            .step("remove the snapshot")?;
     }
-    Ok(())
+    found(containers::delete(cx, id)).step("delete the record")?;
+    Ok(true)
 }
 
 /// Deletes a task whose process was created and never started, and says so to all who wait.
@@ -168,18 +186,20 @@ fn signal(cx: &Cx, id: &str, signal: i32) -> Result<()> {
     found(tasks::kill(cx, id, "", signal.unsigned_abs(), true))
 }
 
-/// Writes the exit to the record, where it outlives the task. Says whether the record is still that of
-/// the container.
+/// Writes the exit to the record, where it outlives the task. Says whether the container still stands:
+/// its record may be gone, or another container's.
 pub(super) fn keep_exit(cx: &Cx, record: &Container, message: &Message) -> Result<bool> {
-    let Some(code) = message.exit_code() else { return Ok(true) };
-    if recorded_exit(record).is_some() {
-        return Ok(true);
-    }
     let generation = generation(record);
-    let label = exit_label(Exit { code, at: message.exit_time() }, &generation);
-    match containers::set_labels(cx, &record.id, &[label]) {
+    let now = match (message.exit_code(), recorded_exit(record)) {
+        (Some(code), None) => {
+            let label = exit_label(Exit { code, at: message.exit_time() }, &generation);
+            containers::set_labels(cx, &record.id, &[label])
+        }
+        _ => containers::get(cx, &record.id),
+    };
+    match now {
         Ok(now) => Ok(super::generation(&now) == generation),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
     }
 }

@@ -13,8 +13,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::call::Call;
 use crate::context::Context;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::identifier;
+use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::Container;
 use crate::rpc::{Cx, sandboxes, tasks};
 use crate::stdio::Stdio;
@@ -45,6 +46,18 @@ fn delete_sandbox(cx: &Cx, record: &Container) -> Result<()> {
         // An older containerd knows of none.
         Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),
         other => found(other),
+    }
+}
+
+/// Fails where a container is another owner's: that one's program relies on it. What carries no owner may
+/// be anybody's.
+fn check_owner(context: &Context, record: &Container) -> Result<()> {
+    match record.labels.get(OWNER_LABEL) {
+        Some(owner) if *owner != context.config.owner => Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("the container is the owner {owner}'s, not {}'s", context.config.owner),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -14,8 +14,11 @@ use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Exit, Status};
-use crate::stdio::{self, Attached, Paths, Stdio};
+use crate::stdio::{self, Paths, Stdio};
 use crate::watch::{Find, Process, Watch};
+
+/// The step in which a container without a task is found to be one.
+pub(super) const LOOK_UP: &str = "look the task up";
 
 pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Message> {
     identifier::check("id", id)?;
@@ -50,9 +53,13 @@ pub(super) fn watch(context: &Arc<Context>, cx: &Cx, id: &str) -> Result<Arc<Wat
         if watch.exit().is_none() {
             return Ok(watch);
         }
-        // It has ended: its id may be another container's by now.
+        // It has ended: its id may be another container's by now, or another process its container's.
         match containers::get(cx, id) {
             Ok(record) if generation(&record) != watch.process.generation => {
+                context.watches.forget(&watch);
+                return adopt(context, cx, &record, None);
+            }
+            Ok(record) if has_another_task(cx, &watch) => {
                 context.watches.forget(&watch);
                 return adopt(context, cx, &record, None);
             }
@@ -61,6 +68,13 @@ pub(super) fn watch(context: &Arc<Context>, cx: &Cx, id: &str) -> Result<Arc<Wat
         }
     }
     adopt(context, cx, &containers::get(cx, id).step("look the record up")?, None)
+}
+
+/// Whether a container whose process has ended has another one: somebody has deleted the task and made
+/// one anew.
+fn has_another_task(cx: &Cx, watch: &Watch) -> bool {
+    tasks::get(cx, watch.container(), "")
+        .is_ok_and(|found| found.pid != 0 && found.pid != watch.process.pid)
 }
 
 /// Begins to watch the process that the server has for a record, or tells what the record says of its
@@ -74,71 +88,72 @@ pub(super) fn adopt(
     let watches = &context.watches;
     let generation = generation(record);
     let cleanup = Cleanup::of(record);
-    let after = cleanup::job(context, &cx.namespace, &record.id, &generation, cleanup);
-    let mut find = Find {
-        process: Process { pid: 0, generation, pidfd: None },
-        paths: Paths::default(),
-        stdio: None,
-        started: true,
-        after,
-        exit: None,
-    };
+    // Who only looks at a container leaves it to its owner.
+    let after = stdio
+        .as_ref()
+        .and_then(|_| cleanup::job(context, &cx.namespace, &record.id, &generation, cleanup));
     let found = match tasks::get(cx, &record.id, "") {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // The task may have been deleted and the record kept.
-            find.exit = recorded_exit(record);
-            if find.exit.is_none() {
-                return Err(e.context("the container has no task").step("look the task up"));
-            }
+            let exit = recorded_exit(record)
+                .ok_or_else(|| e.context("the container has no task").step(LOOK_UP))?;
+            let find = Find {
+                process: Process::new(0, generation, None),
+                paths: Paths::default(),
+                started: true,
+                after,
+                exit: Some(exit),
+            };
             return watches.adopt(cx, &record.id, find);
         }
-        Err(e) => return Err(e.step("look the task up")),
+        Err(e) => return Err(e.step(LOOK_UP)),
     };
-    find.process.pid = found.pid;
-    find.paths = Paths {
+    if found.status == Status::Unknown {
+        let why = "the container's shim does not answer";
+        return Err(Error::new(ErrorKind::Unavailable, why).step(LOOK_UP));
+    }
+    let exit = (found.status == Status::Stopped).then_some(found.exit);
+    let pidfd = match watches.pidfd(found.pid).filter(|_| exit.is_none()) {
+        // Whether it was opened before another process got the number.
+        Some(pidfd) => {
+            let now = tasks::get(cx, &record.id, "").step(LOOK_UP)?;
+            let same = now.pid == found.pid && now.status != Status::Stopped;
+            same.then_some(pidfd)
+        }
+        None => None,
+    };
+    let paths = Paths {
         stdin: found.stdin,
         stdout: found.stdout,
         stderr: found.stderr,
         terminal: found.terminal,
     };
-    match found.status {
-        Status::Stopped => find.exit = Some(found.exit),
-        Status::Unknown => {
-            return Err(Error::new(ErrorKind::Unavailable, "the container's shim does not answer")
-                .step("look the task up"));
-        }
-        Status::Created => find.started = false,
-        Status::Running | Status::Paused | Status::Pausing => {}
+    let find = Find {
+        process: Process::new(found.pid, generation, pidfd),
+        paths: paths.clone(),
+        started: found.status != Status::Created,
+        after,
+        exit,
+    };
+    let watch = watches.adopt(cx, &record.id, find).step("watch the task")?;
+    if let Some(stdio) = stdio.filter(|_| watch.stdio().is_none()) {
+        take_streams(context, cx, &watch, &paths, stdio)?;
     }
-    if find.exit.is_none()
-        && let Some(pidfd) = watches.pidfd(found.pid)
-    {
-        // Whether it was opened before another process got the number.
-        let now = tasks::get(cx, &record.id, "").step("look the task up")?;
-        let same = now.pid == found.pid && now.status != Status::Stopped;
-        find.process.pidfd = same.then_some(pidfd);
-    }
-    if let Some(stdio) = stdio {
-        find.stdio = take_streams(context, cx, &record.id, &find, stdio)?;
-    }
-    watches.adopt(cx, &record.id, find).step("watch the task")
+    Ok(watch)
 }
 
-/// Takes the streams of a process over, where this client does not have them already.
+/// Takes the streams of a process over, as far as their FIFOs stand.
 fn take_streams(
     context: &Context,
     cx: &Cx,
-    id: &str,
-    find: &Find,
+    watch: &Watch,
+    paths: &Paths,
     stdio: Stdio,
-) -> Result<Option<Attached>> {
-    let known = context.watches.find(&cx.namespace, id);
-    if known.is_some_and(|watch| watch.stdio().is_some()) {
-        return Ok(None);
-    }
+) -> Result<()> {
+    let id = watch.container();
     let state_dir = &context.config.state_dir;
-    let reopened = match stdio::reopen(&context.pump, state_dir, &find.paths, stdio) {
+    let reopened = match stdio::reopen(&context.pump, state_dir, paths, stdio) {
         Ok(reopened) => reopened,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             log::warn!("the streams of container {id} are gone: {e}");
@@ -146,13 +161,14 @@ fn take_streams(
         }
         Err(e) => return Err(e.step("reopen stdio")),
     };
-    let Some(prepared) = reopened else { return Ok(None) };
-    let end = end_of_input(context, &cx.namespace, id, find.paths.terminal);
+    let Some(prepared) = reopened else { return Ok(()) };
+    let end = end_of_input(context, &cx.namespace, id, paths.terminal);
     let attached = prepared.attach(end).step("attach stdio")?;
-    if find.started && find.exit.is_none() {
+    if watch.is_started() && watch.exit().is_none() {
         attached.start_input().step("start stdin")?;
     }
-    Ok(Some(attached))
+    context.watches.take_streams(watch, attached);
+    Ok(())
 }
 
 /// The message about a container whose process was never started, and is not to be any more.

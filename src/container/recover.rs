@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::probe::{adopt, recorded_exit};
+use super::probe::{LOOK_UP, adopt};
 use super::{generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::lease::OWNER_LABEL;
-use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
+use crate::rpc::{Any, Cx};
 use crate::stdio::{self, Stdio};
 use crate::sys;
 
@@ -80,7 +80,7 @@ fn take_over(
     if let Some(known) = context.watches.find(&cx.namespace, &record.id)
         && known.process.generation != generation(record)
     {
-        context.watches.forget(&known);
+        context.watches.replaced(&known);
     }
     let watch = adopt(context, cx, record, Some(stdio))?;
     Ok(if watch.exit().is_some() { RecoveryState::Ended } else { RecoveryState::Alive })
@@ -94,20 +94,22 @@ pub(crate) fn recover_all(
     let operation = context.begin(call)?;
     let cx = &operation.cx;
     // Before the containers are listed: what is made after that is not looked at.
-    let standing = stdio::standing(&context.config.state_dir, &cx.namespace);
-    let mut records = Vec::new();
-    let filter = format!("labels.{OWNER_LABEL:?}=={:?}", context.config.owner);
-    containers::list(cx, &[filter], |record| records.push(record)).step("list the containers")?;
-    if !standing.is_empty() {
-        // What others of the namespace have is theirs.
-        let mut ids = HashSet::new();
-        let add = |record: Container| {
-            ids.insert(record.id);
-        };
-        containers::list(cx, &[], add).step("list the containers")?;
-        let gone = standing.iter().filter(|(id, _)| !ids.contains(id));
-        gone.for_each(|(_, directory)| stdio::remove_standing(directory));
-    }
+    let standing = stdio::standing(context.place(&cx.namespace));
+    // All of them where it is to be known which FIFOs are nobody's: what others have is theirs.
+    let owner = &context.config.owner;
+    let filter = format!("labels.{OWNER_LABEL:?}=={owner:?}");
+    let filters = if standing.is_empty() { vec![filter] } else { Vec::new() };
+    let (mut records, mut ids) = (Vec::new(), HashSet::new());
+    let add = |record: Container| {
+        ids.insert(record.id.clone());
+        if record.labels.get(OWNER_LABEL) == Some(owner) {
+            // A thousand specifications are not needed.
+            records.push(Container { spec: Any::default(), ..record });
+        }
+    };
+    containers::list(cx, &filters, add).step("list the containers")?;
+    let gone = standing.iter().filter(|(id, _)| !ids.contains(id));
+    gone.for_each(|(_, directory)| stdio::remove_standing(directory));
 
     let work: Vec<(Container, Mutex<Option<Result<Stdio>>>)> = records
         .into_iter()
@@ -163,7 +165,7 @@ fn recover_one(
         .at("recover_all", id);
     let (state, error) = match recovered {
         Ok(state) => (state, None),
-        Err(e) if e.kind() == ErrorKind::NotFound && recorded_exit(record).is_none() => {
+        Err(e) if e.kind() == ErrorKind::NotFound && e.failed_step() == Some(LOOK_UP) => {
             (RecoveryState::NoTask, Some(e))
         }
         Err(e) => (RecoveryState::Failed, Some(e)),

@@ -201,7 +201,9 @@ impl Hook {
         };
         drop(pending);
         // Where it runs, whoever runs it has it.
-        drop(run);
+        if catch_unwind(AssertUnwindSafe(|| drop(run))).is_err() {
+            log::error!("the end of hook {} panicked", self.id);
+        }
     }
 
     /// Waits until the hook does not run.

@@ -254,6 +254,11 @@ impl Bus {
         self.0.dispatch.run(max)
     }
 
+    /// Runs a job that may block on a thread of the library's. After the close it is dropped.
+    pub(crate) fn run(&self, job: Job) {
+        self.0.threads.run(job);
+    }
+
     /// Counts a subscription that was opened anew.
     pub(crate) fn count_reconnect(&self) {
         self.0.reconnects.fetch_add(1, Ordering::SeqCst);

@@ -159,11 +159,11 @@ impl Shared {
             }
             Err(TryRecvError::Empty) => {}
         }
-        self.unsignal();
         // Nothing may come for a long time, in which it is not known that something was dropped.
-        let mut state = self.lock();
-        match (std::mem::take(&mut state.dropped), self.bus.upgrade()) {
-            (dropped @ 1.., Some(bus)) => Ok(Some(overflow(bus.next_seq(), dropped))),
+        let dropped = std::mem::take(&mut self.lock().dropped);
+        self.unsignal();
+        match (dropped, self.bus.upgrade()) {
+            (1.., Some(bus)) => Ok(Some(overflow(bus.next_seq(), dropped))),
             _ => Ok(None),
         }
     }
@@ -171,7 +171,8 @@ impl Shared {
     /// Makes the descriptor unreadable, unless something has come meanwhile.
     fn unsignal(&self) {
         let mut state = self.lock();
-        if state.signalled && state.sender.is_some() && self.receiver.is_empty() {
+        let is_empty = self.receiver.is_empty() && state.dropped == 0;
+        if state.signalled && state.sender.is_some() && is_empty {
             state.signalled = false;
             let _ = rustix::io::read(&self.event, &mut [0u8; 8]);
         }

@@ -278,3 +278,30 @@ fn threads_are_few_and_end() {
         thread::sleep(Duration::from_millis(10));
     }
 }
+
+#[test]
+fn jobs_do_not_hold_hooks_up() {
+    let bus = Bus::new();
+    let (_, received, _) = sender(&bus, HookMode::Thread);
+    let (done, over) = mpsc::channel();
+    let release = Arc::new(Barrier::new(5));
+    for _ in 0..20 {
+        let (release, done) = (release.clone(), done.clone());
+        let job = move || {
+            // Four of them at once, and the test.
+            release.wait();
+            done.send(()).unwrap();
+        };
+        bus.publish(&exit(&bus, "a"), Some(Box::new(job)));
+    }
+    for _ in 0..20 {
+        received.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+    assert!(over.try_recv().is_err());
+    for _ in 0..5 {
+        release.wait();
+    }
+    for _ in 0..20 {
+        over.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+}

@@ -14,6 +14,10 @@ use crate::sys;
 /// How many there are at most. One hook takes one of them at most: so many may hang before others wait.
 const MAX_THREADS: usize = 16;
 
+/// How many of them are at jobs at most, which may take as long as a call: hooks are not to wait for
+/// these.
+const MAX_JOBS: usize = 4;
+
 /// How long a thread waits for more to do.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -36,13 +40,33 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    work: VecDeque<Work>,
+    hooks: VecDeque<SharedHook>,
+    jobs: VecDeque<Job>,
+    /// How many threads are at jobs.
+    at_jobs: usize,
     threads: Vec<JoinHandle<()>>,
     /// How many run, and how many of these have nothing to do.
     running: usize,
     idle: usize,
     made: usize,
     closed: bool,
+}
+
+impl State {
+    /// What is to be done next.
+    fn pop(&mut self) -> Option<Work> {
+        if let Some(hook) = self.hooks.pop_front() {
+            return Some(Work::Hook(hook));
+        }
+        let job = if self.at_jobs < MAX_JOBS { self.jobs.pop_front() } else { None };
+        self.at_jobs += usize::from(job.is_some());
+        job.map(Work::Job)
+    }
+
+    /// How much of that there is.
+    fn waiting(&self) -> usize {
+        self.hooks.len() + self.jobs.len().min(MAX_JOBS.saturating_sub(self.at_jobs))
+    }
 }
 
 impl Shared {
@@ -58,7 +82,11 @@ impl Shared {
             drop(work);
             return Ok(());
         }
-        if state.idle <= state.work.len() && state.running < MAX_THREADS {
+        let needed = match &work {
+            Work::Hook(_) => true,
+            Work::Job(_) => state.at_jobs + state.jobs.len() < MAX_JOBS,
+        };
+        if needed && state.idle <= state.waiting() && state.running < MAX_THREADS {
             let shared = self.clone();
             let name = format!("ctrd-hook-{}", state.made % 1_000_000);
             let thread = sys::with_signals_blocked(|| {
@@ -82,7 +110,10 @@ impl Shared {
                 }
             }
         }
-        state.work.push_back(work);
+        match work {
+            Work::Hook(hook) => state.hooks.push_back(hook),
+            Work::Job(job) => state.jobs.push_back(job),
+        }
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -91,8 +122,9 @@ impl Shared {
     fn run(self: &Arc<Self>) {
         let mut state = self.lock();
         loop {
-            if let Some(work) = state.work.pop_front() {
+            if let Some(work) = state.pop() {
                 drop(state);
+                let is_job = matches!(work, Work::Job(_));
                 match work {
                     Work::Hook(hook) => {
                         let (_, more) = hook.run();
@@ -108,6 +140,7 @@ impl Shared {
                     }
                 }
                 state = self.lock();
+                state.at_jobs -= usize::from(is_job);
                 continue;
             }
             if state.closed {
@@ -118,7 +151,7 @@ impl Shared {
                 self.changed.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
             state = new;
             state.idle -= 1;
-            if timeout.timed_out() && state.work.is_empty() {
+            if timeout.timed_out() && state.waiting() == 0 {
                 break;
             }
         }
@@ -148,7 +181,7 @@ impl Threads {
         let work = {
             let mut state = self.0.lock();
             state.closed = true;
-            std::mem::take(&mut state.work)
+            (std::mem::take(&mut state.hooks), std::mem::take(&mut state.jobs))
         };
         self.0.changed.notify_all();
         drop(work);

@@ -53,7 +53,7 @@ pub(crate) fn begin(
     presence: Presence,
 ) -> Result<()> {
     let feed = Arc::new(Feed {
-        cx: cx.clone(),
+        cx: cx.with_limits(Limits::default()),
         filters,
         doubles: Doubles::new(),
         executor: executor.clone(),
@@ -63,7 +63,7 @@ pub(crate) fn begin(
         opened: Mutex::default(),
     });
     let limits = &cx.limits;
-    executor.spawn(open_first(feed.clone()))?;
+    executor.spawn(open_first(feed.clone(), cx.limits.remaining()))?;
     block_on(
         limits,
         poll_fn(|context| {
@@ -91,22 +91,45 @@ async fn while_present<F: Future>(presence: &Presence, future: F) -> Option<F::O
     .await
 }
 
-async fn open_first(feed: Arc<Feed>) {
-    let opening = feed.open(feed.cx.clone());
+/// Tells the caller what became of the first opening; where it is dropped before, that the client was
+/// closed.
+struct Teller(Arc<Feed>);
+
+impl Teller {
+    fn tell(&self, result: Result<()>) {
+        let waker = {
+            let mut opened = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            opened.result.get_or_insert(result);
+            opened.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        // Who was told has taken it.
+        self.tell(Err(closed()));
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the client is closed")
+}
+
+async fn open_first(feed: Arc<Feed>, left: Option<Duration>) {
+    let teller = Teller(feed.clone());
+    let limits = left.map_or_else(Limits::default, Limits::within);
+    let opening = feed.open(feed.cx.with_limits(limits));
     let result = match while_present(&feed.presence, opening).await {
         Some(Ok(stream)) => {
             feed.clone().follow(stream);
             Ok(())
         }
         Some(Err(error)) => Err(error),
-        None => Err(Error::new(ErrorKind::Closed, "the client is closed")),
+        None => Err(closed()),
     };
-    let waker = {
-        let mut opened = feed.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        opened.result = Some(result);
-        opened.waker.take()
-    };
-    waker.into_iter().for_each(Waker::wake);
+    teller.tell(result);
 }
 
 /// Opens a stream in the place of the one that ended so.
@@ -157,8 +180,12 @@ impl Feed {
                         Error::new(ErrorKind::Unavailable, "the server ended the stream")
                     }
                 };
-                if let Err(e) = self.executor.spawn(open_again(self.clone(), why)) {
+                if let Err(e) = self.executor.spawn(open_again(self.clone(), why))
+                    && e.kind() != ErrorKind::Closed
+                {
+                    // There is nobody to open another one.
                     log::error!("a subscription has ended: {e}");
+                    self.bus.tell(&self.sink, delivery::gap(&self.bus, e));
                 }
                 return Poll::Ready(());
             }

@@ -10,14 +10,15 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::{Paths, Place};
 use crate::error::{Error, Result};
 
 /// The longest path that the kernel takes (`PATH_MAX`, without its NUL).
 pub(super) const MAX_PATH: usize = 4095;
 
-/// What stands between namespace, id and a random number in the name of a directory: no identifier has
-/// it.
-const SEPARATOR: char = '+';
+/// What stands between namespace, id, server and a random number in the name of a directory: no
+/// identifier has it.
+const SEPARATOR: &str = "+";
 
 /// The directory and what was made in it. Dropped, it removes them, unless in a child of the
 /// process that made them, or where they are to stand.
@@ -30,11 +31,12 @@ pub(super) struct Fifos {
 }
 
 impl Fifos {
-    /// Makes an empty directory, `<state_dir>/fifo/<namespace>+<id>+<random>`. It and those above it
+    /// Makes an empty directory, `<state_dir>/fifo/<namespace>+<id>+<server>+<random>`. It and those above it
     /// that are missing get mode 0700. `state_dir` and `fifo` must be this user's directories, not links
     /// to some, and nobody else may write there: who can put a FIFO in place of ours reads what
     /// the process says.
-    pub(super) fn new(state_dir: &Path, namespace: &str, id: &str) -> Result<Fifos> {
+    pub(super) fn new(place: Place<'_>, id: &str) -> Result<Fifos> {
+        let Place { state_dir, server, namespace } = place;
         let state_dir = plain(state_dir);
         DirBuilder::new()
             .recursive(true)
@@ -53,7 +55,8 @@ impl Fifos {
             getrandom(&mut random, GetRandomFlags::empty())
                 .map_err(|e| Error::io("getrandom", e))?;
             let random = u64::from_ne_bytes(random);
-            let name = format!("{namespace}{SEPARATOR}{id}{SEPARATOR}{random:016x}");
+            let random = format!("{random:016x}");
+            let name = [namespace, id, server, &random].join(SEPARATOR);
             let path = parent.join(&name);
             match mkdirat(&fifo, &name, Mode::RWXU) {
                 Ok(()) => {}
@@ -75,20 +78,28 @@ impl Fifos {
 
     /// The directory that these FIFOs are in, where they are of our making: what an earlier program has
     /// left standing.
-    pub(super) fn reopen(state_dir: &Path, paths: &[&str]) -> Result<Option<Fifos>> {
+    pub(super) fn reopen(state_dir: &Path, paths: &Paths) -> Result<Option<Fifos>> {
         let state_dir = plain(state_dir);
         let parent = state_dir.join("fifo");
-        let made: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-        let Some(path) = made.first().and_then(|path| path.parent()).map(Path::to_owned) else {
-            return Ok(None);
-        };
-        let ours =
-            path.parent() == Some(&parent) && made.iter().all(|made| made.parent() == Some(&path));
-        let Some(name) = path.file_name().filter(|_| ours) else { return Ok(None) };
+        // The others of its paths are the host's.
+        let made: Vec<PathBuf> = [&paths.stdin, &paths.stdout, &paths.stderr]
+            .into_iter()
+            .map(PathBuf::from)
+            .filter(|made| made.ancestors().nth(2) == Some(&parent))
+            .collect();
+        let directory = made.first().and_then(|made| made.parent()).map(Path::to_owned);
+        let Some(path) = directory else { return Ok(None) };
+        let Some(name) = path.file_name() else { return Ok(None) };
         let top = open_own(&CWD, &state_dir, &state_dir)?;
         let fifo = open_own(&top, Path::new("fifo"), &parent)?;
         let directory = open_own(&fifo, Path::new(name), &path)?;
         Ok(Some(Fifos { process: std::process::id(), standing: true, path, directory, made }))
+    }
+
+    /// The name of a FIFO of this directory, by its path.
+    pub(super) fn name_of(&self, path: &str) -> Option<String> {
+        let made = self.made.iter().find(|made| made.as_path() == Path::new(path))?;
+        made.file_name()?.to_str().map(str::to_owned)
     }
 
     /// Lets them stand when this is dropped, or not.
@@ -145,16 +156,18 @@ impl Drop for Fifos {
     }
 }
 
-/// The directories of FIFOs that stand for the containers of a namespace, with the ids of these.
-pub(super) fn standing(state_dir: &Path, namespace: &str) -> Vec<(String, PathBuf)> {
-    let entries = std::fs::read_dir(plain(state_dir).join("fifo"));
+/// The directories of FIFOs that stand for the containers of a server's namespace, with the ids of
+/// these.
+pub(super) fn standing(place: Place<'_>) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(plain(place.state_dir).join("fifo"));
     let entries = entries.into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let name = entry.file_name();
             let mut parts = name.to_str()?.split(SEPARATOR);
-            let (of, id) = (parts.next()?, parts.next()?);
-            (of == namespace).then(|| (id.to_owned(), entry.path()))
+            let (namespace, id, server) = (parts.next()?, parts.next()?, parts.next()?);
+            let is_its = namespace == place.namespace && server == place.server;
+            is_its.then(|| (id.to_owned(), entry.path()))
         })
         .collect()
 }
@@ -202,7 +215,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::stdio::tests::Scratch;
+    use crate::stdio::tests::{Scratch, place};
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -212,7 +225,7 @@ mod tests {
     fn is_for_its_owner_alone_and_goes_when_dropped() {
         let scratch = Scratch::new();
         let state = scratch.path().join("a/b/");
-        let mut fifos = Fifos::new(&state, "ns", "id").unwrap();
+        let mut fifos = Fifos::new(place(&state), "id").unwrap();
         let path = PathBuf::from(fifos.make("id-stdout").unwrap());
         assert!(path.starts_with(scratch.path().join("a/b/fifo")));
         assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
@@ -222,7 +235,7 @@ mod tests {
             directory = directory.parent().unwrap();
             assert_eq!(mode(directory), 0o700, "{}", directory.display());
         }
-        let other = Fifos::new(&state, "ns", "id").unwrap();
+        let other = Fifos::new(place(&state), "id").unwrap();
         assert_ne!(fifos.path, other.path);
         drop((fifos, other));
         assert_eq!(fs::read_dir(state.join("fifo")).unwrap().count(), 0);
@@ -234,7 +247,7 @@ mod tests {
         let good = scratch.path().join("good");
         fs::create_dir_all(good.join("fifo")).unwrap();
         let refused = |state: &Path| {
-            let error = Fifos::new(state, "ns", "x").err().expect("it must be refused");
+            let error = Fifos::new(place(state), "x").err().expect("it must be refused");
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
             assert!(error.message().starts_with("state_dir: "), "{error}");
         };
@@ -259,13 +272,13 @@ mod tests {
         std::os::unix::fs::chown(&good, Some(geteuid().as_raw()), None).unwrap();
 
         assert_eq!(fs::read_dir(good.join("fifo")).unwrap().count(), 0);
-        drop(Fifos::new(&good, "ns", "x").unwrap());
+        drop(Fifos::new(place(&good), "x").unwrap());
     }
 
     #[test]
     fn a_path_that_is_too_long_leaves_nothing() {
         let scratch = Scratch::new();
-        let mut fifos = Fifos::new(scratch.path(), "ns", "x").unwrap();
+        let mut fifos = Fifos::new(place(scratch.path()), "x").unwrap();
         assert!(fifos.make("kept").is_ok());
         fifos.path = fifos.path.join("y".repeat(MAX_PATH));
         let error = fifos.make("refused").unwrap_err();

@@ -160,18 +160,26 @@ pub(crate) struct Prepared {
     served: Option<Served>,
 }
 
-/// Makes the FIFOs of a process, in a directory of its own below `state_dir`. `exec` is empty for a
-/// container's first process.
+/// Where the FIFOs of a server's namespace are.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) state_dir: &'a Path,
+    /// Tells the server from others, whose containers may have the same ids.
+    pub(crate) server: &'a str,
+    pub(crate) namespace: &'a str,
+}
+
+/// Makes the FIFOs of a process, in a directory of its own. `exec` is empty for a container's first
+/// process.
 pub(crate) fn prepare(
     pump: &Pump,
-    state_dir: &Path,
-    namespace: &str,
+    place: Place<'_>,
     id: &str,
     exec: &str,
     stdio: Stdio,
 ) -> Result<Prepared> {
     // They become names of files.
-    identifier::check("namespace", namespace)?;
+    identifier::check("namespace", place.namespace)?;
     identifier::check("id", id)?;
     let process = if exec.is_empty() { id } else { exec };
     identifier::check("exec", process)?;
@@ -191,7 +199,7 @@ pub(crate) fn prepare(
             Some(served) => served,
             None => served.insert(Served {
                 engine: pump.engine()?,
-                fifos: Fifos::new(state_dir, namespace, id)?,
+                fifos: Fifos::new(place, id)?,
                 input: None,
                 outputs: Vec::new(),
             }),
@@ -225,13 +233,8 @@ pub(crate) fn reopen(
     };
     let mut input = end("stdin", stdio.stdin)?;
     let mut targets = [end("stdout", stdio.stdout)?, end("stderr", stdio.stderr)?];
-    let given: Vec<&str> = [&paths.stdin, &paths.stdout, &paths.stderr]
-        .into_iter()
-        .map(String::as_str)
-        .filter(|path| !path.is_empty())
-        .collect();
-    let Some(fifos) = Fifos::reopen(state_dir, &given)? else { return Ok(None) };
-    let name = |path: &str| Path::new(path).file_name()?.to_str().map(str::to_owned);
+    let Some(fifos) = Fifos::reopen(state_dir, paths)? else { return Ok(None) };
+    let name = |path: &str| fifos.name_of(path);
     let mut outputs = Vec::new();
     for (stream, path) in (STDIN + 1..).zip([&paths.stdout, &paths.stderr]) {
         let Some(name) = name(path) else { continue };
@@ -246,21 +249,16 @@ pub(crate) fn reopen(
 
 /// Removes what stands of the FIFOs of a process that has ended.
 pub(crate) fn remove(state_dir: &Path, paths: &Paths) {
-    let given: Vec<&str> = [&paths.stdin, &paths.stdout, &paths.stderr]
-        .into_iter()
-        .map(String::as_str)
-        .filter(|path| !path.is_empty())
-        .collect();
-    if let Ok(Some(mut fifos)) = Fifos::reopen(state_dir, &given) {
+    if let Ok(Some(mut fifos)) = Fifos::reopen(state_dir, paths) {
         fifos.stand(false);
     }
 }
 
-/// The directories of FIFOs that stand for the containers of a namespace, with the ids of these: some
-/// may be of a program that died before it could remove them. A container's record is older than they
-/// are.
-pub(crate) fn standing(state_dir: &Path, namespace: &str) -> Vec<(String, PathBuf)> {
-    fifo::standing(state_dir, namespace)
+/// The directories of FIFOs that stand for the containers of a server's namespace, with the ids of
+/// these: some may be of a program that died before it could remove them. A container's record is older
+/// than they are.
+pub(crate) fn standing(place: Place<'_>) -> Vec<(String, PathBuf)> {
+    fifo::standing(place)
 }
 
 /// Removes such a directory.

@@ -23,6 +23,10 @@ const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(100);
 const MIB: usize = 1 << 20;
 
+pub(super) fn place(state_dir: &Path) -> Place<'_> {
+    Place { state_dir, server: "server", namespace: "ns" }
+}
+
 /// A directory that goes when dropped.
 pub(super) struct Scratch(PathBuf);
 
@@ -41,7 +45,7 @@ impl Scratch {
     }
 
     fn prepare(&self, pump: &Pump, stdio: Stdio) -> Result<Prepared> {
-        prepare(pump, &self.0, "ns", "id", "", stdio)
+        prepare(pump, place(&self.0), "id", "", stdio)
     }
 
     /// What stands of the FIFOs.
@@ -479,7 +483,7 @@ fn the_shim_is_told_what_it_can_open() {
     let input = told(stdin_from(pipe().0));
     assert!(input.stdin.ends_with("/id-stdin"));
     assert!(input.stdout.ends_with("/id-stdout") && input.stderr.ends_with("/id-stderr"));
-    let exec = prepare(&pump, scratch.path(), "ns", "id", "exec", stdout_to(pipe().1)).unwrap();
+    let exec = prepare(&pump, place(scratch.path()), "id", "exec", stdout_to(pipe().1)).unwrap();
     assert!(exec.paths().stdout.ends_with("/exec-stdout"), "{:?}", exec.paths());
     drop(exec);
     assert_eq!(scratch.left(), 0);
@@ -516,19 +520,20 @@ fn what_cannot_be_used_is_refused_by_its_name_and_leaves_nothing() {
         assert_eq!(scratch.left(), 0, "{shown}");
     }
     for (id, exec) in [("..", ""), ("a/b", ""), ("", ""), ("id", "../x")] {
-        assert!(prepare(&pump, scratch.path(), "ns", id, exec, stdout_to(pipe().1)).is_err());
+        assert!(prepare(&pump, place(scratch.path()), id, exec, stdout_to(pipe().1)).is_err());
     }
 
     // A failure half-way: the second FIFO's path is too long.
     let mut state_dir = scratch.path().to_owned();
-    let rest = MAX_PATH - state_dir.as_os_str().len() - "/fifo/ns-id-0123456789abcdef/id-std".len();
+    let rest =
+        MAX_PATH - state_dir.as_os_str().len() - "/fifo/ns+id+server+0123456789abcdef/id-std".len();
     let (mut rest, last) = (rest - "in".len(), "x".repeat(100));
     while rest > 200 {
         state_dir.push(&last);
         rest -= last.len() + 1;
     }
     state_dir.push("x".repeat(rest - 1));
-    let error = prepare(&pump, &state_dir, "ns", "id", "", stdin_from(pipe().0)).err().unwrap();
+    let error = prepare(&pump, place(&state_dir), "id", "", stdin_from(pipe().0)).err().unwrap();
     assert!(error.message().starts_with("state_dir: "), "{error}");
     let mut find = Command::new("find");
     let left = find.arg(scratch.path()).args(["-name", "ns-*"]).output().unwrap();

@@ -27,7 +27,12 @@ use crate::rpc::{Connection, Cx};
 use crate::stdio::{self, Attached, Paths};
 use crate::wait::{block_on, detach};
 pub(crate) use pidfd::Pidfd;
+use pidfd::Sight;
 use reconcile::Reconciler;
+
+/// How often a process is looked at that must have ended, and the pause between.
+const ENDING_LOOKS: u32 = 10;
+const ENDING_PAUSE: Duration = Duration::from_millis(20);
 
 /// How many exits are kept of containers that were removed by themselves.
 const MAX_RETIRED: usize = 1024;
@@ -62,7 +67,8 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     /// Which of the containers that have the id, one after the other, it belongs to.
     pub(crate) generation: String,
-    pub(crate) pidfd: Option<Pidfd>,
+    /// Gone once its exit is known.
+    pidfd: Mutex<Option<Pidfd>>,
 }
 
 /// A process that was found at the server.
@@ -70,8 +76,6 @@ pub(crate) struct Find {
     pub(crate) process: Process,
     /// What the shim was told of its streams.
     pub(crate) paths: Paths,
-    /// The streams that we pump for it from now on.
-    pub(crate) stdio: Option<Attached>,
     /// Whether it is known to have been started.
     pub(crate) started: bool,
     /// What is to be done after its exit, once the hooks have returned.
@@ -111,12 +115,18 @@ struct State {
     driver: Option<Waker>,
     /// When a Wait broke off last, and the pause after it.
     loss: Option<(Instant, Duration)>,
+    /// When the process was first seen to have ended and not to be reaped.
+    ending: Option<Instant>,
 }
 
 /// Waits that break off again within this time are sent anew ever more slowly.
 const LOSS_COUNTS: Duration = Duration::from_secs(10);
 
 impl State {
+    fn ending_since(&mut self) -> Instant {
+        *self.ending.get_or_insert_with(Instant::now)
+    }
+
     /// Counts a Wait that broke off. Gives the pause before anything is done about it: none for the
     /// first one.
     fn loss(&mut self, (first, longest): (Duration, Duration)) -> Duration {
@@ -133,6 +143,19 @@ impl State {
 }
 
 impl Process {
+    pub(crate) fn new(pid: u32, generation: String, pidfd: Option<Pidfd>) -> Process {
+        Process { pid, generation, pidfd: Mutex::new(pidfd) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pidfd>> {
+        self.pidfd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the kernel says of it.
+    fn look(&self) -> Sight {
+        self.lock().as_ref().map_or(Sight::Gone, Pidfd::look)
+    }
+
     /// Whether both are the same one.
     fn is(&self, other: &Process) -> bool {
         self.pid == other.pid && self.generation == other.generation
@@ -368,6 +391,7 @@ impl Watches {
             }
         });
         if is_first {
+            drop(watch.process.lock().take());
             let after = watch.after.lock().unwrap_or_else(PoisonError::into_inner).take();
             self.0.bus.publish(&message, after);
         }
@@ -425,7 +449,7 @@ impl Watches {
         }
         if let Some(before) = before {
             if let Some(before) = before {
-                before.end(gone(container));
+                self.replaced(&before);
             }
             self.follow(&watch).inspect_err(|_| self.forget(&watch))?;
         }
@@ -450,13 +474,10 @@ impl Watches {
                 }
             }
         };
-        if let Some(stdio) = find.stdio {
-            let _ = watch.stdio.set(stdio);
-        }
         match find.exit {
             _ if !is_new => {}
             Some(exit) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
-            None => self.follow(&watch).inspect_err(|_| self.forget(&watch))?,
+            None => self.follow(&watch).inspect_err(|_| self.give_up(&watch))?,
         }
         Ok(watch)
     }
@@ -472,9 +493,57 @@ impl Watches {
         oldest.into_iter().for_each(|oldest| self.forget(&oldest));
     }
 
+    /// Has the streams of a process that is watched pumped from now on.
+    pub(crate) fn take_streams(&self, watch: &Watch, stdio: Attached) {
+        let _ = watch.stdio.set(stdio);
+    }
+
+    /// Drops a watch whose container's id another one has now: made by another client, so that its
+    /// process has ended, which is told as far as it is known.
+    pub(crate) fn replaced(&self, watch: &Arc<Watch>) {
+        for _ in 0..ENDING_LOOKS {
+            if watch.is_over() || matches!(watch.process.look(), Sight::Ended(_) | Sight::Gone) {
+                break;
+            }
+            // It was killed a moment ago.
+            std::thread::sleep(ENDING_PAUSE);
+        }
+        self.tell_gone(watch, "its id is another container's", None);
+        self.forget(watch);
+    }
+
+    /// Tells of a process that containerd knows nothing of any more. What it says of the end in events
+    /// is then a guess of its own: only the kernel may know.
+    fn tell_gone(&self, watch: &Watch, how: &str, why: Option<Error>) {
+        if watch.is_over() {
+            return;
+        }
+        match watch.process.look() {
+            Sight::Ended(code) if watch.is_started() => {
+                self.deliver(watch, Origin::Recovered, Some(Exit { code, at: None }), None);
+            }
+            _ => {
+                let started = watch.is_started();
+                let not = if started { "" } else { ", nor whether it was started" };
+                let what = format!("the exit code is not known{not}: {how}");
+                let error = Error::new(ErrorKind::DataLoss, what);
+                let error = why.into_iter().fold(error, Error::caused_by);
+                self.deliver(watch, Origin::Gap, None, Some(error));
+            }
+        }
+    }
+
     /// Drops a watch: the container is gone, or was never completed. Who waits without an exit is
-    /// told that there is none to come.
+    /// told that there is none to come, and its FIFOs go.
     pub(crate) fn forget(&self, watch: &Arc<Watch>) {
+        self.give_up(watch);
+        if let Some(stdio) = watch.stdio() {
+            stdio.close();
+        }
+    }
+
+    /// Drops a watch of a container that stands.
+    fn give_up(&self, watch: &Arc<Watch>) {
         let mut watches = self.lock();
         if watches.get(&watch.key).is_some_and(|current| Arc::ptr_eq(current, watch)) {
             watches.remove(&watch.key);

@@ -18,11 +18,14 @@ use crate::call::Limits;
 use crate::container::generation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Origin;
-use crate::rpc::tasks::{self, Exit, Status};
+use crate::rpc::tasks::{self, Status};
 use crate::rpc::{containers, version};
 
 /// How long one question may take: a shim that is stuck is answered for by containerd after 2 s.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long a process that has ended may take to be reaped, before which the kernel does not tell how.
+const REAPED: Duration = Duration::from_secs(10);
 
 /// How many looks are under way at once.
 const MAX_LOOKS: usize = 64;
@@ -170,7 +173,9 @@ impl Watches {
             state.begun += 1;
             Keeper { watches: self.clone(), over: false }
         };
-        if let Err(e) = self.0.executor.spawn(keep(keeper)) {
+        if let Err(e) = self.0.executor.spawn(keep(keeper))
+            && e.kind() != ErrorKind::Closed
+        {
             log::warn!("containers whose wait broke off are not looked up: {e}");
         }
     }
@@ -294,21 +299,18 @@ impl Watches {
         }
     }
 
-    /// containerd knows nothing of it any more. What it says of its end in events is then a guess of
-    /// its own: only the kernel may know.
+    /// containerd knows nothing of it any more.
     fn gone(&self, watch: &Arc<Watch>, how: &str, why: Error) -> Look {
-        match watch.process.pidfd.as_ref().map_or(Sight::Gone, super::Pidfd::look) {
-            Sight::Ended(code) => {
-                self.deliver(watch, Origin::Recovered, Some(Exit { code, at: None }), None);
-            }
-            Sight::Gone => {
-                let what = format!("the exit code is not known: {how}");
-                let error = Error::new(ErrorKind::DataLoss, what).caused_by(why);
-                self.deliver(watch, Origin::Gap, None, Some(error));
-            }
+        match watch.process.look() {
             // containerd ends what it does not know any more, or will find it again.
-            Sight::Runs | Sight::Ending => return Look::Again(why),
+            Sight::Runs => return Look::Again(why),
+            // Whoever is to reap it may never do so.
+            Sight::Ending if watch.lock().ending_since().elapsed() < REAPED => {
+                return Look::Again(why);
+            }
+            Sight::Ending | Sight::Ended(_) | Sight::Gone => {}
         }
+        self.tell_gone(watch, how, Some(why));
         Look::Settled
     }
 
