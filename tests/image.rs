@@ -89,7 +89,7 @@ fn pulls_what_other_clients_take_for_an_image() {
         .unwrap();
     assert_eq!(image.name, reference);
     assert_eq!(format!("sha256:{}", image.id), image.digest[.."sha256:".len() + 12]);
-    assert_eq!(image.labels, [("io.ctrd.owner".into(), "ctrd".into())]);
+    assert!(image.labels.is_empty(), "{:?}", image.labels);
 
     let last = seen.last().unwrap();
     let kinds: Vec<&str> =

@@ -1,6 +1,5 @@
 //! Pulling: from a reference to an image that a container can be made from.
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
@@ -22,7 +21,7 @@ use crate::call::{Call, Limits};
 use crate::cancel::Cancel;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::lease::{Lease, OWNER_LABEL};
+use crate::lease::Lease;
 use crate::rpc::content::{Descriptor, Writer};
 use crate::rpc::{Cx, content, images};
 use crate::sys;
@@ -568,9 +567,7 @@ impl Pull<'_> {
     /// Makes the image's record, or lets the one of this name stand for the new target.
     fn record(&self, name: &str, target: &Descriptor) -> Result<images::Image> {
         let cx = brief(self.context, &self.cx);
-        let owner = (OWNER_LABEL.to_owned(), self.context.config.owner.clone());
-        let labels = HashMap::from([owner]);
-        let image = || images::Image::new(name, target.clone(), labels.clone());
+        let image = || images::Image::new(name, target.clone(), Default::default());
         loop {
             match images::create(&cx, image()) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
