@@ -40,14 +40,18 @@ static void use_client(void)
     ctrd_cancel_t *cancel = NULL;
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_version_t *version = NULL;
+    ctrd_queue_t *queue = NULL;
 
     OK(ctrd_cancel_new(&cancel, &err));
     call.cancel = cancel;
     OK(ctrd_version(client, &call, &version, &err));
+    OK(ctrd_queue_open(client, CTRD_KIND_EVENT, NULL, 0, 0, &call, &queue, &err));
+    CHECK(ctrd_dispatch_fd(client) >= 0);
     descriptors();
     ctrd_version_free(version);
     ctrd_cancel_free(cancel);
     ctrd_client_free(client);
+    ctrd_queue_free(queue);
 }
 
 int main(void)

@@ -6,6 +6,9 @@
 static ctrd_client_t *client;
 static const char *id;
 
+/* Held here, it is not lost to a child that ends. */
+static char *path;
+
 static void *ask(void *unused)
 {
     ctrd_version_t *version;
@@ -19,7 +22,7 @@ static void *ask(void *unused)
 static void *wait_for_exit(void *unused)
 {
     (void)unused;
-    ctrd_probe(client, id, NULL, NULL, NULL);
+    CHECK(ctrd_probe(client, id, NULL, NULL, NULL) != CTRD_E_INVALID_ARGUMENT);
     return NULL;
 }
 
@@ -52,9 +55,9 @@ static void be_busy_and_end(const char *container, int code)
 int main(void)
 {
     const char *container, *image;
-    char *path = test_path("said");
     int i;
 
+    path = test_path("said");
     /* Before a client is opened here: a child could not open one then. */
     for (i = 0; i < 10; i++) {
         struct stat said;

@@ -5,6 +5,9 @@
 static ctrd_client_t *client;
 static const char *image;
 
+/* Of its own, for what other topics leave behind would be recovered too. */
+static char namespace_name[64];
+
 /* What the callback of a recovery does for which container. */
 struct plan {
     const char *talking, *refused, *bad;
@@ -76,7 +79,7 @@ static uint32_t code_of(ctrd_message_t *message)
 static void another_client(void)
 {
     ctrd_client_free(client);
-    client = test_client();
+    client = test_client_in(namespace_name);
 }
 
 static void all(void)
@@ -253,12 +256,14 @@ static void cleanup(void)
 
 int main(void)
 {
-    client = test_client();
+    snprintf(namespace_name, sizeof namespace_name, "recover-%ld", (long)getpid());
+    client = test_client_in(namespace_name);
     image = test_image(client);
     all();
     one();
     refusals();
     cleanup();
+    OK(ctrd_remove_image(client, image, CTRD_REMOVE_IMAGE_SYNC, NULL, &err));
     ctrd_client_free(client);
     return 0;
 }

@@ -92,7 +92,8 @@ static UNUSED char *test_path(const char *name)
     return path;
 }
 
-static UNUSED ctrd_client_t *test_client(void)
+/* A client of this namespace; NULL: the default. */
+static UNUSED ctrd_client_t *test_client_in(const char *namespace_name)
 {
     ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
     ctrd_client_t *client = NULL;
@@ -100,10 +101,16 @@ static UNUSED ctrd_client_t *test_client(void)
 
     config.address = test_environment("CTRD_TEST_ADDRESS");
     config.state_dir = state;
+    config.namespace_name = namespace_name;
     OK(ctrd_client_open(&config, NULL, &client, &err));
     CHECK(client != NULL);
     free(state);
     return client;
+}
+
+static UNUSED ctrd_client_t *test_client(void)
+{
+    return test_client_in(NULL);
 }
 
 /* The image that the containers of a topic are made from, pulled if it is not there. */
