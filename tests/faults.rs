@@ -294,7 +294,7 @@ fn a_stuck_shim_delays_nobody_else() {
     let shim = shim_of(stuck);
     kill_process(shim, Signal::STOP).unwrap();
     let second = client_of(&plot);
-    let recovered = second.recover_all(&mut |_| Stdio::default(), &within(10)).unwrap();
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(10)).unwrap();
     let failed: Vec<_> = recovered.iter().filter(|r| r.state == RecoveryState::Failed).collect();
     assert_eq!(recovered.len(), 20);
     assert_eq!(failed.len(), 1, "{failed:?}");
@@ -353,7 +353,7 @@ fn a_machine_that_starts_anew_has_no_tasks() {
         let _ = kill_process(process, Signal::KILL);
     }
     let second = client_of_when_it_answers(&plot);
-    let recovered = second.recover_all(&mut |_| Stdio::default(), &within(30)).unwrap();
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
     let states: Vec<_> = recovered.iter().map(|r| (r.container_id.clone(), r.state)).collect();
     let mut expected: Vec<_> = ids.iter().map(|id| (id.clone(), RecoveryState::NoTask)).collect();
     expected.sort_by(|a, b| a.0.cmp(&b.0));
@@ -457,6 +457,8 @@ fn a_full_disk_is_said_and_undone() {
     client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap();
     drop(client);
     daemon.stop(&Call::new()).unwrap();
+    // It has the file of its lock open until it goes.
+    drop(daemon);
     // The kernel may be at the end of something in it.
     wait_until("the unmount", || run(&["umount", "-q", path]));
 }
