@@ -27,6 +27,11 @@ fn ending_with(plot: &Plot, code: u32) -> (String, Pid) {
     let pid = plot.client.create_container(config, &Call::new()).unwrap();
     // Until the trap is set, the first process of a pid namespace is deaf to SIGTERM.
     wait_until("a trap", || {
+        // Before the script it is runc, which catches everything.
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        if !command.ends_with(format!("{script}\0").as_bytes()) {
+            return false;
+        }
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
         let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
