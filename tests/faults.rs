@@ -27,6 +27,11 @@ fn ending_with(plot: &Plot, code: u32) -> (String, Pid) {
     let pid = plot.client.create_container(config, &Call::new()).unwrap();
     // Until the trap is set, the first process of a pid namespace is deaf to SIGTERM.
     wait_until("a trap", || {
+        // Before the script it is runc, which catches everything.
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        if !command.ends_with(format!("{script}\0").as_bytes()) {
+            return false;
+        }
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
         let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
@@ -457,6 +462,8 @@ fn a_full_disk_is_said_and_undone() {
     client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap();
     drop(client);
     daemon.stop(&Call::new()).unwrap();
+    // It has the file of its lock open until it goes.
+    drop(daemon);
     // The kernel may be at the end of something in it.
     wait_until("the unmount", || run(&["umount", "-q", path]));
 }
