@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ClientConfig, ContainerConfig, Daemon, DaemonConfig, Error, ErrorKind,
-    HookMode, Message, Origin, PullConfig, RecoveryState, Stdio, Stream,
+    Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, Daemon, DaemonConfig, Error,
+    ErrorKind, HookMode, Message, Origin, PullConfig, RecoveryState, Stdio, Stream,
 };
 use ground::image::Recipe;
 use ground::plot::{GRACE, Plot, kill, pipe, within};
