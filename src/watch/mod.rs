@@ -606,3 +606,76 @@ fn gone(container: &str) -> Error {
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the client was closed")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Watches of a server that is not there.
+    fn watches() -> (Watches, Cx) {
+        let connection = Arc::new(Connection::new(Path::new("/nonexistent/socket")));
+        let cx = Cx::new(&connection, "ns", Limits::default());
+        (Watches::new(connection, Executor::new("test"), Bus::new(), true), cx)
+    }
+
+    fn close(watches: &Watches) {
+        watches.close();
+        watches.0.executor.close();
+    }
+
+    fn process(pid: u32, generation: &str) -> Process {
+        Process::new(pid, generation.into(), None)
+    }
+
+    fn find(pid: u32, generation: &str, exit: Option<Exit>) -> Find {
+        Find {
+            process: process(pid, generation),
+            paths: Paths::default(),
+            started: false,
+            after: None,
+            exit,
+        }
+    }
+
+    #[test]
+    fn who_finds_a_process_before_its_maker_watches_it_has_the_same_watch() {
+        let (watches, cx) = watches();
+        let found = watches.adopt(&cx, "c", find(1, "a", None)).unwrap();
+        let made = watches.start(&cx, "c", process(1, "a"), None, None).unwrap();
+        assert!(Arc::ptr_eq(&found, &made));
+
+        // Another process, or another container: the one before has gone.
+        for (pid, generation) in [(2, "a"), (2, "b")] {
+            let before = watches.find("ns", "c").unwrap();
+            let made = watches.start(&cx, "c", process(pid, generation), None, None).unwrap();
+            assert!(!Arc::ptr_eq(&before, &made));
+            let message = before.wait(&Limits::within(Duration::from_secs(30))).unwrap();
+            assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
+            assert!(made.exit().is_none());
+        }
+        close(&watches);
+        assert_eq!(
+            watches.start(&cx, "c", process(3, "c"), None, None).err().unwrap().kind(),
+            ErrorKind::Closed
+        );
+    }
+
+    #[test]
+    fn a_process_ends_once() {
+        let (watches, cx) = watches();
+        let exit = |code| Some(Exit { code, at: None });
+        let watch = watches.adopt(&cx, "c", find(1, "a", exit(3))).unwrap();
+        watches.deliver(&watch, Origin::Live, exit(4), None);
+        watches.never_ran(&watch);
+        watches.replaced(&watch);
+        let message = watch.wait(&Limits::within(Duration::from_secs(30))).unwrap();
+        assert_eq!((message.exit_code(), message.origin()), (Some(3), Origin::Recovered));
+        // What is given up tells nothing any more.
+        let watch = watches.adopt(&cx, "d", find(1, "a", None)).unwrap();
+        watches.forget(&watch);
+        watches.deliver(&watch, Origin::Live, exit(4), None);
+        let error = watch.wait(&Limits::within(Duration::from_secs(30))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        close(&watches);
+    }
+}
