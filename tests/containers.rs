@@ -212,13 +212,19 @@ fn input_that_has_ended_before_the_start_ends_for_the_process() {
 fn output_goes_to_a_file_by_the_shim() {
     let plot = Plot::new();
     let file = plot.ground.dir().join(unique("output"));
-    let mut config = plot.shell("echo to the file; echo and this >&2");
+    let mut config = plot.shell("echo to the file; echo and this >&2; read x");
+    let (input, say) = pipe();
+    config.stdio.stdin = Stream::Fd(input.into());
     config.stdio.stdout = Stream::Path(format!("file://{}", file.display()));
     let id = plot.create(config);
+    // Before the end: then the shim closes the file when stdout ends, whatever is left of stderr.
+    wait_until("both lines", || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        text.contains("to the file\n") && text.contains("and this\n")
+    });
+    drop(say);
     plot.probe(&id);
     plot.destroy(&id);
-    let text = std::fs::read_to_string(file).unwrap();
-    assert!(text.contains("to the file\n") && text.contains("and this\n"), "{text:?}");
 }
 
 #[test]
@@ -285,10 +291,23 @@ fn a_container_is_started_later() {
     let error = plot.client.start_container(&id, &Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
     plot.destroy(&id);
-    let mut config = plot.shell("exit 12");
-    config.no_start = true;
-    let never = plot.create(config);
-    plot.destroy(&never);
+    for streams in [false, true] {
+        let (_output, stdout) = pipe();
+        let mut config = plot.shell("exit 12");
+        config.no_start = true;
+        if streams {
+            config.stdio.stdout = Stream::Fd(stdout);
+        }
+        let never = plot.create(config);
+        thread::scope(|scope| {
+            let probe = scope.spawn(|| plot.probe(&never));
+            for message in [plot.destroy(&never), probe.join().unwrap()] {
+                assert_eq!(message.exit_code(), None, "{message:?}");
+                assert!(message.start_error().is_some(), "{message:?}");
+            }
+        });
+    }
+    assert!(plot.holdings().only_images());
 }
 
 #[test]

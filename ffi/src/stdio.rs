@@ -18,7 +18,8 @@ pub const CTRD_IO_NONE: u32 = 0;
 pub const CTRD_IO_FD: u32 = 1;
 /// A stream: what the shim is given as it is: the absolute path of a FIFO or of a file that exists,
 /// and for output file:// (appended to, made where it is missing) or binary:// (a program that gets
-/// it) with one. Such a URI in stdout takes stderr too, which is then CTRD_IO_NONE or the same.
+/// it) with one. Such a URI in stdout takes stderr too, which is then CTRD_IO_NONE or the same. The
+/// shim closes the file of file:// when stdout ends, and may lose the end of stderr.
 pub const CTRD_IO_PATH: u32 = 2;
 
 /// The streams of a process. All-zero: none.

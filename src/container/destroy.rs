@@ -146,6 +146,10 @@ fn unstarted(context: &Context, cx: &Cx, watch: &Arc<Watch>) -> Result<Option<Me
     }
     // Its Wait ends with the task, and what is then found of it is the end of runc's own process.
     let _held = watch.hold();
+    if watch.has_streams() {
+        // The delete would wait for the end of its output: 2 s, and 10 s from containerd 2.1 on.
+        signal(cx, id, libc::SIGKILL).step("send SIGKILL")?;
+    }
     match tasks::delete(cx, id) {
         Ok(_) => {}
         // Another client has started it.

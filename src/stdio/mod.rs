@@ -31,7 +31,8 @@ pub enum Stream {
     /// Handed to the shim as it is: the absolute path of a FIFO or of a file that exists, and for
     /// output `file://` (appended to, and made where it is missing; not with a terminal) or
     /// `binary://` (a program that gets the output) with one. Such a URI in `stdout` takes `stderr`
-    /// too, which must then be [`Stream::None`] or the same.
+    /// too, which must then be [`Stream::None`] or the same. The shim closes the file of `file://` when
+    /// `stdout` ends, and may lose the end of `stderr` (containerd 1.6 to 2.1, `copyPipes`).
     Path(String),
 }
 

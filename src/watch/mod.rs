@@ -185,6 +185,12 @@ impl Watch {
         &self.key.container
     }
 
+    /// Whether its shim passes on any stream.
+    pub(crate) fn has_streams(&self) -> bool {
+        let given = |paths: &Paths| !paths.stdout.is_empty() || !paths.stdin.is_empty();
+        self.stdio.get().is_some() || self.paths.get().is_some_and(given)
+    }
+
     /// The streams that we pump for it.
     pub(crate) fn stdio(&self) -> Option<&Attached> {
         self.stdio.get()
@@ -211,7 +217,11 @@ impl Watch {
         self.started.load(Ordering::SeqCst)
     }
 
-    /// Keeps what is found of the process after an outage from being told, until the drop.
+    fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    /// Keeps what is heard or found of the process from being told, until the drop.
     pub(crate) fn hold(&self) -> Held<'_> {
         self.held.store(true, Ordering::SeqCst);
         Held(self)
@@ -586,6 +596,7 @@ impl Watches {
                 return Poll::Pending;
             };
             match answer {
+                Ok(_) if watch.is_held() => watches.reconcile(&watch, held()),
                 Ok(exit) => watches.deliver(&watch, Origin::Live, Some(exit), None),
                 Err(why) => watches.reconcile(&watch, why),
             }
@@ -601,6 +612,10 @@ impl Watches {
 
 fn gone(container: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("container {container} was removed"))
+}
+
+fn held() -> Error {
+    Error::new(ErrorKind::Aborted, "it is about to be told by somebody else")
 }
 
 fn closed() -> Error {

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -239,7 +238,7 @@ impl Watches {
         if watch.is_over() {
             return Look::Settled;
         }
-        if watch.held.load(Ordering::SeqCst) {
+        if watch.is_held() {
             return Look::Again(why);
         }
         let cx = || self.cx(&watch.key.namespace, Limits::within(LOOK));
