@@ -1,0 +1,307 @@
+//! Thousands of faults, at random, under containers that end and are made all the time: no exit is
+//! false, lost or told twice, and nothing is left.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ctrd::{Call, Client, DaemonConfig, HookMode};
+use rustix::process::Signal;
+
+use crate::Options;
+use crate::containerd::Containerd;
+use crate::ground::plot::{Plot, within};
+use crate::ground::proxy::Proxy;
+use crate::ground::{Ground, Holdings, descriptors, threads};
+use crate::pool::{Pool, Told};
+use crate::random::Random;
+use crate::report::{Report, millis};
+
+const FAULTS: usize = 10_000;
+
+/// How many there are before anything is counted: what is made once and kept is there then.
+const FIRST: usize = 60;
+
+/// One container ends for about so many faults, beside those that faults end.
+const FAULTS_PER_END: usize = 4;
+
+/// What was promised: how long after a fault a call works.
+const BACK: Duration = Duration::from_millis(1500);
+
+/// How long to wait for what goes by itself.
+const SETTLE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    /// The connection is cut; another can be made at once.
+    Cut,
+    /// It is cut, and none can be made for a while.
+    CutLong,
+    /// containerd is stopped for a while.
+    Stop,
+    /// containerd is killed and started again.
+    Kill,
+    /// A shim is killed.
+    Shim,
+    /// A container is destroyed and made anew by another client.
+    Anew,
+    /// The same while the connection is cut.
+    AnewUnseen,
+}
+
+/// How many of a hundred.
+const SHARES: [(Fault, usize, &str); 7] = [
+    (Fault::Cut, 50, "connection cut"),
+    (Fault::CutLong, 18, "connection cut for 50 to 300 ms"),
+    (Fault::Stop, 20, "containerd stopped for 50 to 300 ms"),
+    (Fault::Kill, 3, "containerd killed"),
+    (Fault::Shim, 4, "shim killed"),
+    (Fault::Anew, 2, "container made anew by another client"),
+    (Fault::AnewUnseen, 3, "the same with the connection cut"),
+];
+
+impl Fault {
+    fn choose(random: &mut Random) -> Fault {
+        let mut number = random.below(SHARES.iter().map(|(_, share, _)| share).sum());
+        for (fault, share, _) in SHARES {
+            match number.checked_sub(share) {
+                Some(rest) => number = rest,
+                None => return fault,
+            }
+        }
+        unreachable!("the number is below the sum")
+    }
+}
+
+/// When a container ends that is ended beside a fault.
+#[derive(Clone, Copy, PartialEq)]
+enum When {
+    Never,
+    Before,
+    During,
+    After,
+}
+
+impl When {
+    fn choose(random: &mut Random) -> When {
+        match random.below(3 * FAULTS_PER_END) {
+            0 => When::Before,
+            1 => When::During,
+            2 => When::After,
+            _ => When::Never,
+        }
+    }
+}
+
+/// What faults are injected into.
+struct Scene<'a> {
+    pool: Pool<'a>,
+    proxy: &'a Proxy,
+    client: &'a Client,
+    containerd: Containerd,
+    /// How long it took until a call worked again.
+    back: Vec<Duration>,
+    counts: [usize; SHARES.len()],
+}
+
+/// What is to be the same before and after.
+#[derive(Debug, PartialEq)]
+struct Left {
+    holdings: Holdings,
+    descriptors: usize,
+    threads: usize,
+}
+
+pub fn run(options: &Options, report: &mut Report) {
+    let daemon = DaemonConfig { no_restart: true, ..Default::default() };
+    // The guardian takes it down after the program's end.
+    let ground: &'static Ground = Box::leak(Box::new(Ground::raise_with(daemon)));
+    let plot = Plot::with_image(ground, ground.image());
+    let proxy = Proxy::start(ground.address().as_ref(), &ground.dir().join("proxy"));
+    let mut config = ground.client_config();
+    config.namespace = plot.namespace.clone();
+    config.address = proxy.address();
+    let client = Client::open(config, &Call::new()).unwrap();
+    let told = Told::default();
+    client.add_stop_hook(None, HookMode::Thread, told.hook()).unwrap();
+    let hides_nothing = an_outage_hides_nothing(&plot.client);
+    let mut scene = Scene {
+        pool: Pool::new(&client, &plot.client, &plot.image, told, hides_nothing),
+        proxy: &proxy,
+        client: &client,
+        containerd: Containerd::of(ground.daemon()),
+        back: Vec::new(),
+        counts: [0; SHARES.len()],
+    };
+    let mut random = Random::new(options.seed);
+
+    scene.inject(FIRST, &mut random);
+    let left = || {
+        // Both connections stand.
+        client.version(&within(10)).unwrap();
+        plot.client.version(&within(10)).unwrap();
+        let holdings = plot.holdings();
+        Left { holdings, descriptors: descriptors(), threads: threads() }
+    };
+    let before = settled(left, |now| now.holdings.only_images());
+    scene.counts = Default::default();
+    scene.back.clear();
+    let start = Instant::now();
+    let faults = options.share_of(FAULTS);
+    scene.inject(faults, &mut random);
+    let time = start.elapsed();
+    let after = settled(left, |now| now.is_within(&before));
+
+    report.note("faults", faults);
+    for ((.., name), count) in SHARES.iter().zip(scene.counts) {
+        report.note(&format!("... {name}"), count);
+    }
+    let tally = &scene.pool.tally;
+    let number = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+    report.note("exits", number(&tally.exits));
+    report.note("... whose code no source held", number(&tally.unknown));
+    report.note("creations that a fault broke", number(&tally.failed_creates));
+    report.note("destructions that a fault broke", number(&tally.failed_destroys));
+    report.count("false exits", tally.false_exits.count(), 0);
+    report.count("lost exits", tally.lost.count(), 0);
+    report.count("exits told twice", tally.doubled.count(), 0);
+    report.count("wrong codes", tally.codes.count(), 0);
+    report.count("anything else", tally.other.count(), 0);
+    report.count("left behind", usize::from(!after.is_within(&before)), 0);
+    if !after.is_within(&before) {
+        eprintln!("faults: before {before:?}\nfaults: after {after:?}");
+    }
+    report.note("watches left", client.counters().outstanding);
+    scene.back.sort_unstable();
+    let [middle, last] = [scene.back.len() / 2, scene.back.len() - 1].map(|i| scene.back[i]);
+    report.note("until a call works again: median", millis(middle));
+    report.figure("... longest", millis(last), "at most 1.5 s", last <= BACK);
+    report.note("time", format!("{:.0} s", time.as_secs_f64()));
+}
+
+impl Left {
+    /// Whether there is nothing more than before. Of threads gRPC has now more and now less.
+    fn is_within(&self, before: &Left) -> bool {
+        self.holdings == before.holdings
+            && self.descriptors <= before.descriptors
+            && self.threads <= before.threads + 2
+    }
+}
+
+/// Looks until it is so, or for long enough.
+fn settled(mut look: impl FnMut() -> Left, is_settled: impl Fn(&Left) -> bool) -> Left {
+    let start = Instant::now();
+    loop {
+        let now = look();
+        if is_settled(&now) || start.elapsed() > SETTLE {
+            return now;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+impl Scene<'_> {
+    /// Injects so many faults, while the pool is full.
+    fn inject(&mut self, faults: usize, random: &mut Random) {
+        let Scene { pool, proxy, client, containerd, back, counts } = self;
+        pool.run(random, |random| {
+            for number in 0..faults {
+                let fault = Fault::choose(random);
+                let index = SHARES.iter().position(|(other, ..)| *other == fault);
+                counts[index.unwrap()] += 1;
+                inject(fault, pool, proxy, containerd, random);
+                back.push(until_a_call_works(client));
+                thread::sleep(random.millis(0, 20));
+                if (number + 1) % 500 == 0 {
+                    eprintln!("faults: {} of {faults}", number + 1);
+                }
+            }
+        });
+    }
+}
+
+fn inject(
+    fault: Fault,
+    pool: &Pool<'_>,
+    proxy: &Proxy,
+    containerd: &mut Containerd,
+    random: &mut Random,
+) {
+    let when = When::choose(random);
+    if when == When::Before {
+        pool.ask_one(random);
+    }
+    // For so long, and in the midst of it a container may end.
+    let last = |random: &mut Random, time: Duration| {
+        let first = time.mul_f64(random.below(100) as f64 / 100.0);
+        thread::sleep(first);
+        if when == When::During {
+            pool.ask_one(random);
+        }
+        thread::sleep(time - first);
+    };
+    match fault {
+        Fault::Cut => {
+            proxy.cut();
+            last(random, Duration::ZERO);
+            proxy.mend();
+        }
+        Fault::CutLong => {
+            proxy.cut();
+            let time = random.millis(50, 300);
+            last(random, time);
+            proxy.mend();
+        }
+        Fault::Stop => {
+            containerd.signal(Signal::STOP);
+            let time = random.millis(50, 300);
+            last(random, time);
+            containerd.signal(Signal::CONT);
+        }
+        Fault::Kill => {
+            let from = Instant::now();
+            containerd.kill();
+            let time = random.millis(0, 100);
+            last(random, time);
+            containerd.start();
+            pool.note_outage(from, Instant::now());
+        }
+        Fault::Shim => {
+            last(random, Duration::ZERO);
+            pool.kill_shim(random);
+        }
+        Fault::Anew => {
+            last(random, Duration::ZERO);
+            pool.make_anew(random);
+        }
+        Fault::AnewUnseen => {
+            proxy.cut();
+            last(random, Duration::ZERO);
+            pool.make_anew(random);
+            proxy.mend();
+        }
+    }
+    if when == When::After {
+        pool.ask_one(random);
+    }
+}
+
+/// How long it takes until a call works.
+fn until_a_call_works(client: &Client) -> Duration {
+    let start = Instant::now();
+    while let Err(e) = client.version(&within(10)) {
+        assert!(start.elapsed() < SETTLE, "the server is not found again: {e}");
+        thread::sleep(Duration::from_millis(1));
+    }
+    start.elapsed()
+}
+
+/// Whether the exit of a process is known that ends while containerd is not there.
+fn an_outage_hides_nothing(client: &Client) -> bool {
+    let version = client.version(&Call::new()).unwrap().version;
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let numbers: Vec<u32> =
+        release.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
+    // By the record of 1.6, or by the kernel.
+    version.trim_start_matches('v').starts_with("1.6.") || numbers.as_slice() >= &[6, 15]
+}

@@ -1,0 +1,92 @@
+//! What takes long to show: thousands of faults, hundreds of containers, outages of minutes.
+//!
+//!     soak [--share N] [--seed N] [TOPIC...]
+//!
+//! `make soak` runs all of it and prints the table of `../RESULTS.md`; CI runs a twentieth of
+//! everything (`--share 20`). A count that is wrong (an exit that is false, lost or told twice, a lost
+//! event, a container that is not recovered, anything that is left) is a failure in either. Times, CPU
+//! and memory depend on the machine: they are printed, and only where nothing is divided is it a failure
+//! that one of them is beyond what was promised.
+
+mod containerd;
+mod events;
+mod faults;
+mod job;
+mod outage;
+mod pool;
+mod random;
+mod recover;
+mod report;
+mod server;
+mod usage;
+mod watches;
+mod wire;
+
+#[path = "../../tests/ground/mod.rs"]
+mod ground;
+
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use report::Report;
+
+/// The argument that makes this program a job of its own.
+const JOB: &str = "--job";
+
+/// What is to be run, and how much of it.
+struct Options {
+    /// By what everything is divided.
+    share: usize,
+    /// What the random choices come from.
+    seed: u64,
+}
+
+impl Options {
+    /// This share of a full number.
+    fn share_of(&self, full: usize) -> usize {
+        (full / self.share).max(1)
+    }
+}
+
+const TOPICS: [(&str, fn(&Options, &mut Report)); 5] = [
+    ("faults", faults::run),
+    ("recover", recover::run),
+    ("watches", watches::run),
+    ("events", events::run),
+    ("outage", outage::run),
+];
+
+fn main() -> ExitCode {
+    // Cargo adds the last one.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    if let [first, name, rest @ ..] = arguments.as_slice()
+        && first == JOB
+    {
+        job::run(name, rest);
+        return ExitCode::SUCCESS;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut options = Options { share: 1, seed: now.as_micros() as u64 };
+    let mut topics = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let mut number = || arguments.next().and_then(|number| number.parse().ok());
+        match argument.as_str() {
+            "--share" => options.share = number().expect("--share N") as usize,
+            "--seed" => options.seed = number().expect("--seed N"),
+            name => topics.push(name.to_owned()),
+        }
+    }
+    assert!(options.share > 0, "--share 0");
+    for topic in &topics {
+        assert!(TOPICS.iter().any(|(name, _)| name == topic), "there is no topic {topic}");
+    }
+    let mut report = Report::begin(&options);
+    for (name, run) in TOPICS {
+        if topics.is_empty() || topics.iter().any(|topic| topic == name) {
+            report.topic(name);
+            run(&options, &mut report);
+        }
+    }
+    report.end()
+}
