@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ctrd::{Call, Cancel, Stream};
-use ground::descriptors;
-use ground::plot::{Plot, kill, pipe, within};
+use ctrd::{Call, Cancel, Client, Stream};
+use ground::plot::{GRACE, Plot, kill, pipe, within};
+use ground::{descriptors, wait_until};
 
 /// Held by the test that counts.
 fn alone() -> MutexGuard<'static, ()> {
@@ -83,6 +83,29 @@ fn a_hundred_containers_by_ten_threads_leave_nothing() {
     let before = counts();
     all();
     assert_eq!(counts(), before);
+}
+
+#[test]
+fn an_exit_that_is_kept_holds_no_descriptor() {
+    let _alone = alone();
+    let plot = Plot::new();
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    let other = Client::open(config, &Call::new()).unwrap();
+    let one = || {
+        let mut config = plot.shell("exit 3");
+        let (_output, stdout) = pipe();
+        config.stdio.stdout = Stream::Fd(stdout);
+        let id = plot.create(config);
+        assert_eq!(plot.probe(&id).exit_code(), Some(3));
+        // The client that made it does not hear of that, and keeps the message.
+        other.destroy_container(&id, GRACE, &Call::new()).unwrap();
+        assert_eq!(plot.probe(&id).exit_code(), Some(3));
+    };
+    one();
+    let before = descriptors();
+    (0..5).for_each(|_| one());
+    wait_until("as many descriptors as before", || descriptors() <= before);
 }
 
 /// The threads of the library. Those of gRPC's core are the process's.

@@ -26,7 +26,8 @@ pub(super) struct Fifos {
     process: u32,
     standing: bool,
     path: PathBuf,
-    directory: OwnedFd,
+    /// Gone once everything in it is open.
+    directory: Option<OwnedFd>,
     made: Vec<PathBuf>,
 }
 
@@ -65,7 +66,7 @@ impl Fifos {
             }
             return match open_own(&fifo, Path::new(&name), &path) {
                 Ok(directory) => {
-                    let process = std::process::id();
+                    let (process, directory) = (std::process::id(), Some(directory));
                     Ok(Fifos { process, standing: false, path, directory, made: Vec::new() })
                 }
                 Err(e) => {
@@ -92,7 +93,7 @@ impl Fifos {
         let Some(name) = path.file_name() else { return Ok(None) };
         let top = open_own(&CWD, &state_dir, &state_dir)?;
         let fifo = open_own(&top, Path::new("fifo"), &parent)?;
-        let directory = open_own(&fifo, Path::new(name), &path)?;
+        let directory = Some(open_own(&fifo, Path::new(name), &path)?);
         Ok(Some(Fifos { process: std::process::id(), standing: true, path, directory, made }))
     }
 
@@ -117,7 +118,10 @@ impl Fifos {
         if text.len() > MAX_PATH {
             return Err(Error::invalid("state_dir", "is too long for the path of a FIFO"));
         }
-        mknodat(&self.directory, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        self.directory()
+            .and_then(|directory| {
+                mknodat(directory, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            })
             .map_err(|e| Error::io(path.display(), e))?;
         self.made.push(path);
         Ok(text)
@@ -139,7 +143,16 @@ impl Fifos {
 
     fn open(&self, name: &str, access: OFlags) -> std::result::Result<OwnedFd, Errno> {
         let flags = access | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.directory, name, flags, Mode::empty())
+        openat(self.directory()?, name, flags, Mode::empty())
+    }
+
+    fn directory(&self) -> std::result::Result<&OwnedFd, Errno> {
+        self.directory.as_ref().ok_or(Errno::BADF)
+    }
+
+    /// Closes the directory: nothing more is made or opened in it.
+    pub(super) fn close(&mut self) {
+        self.directory = None;
     }
 }
 

@@ -331,13 +331,15 @@ impl Attached {
     pub(crate) fn start_input(&self) -> Result<()> {
         let Some(streams) = &self.streams else { return Ok(()) };
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(input) = rest.input.take() else { return Ok(()) };
-        let writer = match &rest.fifos {
-            Some(fifos) => fifos.open_writer(&input.name),
-            None => Ok(None),
+        let input = rest.input.take();
+        let writer = match (&input, &rest.fifos) {
+            (Some(input), Some(fifos)) => fifos.open_writer(&input.name),
+            _ => Ok(None),
         };
+        // The output was opened before.
+        rest.fifos.iter_mut().for_each(Fifos::close);
         drop(rest);
-        let Some(writer) = writer? else { return Ok(()) };
+        let (Some(input), Some(writer)) = (input, writer?) else { return Ok(()) };
         let flow = Flow::input(input.source, End::fifo(writer));
         streams.add(STDIN, flow, Some(input.input_closed))
     }
