@@ -10,7 +10,8 @@ PEER     = target/release/peer
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .NOTPARALLEL:
-.PHONY: all deps root lib ground demo test test-matrix test-memory header bench check clean
+.PHONY: all deps root lib ground demo test test-matrix test-memory test-faults header bench \
+        soak check clean
 
 all: lib
 
@@ -48,6 +49,11 @@ test-memory: root deps lib
 	ffi/tests/run.sh valgrind
 	ffi/tests/run.sh asan
 
+# What breaks, and a twentieth of what takes long.
+test-faults: root deps
+	cargo test --release -p ctrd --test faults
+	cargo bench --profile release --bench soak -- --share 20
+
 # Writes include/ctrd.h anew.
 header:
 	CTRD_WRITE_HEADER=1 cargo test --release -p ctrd-ffi --test header -- --exact \
@@ -58,6 +64,10 @@ bench: root deps
 	tests/deps.sh benches/packages
 	GO111MODULE=off GOPATH=/usr/share/gocode go build -o $(PEER) benches/peer/main.go
 	cargo bench --profile release --bench figures -- $(PEER)
+
+# Thousands of faults, hundreds of containers, outages of minutes: about three quarters of an hour.
+soak: root deps
+	cargo bench --profile release --bench soak
 
 # Format and lints; then what the library is as it is shipped: its header, its symbols.
 check: lib

@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::str::FromStr;
 
+use rustix::process::{Signal, kill_process};
+
+use crate::containerd::pid;
 use crate::{JOB, events, outage, server, watches};
 
 /// Runs the job of this name in this process.
@@ -64,6 +67,10 @@ impl Job {
     pub fn number<T: FromStr>(&mut self) -> T {
         let line = self.line();
         line.parse().unwrap_or_else(|_| panic!("{line:?} is no number"))
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(pid(self.child.id()), signal).unwrap();
     }
 
     /// Lets it come to its end.

@@ -43,7 +43,7 @@ pub fn run(options: &Options, report: &mut Report) {
     kill_process(shim, Signal::STOP).unwrap();
     let second = client();
     let start = Instant::now();
-    let recovered = second.recover_all(&mut |_| Stdio::default(), &within(60)).unwrap();
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(60)).unwrap();
     let time = start.elapsed();
     let states: HashMap<&str, RecoveryState> =
         recovered.iter().map(|r| (r.container_id.as_str(), r.state)).collect();
