@@ -12,7 +12,7 @@ use crate::Options;
 use crate::containerd::Containerd;
 use crate::ground::plot::{Plot, within};
 use crate::ground::proxy::Proxy;
-use crate::ground::{Ground, Holdings, descriptors, threads};
+use crate::ground::{Ground, Holdings, descriptors, processes_naming, threads};
 use crate::pool::{Pool, Told};
 use crate::random::Random;
 use crate::report::{Report, millis};
@@ -170,6 +170,12 @@ pub fn run(options: &Options, report: &mut Report) {
     report.count("left behind", usize::from(!after.is_within(&before)), 0);
     if !after.is_within(&before) {
         eprintln!("faults: before {before:?}\nfaults: after {after:?}");
+        for (process, line) in processes_naming(ground.dir()) {
+            let mut words = line.split(' ').skip_while(|word| *word != "-id");
+            if let Some(id) = words.nth(1) {
+                eprintln!("faults: {process}: {line}\n{}", scene.pool.journal_of(id).join("\n"));
+            }
+        }
     }
     report.note("watches left", client.counters().outstanding);
     scene.back.sort_unstable();
@@ -260,10 +266,12 @@ fn inject(
         }
         Fault::Kill => {
             let from = Instant::now();
+            pool.write("containerd is killed");
             containerd.kill();
             let time = random.millis(0, 100);
             last(random, time);
             containerd.start();
+            pool.write("containerd listens");
             pool.note_outage(from, Instant::now());
         }
         Fault::Shim => {

@@ -49,6 +49,8 @@ pub struct Pool<'a> {
     failed: Mutex<HashSet<String>>,
     /// When containerd was not there.
     outages: Mutex<Vec<(Instant, Instant)>>,
+    journal: Mutex<Vec<String>>,
+    start: Instant,
     pub tally: Tally,
 }
 
@@ -151,6 +153,8 @@ impl<'a> Pool<'a> {
             told,
             failed: Mutex::default(),
             outages: Mutex::default(),
+            journal: Mutex::default(),
+            start: Instant::now(),
             tally: Tally::default(),
         }
     }
@@ -185,6 +189,19 @@ impl<'a> Pool<'a> {
             }
             self.tally.doubled.note(format_args!("{id}: a hook was told too much: {told:?}"));
         }
+    }
+
+    /// Writes down what is done, for whoever has to find out why something is left.
+    pub fn write(&self, what: impl Display) {
+        let line = format!("{:10.3} {what}", self.start.elapsed().as_secs_f64());
+        self.journal.lock().unwrap().push(line);
+    }
+
+    /// What was written down of a container, and of containerd.
+    pub fn journal_of(&self, id: &str) -> Vec<String> {
+        let journal = self.journal.lock().unwrap();
+        let about = |line: &&String| line.contains(id) || line.contains("containerd");
+        journal.iter().filter(about).cloned().collect()
     }
 
     /// Notes that containerd was not there.
@@ -258,6 +275,7 @@ impl<'a> Pool<'a> {
         let mut place = self.places[place].lock().unwrap();
         let running = place.as_mut().filter(|running| running.ending.is_none())?;
         running.ending = Some(Ending { how, at: Instant::now() });
+        self.write(format_args!("{}: {how:?}", running.id));
         Some(running.clone())
     }
 
@@ -328,7 +346,9 @@ impl<'a> Pool<'a> {
             ..Default::default()
         };
         config.stdio.stdout = Stream::Fd(stdout);
+        self.write(format_args!("{id}: create"));
         let created = client.create_container(config, &within(30));
+        self.write(format_args!("{id}: created: {created:?}"));
         let process = created.map_err(|e| e.to_string())?;
         let mut text = [0; 6];
         let time = Timespec { tv_sec: 30, tv_nsec: 0 };
@@ -452,7 +472,13 @@ impl<'a> Pool<'a> {
         let start = Instant::now();
         let key = |message: &Message| (message.seq(), message.exit_code());
         loop {
-            match self.client.destroy_container(id, GRACE, &within(30)) {
+            let destroyed = self.client.destroy_container(id, GRACE, &within(30));
+            let error = destroyed.as_ref().err();
+            self.write(format_args!(
+                "{id}: destroyed: {}",
+                error.map_or("yes".into(), |e| e.to_string())
+            ));
+            match destroyed {
                 Ok(message) => {
                     if let Some(before) = before.filter(|before| key(before) != key(&message)) {
                         self.tally.codes.note(format_args!("{id}: {before:?}, then {message:?}"));
