@@ -197,10 +197,20 @@ impl<'a> Pool<'a> {
         self.journal.lock().unwrap().push(line);
     }
 
-    /// What was written down of a container, and of containerd.
+    /// Whether a fault broke a call that makes or deletes this container's task. containerd may then lose
+    /// the shim: it does so where it is killed while it starts one, and (1.6) where a call to delete a
+    /// task is cancelled after the shim has deleted it and before it was told to end.
+    pub fn may_have_lost_the_shim(&self, id: &str) -> bool {
+        self.journal_of(id).iter().any(|line| {
+            line.contains("not created: ")
+                || line.contains("not destroyed: ") && line.contains("delete the task")
+        })
+    }
+
+    /// What was written down of a container.
     pub fn journal_of(&self, id: &str) -> Vec<String> {
         let journal = self.journal.lock().unwrap();
-        let about = |line: &&String| line.contains(id) || line.contains("containerd");
+        let about = |line: &&String| line.contains(&format!(" {id}: "));
         journal.iter().filter(about).cloned().collect()
     }
 
@@ -348,7 +358,10 @@ impl<'a> Pool<'a> {
         config.stdio.stdout = Stream::Fd(stdout);
         self.write(format_args!("{id}: create"));
         let created = client.create_container(config, &within(30));
-        self.write(format_args!("{id}: created: {created:?}"));
+        match &created {
+            Ok(_) => self.write(format_args!("{id}: created")),
+            Err(e) => self.write(format_args!("{id}: not created: {e}")),
+        }
         let process = created.map_err(|e| e.to_string())?;
         let mut text = [0; 6];
         let time = Timespec { tv_sec: 30, tv_nsec: 0 };
@@ -473,11 +486,12 @@ impl<'a> Pool<'a> {
         let key = |message: &Message| (message.seq(), message.exit_code());
         loop {
             let destroyed = self.client.destroy_container(id, GRACE, &within(30));
-            let error = destroyed.as_ref().err();
-            self.write(format_args!(
-                "{id}: destroyed: {}",
-                error.map_or("yes".into(), |e| e.to_string())
-            ));
+            // While it cannot be reached, every attempt says the same.
+            match &destroyed {
+                Ok(_) => self.write(format_args!("{id}: destroyed")),
+                Err(e) if e.failed_step() == Some("look the record up") => {}
+                Err(e) => self.write(format_args!("{id}: not destroyed: {e}")),
+            }
             match destroyed {
                 Ok(message) => {
                     if let Some(before) = before.filter(|before| key(before) != key(&message)) {
