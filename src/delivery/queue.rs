@@ -88,6 +88,8 @@ struct State {
     /// Those who wait, by a number of their own.
     waiters: HashMap<u64, Waker>,
     next: u64,
+    /// Whether somebody has asked for the descriptor; until then it costs nothing.
+    polled: bool,
     /// Whether the descriptor is readable.
     signalled: bool,
 }
@@ -102,6 +104,7 @@ impl Shared {
             dropped: 0,
             waiters: HashMap::new(),
             next: 0,
+            polled: false,
             signalled: false,
         };
         Ok(Shared { receiver, event, bus, state: Mutex::new(state) })
@@ -113,12 +116,28 @@ impl Shared {
 
     /// Makes the descriptor readable and wakes who waits.
     fn signal(&self, mut state: MutexGuard<'_, State>) {
-        if !std::mem::replace(&mut state.signalled, true) {
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        if state.polled {
+            self.make_readable(&mut state);
         }
         let waiters = std::mem::take(&mut state.waiters);
         drop(state);
         waiters.into_values().for_each(Waker::wake);
+    }
+
+    fn make_readable(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.signalled, true) {
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// From now on the descriptor says what there is.
+    fn begin_polling(&self) {
+        let mut state = self.lock();
+        if !std::mem::replace(&mut state.polled, true)
+            && !(self.receiver.is_empty() && state.dropped == 0 && state.sender.is_some())
+        {
+            self.make_readable(&mut state);
+        }
     }
 
     /// Takes a message; where it is full, it drops it and says so later.
@@ -145,15 +164,19 @@ impl Shared {
         self.signal(state);
     }
 
+    /// A message that is there.
+    fn fetch(&self) -> std::result::Result<Message, TryRecvError> {
+        let message = self.receiver.try_recv()?;
+        if self.receiver.is_empty() {
+            self.unsignal();
+        }
+        Ok(message)
+    }
+
     /// The next message. `None` where there is none yet.
     fn take(&self) -> Result<Option<Message>> {
-        match self.receiver.try_recv() {
-            Ok(message) => {
-                if self.receiver.is_empty() {
-                    self.unsignal();
-                }
-                return Ok(Some(message));
-            }
+        match self.fetch() {
+            Ok(message) => return Ok(Some(message)),
             Err(TryRecvError::Disconnected) => {
                 return Err(Error::new(ErrorKind::Closed, "the client is closed"));
             }
@@ -179,6 +202,10 @@ impl Shared {
     }
 
     fn next(&self, limits: &Limits) -> Result<Message> {
+        // Where many come there is one already, and nothing to wait for.
+        if let Ok(message) = self.fetch() {
+            return Ok(message);
+        }
         let mut number = None;
         let waited = block_on(
             limits,
@@ -225,6 +252,10 @@ impl Queue {
     /// A descriptor that is readable while there is a message, and once the client is closed. It is
     /// only to be polled, and only with [`Queue::next`].
     pub fn fd(&self) -> BorrowedFd<'_> {
+        // In a child of the process somebody who is not there may hold the lock.
+        if self.bus.check_process().is_ok() {
+            self.shared.begin_polling();
+        }
         self.shared.event.as_fd()
     }
 

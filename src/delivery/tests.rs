@@ -239,6 +239,7 @@ fn a_queue_is_waited_for_and_ends_with_the_client() {
     let bus = Bus::new();
     let queue = bus.add_queue(exits(), 16).unwrap().consumer;
     assert!(!is_readable(queue.fd()));
+    let late = bus.add_queue(exits(), 16).unwrap().consumer;
     thread::scope(|scope| {
         let waiting: Vec<_> =
             (0..4).map(|_| scope.spawn(|| queue.next(&Call::new()).unwrap().seq())).collect();
@@ -253,8 +254,12 @@ fn a_queue_is_waited_for_and_ends_with_the_client() {
     assert!(is_readable(queue.fd()));
     assert_eq!(queue.receiver().recv().unwrap().seq(), 5);
     publish(&bus, "a");
+    // Asked for now, it tells what was there before.
+    assert!(is_readable(late.fd()));
+    (0..6).for_each(|_| drop(late.next(&Call::new()).unwrap()));
+    assert!(!is_readable(late.fd()));
     bus.shut();
-    assert!(is_readable(queue.fd()));
+    assert!(is_readable(queue.fd()) && is_readable(late.fd()));
     assert_eq!(queue.next(&Call::new()).unwrap().seq(), 6);
     assert_eq!(queue.next(&Call::new()).unwrap_err().kind(), ErrorKind::Closed);
     assert!(is_readable(queue.fd()));
