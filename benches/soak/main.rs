@@ -8,6 +8,7 @@
 //! and memory depend on the machine: they are printed, and only where nothing is divided is it a failure
 //! that one of them is beyond what was promised.
 
+mod clock;
 mod containerd;
 mod events;
 mod faults;
@@ -48,12 +49,13 @@ impl Options {
     }
 }
 
-const TOPICS: [(&str, fn(&Options, &mut Report)); 5] = [
+const TOPICS: [(&str, fn(&Options, &mut Report)); 6] = [
     ("faults", faults::run),
     ("recover", recover::run),
     ("watches", watches::run),
     ("events", events::run),
     ("outage", outage::run),
+    ("clock", clock::run),
 ];
 
 fn main() -> ExitCode {
