@@ -336,7 +336,8 @@ typedef struct ctrd_time_t {
  */
 
 /**
- * Called once with the userdata of a callback, when it is not needed any more.
+ * Called once with the userdata of a callback, when it is not needed any more: on the thread that gives
+ * it up, which may be one of the library's. It may call what a hook may.
  *
  * @param userdata  what was given along with the callback.
  */
@@ -1085,8 +1086,9 @@ CTRD_CHECK ctrd_status_t ctrd_start_container(
  *
  * @param client  the client.
  * @param id      the container's id.
- * @param call    bounds of the call; NULL: the default, without an end. CTRD_POLL asks whether the
- *                process has ended.
+ * @param call    bounds of the call; NULL: the default, without an end. CTRD_POLL tells what is known
+ *                without asking the server; only of a container that this client does not watch yet
+ *                it asks, for at most 1 s.
  * @param out     receives the message, which the caller owns: ctrd_message_free(); may be NULL.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK
@@ -1124,7 +1126,8 @@ CTRD_CHECK ctrd_status_t ctrd_destroy_container(
     ctrd_message_t **out, ctrd_error_t **err);
 
 /**
- * Gives the id of a container's first process.
+ * Gives the id of a container's first process; also of one that has ended and whose task stands, whose
+ * number another process may have by then.
  *
  * @param client  the client.
  * @param id      the container's id.
@@ -1406,7 +1409,7 @@ CTRD_CHECK ctrd_status_t ctrd_add_event_hook(
 /**
  * Removes a hook. When this returns with CTRD_OK, the hook does not run and its userdata is destroyed;
  * after CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED it still runs, is not started again,
- * and its userdata is destroyed when it returns.
+ * and its userdata is destroyed when it returns: another call waits for that.
  *
  * From inside a hook, this one or another, it returns at once: what runs is then not waited for.
  *
@@ -1414,8 +1417,8 @@ CTRD_CHECK ctrd_status_t ctrd_add_event_hook(
  * @param hook    the hook's number.
  * @param call    bounds of the call; NULL: the default, at most 10 s.
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such hook, as after it
- *         was removed or the client closed; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL;
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such hook, as when it
+ *         has gone or the client was closed; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL;
  *         CTRD_E_CANCELLED; CTRD_E_FORKED.
  *
  * Blocking: until the hook has returned. Threads: any. Since: 0.1.
@@ -2271,7 +2274,7 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_stop(
  *
  * @param daemon  the daemon, which the call takes; NULL does nothing.
  *
- * Blocking: until it has ended. Threads: owner. Since: 0.1.
+ * Blocking: until it has ended, at most 60 s. Threads: owner. Since: 0.1.
  */
 void ctrd_daemon_free(ctrd_daemon_t *daemon);
 

@@ -112,6 +112,7 @@ impl Client {
         }
         let path = socket_path(&config.address)?;
         rpc::check_process()?;
+        rpc::check_threads()?;
         let sees_processes = try_socket(&path)?;
         let context = Arc::new(Context::new(config, &path, sees_processes));
         let operation = context.begin_with(call, Some(OPEN_TIMEOUT))?;
@@ -221,7 +222,9 @@ impl Client {
     }
 
     /// Waits for the end of a container's process. Without a timeout in `call` it waits without an
-    /// end. Any number of callers may wait; the message stays until the container is destroyed.
+    /// end. Any number of callers may wait; the message stays until the container is destroyed. With
+    /// [`Call::poll`] it tells what is known without asking the server; only of a container that this
+    /// client does not watch yet it asks, for at most 1 s.
     pub fn probe(&self, id: &str, call: &Call) -> Result<Message> {
         container::probe(&self.context, id, call).at("probe", id)
     }

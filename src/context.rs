@@ -167,6 +167,7 @@ impl Context {
         let thread = thread::current().id();
         state.running.push(thread);
         drop(state);
+        self.bus.retry();
         Ok(Operation {
             cx: Cx {
                 lease: call.lease.clone(),

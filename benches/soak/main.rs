@@ -49,7 +49,9 @@ impl Options {
     }
 }
 
-const TOPICS: [(&str, fn(&Options, &mut Report)); 6] = [
+type Topic = fn(&Options, &mut Report);
+
+const TOPICS: [(&str, Topic); 6] = [
     ("faults", faults::run),
     ("recover", recover::run),
     ("watches", watches::run),

@@ -16,6 +16,9 @@ static WAIT: Raw = unary("/containerd.services.tasks.v1.Tasks/Wait");
 /// containerd's number for a task that runs.
 const RUNNING: u64 = 2;
 
+/// A Wait that is not answered, and for whom.
+type Waiter = (String, UnarySink<Vec<u8>>);
+
 /// The code that a container ends with: its id ends with a number.
 pub fn code(id: &str) -> u32 {
     let number = id.rsplit('-').next().and_then(|number| number.parse::<u32>().ok());
@@ -26,7 +29,7 @@ pub fn code(id: &str) -> u32 {
 /// how many there were.
 pub fn run(arguments: &[String]) {
     let [path] = arguments else { panic!("{arguments:?}") };
-    let waits: Arc<Mutex<Vec<(String, UnarySink<Vec<u8>>)>>> = Arc::default();
+    let waits = Arc::<Mutex<Vec<Waiter>>>::default();
     let service = ServiceBuilder::new()
         .add_unary_handler(&VERSION, |cx, _, sink| answer(&cx, sink, bytes(1, "soak")))
         .add_unary_handler(&CONTAINER, |cx, request: Vec<u8>, sink| {

@@ -5,7 +5,7 @@
 
 use std::ffi::c_char;
 
-use ctrd::{Client, ClientConfig, Error, Result};
+use ctrd::{Call, Client, ClientConfig, Error, Result};
 
 use crate::args;
 use crate::call::{self, ctrd_call_t, milliseconds};
@@ -25,10 +25,11 @@ pub struct ctrd_client_t {
 }
 
 /// The client of a call, where this process may use it.
-pub(crate) fn live(client: Option<&ctrd_client_t>) -> Result<&Client> {
+pub(crate) fn live(client: Option<&ctrd_client_t>) -> Result<Client> {
     let client = client.ok_or_else(|| Error::invalid("client", "must not be NULL"))?;
     client.client.check_process()?;
-    Ok(&client.client)
+    // One of the call's own: a hook or callback that runs inside it may free the handle.
+    Ok(client.client.clone())
 }
 
 /// What a client is opened with. All-zero is the default.
@@ -174,7 +175,12 @@ pub unsafe extern "C" fn ctrd_client_close(
 /// Blocking: until the client's threads have ended, at most 10 s. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_client_free(client: Option<Box<ctrd_client_t>>) {
-    guard::value(|| drop(client));
+    guard::value(|| {
+        if let Some(client) = client {
+            // Where a call that is under way holds it, it is closed now all the same.
+            let _ = client.client.close(&Call::new().poll());
+        }
+    });
 }
 
 /// What a client has counted since it was opened.

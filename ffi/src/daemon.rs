@@ -215,7 +215,7 @@ pub unsafe extern "C" fn ctrd_daemon_stop(
 ///
 /// @param daemon  the daemon, which the call takes; NULL does nothing.
 ///
-/// Blocking: until it has ended. Threads: owner. Since: 0.1.
+/// Blocking: until it has ended, at most 60 s. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_daemon_free(daemon: Option<Box<ctrd_daemon_t>>) {
     guard::value(|| drop(daemon));

@@ -206,7 +206,7 @@ pub unsafe extern "C" fn ctrd_add_event_hook(
 
 /// Removes a hook. When this returns with CTRD_OK, the hook does not run and its userdata is destroyed;
 /// after CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED it still runs, is not started again,
-/// and its userdata is destroyed when it returns.
+/// and its userdata is destroyed when it returns: another call waits for that.
 ///
 /// From inside a hook, this one or another, it returns at once: what runs is then not waited for.
 ///
@@ -214,8 +214,8 @@ pub unsafe extern "C" fn ctrd_add_event_hook(
 /// @param hook    the hook's number.
 /// @param call    bounds of the call; NULL: the default, at most 10 s.
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such hook, as after it
-///         was removed or the client closed; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL;
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such hook, as when it
+///         has gone or the client was closed; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL;
 ///         CTRD_E_CANCELLED; CTRD_E_FORKED.
 ///
 /// Blocking: until the hook has returned. Threads: any. Since: 0.1.
@@ -244,7 +244,11 @@ pub unsafe extern "C" fn ctrd_remove_hook(
 /// Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_dispatch_fd(client: Option<&ctrd_client_t>) -> i32 {
-    guard::descriptor(|| Some(live(client).ok()?.dispatch_fd().ok()?.as_raw_fd()))
+    guard::descriptor(|| {
+        let client = live(client).ok()?;
+        let fd = client.dispatch_fd().ok()?.as_raw_fd();
+        Some(fd)
+    })
 }
 
 /// Runs hooks whose mode is CTRD_HOOK_DISPATCH on the calling thread, for messages that have come. It

@@ -22,16 +22,20 @@ pub(super) const LOOK_UP: &str = "look the task up";
 
 pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Message> {
     identifier::check("id", id)?;
-    if let Some(message) = untold(context, id, call)? {
+    let polls = call.timeout == Timeout::Poll;
+    if let Some(message) = known(context, id, call, polls)? {
         return Ok(message);
     }
-    if call.timeout == Timeout::Poll {
-        // The look at the server is to be given its time; the wait is not.
-        let operation = context.begin(&Call { timeout: Timeout::Default, ..call.clone() })?;
-        return watch(context, &operation.cx, id)?.exit().ok_or_else(|| {
-            Error::new(ErrorKind::WouldBlock, "the container's process has not ended")
-                .with_retryable(true)
-        });
+    let not_yet = |why: &str| Error::new(ErrorKind::WouldBlock, why).with_retryable(true);
+    if polls {
+        // Nothing is known of it: the look at the server is to be given a little time, the wait is not.
+        let call = Call { timeout: Timeout::After(POLL_LOOK), ..call.clone() };
+        let operation = context.begin(&call)?;
+        let watch = watch(context, &operation.cx, id).map_err(|e| match e.kind() {
+            ErrorKind::Timeout => not_yet("the server does not answer at once"),
+            _ => e,
+        })?;
+        return watch.exit().ok_or_else(|| not_yet("the container's process has not ended"));
     }
     let operation = context.begin_with(call, None)?;
     let bounded =
@@ -39,12 +43,25 @@ pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Mes
     watch(context, &bounded, id)?.wait(&operation.cx.limits)
 }
 
-/// The exit that is known and that nobody was told yet. It takes no call.
-fn untold(context: &Context, id: &str, call: &Call) -> Result<Option<Message>> {
+/// What is known of a container without a call: the exit that nobody was told yet. Who polls is told of
+/// any that is known, and that one which is watched has not ended.
+fn known(context: &Context, id: &str, call: &Call, polls: bool) -> Result<Option<Message>> {
     let operation = context.begin(call)?;
-    let watch = context.watches.find(&operation.cx.namespace, id);
-    Ok(watch.and_then(|watch| watch.untold()))
+    let Some(watch) = context.watches.find(&operation.cx.namespace, id) else { return Ok(None) };
+    match watch.untold() {
+        None if polls => {
+            let running = || {
+                Error::new(ErrorKind::WouldBlock, "the container's process has not ended")
+                    .with_retryable(true)
+            };
+            watch.exit().ok_or_else(running).map(Some)
+        }
+        untold => Ok(untold),
+    }
 }
+
+/// How long the look at a container of which nothing is known may take where the caller polls.
+const POLL_LOOK: Duration = Duration::from_secs(1);
 
 /// The watch of a container's process. Where this client has none yet, it begins to watch what the
 /// server has, which may have ended before.

@@ -78,6 +78,15 @@ impl Directory {
             let made = match DirBuilder::new().mode(0o700).create(path) {
                 Ok(()) => true,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) =>
+                {
+                    let why = format!("{}: {e}", path.display());
+                    return Err(Error::invalid("directory", why)).step("make the directory");
+                }
                 Err(e) => return Err(Error::io(path.display(), e)).step("make the directory"),
             };
             let held = Directory::hold(path);

@@ -121,6 +121,7 @@ impl Daemon {
 
     fn start_in(config: &DaemonConfig, limits: &Limits) -> Result<Daemon> {
         rpc::check_process()?;
+        rpc::check_threads()?;
         limits.check()?;
         let (path, binary) = SearchPath::new(config)?;
         let directory = Arc::new(Directory::open(&config.directory, limits)?);

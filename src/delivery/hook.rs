@@ -114,6 +114,16 @@ impl Hook {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it was removed, and its function is dropped.
+    pub(super) fn is_gone(&self) -> bool {
+        let state = self.lock();
+        state.removed && !state.running
+    }
+
     pub(super) fn mode(&self) -> HookMode {
         self.mode
     }
@@ -141,11 +151,6 @@ impl Hook {
         }
         state.pending.push_back(item);
         !std::mem::replace(&mut state.scheduled, true)
-    }
-
-    /// Nobody could be woken: the next message tries again.
-    pub(super) fn unschedule(&self) {
-        self.lock().scheduled = false;
     }
 
     /// Runs the hook for one message. Gives whether there was one, and whether there is another.

@@ -43,6 +43,8 @@ struct Shared {
 #[derive(Default)]
 struct Consumers {
     list: Vec<Consumer>,
+    /// Hooks that were removed while they ran: their removal can still be waited for.
+    leaving: Vec<Arc<Hook>>,
     next: u64,
     closed: bool,
 }
@@ -229,18 +231,29 @@ impl Bus {
     }
 
     /// Removes a hook. When it returns, the hook does not run, and is gone: but for a call from inside
-    /// a hook, which does not wait. Where the limits end the wait, it is not started again.
+    /// a hook, which does not wait. Where the limits end the wait, it is not started again, and another
+    /// call goes on waiting.
     pub(crate) fn remove_hook(&self, id: HookId, limits: &Limits) -> Result<()> {
-        let is_hook = self
-            .lock()
-            .list
-            .iter()
-            .any(|consumer| consumer.id == id.0 && matches!(consumer.sink, Sink::Hook(_)));
-        let removed = if is_hook { self.remove(id.0) } else { None };
-        let Some(Consumer { sink: Sink::Hook(hook), .. }) = &removed else {
+        let (hook, removed) = {
+            let mut consumers = self.lock();
+            consumers.leaving.retain(|hook| !hook.is_gone());
+            let is_it = |consumer: &Consumer| match &consumer.sink {
+                Sink::Hook(_) => consumer.id == id.0,
+                Sink::Queue(_) => false,
+            };
+            let removed = consumers.list.iter().position(is_it).map(|at| consumers.list.remove(at));
+            if let Some(Consumer { sink: Sink::Hook(hook), .. }) = &removed {
+                consumers.leaving.push(hook.clone());
+            }
+            let hook = consumers.leaving.iter().find(|hook| hook.id() == id.0).cloned();
+            (hook, removed)
+        };
+        let Some(hook) = hook else {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no hook {}", id.0)));
         };
-        hook.remove();
+        if removed.is_some() {
+            hook.remove();
+        }
         if inside() { Ok(()) } else { hook.wait_until_idle(limits) }
     }
 
@@ -257,6 +270,11 @@ impl Bus {
     /// Runs a job that may block on a thread of the library's. After the close it is dropped.
     pub(crate) fn run(&self, job: Job) {
         self.0.threads.run(job);
+    }
+
+    /// Has hooks run for which no thread could be made before. For whoever passes by.
+    pub(crate) fn retry(&self) {
+        self.0.threads.retry();
     }
 
     /// Counts a subscription that was opened anew.

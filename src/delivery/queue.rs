@@ -133,9 +133,9 @@ impl Shared {
     /// From now on the descriptor says what there is.
     fn begin_polling(&self) {
         let mut state = self.lock();
-        if !std::mem::replace(&mut state.polled, true)
-            && !(self.receiver.is_empty() && state.dropped == 0 && state.sender.is_some())
-        {
+        let is_new = !std::mem::replace(&mut state.polled, true);
+        let nothing = self.receiver.is_empty() && state.dropped == 0 && state.sender.is_some();
+        if is_new && !nothing {
             self.make_readable(&mut state);
         }
     }

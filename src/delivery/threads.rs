@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,6 +37,8 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     ended: Condvar,
+    /// Whether something waits for a thread that could not be made.
+    starved: AtomicBool,
 }
 
 #[derive(Default)]
@@ -61,6 +64,13 @@ impl State {
         let job = if self.at_jobs < MAX_JOBS { self.jobs.pop_front() } else { None };
         self.at_jobs += usize::from(job.is_some());
         job.map(Work::Job)
+    }
+
+    fn put(&mut self, work: Work) {
+        match work {
+            Work::Hook(hook) => self.hooks.push_back(hook),
+            Work::Job(job) => self.jobs.push_back(job),
+        }
     }
 
     /// How much of that there is.
@@ -102,18 +112,14 @@ impl Shared {
                 // The others will come to it.
                 Err(_) if state.running > 0 => {}
                 Err(e) => {
-                    drop(state);
-                    if let Work::Hook(hook) = work {
-                        hook.unschedule();
-                    }
+                    // It waits until a thread can be made: see `retry`.
+                    state.put(work);
+                    self.starved.store(true, Ordering::SeqCst);
                     return Err(Error::io("starting a thread", e));
                 }
             }
         }
-        match work {
-            Work::Hook(hook) => state.hooks.push_back(hook),
-            Work::Job(job) => state.jobs.push_back(job),
-        }
+        state.put(work);
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -166,6 +172,20 @@ impl Threads {
     pub(super) fn wake(&self, hook: SharedHook) {
         if let Err(e) = self.0.push(Work::Hook(hook)) {
             log::warn!("a hook has to wait: {e}");
+        }
+    }
+
+    /// Tries again where no thread could be made.
+    pub(super) fn retry(&self) {
+        if !self.0.starved.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let work = self.0.lock().pop();
+        if let Some(work) = work {
+            if matches!(work, Work::Job(_)) {
+                self.0.lock().at_jobs -= 1;
+            }
+            let _ = self.0.push(work);
         }
     }
 

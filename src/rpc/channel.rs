@@ -25,7 +25,6 @@ const LATER: Duration = Duration::from_millis(50);
 /// The gRPC environment of the process: one thread, made on first use and kept for good, because
 /// gRPC's own shutdown cannot be waited for (`grpcio` 0.13).
 fn environment() -> Arc<Environment> {
-    static ENVIRONMENT: OnceLock<Arc<Environment>> = OnceLock::new();
     ENVIRONMENT
         .get_or_init(|| {
             redirect_log();
@@ -35,6 +34,20 @@ fn environment() -> Arc<Environment> {
             })
         })
         .clone()
+}
+
+static ENVIRONMENT: OnceLock<Arc<Environment>> = OnceLock::new();
+
+/// Fails where no thread can be made, of which `grpcio` would panic: one is made to see.
+pub(crate) fn check_threads() -> Result<()> {
+    if ENVIRONMENT.get().is_some() {
+        return Ok(());
+    }
+    let thread = sys::with_signals_blocked(|| {
+        std::thread::Builder::new().name("ctrd-grpc".into()).spawn(|| {})
+    });
+    let _ = thread.map_err(|e| Error::io("starting a thread", e))?.join();
+    Ok(())
 }
 
 /// The process that gRPC's thread is of; 0 before there is one.

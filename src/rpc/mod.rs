@@ -26,7 +26,7 @@ pub(crate) mod tasks;
 pub(crate) mod version;
 
 pub(crate) use any::Any;
-pub(crate) use channel::{Connection, Cx, check_process};
+pub(crate) use channel::{Connection, Cx, check_process, check_threads};
 
 /// The generated messages; `build.rs` makes them from `protos/`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, dead_code)]

@@ -435,20 +435,35 @@ static void on_exit_free(void *userdata, const ctrd_message_t *message)
     add(&hook->told);
 }
 
-/* A client may be freed from inside of a hook of its own. */
+/* A client may be freed from inside of a hook of its own, wherever that runs. */
 static void freed_from_inside(void)
 {
-    struct hook hook = {0};
-    ctrd_client_t *own = test_client();
-    const char *id;
+    uint32_t mode;
 
     client = test_client();
-    hook.client = own;
-    OK(ctrd_add_stop_hook(own, NULL, CTRD_HOOK_THREAD, on_exit_free, &hook, on_destroy, NULL, &err));
-    id = test_create(own, image, "sleep 0.5", NULL, 0, NULL);
-    wait_for(&hook.destroyed, 1);
-    CHECK(hook.told == 1);
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    for (mode = CTRD_HOOK_THREAD; mode <= CTRD_HOOK_DISPATCH; mode++) {
+        struct hook hook = {0}, other = {0};
+        ctrd_client_t *own = test_client();
+        struct pollfd ready;
+        uint32_t ran = 0;
+        const char *id;
+
+        hook.client = own;
+        OK(ctrd_add_stop_hook(own, NULL, mode, on_exit_free, &hook, on_destroy, NULL, &err));
+        if (mode == CTRD_HOOK_DISPATCH)
+            OK(ctrd_add_stop_hook(own, NULL, mode, on_message, &other, on_destroy, NULL, &err));
+        id = test_create(own, image, "sleep 0.5", NULL, 0, NULL);
+        if (mode == CTRD_HOOK_DISPATCH) {
+            ready.fd = ctrd_dispatch_fd(own);
+            ready.events = POLLIN;
+            CHECK(poll(&ready, 1, 30000) == 1);
+            OK(ctrd_dispatch(own, 0, &ran, &err));
+            CHECK(ran == 1 && other.told == 0 && other.destroyed == 1);
+        }
+        wait_for(&hook.destroyed, 1);
+        CHECK(hook.told == 1);
+        OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    }
     ctrd_client_free(client);
 }
 
