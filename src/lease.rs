@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::rpc::{Cx, leases};
 use crate::timestamp::rfc3339;
-use crate::wait::until_reached;
+use crate::wait::until_removed;
 
 /// The label that names the owner of what a client makes.
 pub(crate) const OWNER_LABEL: &str = "io.ctrd.owner";
@@ -28,6 +28,8 @@ pub(crate) struct Lease<'a> {
     id: String,
     /// The operation's: where they have ended it, its caller is not to wait much longer.
     limits: Limits,
+    /// Whether it may be made yet.
+    unknown: bool,
 }
 
 impl<'a> Lease<'a> {
@@ -51,7 +53,8 @@ impl<'a> Lease<'a> {
         };
         // Where the outcome is unknown, the drop deletes what may be there.
         let limits = cx.limits.clone();
-        let lease = Lease { context, namespace: cx.namespace.clone(), id, limits };
+        let (namespace, unknown) = (cx.namespace.clone(), created.is_err());
+        let lease = Lease { context, namespace, id, limits, unknown };
         created?;
         Ok((cx.with_lease(&lease.id), Some(lease)))
     }
@@ -62,11 +65,12 @@ impl Drop for Lease<'_> {
         let over = self.limits.check().is_err();
         let limits = Limits::within(if over { LATE_END_TIMEOUT } else { END_TIMEOUT });
         let cx = Cx::new(&self.context.connection, &self.namespace, limits);
-        match until_reached(&cx.limits, || leases::delete(&cx, &self.id, false)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                log::warn!("the lease {} is left to expire: {e}", self.id);
-            }
-            _ => {}
+        let delete = || match leases::delete(&cx, &self.id, false) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            other => other.map(|()| true),
+        };
+        if let Err(e) = until_removed(&cx.limits, self.unknown, delete) {
+            log::warn!("the lease {} is left to expire: {e}", self.id);
         }
     }
 }

@@ -151,6 +151,23 @@ pub(crate) fn until_reached<T>(
     }
 }
 
+/// How long the server may be at what a call asked for that broke off.
+const LATE: Duration = Duration::from_secs(2);
+
+/// Removes what a call has made: `attempt` says whether it was there. Where that call's outcome is
+/// unknown the server may make it yet, so what is not there is looked for again for a while.
+pub(crate) fn until_removed(
+    limits: &Limits,
+    outcome_unknown: bool,
+    mut attempt: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let late = Limits::within(if outcome_unknown { LATE } else { Duration::ZERO });
+    while !until_reached(limits, &mut attempt)? && late.check().is_ok() && limits.check().is_ok() {
+        thread::sleep(AGAIN);
+    }
+    Ok(())
+}
+
 /// Drives `future` to its end without a thread of its own: it is polled here once, and then by
 /// whoever wakes it, which is mostly gRPC's thread. So it must not block, take a lock that is held
 /// over a call, or run the host's code.
@@ -253,6 +270,22 @@ mod tests {
         let never = || Err::<(), _>(Error::new(ErrorKind::Unavailable, "as arranged"));
         let limits = Limits::within(Duration::from_millis(120));
         assert_eq!(until_reached(&limits, never).unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn looks_again_for_what_may_come_yet() {
+        let limits = Limits::within(Duration::from_secs(60));
+        let mut there = [Ok(true), Ok(false), Ok(false)].to_vec();
+        until_removed(&limits, true, || there.pop().unwrap()).unwrap();
+        assert!(there.is_empty());
+        let mut attempts = 0;
+        until_removed(&limits, false, || {
+            attempts += 1;
+            Ok(false)
+        })
+        .unwrap();
+        assert_eq!(attempts, 1);
+        until_removed(&limits, true, || Ok(false)).unwrap();
     }
 
     #[test]

@@ -574,6 +574,21 @@ fn a_create_whose_connection_breaks_leaves_nothing() {
 }
 
 #[test]
+fn what_the_server_makes_after_a_break_is_undone() {
+    let calls = ["Leases/Create", "Snapshots/Prepare", "Containers/Create", "Tasks/Create"];
+    thread::scope(|scope| {
+        for call in calls {
+            scope.spawn(move || {
+                let error = faulty_create(Fault::Late(Duration::from_millis(200)), call);
+                let error = error.unwrap_or_else(|| panic!("at {call}: it was created"));
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "at {call}: {error}");
+                assert!(error.source().is_none(), "at {call}: {:?}", error.source());
+            });
+        }
+    });
+}
+
+#[test]
 fn a_create_that_is_refused_leaves_nothing() {
     for (call, step) in calls_of_a_create() {
         let error = faulty_create(Fault::Fail(13, "as arranged"), call);

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use super::cleanup::{self, Cleanup};
 use super::undo::Undo;
-use super::{
-    ContainerConfig, GENERATION_LABEL, SANDBOX_LABEL, check_owner, delete_task, found, turn,
-};
+use super::{ContainerConfig, GENERATION_LABEL, SANDBOX_LABEL, check_owner, delete_task, turn};
 use serde_json::Value;
 
 use crate::call::{Call, Limits};
@@ -214,7 +212,7 @@ fn create_steps(
         if let Some(stdio) = watched.stdio() {
             stdio.close();
         }
-        Ok(())
+        Ok(true)
     });
     if !plan.no_start {
         run(cx, &watch)?;
@@ -255,9 +253,9 @@ fn prepare(
             // Another client may have removed ours, and made one of the same key.
             match snapshots::stat(cx, &snapshotter, &key) {
                 Ok(now) if now.labels.get(GENERATION_LABEL) == Some(&generation) => {
-                    found(snapshots::remove(cx, &snapshotter, &key))
+                    there(snapshots::remove(cx, &snapshotter, &key))
                 }
-                other => found(other.map(drop)),
+                other => there(other.map(drop)),
             }
         });
     }
@@ -293,8 +291,8 @@ fn create_record(
     if may_stand {
         let (id, generation) = (plan.id.clone(), plan.generation.clone());
         undo.push("create the record", move |cx| match is_ours(cx, &id, &generation)? {
-            true => found(containers::delete(cx, &id)),
-            false => Ok(()),
+            true => there(containers::delete(cx, &id)),
+            false => Ok(false),
         });
     }
     created
@@ -311,11 +309,19 @@ fn create_sandbox(cx: &Cx, id: &str, runtime: &str, spec: Any, undo: &mut Undo) 
         Err(e) if !e.is_outcome_unknown() => return Err(e),
         other => {
             let id = id.to_owned();
-            undo.push("create the sandbox", move |cx| found(sandboxes::delete(cx, &id)));
+            undo.push("create the sandbox", move |cx| there(sandboxes::delete(cx, &id)));
             other?;
         }
     }
     Ok(())
+}
+
+/// Whether it was there.
+fn there(result: Result<()>) -> Result<bool> {
+    match result {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        other => other.map(|()| true),
+    }
 }
 
 /// Whether the container of this id is the one that was made here: it may be another client's.
@@ -366,14 +372,15 @@ fn create_task(
         let (id, generation) = (id.to_owned(), generation.to_owned());
         let pid = created.as_ref().ok().copied();
         undo.push("create the task", move |cx| match is_ours(cx, &id, &generation)? {
+            true if pid.is_none() && !there(tasks::get(cx, &id, "").map(drop))? => Ok(false),
             true => {
                 // The delete of one that was not started waits in vain for the end of its output: 2 s,
                 // and from containerd 2.1 on all the time that an undo has. Whether this helps, it
                 // finds out.
                 let _ = tasks::kill(cx, &id, "", libc::SIGKILL.unsigned_abs(), true);
-                delete_task(cx, &id, pid).map(drop)
+                delete_task(cx, &id, pid).map(|_| true)
             }
-            false => Ok(()),
+            false => Ok(true),
         });
     }
     let pid = created.step("create the task")?;

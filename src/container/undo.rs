@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::call::Limits;
 use crate::error::{Error, Result};
 use crate::rpc::Cx;
-use crate::wait::until_reached;
+use crate::wait::until_removed;
 
 /// How long undoing may take, whatever limits the operation had.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-type Step = Box<dyn Fn(&Cx) -> Result<()>>;
+/// Says whether there was what it undoes.
+type Step = Box<dyn Fn(&Cx) -> Result<bool>>;
 
 /// The steps that undo an operation, in the order in which it did them.
 #[derive(Default)]
@@ -19,8 +20,13 @@ pub(super) struct Undo {
 }
 
 impl Undo {
-    /// Notes how to undo what was just done, or may have been. It may be tried more than once.
-    pub(super) fn push(&mut self, what: &'static str, step: impl Fn(&Cx) -> Result<()> + 'static) {
+    /// Notes how to undo what was just done, or may have been; `step` says whether it was there. It may
+    /// be tried more than once.
+    pub(super) fn push(
+        &mut self,
+        what: &'static str,
+        step: impl Fn(&Cx) -> Result<bool> + 'static,
+    ) {
         self.steps.push((what, Box::new(step)));
     }
 
@@ -28,8 +34,10 @@ impl Undo {
     /// which is then the error's cause: what is older is still in use by it, as a record by its task.
     pub(super) fn run(self, cx: &Cx, error: Error) -> Error {
         let cx = cx.with_limits(Limits::within(TIMEOUT));
+        // What was done before the call that broke off is there: no time is lost with it.
+        let unknown = error.is_outcome_unknown();
         for (what, step) in self.steps.into_iter().rev() {
-            if let Err(e) = until_reached(&cx.limits, || step(&cx)) {
+            if let Err(e) = until_removed(&cx.limits, unknown, || step(&cx)) {
                 let e = e.context(format_args!("could not undo: {what}"));
                 log::warn!("{e}");
                 return error.caused_by(e);

@@ -82,6 +82,11 @@ impl Frame {
         to.write_all(&bytes)
     }
 
+    /// Whether it is the last of a request.
+    pub fn ends_stream(&self) -> bool {
+        matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
+    }
+
     /// The whole answer to a call that fails.
     pub fn failure(stream: u32, code: i32, message: &str) -> Frame {
         let payload = literals(&[

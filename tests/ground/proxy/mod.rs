@@ -28,6 +28,8 @@ pub enum Fault {
     Stall,
     /// It and the requests after it on its connection pass so much later. Answers pass.
     Delay(Duration),
+    /// Its connection is cut for the client, and the server gets it so much later, and does it.
+    Late(Duration),
     /// It fails with this gRPC status, and never reaches the server.
     Fail(i32, &'static str),
 }
@@ -297,7 +299,7 @@ impl Connection {
                     ruled.insert(frame.stream, rule.clone());
                     match rule.fault {
                         Fault::Cut => self.cut(),
-                        Fault::CutAfter => {
+                        Fault::CutAfter | Fault::Late(_) => {
                             self.unanswered.lock().unwrap().insert(frame.stream, rule.clone());
                         }
                         Fault::Stall => self.stall(),
@@ -308,7 +310,7 @@ impl Connection {
                             self.to_client.lock().unwrap().send(answer);
                         }
                     }
-                    if !matches!(rule.fault, Fault::CutAfter) {
+                    if !matches!(rule.fault, Fault::CutAfter | Fault::Late(_)) {
                         rule.fire();
                     }
                     if let Fault::Delay(time) = rule.fault {
@@ -320,6 +322,19 @@ impl Connection {
                 && let Some(rule) = ruled.get(&frame.stream)
             {
                 rule.given_up.store(true, Ordering::SeqCst);
+            }
+            if let Some(rule) = ruled.get(&frame.stream)
+                && let Fault::Late(time) = rule.fault
+                && frame.ends_stream()
+            {
+                self.to_client.lock().unwrap().held.get_or_insert_default();
+                let _ = self.client.shutdown(Shutdown::Both);
+                thread::sleep(time);
+                self.to_server.lock().unwrap().send(frame);
+                // The connection to the server stands until it has done it.
+                return wait_until("an answer that comes late", || {
+                    rule.fired.load(Ordering::SeqCst)
+                });
             }
             let stands = if failed.contains(&frame.stream) {
                 let refund = frame.refund();
