@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ctrd::{Call, Cancel, Client, Stream};
 use ground::plot::{GRACE, Plot, kill, pipe, within};
-use ground::{descriptors, wait_until};
+use ground::{descriptors, library_threads, wait_until};
 
 /// Held by the test that counts.
 fn alone() -> MutexGuard<'static, ()> {
@@ -106,14 +106,4 @@ fn an_exit_that_is_kept_holds_no_descriptor() {
     let before = descriptors();
     (0..5).for_each(|_| one());
     wait_until("as many descriptors as before", || descriptors() <= before);
-}
-
-/// The threads of the library. Those of gRPC's core are the process's.
-fn library_threads() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names: Vec<String> = tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .filter(|name| name.starts_with("ctrd-"))
-        .collect();
-    names.len()
 }

@@ -9,7 +9,7 @@ use ctrd::{Call, Client, ClientConfig, ErrorKind, HookMode, Message};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::ground::plot::within;
-use crate::ground::{descriptors, threads, unique};
+use crate::ground::{descriptors, library_threads, threads, unique};
 use crate::job::{Job, told};
 use crate::report::{Report, millis};
 use crate::{Options, server, usage};
@@ -25,14 +25,16 @@ pub fn run(options: &Options, report: &mut Report) {
     let mut server = Job::start("server", &[&path]);
     assert_eq!(server.line(), "listening");
     let mut client = Job::start("watch", &[&path, &count.to_string()]);
-    let [one, many] = [(); 2].map(|()| [(); 3].map(|()| client.number::<u64>()));
+    let [one, many] = [(); 2].map(|()| [(); 4].map(|()| client.number::<u64>()));
     let call = Duration::from_nanos(client.number());
     report.note("watches of one client", count);
     report.count(
-        "threads of the client (to be: with one watch)",
-        many[0] as usize,
-        one[0] as usize,
+        "threads of the library (to be: with one watch)",
+        many[3] as usize,
+        one[3] as usize,
     );
+    // gRPC's core has one or two more where there is much to do at once.
+    report.note("threads of the process; with one watch", format!("{}; {}", many[0], one[0]));
     let bytes = (many[1] - one[1]) as f64 * 1024.0 / (count - 1) as f64;
     report.note("memory for each watch", format!("{bytes:.0} bytes"));
     report.note("descriptors for each watch", (many[2] - one[2]) as usize / (count - 1));
@@ -74,7 +76,7 @@ pub fn job(arguments: &[String]) {
     };
     let usage = || {
         thread::sleep(SETTLE);
-        println!("{}\n{}\n{}", threads(), usage::memory(), descriptors());
+        println!("{}\n{}\n{}\n{}", threads(), usage::memory(), descriptors(), library_threads());
     };
     watch(&ids[0]);
     usage();

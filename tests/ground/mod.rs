@@ -224,6 +224,15 @@ pub fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
+/// How many of them are the library's; the others are gRPC's core's, and the program's.
+pub fn library_threads() -> usize {
+    fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.starts_with("ctrd-"))
+        .count()
+}
+
 /// How many descriptors this process has.
 pub fn descriptors() -> usize {
     // Less the one that lists them.
