@@ -79,6 +79,17 @@ impl Containerd {
     }
 }
 
+impl Containerd {
+    /// Whether it says that it could not end the shim of a container whose task it has deleted: so it is
+    /// where the connection breaks between the one and the other.
+    pub fn has_lost_the_shim(&self, container: &str) -> bool {
+        let log = fs::read_to_string(&self.log).unwrap();
+        let name = format!("id={container}");
+        let mut lines = log.lines().filter(|line| line.contains("failed to shutdown shim"));
+        lines.any(|line| line.split(' ').any(|word| word == name))
+    }
+}
+
 impl Drop for Containerd {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {

@@ -49,6 +49,8 @@ pub struct Pool<'a> {
     failed: Mutex<HashSet<String>>,
     /// When containerd was not there.
     outages: Mutex<Vec<(Instant, Instant)>>,
+    /// The creations of tasks that broke off: of what, and from when to when.
+    broken: Mutex<Vec<(String, Instant, Instant)>>,
     journal: Mutex<Vec<String>>,
     start: Instant,
     pub tally: Tally,
@@ -153,6 +155,7 @@ impl<'a> Pool<'a> {
             told,
             failed: Mutex::default(),
             outages: Mutex::default(),
+            broken: Mutex::default(),
             journal: Mutex::default(),
             start: Instant::now(),
             tally: Tally::default(),
@@ -162,7 +165,6 @@ impl<'a> Pool<'a> {
     /// Fills the pool, does this meanwhile, and ends all that is in it.
     pub fn run(&self, random: &mut Random, faults: impl FnOnce(&mut Random)) {
         self.over.store(false, Ordering::SeqCst);
-        self.outages.lock().unwrap().clear();
         thread::scope(|scope| {
             let threads: Vec<_> = (0..PLACES)
                 .map(|place| {
@@ -197,14 +199,12 @@ impl<'a> Pool<'a> {
         self.journal.lock().unwrap().push(line);
     }
 
-    /// Whether a fault broke a call that makes or deletes this container's task. containerd may then lose
-    /// the shim: it does so where it is killed while it starts one, and (1.6) where a call to delete a
-    /// task is cancelled after the shim has deleted it and before it was told to end.
-    pub fn may_have_lost_the_shim(&self, id: &str) -> bool {
-        self.journal_of(id).iter().any(|line| {
-            line.contains("not created: ")
-                || line.contains("not destroyed: ") && line.contains("delete the task")
-        })
+    /// Whether containerd was killed while it created the task of this container.
+    pub fn was_killed_at(&self, id: &str) -> bool {
+        let outages = self.outages.lock().unwrap();
+        let broken = self.broken.lock().unwrap();
+        let mut creations = broken.iter().filter(|(other, ..)| other == id);
+        creations.any(|(_, begin, end)| outages.iter().any(|(at, _)| begin <= at && at <= end))
     }
 
     /// What was written down of a container.
@@ -357,10 +357,17 @@ impl<'a> Pool<'a> {
         };
         config.stdio.stdout = Stream::Fd(stdout);
         self.write(format_args!("{id}: create"));
+        let begin = Instant::now();
         let created = client.create_container(config, &within(30));
         match &created {
             Ok(_) => self.write(format_args!("{id}: created")),
-            Err(e) => self.write(format_args!("{id}: not created: {e}")),
+            Err(e) => {
+                self.write(format_args!("{id}: not created: {e}"));
+                if e.failed_step() == Some("create the task") {
+                    let mut broken = self.broken.lock().unwrap();
+                    broken.push((id.to_owned(), begin, Instant::now()));
+                }
+            }
         }
         let process = created.map_err(|e| e.to_string())?;
         let mut text = [0; 6];

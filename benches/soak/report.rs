@@ -42,6 +42,13 @@ impl Report {
         self.row(what, found, right, if found == right { "yes" } else { "**WRONG**" });
     }
 
+    /// What was counted, and may be more than nothing.
+    pub fn at_most(&mut self, what: &str, found: usize, most: usize) {
+        self.wrong |= found > most;
+        let verdict = if found <= most { "yes" } else { "**WRONG**" };
+        self.row(what, found, format_args!("at most {most}"), verdict);
+    }
+
     /// What depends on the machine: a failure only where everything is run.
     pub fn figure(&mut self, what: &str, measured: impl Display, limit: &str, within: bool) {
         self.wrong |= self.full && !within;

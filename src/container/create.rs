@@ -372,13 +372,14 @@ fn create_task(
         let (id, generation) = (id.to_owned(), generation.to_owned());
         let pid = created.as_ref().ok().copied();
         undo.push("create the task", move |cx| match is_ours(cx, &id, &generation)? {
-            true if pid.is_none() && !there(tasks::get(cx, &id, "").map(drop))? => Ok(false),
             true => {
+                let stands = pid.is_some() || there(tasks::get(cx, &id, "").map(drop))?;
                 // The delete of one that was not started waits in vain for the end of its output: 2 s,
                 // and from containerd 2.1 on all the time that an undo has. Whether this helps, it
                 // finds out.
                 let _ = tasks::kill(cx, &id, "", libc::SIGKILL.unsigned_abs(), true);
-                delete_task(cx, &id, pid).map(|_| true)
+                // Also of one that is not there: its shim may be.
+                delete_task(cx, &id, pid).map(|_| stands)
             }
             false => Ok(true),
         });
