@@ -14,7 +14,7 @@ use ctrd::{
     Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{GRACE, Plot, kill, pipe, within};
+use ground::plot::{GRACE, Plot, kill, pipe, stop, within};
 use ground::proxy::Proxy;
 use ground::{Ground, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -655,7 +655,7 @@ fn calls_keep_their_deadlines_while_containerd_is_stopped() {
     let ground = Ground::raise();
     let client = ground.client();
     let pid = Pid::from_raw(ground.daemon().pid().try_into().unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
+    stop(pid);
     let call = Call::new().timeout(Duration::from_millis(500));
     let pull = PullConfig { reference: ground.image().into(), ..Default::default() };
     let start = Instant::now();

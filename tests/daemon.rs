@@ -321,8 +321,9 @@ fn runs_containers_and_leaves_nothing() {
     };
     assert_eq!(status(container, "SigBlk").unwrap(), NONE);
     for pid in &pids[..2] {
-        wait_until("signals are blocked", || masks(*pid).iter().all(|mask| mask == NONE));
-        assert!(!masks(*pid).is_empty());
+        // One is enough: Go gives each of its threads the mask that the program was started with, and a
+        // thread that it is just making another one.
+        wait_until("signals are blocked", || masks(*pid).iter().any(|mask| mask == NONE));
     }
     for pid in pids {
         for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
@@ -849,9 +850,8 @@ fn refuses_a_directory_that_is_not_its_own() {
     fs::write(used.join("thesis.tex"), "years").unwrap();
     refused(used.clone(), "not empty");
     assert_eq!(fs::read_dir(&used).unwrap().count(), 1);
-
-    let config = DaemonConfig { directory: place.scratch.join("no/parent"), ..Default::default() };
-    assert_eq!(place.fails(&config, &Call::new()).kind(), ErrorKind::NotFound);
+    refused(place.scratch.join("no/parent"), "No such file");
+    refused(place.scratch.join("file/child"), "Not a directory");
 
     // What lands in a daemon's directory meanwhile is not the daemon's to remove.
     let daemon = place.start();

@@ -14,7 +14,7 @@ use ctrd::{
     ErrorKind, HookMode, Message, Origin, PullConfig, RecoveryState, Stdio, Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{GRACE, Plot, kill, pipe, within};
+use ground::plot::{GRACE, Plot, kill, pipe, stop, within};
 use ground::proxy::{Fault, Proxy};
 use ground::{Ground, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -271,7 +271,7 @@ fn a_guess_of_containerds_is_no_code() {
     let (id, process) = ending_with(&plot, 3);
     let shim = shim_of(process.as_raw_nonzero().get().unsigned_abs());
     // The shim does not see the exit, and dies; containerd says 137 then.
-    kill_process(shim, Signal::STOP).unwrap();
+    stop(shim);
     end(process);
     thread::sleep(Duration::from_millis(100));
     kill_process(shim, Signal::KILL).unwrap();
@@ -297,7 +297,7 @@ fn a_stuck_shim_delays_nobody_else() {
     let stuck = first.container_pid(&ids[7], &Call::new()).unwrap();
     drop(first);
     let shim = shim_of(stuck);
-    kill_process(shim, Signal::STOP).unwrap();
+    stop(shim);
     let second = client_of(&plot);
     let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(10)).unwrap();
     let failed: Vec<_> = recovered.iter().filter(|r| r.state == RecoveryState::Failed).collect();
@@ -882,7 +882,7 @@ fn a_close_from_a_hook_ends_what_is_being_opened() {
     client.create_container(config, &Call::new()).unwrap();
     is_in.recv_timeout(Duration::from_secs(30)).unwrap();
     let containerd = pid(ground.daemon().pid());
-    kill_process(containerd, Signal::STOP).unwrap();
+    stop(containerd);
     let error = thread::scope(|scope| {
         let opening = scope.spawn(|| {
             let forever = Call::new().forever();

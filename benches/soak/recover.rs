@@ -10,7 +10,7 @@ use rustix::process::{Signal, kill_process};
 
 use crate::Options;
 use crate::containerd::shim_of;
-use crate::ground::plot::{Plot, within};
+use crate::ground::plot::{Plot, stop, within};
 use crate::report::{Report, millis};
 
 const CONTAINERS: usize = 500;
@@ -40,7 +40,7 @@ pub fn run(options: &Options, report: &mut Report) {
     let shim = shim_of(first.container_pid(stuck, &Call::new()).unwrap());
     drop(first);
 
-    kill_process(shim, Signal::STOP).unwrap();
+    stop(shim);
     let second = client();
     let start = Instant::now();
     let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(60)).unwrap();

@@ -97,6 +97,20 @@ pub fn pipe() -> (File, OwnedFd) {
     (File::from(read), write)
 }
 
+/// Stops a process, and waits until all of its threads have.
+pub fn stop(pid: rustix::process::Pid) {
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let has_stopped = |task: std::path::PathBuf| {
+        let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+        // The state follows the name, which is in parentheses and may hold anything.
+        stat.rsplit_once(')').is_none_or(|(_, rest)| rest.starts_with(" T"))
+    };
+    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+    super::wait_until("all threads to stop", || {
+        std::fs::read_dir(&tasks).unwrap().all(|task| has_stopped(task.unwrap().path()))
+    });
+}
+
 /// Kills a process.
 pub fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
