@@ -489,3 +489,38 @@ fn streams_of_several_kinds_are_taken_over() {
     assert_eq!(std::fs::read_to_string(errors).unwrap(), "bad\n");
     assert_eq!(plot.holdings().fifos, 0);
 }
+
+#[test]
+fn who_probes_before_he_recovers_loses_nothing() {
+    let plot = Plot::new();
+    let first = another(&plot);
+    let made = |script: &str, cleanup| {
+        let mut config = plot.shell(script);
+        config.cleanup = cleanup;
+        let id = config.id.clone();
+        let pid = first.create_container(config, &Call::new()).unwrap();
+        (id, pid)
+    };
+    let (running, process) = made("sleep 1000", Cleanup::All);
+    let (ended, other) = made("sleep 1000", Cleanup::All);
+    let (again, third) = made("sleep 1000", Cleanup::Keep);
+    first.close(&within(10)).unwrap();
+    let second = another(&plot);
+    for id in [&running, &ended, &again] {
+        second.probe(id, &Call::new().poll()).unwrap_err();
+    }
+    [other, third].into_iter().for_each(kill);
+    assert_eq!(second.probe(&ended, &within(30)).unwrap().exit_code(), Some(137));
+    assert_eq!(second.probe(&again, &within(30)).unwrap().exit_code(), Some(137));
+    plot.ground.ctr(&["-n", &plot.namespace, "tasks", "rm", &again]);
+    plot.ground.ctr(&["-n", &plot.namespace, "tasks", "start", "-d", &again]);
+    // The policies are known from here on, and which process it is.
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
+    let state = |id: &str| recovered.iter().find(|r| r.container_id == id).unwrap().state;
+    assert_eq!(state(&running), RecoveryState::Alive);
+    assert_eq!(state(&ended), RecoveryState::Ended);
+    assert_eq!(state(&again), RecoveryState::Alive);
+    kill(process);
+    second.destroy_container(&again, GRACE, &within(30)).unwrap();
+    wait_until("the end of everything", || plot.holdings().only_images());
+}

@@ -896,3 +896,32 @@ fn a_close_from_a_hook_ends_what_is_being_opened() {
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     plot.destroy(&id);
 }
+
+#[test]
+fn an_exit_is_told_though_the_container_is_gone() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let (sender, told) = mpsc::channel();
+    let hook = move |message: &Message| drop(sender.send(message.clone()));
+    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let config = plot.shell("sleep 1000");
+    let id = config.id.clone();
+    let process = client.create_container(config, &Call::new()).unwrap();
+    proxy.cut();
+    kill(process);
+    plot.destroy(&id);
+    proxy.mend();
+    let mut destroyed = None;
+    wait_until("an answer", || match client.destroy_container(&id, GRACE, &within(5)) {
+        Err(e) if e.kind() == ErrorKind::Unavailable => false,
+        result => {
+            destroyed = Some(result);
+            true
+        }
+    });
+    let message = told.recv_timeout(Duration::from_secs(30)).unwrap();
+    let known = (message.exit_code(), message.origin());
+    assert!([(Some(137), Origin::Recovered), (None, Origin::Gap)].contains(&known), "{message:?}");
+    assert_eq!(destroyed.unwrap().unwrap().exit_code(), message.exit_code());
+    assert!(plot.holdings().only_images());
+}

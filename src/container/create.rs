@@ -209,9 +209,6 @@ fn create_steps(
     let (watches, watched) = (context.watches.clone(), watch.clone());
     undo.push("watch the task", move |_| {
         watches.forget(&watched);
-        if let Some(stdio) = watched.stdio() {
-            stdio.close();
-        }
         Ok(true)
     });
     if !plan.no_start {

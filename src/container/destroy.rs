@@ -60,8 +60,9 @@ fn destroy_once(
             // by another client: the message is ours too.
             let known = context.watches.find(&cx.namespace, id);
             let known = known.as_ref().or(before);
+            // Its exit may not have been heard of yet.
+            known.into_iter().for_each(|watch| context.watches.removed(watch));
             let message = known.and_then(|watch| watch.exit());
-            known.into_iter().for_each(|watch| context.watches.forget(watch));
             return message.map(Some).ok_or(e.step("look the record up"));
         }
         Err(e) => return Err(e.step("look the record up")),
@@ -72,7 +73,7 @@ fn destroy_once(
         && generation(&record) != known.process.generation
     {
         // Another container has taken the id: what we know is of the one before.
-        context.watches.replaced(known);
+        context.watches.removed(known);
         watch = None;
     }
     if watch.is_none() {

@@ -26,16 +26,15 @@ pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Mes
     if let Some(message) = known(context, id, call, polls)? {
         return Ok(message);
     }
-    let not_yet = |why: &str| Error::new(ErrorKind::WouldBlock, why).with_retryable(true);
     if polls {
         // Nothing is known of it: the look at the server is to be given a little time, the wait is not.
         let call = Call { timeout: Timeout::After(POLL_LOOK), ..call.clone() };
         let operation = context.begin(&call)?;
         let watch = watch(context, &operation.cx, id).map_err(|e| match e.kind() {
-            ErrorKind::Timeout => not_yet("the server does not answer at once"),
+            ErrorKind::Timeout => e.with_kind(ErrorKind::WouldBlock),
             _ => e,
         })?;
-        return watch.exit().ok_or_else(|| not_yet("the container's process has not ended"));
+        return watch.exit().ok_or_else(not_yet);
     }
     let operation = context.begin_with(call, None)?;
     let bounded =
@@ -49,15 +48,13 @@ fn known(context: &Context, id: &str, call: &Call, polls: bool) -> Result<Option
     let operation = context.begin(call)?;
     let Some(watch) = context.watches.find(&operation.cx.namespace, id) else { return Ok(None) };
     match watch.untold() {
-        None if polls => {
-            let running = || {
-                Error::new(ErrorKind::WouldBlock, "the container's process has not ended")
-                    .with_retryable(true)
-            };
-            watch.exit().ok_or_else(running).map(Some)
-        }
+        None if polls => watch.exit().ok_or_else(not_yet).map(Some),
         untold => Ok(untold),
     }
+}
+
+fn not_yet() -> Error {
+    Error::new(ErrorKind::WouldBlock, "the container's process has not ended").with_retryable(true)
 }
 
 /// How long the look at a container of which nothing is known may take where the caller polls.
@@ -89,7 +86,7 @@ pub(super) fn watch(context: &Arc<Context>, cx: &Cx, id: &str) -> Result<Arc<Wat
 
 /// Whether a container whose process has ended has another one: somebody has deleted the task and made
 /// one anew.
-fn has_another_task(cx: &Cx, watch: &Watch) -> bool {
+pub(super) fn has_another_task(cx: &Cx, watch: &Watch) -> bool {
     tasks::get(cx, watch.container(), "")
         .is_ok_and(|found| found.pid != 0 && found.pid != watch.process.pid)
 }

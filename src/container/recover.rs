@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::probe::{LOOK_UP, adopt};
+use super::probe::{LOOK_UP, adopt, has_another_task};
 use super::{generation, turn};
 use crate::call::Call;
 use crate::context::Context;
@@ -77,10 +77,12 @@ fn take_over(
             format!("the container is {whose}, not of the owner {}", context.config.owner),
         ));
     }
-    if let Some(known) = context.watches.find(&cx.namespace, &record.id)
-        && known.process.generation != generation(record)
-    {
-        context.watches.replaced(&known);
+    if let Some(known) = context.watches.find(&cx.namespace, &record.id) {
+        if known.process.generation != generation(record) {
+            context.watches.removed(&known);
+        } else if known.exit().is_some() && has_another_task(cx, &known) {
+            context.watches.forget(&known);
+        }
     }
     let watch = adopt(context, cx, record, Some(stdio))?;
     Ok(if watch.exit().is_some() { RecoveryState::Ended } else { RecoveryState::Alive })

@@ -96,9 +96,15 @@ pub(crate) struct Watch {
     started: AtomicBool,
     /// Whether somebody is about to say how it ended.
     held: AtomicBool,
-    /// What is to be done after its exit, once the hooks have returned.
-    after: Mutex<Option<Job>>,
+    after: Mutex<After>,
     state: Mutex<State>,
+}
+
+/// What is to be done after an exit, once the hooks have returned: said once, done once.
+#[derive(Default)]
+struct After {
+    said: bool,
+    job: Option<Job>,
 }
 
 #[derive(Default)]
@@ -246,12 +252,17 @@ impl Watch {
         block_on(limits, Waiting { watch: self.clone(), number: None })?
     }
 
-    /// Has this done after its exit, once the hooks have returned.
+    /// Has this done after its exit, once the hooks have returned. The first one counts.
     fn do_after(&self, job: Option<Job>) {
         let mut after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *after, job);
-        drop(after);
-        drop(before);
+        if job.is_some() && !after.said {
+            *after = After { said: true, job };
+        }
+    }
+
+    /// What is to be done now that it has ended.
+    fn take_after(&self) -> Option<Job> {
+        self.after.lock().unwrap_or_else(PoisonError::into_inner).job.take()
     }
 
     /// Ends the watch: who waits gets this error, unless the exit is known.
@@ -402,8 +413,7 @@ impl Watches {
         });
         if is_first {
             drop(watch.process.lock().take());
-            let after = watch.after.lock().unwrap_or_else(PoisonError::into_inner).take();
-            self.0.bus.publish(&message, after);
+            self.0.bus.publish(&message, watch.take_after());
         }
     }
 
@@ -459,7 +469,7 @@ impl Watches {
         }
         if let Some(before) = before {
             if let Some(before) = before {
-                self.replaced(&before);
+                self.removed(&before);
             }
             self.follow(&watch).inspect_err(|_| self.forget(&watch))?;
         }
@@ -478,13 +488,17 @@ impl Watches {
                 Entry::Vacant(entry) => {
                     let watch = Watch::new(entry.key().clone(), find.process);
                     watch.started.store(find.started, Ordering::SeqCst);
-                    watch.do_after(find.after);
                     let _ = watch.paths.set(find.paths);
                     (entry.insert(Arc::new(watch)).clone(), true)
                 }
             }
         };
+        watch.do_after(find.after);
         match find.exit {
+            // Who probed it before has not said what is to be done after the exit, which may be known.
+            _ if !is_new && watch.exit().is_some() => {
+                watch.take_after().into_iter().for_each(|job| self.0.bus.run(job));
+            }
             _ if !is_new => {}
             Some(exit) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
             None => self.follow(&watch).inspect_err(|_| self.give_up(&watch))?,
@@ -508,9 +522,9 @@ impl Watches {
         let _ = watch.stdio.set(stdio);
     }
 
-    /// Drops a watch whose container's id another one has now: made by another client, so that its
-    /// process has ended, which is told as far as it is known.
-    pub(crate) fn replaced(&self, watch: &Arc<Watch>) {
+    /// Drops a watch whose container another client has removed, and may have made anew: so its process
+    /// has ended, which is told as far as it is known.
+    pub(crate) fn removed(&self, watch: &Arc<Watch>) {
         for _ in 0..ENDING_LOOKS {
             if watch.is_over() || matches!(watch.process.look(), Sight::Ended(_) | Sight::Gone) {
                 break;
@@ -518,7 +532,7 @@ impl Watches {
             // It was killed a moment ago.
             std::thread::sleep(ENDING_PAUSE);
         }
-        self.tell_gone(watch, "its id is another container's", None);
+        self.tell_gone(watch, "its container was removed by another client", None);
         self.forget(watch);
     }
 
@@ -682,7 +696,7 @@ mod tests {
         let watch = watches.adopt(&cx, "c", find(1, "a", exit(3))).unwrap();
         watches.deliver(&watch, Origin::Live, exit(4), None);
         watches.never_ran(&watch);
-        watches.replaced(&watch);
+        watches.removed(&watch);
         let message = watch.wait(&Limits::within(Duration::from_secs(30))).unwrap();
         assert_eq!((message.exit_code(), message.origin()), (Some(3), Origin::Recovered));
         // What is given up tells nothing any more.
