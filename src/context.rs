@@ -17,6 +17,7 @@ use crate::image;
 use crate::rpc::{Connection, Cx};
 use crate::stdio::{Place, Pump};
 use crate::turns::Turns;
+use crate::wait::wait_while;
 use crate::watch::Watches;
 
 /// What a client is opened with. Empty strings and zero mean the default.
@@ -228,15 +229,8 @@ impl Context {
 
     /// Waits until no operation is under way.
     fn wait_idle(&self, limits: &Limits) -> Result<()> {
-        let mut state = self.gate.lock();
-        while !state.running.is_empty() {
-            limits.check().map_err(|e| e.context("operations are still under way"))?;
-            // A cancel handle is looked at now and then: nothing here is worth a descriptor.
-            let tick = Duration::from_millis(50);
-            let wait = limits.remaining().map_or(tick, |left| left.min(tick));
-            state =
-                self.gate.idle.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
+        wait_while(&self.gate.idle, self.gate.lock(), limits, |s| !s.running.is_empty())
+            .map(drop)
+            .map_err(|e| e.context("operations are still under way"))
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -127,6 +127,24 @@ pub(crate) fn block_on<F: Future>(limits: &Limits, future: F) -> Result<F::Outpu
         }
         parker.park(limits)?;
     }
+}
+
+/// How often a cancel handle is looked at by who waits at a condition.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Waits at a condition while `is_so`. Fails where the limits end the wait.
+pub(crate) fn wait_while<'a, T>(
+    condition: &Condvar,
+    mut guard: MutexGuard<'a, T>,
+    limits: &Limits,
+    is_so: impl Fn(&T) -> bool,
+) -> Result<MutexGuard<'a, T>> {
+    while is_so(&guard) {
+        limits.check()?;
+        let wait = limits.remaining().map_or(TICK, |left| left.min(TICK));
+        guard = condition.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    Ok(guard)
 }
 
 /// How long to wait before the server is tried again. gRPC connects anew by its own back-off.

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::hook::{SharedHook, inside};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::wait::wait_while;
 
 #[derive(Default)]
 pub(super) struct Dispatch {
@@ -82,15 +82,9 @@ impl Dispatch {
 
     /// Waits until nobody dispatches.
     pub(super) fn end(&self, limits: &Limits) -> Result<()> {
-        let mut state = self.lock();
-        while state.running {
-            limits.check().map_err(|e| e.context("a hook still runs"))?;
-            // A cancel handle is looked at now and then.
-            let tick = Duration::from_millis(50);
-            let wait = limits.remaining().map_or(tick, |left| left.min(tick));
-            state = self.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
+        wait_while(&self.ended, self.lock(), limits, |state| state.running)
+            .map(drop)
+            .map_err(|e| e.context("a hook still runs"))
     }
 
     /// Runs hooks, for at most so many messages. Gives their number.

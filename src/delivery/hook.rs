@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use super::{Item, Shared, overflow};
 use crate::call::Limits;
 use crate::error::{ErrorKind, Result};
 use crate::message::Message;
+use crate::wait::wait_while;
 
 /// The number of a hook among those of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -213,21 +213,12 @@ impl Hook {
 
     /// Waits until the hook does not run.
     pub(super) fn wait_until_idle(&self, limits: &Limits) -> Result<()> {
-        let mut state = self.lock();
-        while state.running {
-            if let Err(error) = limits.check() {
-                drop(state);
-                return Err(match error.kind() {
-                    ErrorKind::Timeout => error.context("the hook still runs"),
-                    _ => error,
-                });
+        wait_while(&self.idle, self.lock(), limits, |state| state.running).map(drop).map_err(|e| {
+            match e.kind() {
+                ErrorKind::Timeout => e.context("the hook still runs"),
+                _ => e,
             }
-            // A cancel handle is looked at now and then.
-            let tick = Duration::from_millis(50);
-            let wait = limits.remaining().map_or(tick, |left| left.min(tick));
-            state = self.idle.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use super::hook::SharedHook;
 use crate::call::Limits;
 use crate::error::{Error, Result};
 use crate::sys;
+use crate::wait::wait_while;
 
 /// How many there are at most. One hook takes one of them at most: so many may hang before others wait.
 const MAX_THREADS: usize = 16;
@@ -209,15 +210,8 @@ impl Threads {
 
     /// Waits until the threads have ended, which they do when what runs on them returns.
     pub(super) fn end(&self, limits: &Limits) -> Result<()> {
-        let mut state = self.0.lock();
-        while state.running > 0 {
-            limits.check().map_err(|e| e.context("a hook still runs"))?;
-            // A cancel handle is looked at now and then.
-            let tick = Duration::from_millis(50);
-            let wait = limits.remaining().map_or(tick, |left| left.min(tick));
-            state =
-                self.0.ended.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let mut state = wait_while(&self.0.ended, self.0.lock(), limits, |s| s.running > 0)
+            .map_err(|e| e.context("a hook still runs"))?;
         let threads = std::mem::take(&mut state.threads);
         drop(state);
         for thread in threads {
