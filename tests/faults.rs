@@ -14,7 +14,7 @@ use ctrd::{
     ErrorKind, HookMode, Message, Origin, PullConfig, RecoveryState, Stdio, Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{GRACE, Plot, kill, pipe, stop, within};
+use ground::plot::{GRACE, Plot, an_outage_hides_nothing, kill, pipe, stop, within};
 use ground::proxy::{Fault, Proxy};
 use ground::{Ground, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -188,16 +188,6 @@ fn shim_of(container: u32) -> Pid {
     let stat = fs::read_to_string(format!("/proc/{container}/stat")).unwrap();
     let (_, rest) = stat.rsplit_once(") ").unwrap();
     pid(rest.split(' ').nth(1).unwrap().parse().unwrap())
-}
-
-/// Whether the exit of a process is known that ends while containerd is not there.
-fn an_outage_hides_nothing(client: &Client) -> bool {
-    let version = client.version(&Call::new()).unwrap().version;
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let numbers: Vec<u32> =
-        release.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
-    // By the record of 1.6, or by the kernel.
-    version.trim_start_matches('v').starts_with("1.6.") || numbers.as_slice() >= &[6, 15]
 }
 
 #[test]

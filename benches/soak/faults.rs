@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::Options;
 use crate::containerd::Containerd;
-use crate::ground::plot::{Plot, within};
+use crate::ground::plot::{Plot, an_outage_hides_nothing, within};
 use crate::ground::proxy::Proxy;
 use crate::ground::{Ground, Holdings, descriptors, processes_naming, threads};
 use crate::pool::{Pool, Told};
@@ -331,14 +331,4 @@ fn until_a_call_works(client: &Client) -> Duration {
         thread::sleep(Duration::from_millis(1));
     }
     start.elapsed()
-}
-
-/// Whether the exit of a process is known that ends while containerd is not there.
-fn an_outage_hides_nothing(client: &Client) -> bool {
-    let version = client.version(&Call::new()).unwrap().version;
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let numbers: Vec<u32> =
-        release.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
-    // By the record of 1.6, or by the kernel.
-    version.trim_start_matches('v').starts_with("1.6.") || numbers.as_slice() >= &[6, 15]
 }
