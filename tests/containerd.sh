@@ -9,9 +9,14 @@ suite=$1
 into=$2
 [ -x "$into/usr/bin/containerd" ] && exit 0
 
-site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' |
-    grep -v security | sort -u | head -n 1)
-[ -n "$site" ] || { echo "apt knows no Debian archive; run 'apt-get update'" >&2; exit 1; }
+find_site() {
+    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' |
+        grep -v security | sort -u | head -n 1
+}
+site=$(find_site)
+# It knows where its packages come from once it has their lists.
+[ -n "$site" ] || { apt-get -q update > /dev/null && site=$(find_site); }
+[ -n "$site" ] || { echo "apt is not configured with an archive of Debian" >&2; exit 1; }
 key=/usr/share/keyrings/debian-archive-keyring.gpg
 
 work=$(mktemp -d)

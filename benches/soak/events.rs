@@ -1,10 +1,11 @@
 //! Very many events: none is lost, and their receiver needs little time for each. That is measured where
 //! they come in a burst; at other times most of what it needs is for waking up.
 
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use ctrd::{Call, Client, ClientConfig, EventFilter, MessageKind, QueueConfig};
+use ctrd::{Call, Client, ClientConfig, EventFilter, HookMode, Message, MessageKind, QueueConfig};
 use grpcio::{CallOption, ChannelBuilder, EnvBuilder, MetadataBuilder};
 use rustix::process::Signal;
 
@@ -28,15 +29,24 @@ const TOPIC: &str = "/tasks/start";
 const OTHER_TOPIC: &str = "/tasks/oom";
 const OTHERS: usize = 10;
 
+/// How many seconds all may take.
+const LIMIT: u64 = 30;
+
+/// What comes within this time after the last is one too many.
+const REST: Duration = Duration::from_millis(500);
+
 static PUBLISH: Raw = unary("/containerd.services.events.v1.Events/Publish");
 
 pub fn run(options: &Options, report: &mut Report) {
     let count = options.share_of(EVENTS).next_multiple_of(PUBLISHERS);
-    for (name, burst, rounds) in [("in a burst", true, ROUNDS), ("as they are published", false, 1)]
+    for (consumer, burst, rounds) in
+        [("queue", true, ROUNDS), ("hook", true, ROUNDS), ("queue", false, 1)]
     {
-        let rounds: Vec<Round> = (0..rounds).map(|_| Round::run(count, burst)).collect();
+        let manner = if burst { "in a burst" } else { "as they are published" };
+        let name = format!("by a {consumer}, {manner}");
+        let rounds: Vec<Round> = (0..rounds).map(|_| Round::run(count, consumer, burst)).collect();
         for round in &rounds {
-            report.count(&format!("received, {name}"), round.received, count);
+            report.count(&format!("received {name}"), round.received, count);
         }
         let wrong = rounds.iter().map(|round| round.wrong).sum();
         report.count(&format!("out of order, twice, not asked for, {name}"), wrong, 0);
@@ -47,7 +57,7 @@ pub fn run(options: &Options, report: &mut Report) {
         };
         let cpu = middle(|round| round.cpu) * 1e6;
         let (title, text) =
-            (format!("CPU of the receiver for each, {name}"), format!("{cpu:.1} µs"));
+            (format!("CPU of the receiver for each {name}"), format!("{cpu:.1} µs"));
         if burst {
             report.figure(&title, text, "at most 6 µs", cpu <= 6.0);
         } else {
@@ -55,7 +65,7 @@ pub fn run(options: &Options, report: &mut Report) {
             report.note(&title, text);
         }
         let rate = 1.0 / middle(|round| round.time);
-        report.note(&format!("events in a second, {name}"), format!("{rate:.0}"));
+        report.note(&format!("events in a second {name}"), format!("{rate:.0}"));
     }
 }
 
@@ -68,15 +78,15 @@ struct Round {
 }
 
 impl Round {
-    fn run(count: usize, burst: bool) -> Round {
+    fn run(count: usize, consumer: &str, burst: bool) -> Round {
         let namespace = unique("events");
-        let arguments = [Ground::get().address(), &namespace, &count.to_string()];
+        let arguments = [Ground::get().address(), &namespace, &count.to_string(), consumer];
         let mut receiver = Job::start("receive", &arguments);
         assert_eq!(receiver.line(), "listening");
         if burst {
             receiver.signal(Signal::STOP);
         }
-        Job::start("publish", &arguments).end();
+        Job::start("publish", &arguments[..3]).end();
         receiver.signal(Signal::CONT);
         let round = Round {
             received: receiver.number(),
@@ -89,10 +99,44 @@ impl Round {
     }
 }
 
-/// The job: receives COUNT events, and prints how many came, how many of them should not have then, the
-/// CPU time, and the time from the first to the last.
+/// What has come of so many events.
+#[derive(Default)]
+struct Arrivals {
+    count: usize,
+    received: usize,
+    wrong: usize,
+    next: [usize; PUBLISHERS],
+    /// The CPU time and the clock at the first, and at the last.
+    begin: Option<(Duration, Duration)>,
+    end: (Duration, Duration),
+}
+
+impl Arrivals {
+    fn take(&mut self, message: &Message) {
+        self.begin.get_or_insert_with(|| (usage::cpu(), usage::clock()));
+        let mut numbers = message.container_id().split('-').map(|number| number.parse().ok());
+        let (publisher, number) = (numbers.next().flatten(), numbers.next().flatten());
+        match (publisher, number) {
+            (Some(publisher @ 0..PUBLISHERS), Some(number)) if self.next[publisher] == number => {
+                self.next[publisher] += 1;
+                self.received += 1;
+            }
+            _ => self.wrong += 1,
+        }
+        if self.received == self.count {
+            self.end = (usage::cpu(), usage::clock());
+        }
+    }
+
+    fn all(&self) -> bool {
+        self.received >= self.count
+    }
+}
+
+/// The job: receives COUNT events by a queue or a hook, and prints how many came, how many of them should
+/// not have then, the CPU time, and the time from the first to the last.
 pub fn receive(arguments: &[String]) {
-    let [address, namespace, count] = arguments else { panic!("{arguments:?}") };
+    let [address, namespace, count, consumer] = arguments else { panic!("{arguments:?}") };
     let count: usize = count.parse().unwrap();
     let config = ClientConfig {
         address: address.clone(),
@@ -100,36 +144,42 @@ pub fn receive(arguments: &[String]) {
         ..Default::default()
     };
     let client = Client::open(config, &Call::new()).unwrap();
-    let config = QueueConfig {
-        kinds: vec![MessageKind::Event],
-        filters: vec![EventFilter::new().namespace(namespace.as_str()).topic(TOPIC)],
-        capacity: count,
-    };
-    let queue = client.open_queue(&config, &Call::new()).unwrap();
-    println!("listening");
-    let (mut received, mut wrong) = (0, 0);
-    let mut next = [0; PUBLISHERS];
-    let mut begin = None;
-    let call = within(30);
-    while received < count {
-        let Ok(message) = queue.next(&call) else { break };
-        begin.get_or_insert_with(|| (usage::cpu(), usage::clock()));
-        let mut numbers = message.container_id().split('-').map(|number| number.parse().ok());
-        let (publisher, number) = (numbers.next().flatten(), numbers.next().flatten());
-        match (publisher, number) {
-            (Some(publisher @ 0..PUBLISHERS), Some(number)) if next[publisher] == number => {
-                next[publisher] += 1;
-                received += 1;
-            }
-            _ => wrong += 1,
+    let filters = vec![EventFilter::new().namespace(namespace.as_str()).topic(TOPIC)];
+    let arrivals = Arc::new(Mutex::new(Arrivals { count, ..Default::default() }));
+    if consumer == "queue" {
+        let config = QueueConfig { kinds: vec![MessageKind::Event], filters, capacity: count };
+        let queue = client.open_queue(&config, &Call::new()).unwrap();
+        println!("listening");
+        let mut arrivals = arrivals.lock().unwrap();
+        let call = within(LIMIT);
+        while !arrivals.all()
+            && let Ok(message) = queue.next(&call)
+        {
+            arrivals.take(&message);
         }
+        while let Ok(message) = queue.next(&Call::new().timeout(REST)) {
+            arrivals.take(&message);
+        }
+    } else {
+        let hooked = arrivals.clone();
+        let (done, all) = mpsc::channel();
+        let hook = move |message: &Message| {
+            let mut arrivals = hooked.lock().unwrap();
+            arrivals.take(message);
+            if arrivals.all() {
+                let _ = done.send(());
+            }
+        };
+        client.add_event_hook(&filters, HookMode::Thread, hook, &Call::new()).unwrap();
+        println!("listening");
+        let _ = all.recv_timeout(Duration::from_secs(LIMIT));
+        thread::sleep(REST);
+        client.close(&Call::new()).unwrap();
     }
-    let (cpu, clock) = begin.unwrap_or_default();
-    let (cpu, clock) = (usage::cpu() - cpu, usage::clock() - clock);
-    // What comes after the last is one too many.
-    while queue.next(&Call::new().timeout(Duration::from_millis(500))).is_ok() {
-        wrong += 1;
-    }
+    let arrivals = arrivals.lock().unwrap();
+    let (cpu, clock) = arrivals.begin.unwrap_or_default();
+    let (cpu, clock) = (arrivals.end.0.saturating_sub(cpu), arrivals.end.1.saturating_sub(clock));
+    let Arrivals { received, wrong, .. } = *arrivals;
     println!("{received}\n{wrong}\n{}\n{}", cpu.as_nanos(), clock.as_nanos());
 }
 
@@ -137,7 +187,7 @@ pub fn receive(arguments: &[String]) {
 pub fn publish(arguments: &[String]) {
     let [address, namespace, count] = arguments else { panic!("{arguments:?}") };
     let count: usize = count.parse().unwrap();
-    let environment = std::sync::Arc::new(EnvBuilder::new().build());
+    let environment = Arc::new(EnvBuilder::new().build());
     let channel = ChannelBuilder::new(environment)
         .default_authority("localhost")
         .connect(&format!("unix:{address}"));

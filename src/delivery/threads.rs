@@ -131,23 +131,28 @@ impl Shared {
         loop {
             if let Some(work) = state.pop() {
                 drop(state);
-                let is_job = matches!(work, Work::Job(_));
                 match work {
                     Work::Hook(hook) => {
                         let (_, more) = hook.run();
-                        if more {
-                            // At the end, so that another hook has its turn.
-                            let _ = self.push(Work::Hook(hook));
+                        let unfinished = more.then_some(hook);
+                        state = self.lock();
+                        if state.closed {
+                            drop(state);
+                            drop(unfinished);
+                            state = self.lock();
+                        } else {
+                            // At the end, so that another hook has its turn; this thread is free for it.
+                            state.hooks.extend(unfinished);
                         }
                     }
                     Work::Job(job) => {
                         if catch_unwind(AssertUnwindSafe(job)).is_err() {
                             log::error!("a job of the library's panicked");
                         }
+                        state = self.lock();
+                        state.at_jobs -= 1;
                     }
                 }
-                state = self.lock();
-                state.at_jobs -= usize::from(is_job);
                 continue;
             }
             if state.closed {
