@@ -1087,8 +1087,9 @@ CTRD_CHECK ctrd_status_t ctrd_start_container(
  * @param client  the client.
  * @param id      the container's id.
  * @param call    bounds of the call; NULL: the default, without an end. CTRD_POLL tells what is known
- *                without asking the server; only of a container that this client does not watch yet
- *                it asks, for at most 1 s.
+ *                without asking the server, but asks, for at most 1 s, of a container that this client
+ *                does not watch yet, and of one whose exit was told: its id may be another
+ *                container's by now.
  * @param out     receives the message, which the caller owns: ctrd_message_free(); may be NULL.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK

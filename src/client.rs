@@ -223,8 +223,9 @@ impl Client {
 
     /// Waits for the end of a container's process. Without a timeout in `call` it waits without an
     /// end. Any number of callers may wait; the message stays until the container is destroyed. With
-    /// [`Call::poll`] it tells what is known without asking the server; only of a container that this
-    /// client does not watch yet it asks, for at most 1 s.
+    /// [`Call::poll`] it tells what is known without asking the server, but asks, for at most 1 s, of a
+    /// container that this client does not watch yet, and of one whose exit was told: its id may be
+    /// another container's by now.
     pub fn probe(&self, id: &str, call: &Call) -> Result<Message> {
         container::probe(&self.context, id, call).at("probe", id)
     }

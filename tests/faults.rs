@@ -165,10 +165,21 @@ fn a_known_exit_is_not_told_of_a_later_container() {
     other.destroy_container(&id, GRACE, &Call::new()).unwrap();
     // Nobody has the id now: what was told stays true.
     assert_eq!(plot.probe(&id).exit_code(), Some(4));
-    let mut config = plot.shell("exit 6");
-    config.id = id.clone();
-    other.create_container(config, &Call::new()).unwrap();
-    assert_eq!(plot.probe(&id).exit_code(), Some(6));
+    assert_eq!(plot.client.probe(&id, &Call::new().poll()).unwrap().exit_code(), Some(4));
+    for polls in [true, false] {
+        let mut config = plot.shell("sleep 1000");
+        config.id = id.clone();
+        let process = other.create_container(config, &Call::new()).unwrap();
+        let call = if polls { Call::new().poll() } else { within(1) };
+        let error = plot.client.probe(&id, &call).unwrap_err();
+        let kind = if polls { ErrorKind::WouldBlock } else { ErrorKind::Timeout };
+        assert_eq!(error.kind(), kind, "{error}");
+        kill(process);
+        assert_eq!(plot.probe(&id).exit_code(), Some(137));
+        if polls {
+            other.destroy_container(&id, GRACE, &Call::new()).unwrap();
+        }
+    }
     plot.destroy(&id);
     assert!(Ground::get().holdings(&plot.namespace).only_images());
 }

@@ -388,11 +388,11 @@ impl<'a> Pool<'a> {
         loop {
             match self.client.probe(id, &Call::new().poll()) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) if start.elapsed() > LONG => {
-                    return self.tally.lost.note(format_args!("{id} cannot be watched: {e}"));
-                }
                 Ok(message) if before != Some(message.seq()) => {
                     return self.tally.false_exits.note(format_args!("{id}: {message:?}"));
+                }
+                last if start.elapsed() > LONG => {
+                    return self.tally.lost.note(format_args!("{id} cannot be watched: {last:?}"));
                 }
                 _ => thread::sleep(PAUSE),
             }

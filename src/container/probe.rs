@@ -27,7 +27,7 @@ pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Mes
         return Ok(message);
     }
     if polls {
-        // Nothing is known of it: the look at the server is to be given a little time, the wait is not.
+        // The look at the server is to be given a little time, the wait is not.
         let call = Call { timeout: Timeout::After(POLL_LOOK), ..call.clone() };
         let operation = context.begin(&call)?;
         let watch = watch(context, &operation.cx, id).map_err(|e| match e.kind() {
@@ -42,13 +42,14 @@ pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Mes
     watch(context, &bounded, id)?.wait(&operation.cx.limits)
 }
 
-/// What is known of a container without a call: the exit that nobody was told yet. Who polls is told of
-/// any that is known, and that one which is watched has not ended.
+/// What is known of a container without a call: the exit that nobody was told yet. Who polls is told as
+/// well that one which is watched has not ended. An exit that was told may be that of an earlier
+/// container of the id.
 fn known(context: &Context, id: &str, call: &Call, polls: bool) -> Result<Option<Message>> {
     let operation = context.begin(call)?;
     let Some(watch) = context.watches.find(&operation.cx.namespace, id) else { return Ok(None) };
     match watch.untold() {
-        None if polls => watch.exit().ok_or_else(not_yet).map(Some),
+        None if polls && watch.exit().is_none() => Err(not_yet()),
         untold => Ok(untold),
     }
 }
@@ -57,7 +58,7 @@ fn not_yet() -> Error {
     Error::new(ErrorKind::WouldBlock, "the container's process has not ended").with_retryable(true)
 }
 
-/// How long the look at a container of which nothing is known may take where the caller polls.
+/// How long the look at the server may take where the caller polls.
 const POLL_LOOK: Duration = Duration::from_secs(1);
 
 /// The watch of a container's process. Where this client has none yet, it begins to watch what the
