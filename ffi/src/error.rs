@@ -2,10 +2,11 @@
 //!
 //! What a failed call says. An error belongs to the caller, who frees it with ctrd_error_free().
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::ffi::{CString, c_char};
 
-use ctrd::Error;
+use ctrd::{Error, ErrorKind};
 
 use crate::args::c_string;
 use crate::guard;
@@ -34,11 +35,14 @@ impl ctrd_error_t {
     /// `operation` is what the error is said to be of where it does not say so itself.
     pub(crate) fn new(error: &Error, operation: &str) -> ctrd_error_t {
         let own = error.operation();
-        let text = if own.is_empty() && !operation.is_empty() {
-            format!("{operation}: {error}")
-        } else {
-            error.to_string()
-        };
+        let message = message_of(error);
+        let mut text = error.to_string();
+        // It is the text's end.
+        text.truncate(text.len() - error.message().len());
+        text.push_str(&message);
+        if own.is_empty() && !operation.is_empty() {
+            text = format!("{operation}: {text}");
+        }
         let retryable = if error.is_retryable() { CTRD_ERROR_RETRYABLE } else { 0 };
         let unknown = if error.is_outcome_unknown() { CTRD_ERROR_OUTCOME_UNKNOWN } else { 0 };
         let cause = error.source().and_then(|source| source.downcast_ref::<Error>());
@@ -50,7 +54,7 @@ impl ctrd_error_t {
             operation: c_string(if own.is_empty() { operation } else { own }),
             subject: c_string(error.subject()),
             step: error.failed_step().map(c_string),
-            message: c_string(error.message()),
+            message: c_string(&message),
             // A line for a log, whatever the server or runc has written into the message.
             text: c_string(&text.replace(|c: char| c.is_control(), " ")),
             cause: cause.map(|cause| Box::new(ctrd_error_t::new(cause, ""))),
@@ -58,9 +62,26 @@ impl ctrd_error_t {
     }
 }
 
+/// Arguments that have another name here: one is a word of C++, one is two arrays.
+const RENAMED: [(&str, &str); 2] =
+    [("namespace: ", "namespace_name: "), ("labels: ", "label_keys: ")];
+
+/// What happened, with the argument named as it is in C.
+fn message_of(error: &Error) -> Cow<'_, str> {
+    let message = error.message();
+    if error.kind() == ErrorKind::InvalidArgument {
+        for (rust, c) in RENAMED {
+            if let Some(why) = message.strip_prefix(rust) {
+                return format!("{c}{why}").into();
+            }
+        }
+    }
+    message.into()
+}
+
 impl ctrd_error_t {
     /// The whole error as one line.
-    pub(crate) fn text(&self) -> std::borrow::Cow<'_, str> {
+    pub(crate) fn text(&self) -> Cow<'_, str> {
         self.text.to_string_lossy()
     }
 }

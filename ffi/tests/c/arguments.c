@@ -58,6 +58,7 @@ static void texts(ctrd_client_t *client)
     ctrd_container_config_t container = CTRD_CONTAINER_CONFIG_INIT;
     const char *strings[2] = {"fine", BAD_UTF8};
     const char *missing[2] = {"fine", NULL};
+    const char *own[1] = {"io.ctrd.owner"};
     ctrd_client_t *opened = NULL;
     ctrd_image_list_t *images = NULL;
 
@@ -69,6 +70,8 @@ static void texts(ctrd_client_t *client)
     REFUSES("filters", ctrd_list_images(client, strings, (size_t)-1, NULL, &images, &err));
 
     call.namespace_name = BAD_UTF8;
+    REFUSES("namespace_name", ctrd_probe(client, "x", &call, NULL, &err));
+    call.namespace_name = "a/b";
     REFUSES("namespace_name", ctrd_probe(client, "x", &call, NULL, &err));
     call.namespace_name = NULL;
     call.lease = BAD_UTF8;
@@ -91,6 +94,9 @@ static void texts(ctrd_client_t *client)
     REFUSES("label_values", ctrd_create_container(client, &container, NULL, NULL, &err));
     container.label_values = missing + 1;
     REFUSES("label_values[0]", ctrd_create_container(client, &container, NULL, NULL, &err));
+    container.label_keys = own;
+    container.label_values = strings;
+    REFUSES("label_keys", ctrd_create_container(client, &container, NULL, NULL, &err));
 }
 
 static void constants(ctrd_client_t *client)
