@@ -45,6 +45,25 @@ for bundle in "$dir"/*/state/io.containerd.runtime.v2.task/*/*; do
     [ -z "$socket" ] || rm -f "${socket#unix://}"
 done
 
+# What containerd and runc have left of a namespace: a process whose creation was broken off is in no
+# list of theirs, but in its cgroup. (Other programs may be in the default namespace.)
+for namespace in "$dir"/*/state/io.containerd.runtime.v2.task/*; do
+    namespace=${namespace##*/}
+    case $namespace in '*' | default) continue ;; esac
+    for group in /sys/fs/cgroup/"$namespace" /sys/fs/cgroup/*/"$namespace"; do
+        [ -d "$group" ] || continue
+        for pid in $(cat "$group"/*/cgroup.procs 2> /dev/null); do
+            kill -KILL "$pid" 2> /dev/null
+        done
+        round=0
+        until find "$group" -depth -type d -exec rmdir {} + 2> /dev/null || [ $round -ge 40 ]; do
+            sleep 0.05
+            round=$((round + 1))
+        done
+    done
+    rm -rf "/run/containerd/runc/$namespace"
+done
+
 mounted | while read -r point; do
     umount "$point" || umount -l "$point"
 done
