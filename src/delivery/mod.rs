@@ -95,9 +95,16 @@ pub(crate) struct Item {
 }
 
 /// Runs its job when the last hook that holds it has returned.
-struct After {
+pub(crate) struct After {
     job: Mutex<Option<Job>>,
     threads: Threads,
+}
+
+impl After {
+    /// Sets the job, also while hooks run.
+    pub(crate) fn set(&self, job: Job) {
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
+    }
 }
 
 impl Drop for After {
@@ -139,12 +146,14 @@ impl Bus {
         self.lock().list.iter().any(|consumer| consumer.wants.kinds.contains(&kind))
     }
 
-    /// Tells everybody who wants it, each in the order of these calls. `after` runs on a thread of the
-    /// library's once all hooks have returned.
-    pub(crate) fn publish(&self, message: &Message, after: Option<Job>) {
-        let after = after.map(|job| {
-            Arc::new(After { job: Mutex::new(Some(job)), threads: self.0.threads.clone() })
-        });
+    /// What is to be done after a message, on a thread of the library's.
+    pub(crate) fn after(&self, job: Option<Job>) -> Arc<After> {
+        Arc::new(After { job: Mutex::new(job), threads: self.0.threads.clone() })
+    }
+
+    /// Tells everybody who wants it, each in the order of these calls. `after` comes once all hooks have
+    /// returned.
+    pub(crate) fn publish(&self, message: &Message, after: Option<Arc<After>>) {
         let mut hooks = Vec::new();
         {
             let consumers = self.lock();

@@ -194,7 +194,8 @@ fn what_follows_a_message_comes_after_every_hook() {
         released.wait();
     });
     bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
-    bus.publish(&exit(&bus, "a"), Some(Box::new(move || done.send(()).unwrap())));
+    let job: Job = Box::new(move || done.send(()).unwrap());
+    bus.publish(&exit(&bus, "a"), Some(bus.after(Some(job))));
     received.recv().unwrap();
     assert!(over.recv_timeout(Duration::from_millis(50)).is_err());
     release.wait();
@@ -203,7 +204,8 @@ fn what_follows_a_message_comes_after_every_hook() {
     // Nobody to wait for.
     let bus = Bus::new();
     let (done, over) = mpsc::channel();
-    bus.publish(&exit(&bus, "a"), Some(Box::new(move || done.send(()).unwrap())));
+    let job: Job = Box::new(move || done.send(()).unwrap());
+    bus.publish(&exit(&bus, "a"), Some(bus.after(Some(job))));
     over.recv().unwrap();
 }
 
@@ -299,7 +301,7 @@ fn jobs_do_not_hold_hooks_up() {
             release.wait();
             done.send(()).unwrap();
         };
-        bus.publish(&exit(&bus, "a"), Some(Box::new(job)));
+        bus.publish(&exit(&bus, "a"), Some(bus.after(Some(Box::new(job)))));
     }
     for _ in 0..20 {
         received.recv_timeout(Duration::from_secs(30)).unwrap();

@@ -13,12 +13,12 @@ use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::call::Limits;
-use crate::delivery::{Bus, Job};
+use crate::delivery::{self, Bus, Job};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::message::{Body, Message, MessageKind, Origin};
@@ -105,6 +105,8 @@ pub(crate) struct Watch {
 struct After {
     said: bool,
     job: Option<Job>,
+    /// Once the exit is told: there while hooks are told of it.
+    telling: Option<Weak<delivery::After>>,
 }
 
 #[derive(Default)]
@@ -253,16 +255,39 @@ impl Watch {
     }
 
     /// Has this done after its exit, once the hooks have returned. The first one counts.
-    fn do_after(&self, job: Option<Job>) {
-        let mut after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
-        if job.is_some() && !after.said {
-            *after = After { said: true, job };
+    fn do_after(&self, bus: &Bus, job: Option<Job>) {
+        let Some(job) = job else { return };
+        let telling = {
+            let mut after = self.lock_after();
+            if after.said {
+                return;
+            }
+            after.said = true;
+            match &after.telling {
+                None => {
+                    after.job = Some(job);
+                    return;
+                }
+                // Who probed it before has not said what is to be done after the exit.
+                Some(telling) => telling.upgrade(),
+            }
+        };
+        match telling {
+            Some(telling) => telling.set(job),
+            None => bus.run(job),
         }
     }
 
-    /// What is to be done now that it has ended.
-    fn take_after(&self) -> Option<Job> {
-        self.after.lock().unwrap_or_else(PoisonError::into_inner).job.take()
+    /// What is to be done now that its exit is told.
+    fn take_after(&self, bus: &Bus) -> Arc<delivery::After> {
+        let mut after = self.lock_after();
+        let telling = bus.after(after.job.take());
+        after.telling = Some(Arc::downgrade(&telling));
+        telling
+    }
+
+    fn lock_after(&self) -> MutexGuard<'_, After> {
+        self.after.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the watch: who waits gets this error, unless the exit is known.
@@ -413,7 +438,7 @@ impl Watches {
         });
         if is_first {
             drop(watch.process.lock().take());
-            self.0.bus.publish(&message, watch.take_after());
+            self.0.bus.publish(&message, Some(watch.take_after(&self.0.bus)));
         }
     }
 
@@ -462,7 +487,7 @@ impl Watches {
                 }
             }
         };
-        watch.do_after(after);
+        watch.do_after(&self.0.bus, after);
         if let Some(stdio) = stdio {
             // It was found by somebody who has no streams of it.
             let _ = watch.stdio.set(stdio);
@@ -493,12 +518,8 @@ impl Watches {
                 }
             }
         };
-        watch.do_after(find.after);
+        watch.do_after(&self.0.bus, find.after);
         match find.exit {
-            // Who probed it before has not said what is to be done after the exit, which may be known.
-            _ if !is_new && watch.exit().is_some() => {
-                watch.take_after().into_iter().for_each(|job| self.0.bus.run(job));
-            }
             _ if !is_new => {}
             Some(exit) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
             None => self.follow(&watch).inspect_err(|_| self.give_up(&watch))?,
@@ -638,7 +659,10 @@ fn closed() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+    use crate::delivery::{HookMode, Wants};
 
     /// Watches of a server that is not there.
     fn watches() -> (Watches, Cx) {
@@ -706,5 +730,40 @@ mod tests {
         let error = watch.wait(&Limits::within(Duration::from_secs(30))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         close(&watches);
+    }
+
+    #[test]
+    fn what_is_said_late_of_the_time_after_waits_for_the_hooks_too() {
+        let (watches, cx) = watches();
+        let (begun, begins) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let run = Box::new(move |_: &Message| {
+            begun.send(()).unwrap();
+            let _ = released.recv();
+        });
+        let wants = Wants { kinds: vec![MessageKind::Exit], container: Some("c".into()) };
+        watches.0.bus.add_hook(wants, HookMode::Thread, 1, run).unwrap();
+        let exit = Some(Exit { code: 3, at: None });
+        let (done, after) = mpsc::channel();
+        let say = |container: &str| {
+            let done = done.clone();
+            let job: Job = Box::new(move || done.send(()).unwrap());
+            let find = Find { after: Some(job), ..find(1, "a", exit) };
+            watches.adopt(&cx, container, find).unwrap();
+        };
+        for container in ["c", "d"] {
+            watches.adopt(&cx, container, find(1, "a", exit)).unwrap();
+        }
+        begins.recv().unwrap();
+        say("c");
+        assert!(after.recv_timeout(Duration::from_millis(50)).is_err());
+        // No hook is told of this one; and what was said is done once.
+        (0..2).for_each(|_| say("d"));
+        after.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert!(after.recv_timeout(Duration::from_millis(50)).is_err());
+        release.send(()).unwrap();
+        after.recv_timeout(Duration::from_secs(30)).unwrap();
+        close(&watches);
+        watches.0.bus.shut();
     }
 }
