@@ -35,7 +35,7 @@ int main(void)
     REFUSES("id", create());
     REFUSES("id", ctrd_probe(client, "../x", NULL, &message, &err));
     REFUSES("id", ctrd_default_spec(NULL, "a b", &json, &err));
-    REFUSES("namespace", ctrd_default_spec("a/b", "x", &json, &err));
+    REFUSES("namespace_name", ctrd_default_spec("a/b", "x", &json, &err));
     config.id = test_id("bad");
 
     config.spec_json = "not JSON";
@@ -57,7 +57,7 @@ int main(void)
     REFUSES("reference", ctrd_get_image(client, "No Reference", NULL, &image, &err));
 
     call.namespace_name = "with/slash";
-    REFUSES("namespace", ctrd_probe(client, "x", &call, &message, &err));
+    REFUSES("namespace_name", ctrd_probe(client, "x", &call, &message, &err));
 
     /* A command that is not there: the step is named, and what was done is undone. */
     config.image = test_environment("CTRD_TEST_IMAGE");

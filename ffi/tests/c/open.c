@@ -58,7 +58,7 @@ int main(void)
     /* The rest of the configuration. */
     config.address = test_environment("CTRD_TEST_ADDRESS");
     config.namespace_name = "with/slash";
-    REFUSES("namespace", ctrd_client_open(&config, NULL, &client, &err));
+    REFUSES("namespace_name", ctrd_client_open(&config, NULL, &client, &err));
     config.namespace_name = NULL;
     config.owner = "";
     REFUSES("owner", ctrd_client_open(&config, NULL, &client, &err));
