@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
-/// One thread, which is there only while it has something to drive. It blocks every signal.
+/// One thread, which is there only while it has something to drive or is kept for that. It blocks every
+/// signal.
 #[derive(Clone)]
 pub(crate) struct Executor {
     name: &'static str,
@@ -39,8 +40,13 @@ struct State {
     /// The thread, also one that has ended.
     thread: Option<JoinHandle<()>>,
     running: bool,
+    /// How many want it to be there.
+    keepers: usize,
     closed: bool,
 }
+
+/// How long the thread waits for more to do.
+const LINGER: Duration = Duration::from_secs(1);
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -77,7 +83,10 @@ impl Task {
         let over = catch_unwind(AssertUnwindSafe(|| {
             job.as_mut().is_none_or(|job| job.as_mut().poll(&mut context).is_ready())
         }))
-        .unwrap_or(true);
+        .unwrap_or_else(|_| {
+            log::error!("a job of the library's panicked");
+            true
+        });
         if over {
             *job = None;
         }
@@ -93,8 +102,17 @@ impl Shared {
     /// The thread.
     fn run(&self) {
         let mut state = self.lock();
+        // Since when there is nothing to do.
+        let mut idle = None;
         loop {
-            if state.closed || state.tasks.is_empty() {
+            let due = state.timers.keys().next().map(|(at, _)| *at);
+            let ends = if state.tasks.is_empty() && state.keepers == 0 {
+                Some(*idle.get_or_insert_with(Instant::now) + LINGER)
+            } else {
+                idle = None;
+                None
+            };
+            if state.closed || ends.is_some_and(|ends| ends <= Instant::now()) {
                 state.running = false;
                 return;
             }
@@ -107,8 +125,8 @@ impl Shared {
                 }
                 continue;
             }
-            let due = state.timers.keys().next().map(|(at, _)| *at);
-            let left = due.map(|at| at.saturating_duration_since(Instant::now()));
+            let until = due.into_iter().chain(ends).min();
+            let left = until.map(|at| at.saturating_duration_since(Instant::now()));
             state = match left {
                 Some(Duration::ZERO) => {
                     let timer = state.timers.pop_first();
@@ -140,6 +158,23 @@ impl Executor {
             job: Mutex::new(Some(Box::pin(job))),
             shared: Arc::downgrade(&self.shared),
         });
+        let mut state = self.running()?;
+        state.tasks.insert(task.number, task.clone());
+        state.ready.push_back(task);
+        drop(state);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Keeps the thread for what is yet to be spawned: at that time none might be had. Fails where
+    /// there is none now, and after the close.
+    pub(crate) fn keep(&self) -> Result<Kept> {
+        self.running()?.keepers += 1;
+        Ok(Kept(self.shared.clone()))
+    }
+
+    /// Sees to it that the thread is there.
+    fn running(&self) -> Result<MutexGuard<'_, State>> {
         let mut state = self.shared.lock();
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the client is closed"));
@@ -155,11 +190,7 @@ impl Executor {
             );
             state.running = true;
         }
-        state.tasks.insert(task.number, task.clone());
-        state.ready.push_back(task);
-        drop(state);
-        self.shared.changed.notify_one();
-        Ok(())
+        Ok(state)
     }
 
     /// Ends after this time. For jobs of this executor.
@@ -194,6 +225,22 @@ impl Executor {
             task.job.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
         drop(timers);
+    }
+}
+
+/// See [`Executor::keep`].
+pub(crate) struct Kept(Arc<Shared>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let is_last = {
+            let mut state = self.0.lock();
+            state.keepers -= 1;
+            state.keepers == 0
+        };
+        if is_last {
+            self.0.changed.notify_one();
+        }
     }
 }
 
@@ -261,6 +308,13 @@ mod tests {
         drop(sender);
         assert_eq!(receiver.iter().count(), 100);
         assert!(start.elapsed() >= Duration::from_millis(50));
+        while is_running(&executor) {
+            std::thread::yield_now();
+        }
+        let kept = executor.keep().unwrap();
+        std::thread::sleep(LINGER + Duration::from_millis(100));
+        assert!(is_running(&executor));
+        drop(kept);
         while is_running(&executor) {
             std::thread::yield_now();
         }

@@ -164,7 +164,10 @@ impl Feed {
 
     /// Passes on what comes, on gRPC's thread, until the stream ends.
     fn follow(self: Arc<Self>, mut stream: Stream) {
+        // The thread is there: whoever calls runs on it. After the stream's end none might be had.
+        let kept = self.executor.keep();
         detach(poll_fn(move |context| {
+            let _ = &kept;
             if self.presence.poll_gone(context) {
                 return Poll::Ready(());
             }
