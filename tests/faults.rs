@@ -368,8 +368,11 @@ fn a_machine_that_starts_anew_has_no_tasks() {
         let error = second.probe(id, &within(10)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         assert!(error.message().contains("no task"), "{error}");
+        // They ran: that they ended is known, and not how.
         let message = second.destroy_container(id, GRACE, &Call::new()).unwrap();
-        assert_eq!(message.exit_code(), None);
+        assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
+        assert_eq!(message.error().unwrap().kind(), ErrorKind::DataLoss);
+        assert!(message.start_error().is_none());
     }
     wait_until("the end of everything", || plot.holdings().only_images());
 }

@@ -4,13 +4,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::destroy::{DRAIN, keep_exit, remove};
-use super::{delete_sandbox, delete_task, found, generation, turn};
+use super::probe::has_another_task;
+use super::{Kept, delete_sandbox, delete_task, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
-use crate::delivery::Job;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::rpc::containers::{self, Container};
-use crate::watch::Watch;
+use crate::watch::{Then, Watch};
 
 /// What is removed of a container once its process has ended and every hook that was told has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,25 +49,16 @@ impl Cleanup {
 }
 
 /// What is to be done about a container after its exit.
-pub(super) fn job(
-    context: &Arc<Context>,
-    namespace: &str,
-    id: &str,
-    generation: &str,
-    cleanup: Cleanup,
-) -> Option<Job> {
+pub(super) fn job(context: &Arc<Context>, namespace: &str, cleanup: Cleanup) -> Option<Then> {
     if cleanup == Cleanup::Keep {
         return None;
     }
-    let work = Work {
-        context: Arc::downgrade(context),
-        namespace: namespace.to_owned(),
-        id: id.to_owned(),
-        generation: generation.to_owned(),
-        cleanup,
-        pause: FIRST_PAUSE,
-    };
-    Some(Box::new(move || work.run()))
+    let context = Arc::downgrade(context);
+    let namespace = namespace.to_owned();
+    Some(Box::new(move |watch| {
+        let watch = watch.clone();
+        Work { context, namespace, watch, cleanup, pause: FIRST_PAUSE }.run();
+    }))
 }
 
 /// The pause before a clean-up is tried again: the first, and the longest.
@@ -77,8 +68,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 struct Work {
     context: Weak<Context>,
     namespace: String,
-    id: String,
-    generation: String,
+    /// The process that has ended: another one of the id is none of our business.
+    watch: Arc<Watch>,
     cleanup: Cleanup,
     pause: Duration,
 }
@@ -86,12 +77,8 @@ struct Work {
 impl Work {
     fn run(mut self) {
         let Some(context) = self.context.upgrade() else { return };
-        let Some(watch) = context.watches.find(&self.namespace, &self.id) else { return };
-        if watch.process.generation != self.generation {
-            return;
-        }
-        let result = clean_up(&context, &self.namespace, &watch, self.cleanup);
-        match result.at("cleanup", &self.id) {
+        let result = clean_up(&context, &self.namespace, &self.watch, self.cleanup);
+        match result.at("cleanup", self.watch.container()) {
             Ok(()) => {}
             // A recover of a later client takes it up again.
             Err(e) if e.kind() == ErrorKind::Closed => {}
@@ -124,11 +111,18 @@ fn clean_up(
     let id = watch.container();
     let _turn = turn(context, cx, id, "cleanup")?;
     let record = match containers::get(cx, id) {
-        Ok(record) if generation(&record) == watch.process.generation => record,
+        Ok(record) if generation(&record) == watch.process.generation() => record,
         // Somebody has destroyed it.
         Ok(_) => return Ok(()),
-        Err(e) => return found(Err(e)).step("look the record up"),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            context.watches.retire(watch);
+            return Ok(());
+        }
+        Err(e) => return Err(e.step("look the record up")),
     };
+    if has_another_task(cx, watch).step("look the task up")? {
+        return Ok(());
+    }
     if let Some(stdio) = watch.stdio()
         && !stdio.drain(cx.limits.at_most(DRAIN).remaining().unwrap_or(Duration::ZERO))
     {
@@ -139,7 +133,7 @@ fn clean_up(
         Cleanup::Keep => {}
         Cleanup::Task => {
             if let Some(message) = &message
-                && !keep_exit(cx, &record, message).step("keep the exit code")?
+                && !keep_exit(cx, &record, Kept::told(watch.process.pid, message))?
             {
                 return Ok(());
             }

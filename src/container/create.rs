@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use super::cleanup::{self, Cleanup};
 use super::undo::Undo;
-use super::{ContainerConfig, GENERATION_LABEL, SANDBOX_LABEL, check_owner, delete_task, turn};
+use super::{
+    ContainerConfig, GENERATION_LABEL, Kept, SANDBOX_LABEL, check_owner, delete_task, exit_label,
+    turn,
+};
 use serde_json::Value;
 
 use crate::call::{Call, Limits};
@@ -23,7 +26,7 @@ use crate::rpc::{Any, Cx};
 use crate::spec;
 use crate::stdio::{self, Attached, Stdio, Stream};
 use crate::wait::detach;
-use crate::watch::{Pidfd, Process, Watch};
+use crate::watch::{End, Pidfd, Process, Watch};
 
 const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
 
@@ -201,11 +204,11 @@ fn create_steps(
         create_sandbox(cx, &plan.id, &plan.runtime, spec, undo).step("create the sandbox")?;
     }
     let (cx, id, generation) = (&cx.without_lease(), &plan.id, plan.generation);
-    let after = cleanup::job(context, &cx.namespace, id, &generation, plan.cleanup);
+    let then = cleanup::job(context, &cx.namespace, plan.cleanup);
     let (pid, pidfd, attached) =
         create_task(context, cx, id, &generation, plan.stdio, mounts, undo)?;
     let process = Process::new(pid, generation, pidfd);
-    let watch = context.watches.start(cx, id, process, attached, after).step("watch the task")?;
+    let watch = context.watches.start(cx, id, process, attached, then).step("watch the task")?;
     let (watches, watched) = (context.watches.clone(), watch.clone());
     undo.push("watch the task", move |_| {
         watches.forget(&watched);
@@ -426,11 +429,7 @@ pub(super) fn end_of_input(
 /// Starts the process that stands, and its input.
 fn run(cx: &Cx, watch: &Watch) -> Result<()> {
     tasks::start(cx, watch.container(), "").step("start the task")?;
-    watch.note_start();
-    match watch.stdio() {
-        Some(stdio) => stdio.start_input().step("start stdin"),
-        None => Ok(()),
-    }
+    watch.note_start().step("start stdin")
 }
 
 pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32> {
@@ -438,14 +437,23 @@ pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32
     let operation = context.begin(call)?;
     let cx = &operation.cx;
     let _turn = turn(context, cx, id, "start_container")?;
-    check_owner(context, &containers::get(cx, id).step("look the record up")?)?;
+    let record = containers::get(cx, id).step("look the record up")?;
+    check_owner(context, &record)?;
     let watch = super::probe::watch(context, cx, id)?;
     let process = tasks::get(cx, id, "").step("look the task up")?;
     if process.status != Status::Created {
+        if process.pid == watch.process.pid {
+            watch.note_start().step("start stdin")?;
+        }
         return Err(Error::new(
             ErrorKind::FailedPrecondition,
             format!("the container's process is {}", process.status.word()),
         ));
+    }
+    if Kept::of(&record).is_some_and(|kept| kept.end == End::NeverRan) {
+        // A destroy that broke off has said so; an empty label is none.
+        let label = (exit_label::KEY.to_owned(), String::new());
+        containers::set_labels(cx, id, &[label]).step("take back that it is not to run")?;
     }
     run(cx, &watch)?;
     Ok(watch.process.pid)

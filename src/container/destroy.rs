@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::probe::{adopt, exit_label, never_ran, recorded_exit};
-use super::{check_owner, delete_sandbox, delete_task, found, generation, turn};
+use super::probe::{adopt, of_record};
+use super::{Kept, check_owner, delete_sandbox, delete_task, found, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
-use crate::message::Message;
+use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots;
-use crate::rpc::tasks::{self, Exit, Status};
-use crate::watch::Watch;
+use crate::rpc::tasks::{self, Status};
+use crate::watch::{End, Watch};
 
 /// How long output that is still in the pipes is passed on after the exit. A descendant outside of
 /// the container's pid namespace may hold a pipe open for ever.
@@ -61,34 +61,32 @@ fn destroy_once(
             let known = context.watches.find(&cx.namespace, id);
             let known = known.as_ref().or(before);
             // Its exit may not have been heard of yet.
-            known.into_iter().for_each(|watch| context.watches.removed(watch));
-            let message = known.and_then(|watch| watch.exit());
-            return message.map(Some).ok_or(e.step("look the record up"));
+            known.into_iter().for_each(|watch| context.watches.settle(watch, &cx.limits));
+            if let Some(message) = known.and_then(|watch| watch.exit()) {
+                return Ok(Some(message));
+            }
+            let runs = "the container's record is gone, and its process may run on";
+            let e = known.map_or(e.clone(), |_| e.context(runs));
+            return Err(e.step("look the record up"));
         }
         Err(e) => return Err(e.step("look the record up")),
     };
     check_owner(context, &record)?;
-    let mut watch = context.watches.find(&cx.namespace, id);
-    if let Some(known) = &watch
-        && generation(&record) != known.process.generation
-    {
-        // Another container has taken the id: what we know is of the one before.
-        context.watches.removed(known);
-        watch = None;
-    }
-    if watch.is_none() {
-        watch = match adopt(context, cx, &record, None) {
+    let watch = match of_record(context, cx, &record) {
+        Some(watch) => Some(watch),
+        None => match adopt(context, cx, &record, None) {
             Ok(watch) => Some(watch),
             // What a destroy that was interrupted has left.
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => return Err(e),
-        };
-    }
+        },
+    };
     let message = match &watch {
-        Some(watch) => Some(match unstarted(context, cx, watch)? {
-            Some(message) => message,
-            None => end(cx, id, watch, grace)?,
-        }),
+        Some(watch) => match unstarted(context, cx, &record, watch)? {
+            Unstarted::Changed => return Ok(None),
+            Unstarted::Removed(message) => Some(message),
+            Unstarted::No => Some(end(cx, id, watch, grace)?),
+        },
         None => None,
     };
     if let Some(stdio) = watch.as_ref().and_then(|watch| watch.stdio())
@@ -98,7 +96,7 @@ fn destroy_once(
     }
     let removed = remove(context, cx, &record, watch.as_ref(), message.as_ref())?;
     watch.iter().for_each(|watch| context.watches.forget(watch));
-    Ok(removed.then(|| message.unwrap_or_else(|| never_ran(context, cx, id))))
+    Ok(removed.then(|| message.unwrap_or_else(|| without_task(context, cx, id))))
 }
 
 /// Removes a container whose process has ended: its exit is written down, then task, snapshot and
@@ -112,13 +110,12 @@ pub(super) fn remove(
     message: Option<&Message>,
 ) -> Result<bool> {
     let id = &record.id;
-    if let Some(message) = message
-        && !keep_exit(cx, record, message).step("keep the exit code")?
+    let pid = watch.map(|watch| watch.process.pid);
+    if let (Some(pid), Some(message)) = (pid, message)
+        && !keep_exit(cx, record, Kept::told(pid, message))?
     {
         return Ok(true);
     }
-    // Without one, there is none, or it is one that never ran.
-    let pid = watch.map(|watch| watch.process.pid).filter(|pid| *pid != 0);
     if !delete_task(cx, id, pid).step("delete the task")? {
         return Ok(false);
     }
@@ -134,19 +131,37 @@ pub(super) fn remove(
     Ok(true)
 }
 
+/// Whether a process was never started.
+enum Unstarted {
+    No,
+    /// Its task is deleted, and all who wait were told.
+    Removed(Message),
+    /// The id is another container's by now.
+    Changed,
+}
+
 /// Deletes a task whose process was created and never started, and says so to all who wait.
-fn unstarted(context: &Context, cx: &Cx, watch: &Arc<Watch>) -> Result<Option<Message>> {
+fn unstarted(
+    context: &Context,
+    cx: &Cx,
+    record: &Container,
+    watch: &Arc<Watch>,
+) -> Result<Unstarted> {
     let id = watch.container();
     if watch.is_started() || watch.exit().is_some() {
-        return Ok(None);
+        return Ok(Unstarted::No);
     }
     let ours =
         |found: &tasks::Process| found.status == Status::Created && found.pid == watch.process.pid;
     if !tasks::get(cx, id, "").is_ok_and(|found| ours(&found)) {
-        return Ok(None);
+        return Ok(Unstarted::No);
     }
     // Its Wait ends with the task, and what is then found of it is the end of runc's own process.
     let _held = watch.hold();
+    // Before that, for whoever finds it should this break off.
+    if !keep_exit(cx, record, Kept { pid: watch.process.pid, end: End::NeverRan })? {
+        return Ok(Unstarted::Changed);
+    }
     if watch.has_streams() {
         // The delete would wait for the end of its output: 2 s, and 10 s from containerd 2.1 on.
         signal(cx, id, libc::SIGKILL).step("send SIGKILL")?;
@@ -155,12 +170,24 @@ fn unstarted(context: &Context, cx: &Cx, watch: &Arc<Watch>) -> Result<Option<Me
         Ok(_) => {}
         // Another client has started it.
         Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
-            return Ok(None);
+            return Ok(Unstarted::No);
         }
         Err(e) => return Err(e.step("delete the task")),
     }
     context.watches.never_ran(watch);
-    Ok(watch.exit())
+    Ok(watch.exit().map_or(Unstarted::Changed, Unstarted::Removed))
+}
+
+/// The message about a container that has no task, of which nobody knows what became.
+fn without_task(context: &Context, cx: &Cx, id: &str) -> Message {
+    let why = "the container has no task, and its record does not say how its process ended";
+    Message::new(Body {
+        origin: Origin::Gap,
+        namespace: cx.namespace.clone(),
+        container_id: id.into(),
+        error: Some(Error::new(ErrorKind::DataLoss, why)),
+        ..context.bus.body(MessageKind::Exit)
+    })
 }
 
 /// Ends the processes: SIGTERM, and SIGKILL once the grace period has passed.
@@ -191,20 +218,19 @@ fn signal(cx: &Cx, id: &str, signal: i32) -> Result<()> {
     found(tasks::kill(cx, id, "", signal.unsigned_abs(), true))
 }
 
-/// Writes the exit to the record, where it outlives the task. Says whether the container still stands:
-/// its record may be gone, or another container's.
-pub(super) fn keep_exit(cx: &Cx, record: &Container, message: &Message) -> Result<bool> {
+/// Writes to the record how the process ended, where it outlives the task. Says whether the container
+/// still stands: its record may be gone, or another container's.
+pub(super) fn keep_exit(cx: &Cx, record: &Container, kept: Kept) -> Result<bool> {
     let generation = generation(record);
-    let now = match (message.exit_code(), recorded_exit(record)) {
-        (Some(code), None) => {
-            let label = exit_label(Exit { code, at: message.exit_time() }, &generation);
-            containers::set_labels(cx, &record.id, &[label])
+    let now = match Kept::of(record) {
+        Some(same) if same == kept || (same.pid == kept.pid && kept.end == End::Unknown) => {
+            containers::get(cx, &record.id)
         }
-        _ => containers::get(cx, &record.id),
+        _ => containers::set_labels(cx, &record.id, &[kept.label(&generation)]),
     };
     match now {
         Ok(now) => Ok(super::generation(&now) == generation),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
+        Err(e) => Err(e.step("keep the exit code")),
     }
 }

@@ -3,6 +3,7 @@
 mod cleanup;
 mod create;
 mod destroy;
+mod exit_label;
 mod probe;
 mod recover;
 mod undo;
@@ -24,15 +25,13 @@ use crate::turns::Turn;
 pub use cleanup::Cleanup;
 pub(crate) use create::{create, start};
 pub(crate) use destroy::destroy;
+pub(crate) use exit_label::Kept;
 pub(crate) use probe::probe;
 pub use recover::{Recovery, RecoveryState};
 pub(crate) use recover::{recover, recover_all};
 
 /// The label that tells one container from a later one of the same id.
 const GENERATION_LABEL: &str = "io.ctrd.generation";
-/// The label that keeps an exit after the task is deleted: the code, the time in nanoseconds since
-/// 1970 or `-`, and the generation that it is of, for it may be written to a later one's record.
-const EXIT_LABEL: &str = "io.ctrd.exit";
 
 /// The label of a container for which a sandbox of its id stands, so that containerd keeps its task.
 const SANDBOX_LABEL: &str = "io.ctrd.sandbox";

@@ -1,21 +1,21 @@
 //! Waiting for a container's end.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::cleanup::{self, Cleanup};
 use super::create::end_of_input;
-use super::{EXIT_LABEL, generation};
+use super::{Kept, generation};
 use crate::call::{Call, Timeout};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
-use crate::message::{Body, Message, MessageKind, Origin};
+use crate::message::Message;
 use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
-use crate::rpc::tasks::{self, Exit, Status};
-use crate::stdio::{self, Paths, Stdio};
-use crate::watch::{Find, Process, Watch};
+use crate::rpc::tasks::{self, Status};
+use crate::stdio::{self, Attached, Paths, Stdio};
+use crate::watch::{End, Find, KILLED, Process, Watch};
 
 /// The step in which a container without a task is found to be one.
 pub(super) const LOOK_UP: &str = "look the task up";
@@ -70,11 +70,11 @@ pub(super) fn watch(context: &Arc<Context>, cx: &Cx, id: &str) -> Result<Arc<Wat
         }
         // It has ended: its id may be another container's by now, or another process its container's.
         match containers::get(cx, id) {
-            Ok(record) if generation(&record) != watch.process.generation => {
+            Ok(record) if generation(&record) != watch.process.generation() => {
                 context.watches.forget(&watch);
                 return adopt(context, cx, &record, None);
             }
-            Ok(record) if has_another_task(cx, &watch) => {
+            Ok(record) if has_another_task(cx, &watch).is_ok_and(|has| has) => {
                 context.watches.forget(&watch);
                 return adopt(context, cx, &record, None);
             }
@@ -87,9 +87,27 @@ pub(super) fn watch(context: &Arc<Context>, cx: &Cx, id: &str) -> Result<Arc<Wat
 
 /// Whether a container whose process has ended has another one: somebody has deleted the task and made
 /// one anew.
-pub(super) fn has_another_task(cx: &Cx, watch: &Watch) -> bool {
-    tasks::get(cx, watch.container(), "")
-        .is_ok_and(|found| found.pid != 0 && found.pid != watch.process.pid)
+pub(super) fn has_another_task(cx: &Cx, watch: &Watch) -> Result<bool> {
+    match tasks::get(cx, watch.container(), "") {
+        Ok(found) => Ok(found.pid != 0 && found.pid != watch.process.pid),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The watch of the process that a record's container has, where there is one. One of an earlier
+/// container of the id, which another client has removed, is told how it ended.
+pub(super) fn of_record(context: &Context, cx: &Cx, record: &Container) -> Option<Arc<Watch>> {
+    let watch = context.watches.find(&cx.namespace, &record.id)?;
+    let is_of_record = || generation(record) == watch.process.generation();
+    if !is_of_record() {
+        context.watches.settle(&watch, &cx.limits);
+    }
+    if !is_of_record() {
+        context.watches.displace(&watch);
+        return None;
+    }
+    Some(watch)
 }
 
 /// Begins to watch the process that the server has for a record, or tells what the record says of its
@@ -101,24 +119,22 @@ pub(super) fn adopt(
     stdio: Option<Stdio>,
 ) -> Result<Arc<Watch>> {
     let watches = &context.watches;
-    let generation = generation(record);
-    let cleanup = Cleanup::of(record);
     // Who only looks at a container leaves it to its owner.
-    let after = stdio
-        .as_ref()
-        .and_then(|_| cleanup::job(context, &cx.namespace, &record.id, &generation, cleanup));
+    let cleanup = stdio.as_ref().map_or(Cleanup::Keep, |_| Cleanup::of(record));
+    let then = cleanup::job(context, &cx.namespace, cleanup);
+    let kept = Kept::of(record);
     let found = match tasks::get(cx, &record.id, "") {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // The task may have been deleted and the record kept.
-            let exit = recorded_exit(record)
-                .ok_or_else(|| e.context("the container has no task").step(LOOK_UP))?;
+            let kept = kept.ok_or_else(|| e.context("the container has no task").step(LOOK_UP))?;
             let find = Find {
-                process: Process::new(0, generation, None),
+                process: Process::new(kept.pid, generation(record), None),
                 paths: Paths::default(),
-                started: true,
-                after,
-                exit: Some(exit),
+                stdio: None,
+                started: kept.end != End::NeverRan,
+                then,
+                end: Some(kept.end),
             };
             return watches.adopt(cx, &record.id, find);
         }
@@ -128,8 +144,14 @@ pub(super) fn adopt(
         let why = "the container's shim does not answer";
         return Err(Error::new(ErrorKind::Unavailable, why).step(LOOK_UP));
     }
-    let exit = (found.status == Status::Stopped).then_some(found.exit);
-    let pidfd = match watches.pidfd(found.pid).filter(|_| exit.is_none()) {
+    let never_ran = Some(Kept { pid: found.pid, end: End::NeverRan });
+    let end = match found.status {
+        // What a destroy that broke off has ended.
+        Status::Stopped if kept == never_ran && found.exit.code == KILLED => Some(End::NeverRan),
+        Status::Stopped => Some(End::Exit(found.exit)),
+        _ => None,
+    };
+    let pidfd = match watches.pidfd(found.pid).filter(|_| end.is_none()) {
         // Whether it was opened before another process got the number.
         Some(pidfd) => {
             let now = tasks::get(cx, &record.id, "").step(LOOK_UP)?;
@@ -144,29 +166,31 @@ pub(super) fn adopt(
         stderr: found.stderr,
         terminal: found.terminal,
     };
-    let find = Find {
-        process: Process::new(found.pid, generation, pidfd),
-        paths: paths.clone(),
-        started: found.status != Status::Created,
-        after,
-        exit,
+    let has_streams =
+        || watches.find(&cx.namespace, &record.id).is_some_and(|w| w.stdio().is_some());
+    let stdio = match stdio {
+        Some(stdio) if !has_streams() => open_streams(context, cx, &record.id, &paths, stdio)?,
+        _ => None,
     };
-    let watch = watches.adopt(cx, &record.id, find).step("watch the task")?;
-    if let Some(stdio) = stdio.filter(|_| watch.stdio().is_none()) {
-        take_streams(context, cx, &watch, &paths, stdio)?;
-    }
-    Ok(watch)
+    let find = Find {
+        process: Process::new(found.pid, generation(record), pidfd),
+        paths,
+        stdio,
+        started: found.status != Status::Created && end != Some(End::NeverRan),
+        then,
+        end,
+    };
+    watches.adopt(cx, &record.id, find).step("watch the task")
 }
 
-/// Takes the streams of a process over, as far as their FIFOs stand.
-fn take_streams(
+/// Opens the streams of a process, as far as their FIFOs stand.
+fn open_streams(
     context: &Context,
     cx: &Cx,
-    watch: &Watch,
+    id: &str,
     paths: &Paths,
     stdio: Stdio,
-) -> Result<()> {
-    let id = watch.container();
+) -> Result<Option<Attached>> {
     let state_dir = &context.config.state_dir;
     let reopened = match stdio::reopen(&context.pump, state_dir, paths, stdio) {
         Ok(reopened) => reopened,
@@ -176,74 +200,7 @@ fn take_streams(
         }
         Err(e) => return Err(e.step("reopen stdio")),
     };
-    let Some(prepared) = reopened else { return Ok(()) };
+    let Some(prepared) = reopened else { return Ok(None) };
     let end = end_of_input(context, &cx.namespace, id, paths.terminal);
-    let attached = prepared.attach(end).step("attach stdio")?;
-    if watch.is_started() && watch.exit().is_none() {
-        attached.start_input().step("start stdin")?;
-    }
-    context.watches.take_streams(watch, attached);
-    Ok(())
-}
-
-/// The message about a container whose process was never started, and is not to be any more.
-pub(super) fn never_ran(context: &Context, cx: &Cx, id: &str) -> Message {
-    let why = Error::new(ErrorKind::NotFound, "the container's process never ran");
-    Message::new(Body {
-        origin: Origin::Recovered,
-        namespace: cx.namespace.clone(),
-        container_id: id.into(),
-        error: Some(why.clone()),
-        start_error: Some(why),
-        ..context.bus.body(MessageKind::Exit)
-    })
-}
-
-/// The label that keeps the exit of a container of this generation.
-pub(super) fn exit_label(exit: Exit, generation: &str) -> (String, String) {
-    let nanos = exit.at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|d| d.as_nanos());
-    let at = nanos.map_or_else(|| "-".into(), |nanos| nanos.to_string());
-    (EXIT_LABEL.into(), format!("{} {at} {generation}", exit.code))
-}
-
-/// The exit that the record's label keeps.
-pub(super) fn recorded_exit(record: &Container) -> Option<Exit> {
-    let mut words = record.labels.get(EXIT_LABEL)?.split(' ');
-    let (code, at, of) = (words.next()?, words.next()?, words.next()?);
-    if of != generation(record) {
-        return None;
-    }
-    let since = at.parse().ok().map(Duration::from_nanos);
-    Some(Exit {
-        code: code.parse().ok()?,
-        at: since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::container::GENERATION_LABEL;
-    use crate::rpc::Any;
-
-    #[test]
-    fn a_label_keeps_the_exit_of_its_own_generation() {
-        let at = UNIX_EPOCH + Duration::from_nanos(1_764_000_000_123_456_789);
-        for exit in [Exit { code: 0, at: None }, Exit { code: 137, at: Some(at) }] {
-            for of in ["one", "another"] {
-                let labels = [(GENERATION_LABEL.into(), "one".into())];
-                let labels = labels.into_iter().chain([exit_label(exit, of)]).collect();
-                let record = Container { labels, spec: Any::default(), ..Default::default() };
-                assert_eq!(recorded_exit(&record), (of == "one").then_some(exit));
-            }
-        }
-        let labels = [(EXIT_LABEL.into(), "3 - ".into())].into();
-        // One that others have made is told by the time of its creation.
-        let record = Container { labels, ..Default::default() };
-        assert_eq!(recorded_exit(&record), Some(Exit { code: 3, at: None }));
-        for bad in ["", "3", "3 -", "x - ", "3 - y"] {
-            let labels = [(EXIT_LABEL.into(), bad.into())].into();
-            assert_eq!(recorded_exit(&Container { labels, ..Default::default() }), None);
-        }
-    }
+    prepared.attach(end).step("attach stdio").map(Some)
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::probe::{LOOK_UP, adopt, has_another_task};
-use super::{generation, turn};
+use super::probe::{LOOK_UP, adopt, has_another_task, of_record};
+use super::turn;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -77,12 +77,11 @@ fn take_over(
             format!("the container is {whose}, not of the owner {}", context.config.owner),
         ));
     }
-    if let Some(known) = context.watches.find(&cx.namespace, &record.id) {
-        if known.process.generation != generation(record) {
-            context.watches.removed(&known);
-        } else if known.exit().is_some() && has_another_task(cx, &known) {
-            context.watches.forget(&known);
-        }
+    if let Some(known) = of_record(context, cx, record)
+        && known.exit().is_some()
+        && has_another_task(cx, &known).step(LOOK_UP)?
+    {
+        context.watches.forget(&known);
     }
     let watch = adopt(context, cx, record, Some(stdio))?;
     Ok(if watch.exit().is_some() { RecoveryState::Ended } else { RecoveryState::Alive })

@@ -34,6 +34,9 @@ use reconcile::Reconciler;
 const ENDING_LOOKS: u32 = 10;
 const ENDING_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a look may take for which a call waits.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// How many exits are kept of containers that were removed by themselves.
 const MAX_RETIRED: usize = 1024;
 
@@ -47,12 +50,41 @@ struct Shared {
     bus: Bus,
     /// Whether the server's numbers of processes are ours too.
     sees_processes: bool,
-    watches: Mutex<HashMap<Key, Arc<Watch>>>,
+    table: Mutex<Table>,
     /// Those whose containers were removed by themselves, the oldest first.
     retired: Mutex<VecDeque<Arc<Watch>>>,
-    /// Set and read under the lock of `watches`.
-    closed: AtomicBool,
     reconciler: Reconciler,
+}
+
+#[derive(Default)]
+struct Table {
+    watches: HashMap<Key, Arc<Watch>>,
+    /// Those whose process is yet to end though their id is another one's by now.
+    displaced: Vec<Arc<Watch>>,
+    closed: bool,
+}
+
+impl Table {
+    /// Fails once the client is closed: nothing would end a wait that begins now.
+    fn check_open(&self) -> Result<()> {
+        if self.closed { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Whether the id is the watch's own still.
+    fn has(&self, watch: &Arc<Watch>) -> bool {
+        self.watches.get(&watch.key).is_some_and(|current| Arc::ptr_eq(current, watch))
+    }
+
+    fn remove(&mut self, watch: &Arc<Watch>) {
+        if self.has(watch) {
+            self.watches.remove(&watch.key);
+        }
+        self.displaced.retain(|other| !Arc::ptr_eq(other, watch));
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Watch>> {
+        self.watches.values().chain(&self.displaced)
+    }
 }
 
 /// What a watch is found by.
@@ -65,8 +97,9 @@ struct Key {
 /// What tells a process from another one under the same id, and what else is known of it.
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// Which of the containers that have the id, one after the other, it belongs to.
-    pub(crate) generation: String,
+    /// Which of the containers that have the id, one after the other, it belongs to. Another one where
+    /// somebody has replaced the record under the process.
+    generation: Mutex<String>,
     /// Gone once its exit is known.
     pidfd: Mutex<Option<Pidfd>>,
 }
@@ -76,13 +109,32 @@ pub(crate) struct Find {
     pub(crate) process: Process,
     /// What the shim was told of its streams.
     pub(crate) paths: Paths,
+    /// The streams that we pump for it.
+    pub(crate) stdio: Option<Attached>,
     /// Whether it is known to have been started.
     pub(crate) started: bool,
     /// What is to be done after its exit, once the hooks have returned.
-    pub(crate) after: Option<Job>,
+    pub(crate) then: Option<Then>,
     /// How it ended, where it has.
-    pub(crate) exit: Option<Exit>,
+    pub(crate) end: Option<End>,
 }
+
+/// How a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Exit(Exit),
+    /// No source holds the code.
+    Unknown,
+    /// It was created and never started.
+    NeverRan,
+}
+
+/// The exit code of what SIGKILL has ended. That of a process that was never started says nothing: it
+/// is how such a one is removed.
+pub(crate) const KILLED: u32 = 128 + 9;
+
+/// What is to be done after the exit of a process, once the hooks have returned.
+pub(crate) type Then = Box<dyn FnOnce(&Arc<Watch>) + Send>;
 
 /// One watched process: the container's first.
 pub(crate) struct Watch {
@@ -104,7 +156,7 @@ pub(crate) struct Watch {
 #[derive(Default)]
 struct After {
     said: bool,
-    job: Option<Job>,
+    then: Option<Then>,
     /// Once the exit is told: there while hooks are told of it.
     telling: Option<Weak<delivery::After>>,
 }
@@ -152,7 +204,15 @@ impl State {
 
 impl Process {
     pub(crate) fn new(pid: u32, generation: String, pidfd: Option<Pidfd>) -> Process {
-        Process { pid, generation, pidfd: Mutex::new(pidfd) }
+        Process { pid, generation: Mutex::new(generation), pidfd: Mutex::new(pidfd) }
+    }
+
+    pub(crate) fn generation(&self) -> String {
+        self.generation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_generation(&self, generation: String) {
+        *self.generation.lock().unwrap_or_else(PoisonError::into_inner) = generation;
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Pidfd>> {
@@ -161,12 +221,12 @@ impl Process {
 
     /// What the kernel says of it.
     fn look(&self) -> Sight {
-        self.lock().as_ref().map_or(Sight::Gone, Pidfd::look)
+        self.lock().as_ref().map_or(Sight::Unseen, Pidfd::look)
     }
 
     /// Whether both are the same one.
     fn is(&self, other: &Process) -> bool {
-        self.pid == other.pid && self.generation == other.generation
+        self.pid == other.pid && self.generation() == other.generation()
     }
 }
 
@@ -216,8 +276,10 @@ impl Watch {
         }
     }
 
-    pub(crate) fn note_start(&self) {
+    /// Notes that its process runs, or has run, and lets its input go.
+    pub(crate) fn note_start(&self) -> Result<()> {
         self.started.store(true, Ordering::SeqCst);
+        self.stdio().map_or(Ok(()), Attached::start_input)
     }
 
     /// Whether it is known to have been started; another client may have done it since.
@@ -255,8 +317,8 @@ impl Watch {
     }
 
     /// Has this done after its exit, once the hooks have returned. The first one counts.
-    fn do_after(&self, bus: &Bus, job: Option<Job>) {
-        let Some(job) = job else { return };
+    fn do_after(self: &Arc<Self>, bus: &Bus, then: Option<Then>) {
+        let Some(then) = then else { return };
         let telling = {
             let mut after = self.lock_after();
             if after.said {
@@ -265,23 +327,29 @@ impl Watch {
             after.said = true;
             match &after.telling {
                 None => {
-                    after.job = Some(job);
+                    after.then = Some(then);
                     return;
                 }
                 // Who probed it before has not said what is to be done after the exit.
                 Some(telling) => telling.upgrade(),
             }
         };
+        let job = self.job(then);
         match telling {
             Some(telling) => telling.set(job),
             None => bus.run(job),
         }
     }
 
+    fn job(self: &Arc<Self>, then: Then) -> Job {
+        let watch = self.clone();
+        Box::new(move || then(&watch))
+    }
+
     /// What is to be done now that its exit is told.
-    fn take_after(&self, bus: &Bus) -> Arc<delivery::After> {
+    fn take_after(self: &Arc<Self>, bus: &Bus) -> Arc<delivery::After> {
         let mut after = self.lock_after();
-        let telling = bus.after(after.job.take());
+        let telling = bus.after(after.then.take().map(|then| self.job(then)));
         after.telling = Some(Arc::downgrade(&telling));
         telling
     }
@@ -381,15 +449,14 @@ impl Watches {
             executor,
             bus,
             sees_processes,
-            watches: Mutex::default(),
+            table: Mutex::default(),
             retired: Mutex::default(),
-            closed: AtomicBool::new(false),
             reconciler: Reconciler::default(),
         }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Watch>>> {
-        self.0.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A descriptor of the process that has this number now, where the server means the same one by
@@ -399,7 +466,13 @@ impl Watches {
     }
 
     /// Tells how a process has ended.
-    fn deliver(&self, watch: &Watch, origin: Origin, exit: Option<Exit>, error: Option<Error>) {
+    fn deliver(
+        &self,
+        watch: &Arc<Watch>,
+        origin: Origin,
+        exit: Option<Exit>,
+        error: Option<Error>,
+    ) {
         let body = Body {
             origin,
             exit_code: exit.map(|exit| exit.code),
@@ -411,7 +484,7 @@ impl Watches {
     }
 
     /// Tells that the process was created and never ran.
-    pub(crate) fn never_ran(&self, watch: &Watch) {
+    pub(crate) fn never_ran(&self, watch: &Arc<Watch>) {
         let why = Error::new(ErrorKind::NotFound, "the container's process never ran");
         let body = Body {
             error: Some(why.clone()),
@@ -423,7 +496,7 @@ impl Watches {
 
     /// Gives the message to all who wait, then to hooks and queues. The first one counts: a process
     /// ends once.
-    fn tell(&self, watch: &Watch, body: Body) {
+    fn tell(&self, watch: &Arc<Watch>, body: Body) {
         let message = Message::new(Body {
             namespace: watch.key.namespace.clone(),
             container_id: watch.key.container.clone(),
@@ -439,12 +512,13 @@ impl Watches {
         if is_first {
             drop(watch.process.lock().take());
             self.0.bus.publish(&message, Some(watch.take_after(&self.0.bus)));
+            self.lock().displaced.retain(|other| !Arc::ptr_eq(other, watch));
         }
     }
 
     /// How many processes are watched whose exit is not known.
     pub(crate) fn outstanding(&self) -> usize {
-        let watches: Vec<_> = self.lock().values().cloned().collect();
+        let watches: Vec<_> = self.lock().all().cloned().collect();
         watches.iter().filter(|watch| !watch.is_over()).count()
     }
 
@@ -456,7 +530,7 @@ impl Watches {
     /// The watch of a container's first process.
     pub(crate) fn find(&self, namespace: &str, container: &str) -> Option<Arc<Watch>> {
         let key = Key { namespace: namespace.into(), container: container.into() };
-        let watch = self.lock().get(&key).cloned();
+        let watch = self.lock().watches.get(&key).cloned();
         if watch.is_some() {
             self.see_to_lost();
         }
@@ -471,31 +545,31 @@ impl Watches {
         container: &str,
         process: Process,
         stdio: Option<Attached>,
-        after: Option<Job>,
+        then: Option<Then>,
     ) -> Result<Arc<Watch>> {
         let key = Key { namespace: cx.namespace.clone(), container: container.into() };
         let (watch, before) = {
-            let mut watches = self.lock();
-            self.check_open()?;
-            let before = watches.get(&key);
-            match before.filter(|before| before.process.is(&process)) {
+            let mut table = self.lock();
+            table.check_open()?;
+            let before = table.watches.get(&key).cloned();
+            match before {
                 // Somebody who probes has found it first.
-                Some(found) => (found.clone(), None),
-                None => {
+                Some(found) if found.process.is(&process) => (found, None),
+                before => {
                     let watch = Arc::new(Watch::new(key.clone(), process));
-                    (watch.clone(), Some(watches.insert(key, watch)))
+                    table.watches.insert(key, watch.clone());
+                    table.displaced.extend(before.clone());
+                    (watch, Some(before))
                 }
             }
         };
-        watch.do_after(&self.0.bus, after);
+        watch.do_after(&self.0.bus, then);
         if let Some(stdio) = stdio {
             // It was found by somebody who has no streams of it.
             let _ = watch.stdio.set(stdio);
         }
         if let Some(before) = before {
-            if let Some(before) = before {
-                self.removed(&before);
-            }
+            before.iter().for_each(|before| self.replaced(before));
             self.follow(&watch).inspect_err(|_| self.forget(&watch))?;
         }
         Ok(watch)
@@ -506,22 +580,33 @@ impl Watches {
     pub(crate) fn adopt(&self, cx: &Cx, container: &str, find: Find) -> Result<Arc<Watch>> {
         let key = Key { namespace: cx.namespace.clone(), container: container.into() };
         let (watch, is_new) = {
-            let mut watches = self.lock();
-            self.check_open()?;
-            match watches.entry(key) {
+            let mut table = self.lock();
+            table.check_open()?;
+            match table.watches.entry(key) {
                 Entry::Occupied(entry) => (entry.get().clone(), false),
                 Entry::Vacant(entry) => {
                     let watch = Watch::new(entry.key().clone(), find.process);
-                    watch.started.store(find.started, Ordering::SeqCst);
                     let _ = watch.paths.set(find.paths);
                     (entry.insert(Arc::new(watch)).clone(), true)
                 }
             }
         };
-        watch.do_after(&self.0.bus, find.after);
-        match find.exit {
+        // Before its exit can be told: what is done after that needs them.
+        if let Some(stdio) = find.stdio {
+            let _ = watch.stdio.set(stdio);
+        }
+        if find.started {
+            watch.note_start()?;
+        }
+        watch.do_after(&self.0.bus, find.then);
+        match find.end {
             _ if !is_new => {}
-            Some(exit) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
+            Some(End::Exit(exit)) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
+            Some(End::NeverRan) => self.never_ran(&watch),
+            Some(End::Unknown) => {
+                let what = "the exit code is not known: nobody saw it, says the container's record";
+                self.deliver(&watch, Origin::Gap, None, Some(lost(what)));
+            }
             None => self.follow(&watch).inspect_err(|_| self.give_up(&watch))?,
         }
         Ok(watch)
@@ -538,41 +623,66 @@ impl Watches {
         oldest.into_iter().for_each(|oldest| self.forget(&oldest));
     }
 
-    /// Has the streams of a process that is watched pumped from now on.
-    pub(crate) fn take_streams(&self, watch: &Watch, stdio: Attached) {
-        let _ = watch.stdio.set(stdio);
+    /// Tells how the process of a watch has ended, whose container was made anew by this client: so
+    /// containerd knows nothing of it any more.
+    fn replaced(&self, before: &Arc<Watch>) {
+        self.wait_for_answer(before);
+        let how = "its container was made anew";
+        let why = Error::new(ErrorKind::NotFound, how);
+        if before.is_over() || self.gone(before, None, how, why.clone()).is_none() {
+            return self.forget(before);
+        }
+        // It is killed, and yet to end.
+        self.reconcile(before, why);
     }
 
-    /// Drops a watch whose container another client has removed, and may have made anew: so its process
-    /// has ended, which is told as far as it is known.
-    pub(crate) fn removed(&self, watch: &Arc<Watch>) {
+    /// Looks a process up whose container another client has removed, and may have made anew: it has
+    /// ended, or another record may be its own. Where that is not known within the limits, or it runs
+    /// on, it is watched on.
+    pub(crate) fn settle(&self, watch: &Arc<Watch>, limits: &Limits) {
+        self.wait_for_answer(watch);
+        let why = Error::new(ErrorKind::NotFound, "its container was removed by another client");
+        if let Err(e) = block_on(&limits.at_most(SETTLE), self.look(watch, why)) {
+            log::debug!("looking container {} up: {e}", watch.key.container);
+        }
+        if watch.is_over() {
+            self.forget(watch);
+        }
+    }
+
+    /// Gives the id of a watch to another one: its process is yet to end.
+    pub(crate) fn displace(&self, watch: &Arc<Watch>) {
+        let mut table = self.lock();
+        if table.has(watch) {
+            table.watches.remove(&watch.key);
+            table.displaced.push(watch.clone());
+        }
+    }
+
+    /// Waits a moment for the answer to Wait of what was killed a moment ago.
+    fn wait_for_answer(&self, watch: &Watch) {
         for _ in 0..ENDING_LOOKS {
-            if watch.is_over() || matches!(watch.process.look(), Sight::Ended(_) | Sight::Gone) {
+            if watch.is_over() || matches!(watch.process.look(), Sight::Ended(_)) {
                 break;
             }
-            // It was killed a moment ago.
             std::thread::sleep(ENDING_PAUSE);
         }
-        self.tell_gone(watch, "its container was removed by another client", None);
-        self.forget(watch);
     }
 
     /// Tells of a process that containerd knows nothing of any more. What it says of the end in events
     /// is then a guess of its own: only the kernel may know.
-    fn tell_gone(&self, watch: &Watch, how: &str, why: Option<Error>) {
+    fn tell_gone(&self, watch: &Arc<Watch>, how: &str, why: Error) {
         if watch.is_over() {
             return;
         }
+        let started = watch.is_started();
         match watch.process.look() {
-            Sight::Ended(code) if watch.is_started() => {
+            Sight::Ended(code) if started || code != KILLED => {
                 self.deliver(watch, Origin::Recovered, Some(Exit { code, at: None }), None);
             }
             _ => {
-                let started = watch.is_started();
                 let not = if started { "" } else { ", nor whether it was started" };
-                let what = format!("the exit code is not known{not}: {how}");
-                let error = Error::new(ErrorKind::DataLoss, what);
-                let error = why.into_iter().fold(error, Error::caused_by);
+                let error = lost(&format!("the exit code is not known{not}: {how}")).caused_by(why);
                 self.deliver(watch, Origin::Gap, None, Some(error));
             }
         }
@@ -589,29 +699,17 @@ impl Watches {
 
     /// Drops a watch of a container that stands.
     fn give_up(&self, watch: &Arc<Watch>) {
-        let mut watches = self.lock();
-        if watches.get(&watch.key).is_some_and(|current| Arc::ptr_eq(current, watch)) {
-            watches.remove(&watch.key);
-        }
-        drop(watches);
+        self.lock().remove(watch);
         watch.end(gone(&watch.key.container));
-    }
-
-    /// Fails once the client is closed: nothing would end a wait that begins now.
-    fn check_open(&self) -> Result<()> {
-        if self.0.closed.load(Ordering::SeqCst) { Err(closed()) } else { Ok(()) }
     }
 
     /// Ends every wait: the client is closed.
     pub(crate) fn close(&self) {
         let all = {
-            let mut watches = self.lock();
-            self.0.closed.store(true, Ordering::SeqCst);
-            std::mem::take(&mut *watches)
+            let mut table = self.lock();
+            std::mem::replace(&mut *table, Table { closed: true, ..Table::default() })
         };
-        for watch in all.into_values() {
-            watch.end(closed());
-        }
+        all.all().for_each(|watch| watch.end(closed()));
         self.0.reconciler.close();
     }
 
@@ -620,6 +718,8 @@ impl Watches {
         // It may take as long as the process runs: no deadline.
         let cx = self.cx(&watch.key.namespace, Limits::default());
         let mut reply = tasks::wait(&cx, &watch.key.container, "")?;
+        // Who looks it up once the Wait breaks off: then a thread for it might be refused.
+        let kept = self.0.executor.keep()?;
         let watches = self.clone();
         let watch = watch.clone();
         detach(poll_fn(move |context| {
@@ -632,9 +732,13 @@ impl Watches {
             };
             match answer {
                 Ok(_) if watch.is_held() => watches.reconcile(&watch, held()),
+                Ok(exit) if exit.code == KILLED && !watch.is_started() => {
+                    watches.reconcile(&watch, not_started());
+                }
                 Ok(exit) => watches.deliver(&watch, Origin::Live, Some(exit), None),
                 Err(why) => watches.reconcile(&watch, why),
             }
+            let _ = &kept;
             Poll::Ready(())
         }));
         Ok(())
@@ -647,6 +751,15 @@ impl Watches {
 
 fn gone(container: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("container {container} was removed"))
+}
+
+fn lost(what: &str) -> Error {
+    Error::new(ErrorKind::DataLoss, what)
+}
+
+/// Another client may have removed it, which ends it with SIGKILL, or have started it.
+fn not_started() -> Error {
+    Error::new(ErrorKind::Aborted, "it was killed, and may never have run")
 }
 
 fn held() -> Error {
@@ -684,9 +797,10 @@ mod tests {
         Find {
             process: process(pid, generation),
             paths: Paths::default(),
+            stdio: None,
             started: false,
-            after: None,
-            exit,
+            then: None,
+            end: exit.map(End::Exit),
         }
     }
 
@@ -720,7 +834,7 @@ mod tests {
         let watch = watches.adopt(&cx, "c", find(1, "a", exit(3))).unwrap();
         watches.deliver(&watch, Origin::Live, exit(4), None);
         watches.never_ran(&watch);
-        watches.removed(&watch);
+        watches.replaced(&watch);
         let message = watch.wait(&Limits::within(Duration::from_secs(30))).unwrap();
         assert_eq!((message.exit_code(), message.origin()), (Some(3), Origin::Recovered));
         // What is given up tells nothing any more.
@@ -747,8 +861,8 @@ mod tests {
         let (done, after) = mpsc::channel();
         let say = |container: &str| {
             let done = done.clone();
-            let job: Job = Box::new(move || done.send(()).unwrap());
-            let find = Find { after: Some(job), ..find(1, "a", exit) };
+            let then: Then = Box::new(move |_| done.send(()).unwrap());
+            let find = Find { then: Some(then), ..find(1, "a", exit) };
             watches.adopt(&cx, container, find).unwrap();
         };
         for container in ["c", "d"] {

@@ -19,6 +19,8 @@ pub(super) enum Sight {
     Ended(u32),
     /// It has ended; the kernel does not tell how.
     Gone,
+    /// There is no descriptor of it.
+    Unseen,
 }
 
 /// A descriptor of one process, never of another that has its number later.

@@ -12,12 +12,12 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::pidfd::Sight;
-use super::{Watch, Watches};
+use super::{End, KILLED, Watch, Watches};
 use crate::call::Limits;
-use crate::container::generation;
+use crate::container::{Kept, generation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Origin;
-use crate::rpc::tasks::{self, Status};
+use crate::rpc::tasks::{self, Exit, Status};
 use crate::rpc::{containers, version};
 
 /// How long one question may take: a shim that is stuck is answered for by containerd after 2 s.
@@ -109,14 +109,6 @@ impl Reconciler {
     }
 }
 
-/// What a look at one process gave.
-enum Look {
-    /// It is followed again, or its exit was delivered.
-    Settled,
-    /// Nothing is known yet.
-    Again(Error),
-}
-
 /// What the keeper is to do.
 enum Due {
     /// Look at these.
@@ -127,12 +119,36 @@ enum Due {
     End,
 }
 
-/// A look that is under way. Dropped, also where it panics, it makes room for another.
-struct Place(Watches);
+/// A look that is under way. Dropped, it makes room for another, and puts the process back on the list
+/// unless it is settled, also where the look panics.
+struct Place {
+    watches: Watches,
+    lost: Option<Lost>,
+}
+
+impl Place {
+    /// Looks the process up.
+    async fn look_up(mut self) {
+        let Some(lost) = &mut self.lost else { return };
+        match self.watches.look(&lost.watch, lost.why.clone()).await {
+            None => {
+                self.lost = None;
+                self.watches.0.reconciler.lock().settled += 1;
+            }
+            Some(why) => lost.why = why,
+        }
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.reconciler.change(|state| state.looks -= 1);
+        let reconciler = &self.watches.0.reconciler;
+        if let Some(mut lost) = self.lost.take() {
+            let pause = lost.pause;
+            lost.pause = longer(pause);
+            reconciler.push(lost, pause);
+        }
+        reconciler.change(|state| state.looks -= 1);
     }
 }
 
@@ -220,97 +236,130 @@ impl Watches {
         .await;
     }
 
-    /// Looks one up, and puts it back where that gives nothing.
-    async fn look_up(&self, mut lost: Lost) {
-        match self.look(&lost.watch, lost.why.clone()).await {
-            Look::Settled => self.0.reconciler.lock().settled += 1,
-            Look::Again(why) => {
-                let pause = lost.pause;
-                lost.pause = longer(pause);
-                lost.why = why;
-                self.0.reconciler.push(lost, pause);
-            }
-        }
-    }
-
-    /// Looks one process up. `why` is what ended its Wait.
-    async fn look(&self, watch: &Arc<Watch>, why: Error) -> Look {
+    /// Looks one process up. `why` is what ended its Wait. Gives why nothing is known yet, where it is
+    /// neither told how it ended nor followed again.
+    pub(super) async fn look(&self, watch: &Arc<Watch>, why: Error) -> Option<Error> {
         if watch.is_over() {
-            return Look::Settled;
+            return None;
         }
         if watch.is_held() {
-            return Look::Again(why);
+            return Some(why);
         }
         let cx = || self.cx(&watch.key.namespace, Limits::within(LOOK));
         let id = &watch.key.container;
-        match containers::look(cx(), id.clone()).await {
-            Ok(record) if generation(&record) != watch.process.generation => {
-                return self.gone(watch, "its id is another container's", why);
-            }
-            // Where it is gone, the task may stand all the same.
-            Ok(_) => {}
+        let record = match containers::look(cx(), id.clone()).await {
+            Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Its task may stand all the same.
                 return self.look_in_list(watch, why).await;
             }
-            Err(error) => return Look::Again(error),
-        }
-        match tasks::look(cx(), id.clone(), String::new()).await {
-            Ok(process) if process.pid != 0 && process.pid != watch.process.pid => {
-                self.gone(watch, "another process has its id", why)
-            }
-            Ok(process) => match process.status {
-                Status::Stopped => {
-                    self.deliver(watch, Origin::Recovered, Some(process.exit), None);
-                    Look::Settled
-                }
-                Status::Unknown => Look::Again(why),
-                Status::Created | Status::Running | Status::Paused | Status::Pausing => {
-                    match self.follow(watch) {
-                        Ok(()) => Look::Settled,
-                        Err(error) => Look::Again(error),
-                    }
-                }
-            },
+            Err(error) => return Some(error),
+        };
+        let is_own = generation(&record) == watch.process.generation();
+        let kept = Kept::of(&record).filter(|kept| is_own && kept.pid == watch.process.pid);
+        let kept = kept.map(|kept| kept.end);
+        let process = match tasks::look(cx(), id.clone(), String::new()).await {
+            Ok(process) => process,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.gone(watch, "its task is gone from containerd", why)
+                let how = if is_own {
+                    "its task is gone from containerd"
+                } else {
+                    "its id is another container's"
+                };
+                return self.gone(watch, kept, how, why);
             }
-            Err(error) => Look::Again(error),
+            Err(error) => return Some(error),
+        };
+        if process.pid != 0 && process.pid != watch.process.pid {
+            return self.gone(watch, kept, "another process has its id", why);
         }
+        match process.status {
+            Status::Unknown => Some(why),
+            // Of another container whose process has the number by chance, as likely as not.
+            Status::Stopped if !is_own => {
+                self.gone(watch, kept, "its id is another container's", why)
+            }
+            Status::Stopped => {
+                self.tell_stopped(watch, kept, process.exit);
+                None
+            }
+            Status::Created | Status::Running | Status::Paused | Status::Pausing => {
+                if !is_own {
+                    if matches!(watch.process.look(), Sight::Ended(_) | Sight::Gone) {
+                        return self.gone(watch, kept, "another process has its id", why);
+                    }
+                    // Somebody has replaced the record under it.
+                    watch.process.set_generation(generation(&record));
+                }
+                if process.status != Status::Created {
+                    note_start(watch);
+                }
+                self.follow(watch).err()
+            }
+        }
+    }
+
+    /// Tells what containerd says of a process that has ended.
+    fn tell_stopped(&self, watch: &Arc<Watch>, kept: Option<End>, exit: Exit) {
+        if kept == Some(End::NeverRan) && exit.code == KILLED && !watch.is_started() {
+            return self.never_ran(watch);
+        }
+        self.deliver(watch, Origin::Recovered, Some(exit), None);
     }
 
     /// Get finds no task where the container's record is gone; the list shows it still.
-    async fn look_in_list(&self, watch: &Arc<Watch>, why: Error) -> Look {
+    async fn look_in_list(&self, watch: &Arc<Watch>, why: Error) -> Option<Error> {
         let cx = self.cx(&watch.key.namespace, Limits::within(LOOK));
         let list = match tasks::look_at_all(cx).await {
             Ok(list) => list,
-            Err(error) => return Look::Again(error),
+            Err(error) => return Some(error),
         };
+        let how = "its container is gone from containerd";
         let ours = list
             .into_iter()
             .find(|(id, process)| *id == watch.key.container && process.pid == watch.process.pid);
-        match ours {
-            Some((_, process)) if process.status != Status::Stopped => Look::Again(why),
-            Some((_, process)) => {
-                self.deliver(watch, Origin::Recovered, Some(process.exit), None);
-                Look::Settled
+        let Some((_, process)) = ours else { return self.gone(watch, None, how, why) };
+        match process.status {
+            // The record that may have said that it never ran is gone.
+            Status::Stopped if process.exit.code == KILLED && !watch.is_started() => {
+                self.gone(watch, None, how, why)
             }
-            None => self.gone(watch, "its container is gone from containerd", why),
+            Status::Stopped => {
+                self.tell_stopped(watch, None, process.exit);
+                None
+            }
+            Status::Unknown | Status::Created => Some(why),
+            Status::Running | Status::Paused | Status::Pausing => {
+                note_start(watch);
+                Some(why)
+            }
         }
     }
 
-    /// containerd knows nothing of it any more.
-    fn gone(&self, watch: &Arc<Watch>, how: &str, why: Error) -> Look {
-        match watch.process.look() {
-            // containerd ends what it does not know any more, or will find it again.
-            Sight::Runs => return Look::Again(why),
-            // Whoever is to reap it may never do so.
-            Sight::Ending if watch.lock().ending_since().elapsed() < REAPED => {
-                return Look::Again(why);
-            }
-            Sight::Ending | Sight::Ended(_) | Sight::Gone => {}
+    /// containerd knows nothing of it any more: tells what its record keeps, or the kernel knows.
+    pub(super) fn gone(
+        &self,
+        watch: &Arc<Watch>,
+        kept: Option<End>,
+        how: &str,
+        why: Error,
+    ) -> Option<Error> {
+        match kept {
+            Some(End::Exit(exit)) => self.deliver(watch, Origin::Recovered, Some(exit), None),
+            Some(End::NeverRan) if !watch.is_started() => self.never_ran(watch),
+            Some(End::NeverRan | End::Unknown) | None => match watch.process.look() {
+                // containerd ends what it does not know any more, or will find it again.
+                Sight::Runs => return Some(why),
+                // Whoever is to reap it may never do so.
+                Sight::Ending if watch.lock().ending_since().elapsed() < REAPED => {
+                    return Some(why);
+                }
+                Sight::Ending | Sight::Ended(_) | Sight::Gone | Sight::Unseen => {
+                    self.tell_gone(watch, how, why);
+                }
+            },
         }
-        self.tell_gone(watch, how, Some(why));
-        Look::Settled
+        None
     }
 
     /// Waits until the server answers.
@@ -327,6 +376,13 @@ impl Watches {
     }
 }
 
+/// Somebody else has started it, or our call broke off that did.
+fn note_start(watch: &Watch) {
+    if let Err(e) = watch.note_start() {
+        log::warn!("the input of container {}: {e}", watch.key.container);
+    }
+}
+
 /// Sees to the list until it is empty.
 async fn keep(mut keeper: Keeper) {
     loop {
@@ -338,10 +394,10 @@ async fn keep(mut keeper: Keeper) {
                 // One question for all of them while it cannot be reached.
                 watches.wait_for_server().await;
                 for lost in due {
-                    let place = Place(watches.clone());
+                    let place = Place { watches: watches.clone(), lost: Some(lost) };
                     watches.0.reconciler.lock().looks += 1;
                     // The thread is there: it is the one that does this.
-                    let _ = watches.0.executor.spawn(async move { place.0.look_up(lost).await });
+                    let _ = watches.0.executor.spawn(place.look_up());
                 }
             }
         }

@@ -97,14 +97,19 @@ pub fn pipe() -> (File, OwnedFd) {
     (File::from(read), write)
 }
 
-/// Whether the exit of a process is known that ends while containerd is not there.
-pub fn an_outage_hides_nothing(client: &Client) -> bool {
-    let version = client.version(&Call::new()).unwrap().version;
+/// Whether the kernel tells how a process ended of which a descriptor is held.
+pub fn the_kernel_tells() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let numbers: Vec<u32> =
         release.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
+    numbers.as_slice() >= &[6, 15]
+}
+
+/// Whether the exit of a process is known that ends while containerd is not there.
+pub fn an_outage_hides_nothing(client: &Client) -> bool {
+    let version = client.version(&Call::new()).unwrap().version;
     // By the record of 1.6, or by the kernel.
-    version.trim_start_matches('v').starts_with("1.6.") || numbers.as_slice() >= &[6, 15]
+    version.trim_start_matches('v').starts_with("1.6.") || the_kernel_tells()
 }
 
 /// Stops a process, and waits until all of its threads have.

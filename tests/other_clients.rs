@@ -1,0 +1,256 @@
+//! What is told of containers that other clients of the same containerd change.
+
+mod ground;
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use ctrd::{
+    Call, Cleanup, Client, ContainerConfig, ErrorKind, HookMode, Message, Origin, Stdio, Stream,
+};
+use ground::plot::{GRACE, Plot, kill, pipe, the_kernel_tells, within};
+use ground::proxy::{Fault, Proxy};
+use ground::{unique, wait_until};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// Another client in the namespace of the plot.
+fn another(plot: &Plot, address: String) -> Client {
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    config.address = address;
+    Client::open(config, &Call::new()).unwrap()
+}
+
+fn stranger(plot: &Plot) -> Client {
+    another(plot, plot.ground.address().into())
+}
+
+/// Such a client behind a proxy of its own.
+fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
+    let path = plot.ground.dir().join(unique("proxy"));
+    let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
+    let client = another(plot, proxy.address());
+    (proxy, client)
+}
+
+fn stop_hook(client: &Client) -> mpsc::Receiver<Message> {
+    let (sender, receiver) = mpsc::channel();
+    let hook = move |message: &Message| drop(sender.send(message.clone()));
+    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    receiver
+}
+
+fn assert_is_silent(told: &mpsc::Receiver<Message>) {
+    if let Ok(message) = told.recv_timeout(Duration::from_millis(300)) {
+        panic!("{message:?}");
+    }
+}
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn ctr(plot: &Plot, arguments: &[&str]) {
+    plot.ground.ctr(&[&["-n", &plot.namespace], arguments].concat());
+}
+
+/// A container that ends at its first run with the first code, and later with the second.
+fn twice(plot: &Plot, first: &str, second: &str) -> ContainerConfig {
+    plot.shell(&format!("[ -e /ran ] && {second}; touch /ran; {first}"))
+}
+
+/// Removes the record under a task that runs on, as a client does that does not see the task.
+fn remove_the_record(plot: &Plot, id: &str) {
+    let (proxy, client) = behind_a_proxy(plot);
+    let blind = Fault::Fail(5, "it is not to be seen");
+    let rules = [proxy.at("Tasks/Get", blind), proxy.at("Tasks/Delete", blind)];
+    let message = client.destroy_container(id, GRACE, &within(10)).unwrap();
+    assert!(rules.iter().all(|rule| rule.has_fired()));
+    assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
+}
+
+#[test]
+fn a_record_that_goes_is_no_exit() {
+    let plot = Plot::new();
+    let told = stop_hook(&plot.client);
+    let config = plot.shell("sleep 1000");
+    let id = config.id.clone();
+    let process = plot.client.create_container(config, &Call::new()).unwrap();
+    remove_the_record(&plot, &id);
+    let error = plot.client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("may run on"), "{error}");
+    let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+    assert_is_silent(&told);
+
+    // Another record takes its place, and so has the task.
+    ctr(&plot, &["c", "create", "--label", "io.ctrd.owner=ctrd", &plot.image, &id, "sleep", "1"]);
+    plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+    assert_is_silent(&told);
+    kill(process);
+    let message = told.recv_timeout(LONG).unwrap();
+    assert_eq!((message.container_id(), message.exit_code()), (&*id, Some(137)));
+    assert_eq!(plot.destroy(&id).seq(), message.seq());
+    assert_is_silent(&told);
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_label_of_an_earlier_process_is_not_a_later_ones() {
+    let plot = Plot::new();
+    let mut config = twice(&plot, "exit 3", "exit 4");
+    config.cleanup = Cleanup::Task;
+    let id = plot.create(config);
+    assert_eq!(plot.probe(&id).exit_code(), Some(3));
+    wait_until("the task's deletion", || plot.holdings().tasks == 0);
+    assert_eq!(stranger(&plot).probe(&id, &within(10)).unwrap().exit_code(), Some(3));
+
+    ctr(&plot, &["tasks", "start", "-d", &id]);
+    let (proxy, client) = behind_a_proxy(&plot);
+    let rule = proxy.at("Snapshots/Remove", Fault::Cut);
+    client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+    assert!(rule.has_fired() && plot.holdings().tasks == 0);
+    let message = stranger(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
+    assert_eq!(message.exit_code(), Some(4), "{message:?}");
+}
+
+#[test]
+fn a_clean_up_leaves_a_later_process_alone() {
+    let plot = Plot::new();
+    let (release, released) = mpsc::channel::<()>();
+    let (entered, is_in) = mpsc::channel();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let hook = move |_: &Message| {
+        entered.send(()).unwrap();
+        let _ = released.recv_timeout(LONG);
+    };
+    let hook = client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let mut config = twice(&plot, "exit 3", "sleep 1000");
+    config.cleanup = Cleanup::All;
+    let id = config.id.clone();
+    client.create_container(config, &Call::new()).unwrap();
+    is_in.recv_timeout(LONG).unwrap();
+    ctr(&plot, &["tasks", "rm", &id]);
+    ctr(&plot, &["tasks", "start", "-d", &id]);
+    // It is told of both.
+    assert_eq!(client.probe(&id, &Call::new()).unwrap().exit_code(), Some(3));
+    let error = client.probe(&id, &within(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    proxy.take();
+    release.send(()).unwrap();
+    client.remove_hook(hook, &Call::new()).unwrap();
+    wait_until("the clean-up", || proxy.take().contains(&"Tasks/Get".to_owned()));
+    thread::sleep(Duration::from_millis(200));
+    let error = client.probe(&id, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+    let holdings = plot.holdings();
+    assert_eq!((holdings.containers, holdings.tasks), (1, 1));
+    let message = client.destroy_container(&id, Duration::ZERO, &within(10)).unwrap();
+    assert_eq!(message.exit_code(), Some(137));
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn what_another_client_never_started_has_no_code() {
+    let plot = Plot::new();
+    for piped in [false, true] {
+        let told = stop_hook(&plot.client);
+        let other = stranger(&plot);
+        let mut config = plot.shell("exit 3");
+        let (_output, stdout) = pipe();
+        if piped {
+            config.stdio.stdout = Stream::Fd(stdout);
+        }
+        config.no_start = true;
+        let id = config.id.clone();
+        other.create_container(config, &Call::new()).unwrap();
+        let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+        let destroyed = other.destroy_container(&id, GRACE, &within(10)).unwrap();
+        assert_eq!(destroyed.exit_code(), None);
+        assert!(destroyed.start_error().is_some());
+        let message = told.recv_timeout(LONG).unwrap();
+        assert_eq!((message.container_id(), message.exit_code()), (&*id, None), "{message:?}");
+        assert!(message.error().is_some());
+        assert_is_silent(&told);
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+/// A container that is created and not started, and ends with the code that its input says.
+fn asking(plot: &Plot, client: &Client) -> (String, File) {
+    let (stdin, say): (OwnedFd, OwnedFd) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let mut config = plot.shell("read x; exit $x");
+    config.stdio.stdin = Stream::Fd(stdin);
+    config.no_start = true;
+    let id = config.id.clone();
+    client.create_container(config, &Call::new()).unwrap();
+    (id, say.into())
+}
+
+#[test]
+fn a_start_that_is_only_seen_lets_the_input_go() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    for by_another in [true, false] {
+        let (id, mut say) = asking(&plot, &client);
+        if by_another {
+            stranger(&plot).start_container(&id, &within(10)).unwrap();
+            proxy.cut();
+        } else {
+            let rule = proxy.at("Tasks/Start", Fault::CutAfter);
+            let error = client.start_container(&id, &within(10)).unwrap_err();
+            assert!(rule.has_fired() && error.is_outcome_unknown(), "{error}");
+        }
+        proxy.mend();
+        writeln!(say, "7").unwrap();
+        assert_eq!(client.probe(&id, &within(20)).unwrap().exit_code(), Some(7));
+        client.destroy_container(&id, GRACE, &within(20)).unwrap();
+
+        // Also where the start is refused because of it.
+        let (id, mut say) = asking(&plot, &client);
+        stranger(&plot).start_container(&id, &within(10)).unwrap();
+        let error = client.start_container(&id, &within(10)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+        writeln!(say, "8").unwrap();
+        assert_eq!(client.probe(&id, &within(20)).unwrap().exit_code(), Some(8));
+        client.destroy_container(&id, GRACE, &within(20)).unwrap();
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn what_is_not_known_is_kept_as_that() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let config = plot.shell("sleep 1000");
+    let id = config.id.clone();
+    let process = client.create_container(config, &Call::new()).unwrap();
+    // The task is removed while the client cannot see it.
+    proxy.cut();
+    kill(process);
+    wait_until("the exit", || {
+        plot.ground.ctr(&["-n", &plot.namespace, "tasks", "ls"]).contains("STOPPED")
+    });
+    ctr(&plot, &["tasks", "rm", &id]);
+    proxy.mend();
+    let message = client.probe(&id, &within(30)).unwrap();
+    let rule = proxy.at("Snapshots/Remove", Fault::Cut);
+    client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+    assert!(rule.has_fired());
+    let later = stranger(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
+    assert!(later.start_error().is_none(), "{later:?}");
+    if the_kernel_tells() {
+        assert_eq!((message.exit_code(), message.origin()), (Some(137), Origin::Recovered));
+        assert_eq!(later.exit_code(), Some(137));
+    } else {
+        for message in [message, later] {
+            assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
+            assert_eq!(message.error().unwrap().kind(), ErrorKind::DataLoss);
+        }
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
