@@ -14,9 +14,9 @@ use ctrd::{
     ErrorKind, HookMode, Message, Origin, PullConfig, RecoveryState, Stdio, Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{GRACE, Plot, an_outage_hides_nothing, kill, pipe, stop, within};
+use ground::plot::{GRACE, Plot, an_outage_hides_nothing, by_the_kernel, kill, pipe, stop, within};
 use ground::proxy::{Fault, Proxy};
-use ground::{Ground, unique, wait_until};
+use ground::{Ground, runs, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A process that ends with this code when it is told to by SIGTERM, and the pid to tell it by.
@@ -54,6 +54,11 @@ fn client_of(plot: &Plot) -> Client {
 /// A proxy of the caller's own.
 fn proxy_of(ground: &Ground) -> Proxy {
     Proxy::start(ground.address().as_ref(), &ground.dir().join(unique("proxy")))
+}
+
+/// The same, whose clients hold no descriptors of processes.
+fn unseen_proxy_of(ground: &Ground) -> Proxy {
+    Proxy::start_unseen(ground.address().as_ref(), &ground.dir().join(unique("proxy")))
 }
 
 /// Another client in the namespace of the plot, behind the proxy.
@@ -128,12 +133,16 @@ fn a_broken_connection_is_no_exit() {
 fn a_container_that_was_made_anew_is_another_one() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
+    let unseen = unseen_proxy_of(plot.ground);
+    let unseeing = client_behind(&plot, &unseen);
     let config = plot.shell("sleep 1000");
     let id = plot.create(config);
+    unseeing.probe(&id, &Call::new().poll()).unwrap_err();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| client.probe(&id, &within(30)).unwrap());
-        thread::sleep(Duration::from_millis(200));
+        wait_until("a watch", || client.counters().outstanding == 1);
         proxy.cut();
+        unseen.cut();
         kill(plot.client.container_pid(&id, &Call::new()).unwrap());
         assert_eq!(plot.probe(&id).exit_code(), Some(137));
         plot.destroy(&id);
@@ -142,12 +151,12 @@ fn a_container_that_was_made_anew_is_another_one() {
         plot.create(config);
         assert_eq!(plot.probe(&id).exit_code(), Some(4));
         proxy.mend();
+        unseen.mend();
+        let message = unseeing.probe(&id, &within(30)).unwrap();
+        assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
         let message = waiting.join().unwrap();
-        // What the kernel tells, where it can; never what became of the other one.
-        match message.exit_code() {
-            Some(code) => assert_eq!((code, message.origin()), (137, Origin::Recovered)),
-            None => assert_eq!(message.origin(), Origin::Gap),
-        }
+        // Never what became of the other one.
+        assert_eq!((message.exit_code(), message.origin()), by_the_kernel(137));
         assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(4));
     });
     client.destroy_container(&id, GRACE, &Call::new()).unwrap();
@@ -270,15 +279,18 @@ fn containerd_is_killed_under_a_hundred_probes() {
 fn a_guess_of_containerds_is_no_code() {
     let plot = Plot::new();
     let (id, process) = ending_with(&plot, 3);
+    let unseeing = client_behind(&plot, &unseen_proxy_of(plot.ground));
+    unseeing.probe(&id, &Call::new().poll()).unwrap_err();
     let shim = shim_of(process.as_raw_nonzero().get().unsigned_abs());
     // The shim does not see the exit, and dies; containerd says 137 then.
     stop(shim);
     end(process);
-    thread::sleep(Duration::from_millis(100));
+    wait_until("its end", || !runs(process.as_raw_nonzero().get().unsigned_abs()));
     kill_process(shim, Signal::KILL).unwrap();
     let message = plot.probe(&id);
-    let told = (message.exit_code(), message.origin());
-    assert!(told == (Some(3), Origin::Recovered) || told == (None, Origin::Gap), "{message:?}");
+    assert_eq!((message.exit_code(), message.origin()), by_the_kernel(3), "{message:?}");
+    let message = unseeing.probe(&id, &within(30)).unwrap();
+    assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap), "{message:?}");
     plot.destroy(&id);
     wait_until("the end of everything", || plot.holdings().only_images());
 }
@@ -836,9 +848,7 @@ fn an_exit_is_told_though_the_id_is_taken_over() {
             }
         });
         let message = told.recv_timeout(Duration::from_secs(30)).unwrap();
-        let known = (message.exit_code(), message.origin());
-        let expected = [(Some(137), Origin::Recovered), (None, Origin::Gap)];
-        assert!(expected.contains(&known), "{message:?}");
+        assert_eq!((message.exit_code(), message.origin()), by_the_kernel(137), "{message:?}");
         if recover {
             let error = client.probe(&id, &Call::new().poll()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
@@ -929,8 +939,7 @@ fn an_exit_is_told_though_the_container_is_gone() {
         }
     });
     let message = told.recv_timeout(Duration::from_secs(30)).unwrap();
-    let known = (message.exit_code(), message.origin());
-    assert!([(Some(137), Origin::Recovered), (None, Origin::Gap)].contains(&known), "{message:?}");
+    assert_eq!((message.exit_code(), message.origin()), by_the_kernel(137), "{message:?}");
     assert_eq!(destroyed.unwrap().unwrap().exit_code(), message.exit_code());
     assert!(plot.holdings().only_images());
 }

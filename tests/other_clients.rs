@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, Cleanup, Client, ContainerConfig, ErrorKind, HookMode, Message, Origin, Stdio, Stream,
+    Call, Cleanup, Client, ContainerConfig, Error, ErrorKind, HookMode, Message, Origin, Stdio,
+    Stream,
 };
-use ground::plot::{GRACE, Plot, kill, pipe, the_kernel_tells, within};
+use ground::plot::{GRACE, Plot, by_the_kernel, kill, pipe, within};
 use ground::proxy::{Fault, Proxy};
 use ground::{unique, wait_until};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -29,10 +30,16 @@ fn stranger(plot: &Plot) -> Client {
     another(plot, plot.ground.address().into())
 }
 
+/// A proxy whose clients see the processes, or do not.
+fn proxy_of(plot: &Plot, seen: bool) -> Proxy {
+    let path = plot.ground.dir().join(unique("proxy"));
+    let upstream = plot.ground.address().as_ref();
+    if seen { Proxy::start(upstream, &path) } else { Proxy::start_unseen(upstream, &path) }
+}
+
 /// Such a client behind a proxy of its own.
 fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
-    let path = plot.ground.dir().join(unique("proxy"));
-    let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
+    let proxy = proxy_of(plot, true);
     let client = another(plot, proxy.address());
     (proxy, client)
 }
@@ -225,7 +232,16 @@ fn a_start_that_is_only_seen_lets_the_input_go() {
 #[test]
 fn what_is_not_known_is_kept_as_that() {
     let plot = Plot::new();
-    let (proxy, client) = behind_a_proxy(&plot);
+    for (proxy, expected) in
+        [(proxy_of(&plot, true), by_the_kernel(137)), (proxy_of(&plot, false), (None, Origin::Gap))]
+    {
+        what_is_not_known(&plot, &proxy, expected);
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+fn what_is_not_known(plot: &Plot, proxy: &Proxy, expected: (Option<u32>, Origin)) {
+    let client = another(plot, proxy.address());
     let config = plot.shell("sleep 1000");
     let id = config.id.clone();
     let process = client.create_container(config, &Call::new()).unwrap();
@@ -235,22 +251,17 @@ fn what_is_not_known_is_kept_as_that() {
     wait_until("the exit", || {
         plot.ground.ctr(&["-n", &plot.namespace, "tasks", "ls"]).contains("STOPPED")
     });
-    ctr(&plot, &["tasks", "rm", &id]);
+    ctr(plot, &["tasks", "rm", &id]);
     proxy.mend();
     let message = client.probe(&id, &within(30)).unwrap();
     let rule = proxy.at("Snapshots/Remove", Fault::Cut);
     client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
     assert!(rule.has_fired());
-    let later = stranger(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
+    let later = stranger(plot).destroy_container(&id, GRACE, &within(10)).unwrap();
     assert!(later.start_error().is_none(), "{later:?}");
-    if the_kernel_tells() {
-        assert_eq!((message.exit_code(), message.origin()), (Some(137), Origin::Recovered));
-        assert_eq!(later.exit_code(), Some(137));
-    } else {
-        for message in [message, later] {
-            assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
-            assert_eq!(message.error().unwrap().kind(), ErrorKind::DataLoss);
-        }
+    for message in [message, later] {
+        assert_eq!((message.exit_code(), message.origin()), expected);
+        let error = message.error().map(Error::kind);
+        assert_eq!(error, expected.0.is_none().then_some(ErrorKind::DataLoss));
     }
-    wait_until("the end of everything", || plot.holdings().only_images());
 }

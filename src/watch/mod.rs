@@ -847,6 +847,21 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_on_its_way_is_waited_for() {
+        let (watches, cx) = watches();
+        let watch = watches.adopt(&cx, "c", find(1, "a", None)).unwrap();
+        std::thread::scope(|scope| {
+            let replacing = scope.spawn(|| watches.replaced(&watch));
+            std::thread::sleep(ENDING_PAUSE);
+            watches.deliver(&watch, Origin::Live, Some(Exit { code: 3, at: None }), None);
+            replacing.join().unwrap();
+        });
+        assert_eq!(watch.exit().unwrap().exit_code(), Some(3));
+        assert!(watches.find("ns", "c").is_none());
+        close(&watches);
+    }
+
+    #[test]
     fn what_is_said_late_of_the_time_after_waits_for_the_hooks_too() {
         let (watches, cx) = watches();
         let (begun, begins) = mpsc::channel();

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use ctrd::{Call, Client, ContainerConfig, Message, PullConfig, Stream};
+use ctrd::{Call, Client, ContainerConfig, Message, Origin, PullConfig, Stream};
 
 use super::image::Recipe;
 use super::{Ground, Holdings, unique};
@@ -103,6 +103,11 @@ pub fn the_kernel_tells() -> bool {
     let numbers: Vec<u32> =
         release.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
     numbers.as_slice() >= &[6, 15]
+}
+
+/// What is told of a process that ended with this code, where the kernel alone may know.
+pub fn by_the_kernel(code: u32) -> (Option<u32>, Origin) {
+    if the_kernel_tells() { (Some(code), Origin::Recovered) } else { (None, Origin::Gap) }
 }
 
 /// Whether the exit of a process is known that ends while containerd is not there.

@@ -8,10 +8,13 @@ use std::io::{BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use self::http2::{DATA, Frame, HEADERS, PREFACE, RST_STREAM, Requests};
 use super::wait_until;
@@ -120,7 +123,30 @@ struct State {
 impl Proxy {
     /// Listens at `path` and connects to `upstream`, for as long as the process lives.
     pub fn start(upstream: &Path, path: &Path) -> Proxy {
-        let listener = UnixListener::bind(path).expect("the proxy's socket");
+        Proxy::serve(UnixListener::bind(path).expect("the proxy's socket"), upstream, path)
+    }
+
+    /// The same, so that its clients do not see whether the server's processes are theirs, and hold no
+    /// descriptors of them: as if the kernel could not tell how a process ended.
+    pub fn start_unseen(upstream: &Path, path: &Path) -> Proxy {
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        );
+        let socket = socket.unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+        // The one that is seen at the other end is the one that listened, and this one is gone then.
+        let status = Command::new("perl")
+            .args(["-e", "listen(STDIN, 128) or die"])
+            .stdin(socket.try_clone().unwrap())
+            .status();
+        assert!(status.unwrap().success());
+        Proxy::serve(socket.into(), upstream, path)
+    }
+
+    fn serve(listener: UnixListener, upstream: &Path, path: &Path) -> Proxy {
         let state = Arc::new(Mutex::new(State::default()));
         let proxy = Proxy { path: path.to_owned(), state: state.clone() };
         let upstream = upstream.to_owned();
