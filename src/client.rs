@@ -29,6 +29,9 @@ const MAX_SOCKET_PATH: usize = 107;
 /// How long opening a client and asking for the version may take, unless the call says otherwise.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a socket is tried whose queue is full.
+const BUSY_SOCKET: Duration = Duration::from_secs(1);
+
 /// How long the last handle of a client waits for hooks when it goes.
 const FREE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -113,7 +116,7 @@ impl Client {
         let path = socket_path(&config.address)?;
         rpc::check_process()?;
         rpc::check_threads()?;
-        let sees_processes = try_socket(&path)?;
+        let sees_processes = try_socket(&path, &call.limits(Some(OPEN_TIMEOUT)))?;
         let context = Arc::new(Context::new(config, &path, sees_processes));
         let operation = context.begin_with(call, Some(OPEN_TIMEOUT))?;
         rpc::version::version(&operation.cx).step("ask for the version")?;
@@ -444,7 +447,7 @@ fn socket_path(address: &str) -> Result<PathBuf> {
 
 /// Connects once, for the operating system's own word on what is wrong; gRPC would only try again. Says
 /// whether who listens is seen to number processes as we do.
-fn try_socket(path: &Path) -> Result<bool> {
+fn try_socket(path: &Path, limits: &Limits) -> Result<bool> {
     use std::os::unix::fs::FileTypeExt;
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path.display(), e))?;
     if !metadata.file_type().is_socket() {
@@ -454,15 +457,21 @@ fn try_socket(path: &Path) -> Result<bool> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(|e| Error::io("socket", e))?;
-    match connect(&socket, &address) {
-        // A full queue says that somebody listens; whether he answers is seen by the first call.
-        Ok(()) => Ok(shares_processes(&socket)),
-        Err(Errno::AGAIN) => Ok(false),
-        Err(Errno::CONNREFUSED) => Err(Error::io(path.display(), Errno::CONNREFUSED)
-            .context("nobody listens")
-            .with_kind(ErrorKind::Unavailable)
-            .with_retryable(true)),
-        Err(e) => Err(Error::io(path.display(), e)),
+    let limits = limits.at_most(BUSY_SOCKET);
+    loop {
+        match connect(&socket, &address) {
+            Ok(()) => return Ok(shares_processes(&socket)),
+            // A full queue says that somebody listens; whether he answers is seen by the first call.
+            Err(Errno::AGAIN) if limits.check().is_err() => return Ok(false),
+            Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(10)),
+            Err(Errno::CONNREFUSED) => {
+                return Err(Error::io(path.display(), Errno::CONNREFUSED)
+                    .context("nobody listens")
+                    .with_kind(ErrorKind::Unavailable)
+                    .with_retryable(true));
+            }
+            Err(e) => return Err(Error::io(path.display(), e)),
+        }
     }
 }
 
@@ -473,4 +482,32 @@ fn shares_processes(socket: &OwnedFd) -> bool {
     sys::peer(socket.as_fd())
         .and_then(|peer| namespace(&peer.to_string()))
         .is_some_and(|theirs| namespace("self") == Some(theirs))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use rustix::net::{accept, bind, listen};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_whose_queue_is_full_is_tried_again() {
+        let path = std::env::temp_dir().join(format!("ctrd-full-{}", std::process::id()));
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.unwrap();
+        bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&socket, 0).unwrap();
+        let _first = UnixStream::connect(&path).unwrap();
+        // Somebody listens, and that is all that is seen of him.
+        assert!(!try_socket(&path, &Limits::within(Duration::ZERO)).unwrap());
+        std::thread::scope(|scope| {
+            let trying = scope.spawn(|| try_socket(&path, &Limits::default()));
+            accept(&socket).unwrap();
+            assert!(trying.join().unwrap().unwrap());
+        });
+        std::fs::remove_file(path).unwrap();
+    }
 }

@@ -457,6 +457,31 @@ fn who_only_probes_leaves_the_clean_up_to_the_owner() {
 }
 
 #[test]
+fn a_recovery_that_fails_leaves_the_container_as_it_is() {
+    let plot = Plot::new();
+    let first = another(&plot);
+    let (_output, stdout) = pipe();
+    let mut config = plot.shell("sleep 1000");
+    config.stdio.stdout = Stream::Fd(stdout);
+    config.cleanup = Cleanup::All;
+    let id = config.id.clone();
+    let process = first.create_container(config, &Call::new()).unwrap();
+    drop(first);
+    kill(process);
+    let told = stop_hook(&plot.client, HookMode::Thread);
+    let bad = || Stdio { stdout: Stream::Path("/dev/null".into()), ..Default::default() };
+    let recovered = plot.client.recover_all(&mut |_| Ok(bad()), &within(10)).unwrap();
+    assert_eq!(recovered[0].state, RecoveryState::Failed, "{recovered:?}");
+    let error = plot.client.recover_container(&id, bad(), &within(10)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(told.recv_timeout(Duration::from_millis(500)).is_err());
+    assert_eq!((plot.holdings().tasks, plot.holdings().containers), (1, 1));
+    plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+    assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(137));
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
 fn streams_of_several_kinds_are_taken_over() {
     let plot = Plot::new();
     let first = another(&plot);
