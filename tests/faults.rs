@@ -14,7 +14,10 @@ use ctrd::{
     ErrorKind, HookMode, Message, Origin, PullConfig, RecoveryState, Stdio, Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{GRACE, Plot, an_outage_hides_nothing, by_the_kernel, kill, pipe, stop, within};
+use ground::plot::{
+    GRACE, Plot, an_outage_hides_nothing, assert_nothing_is_left, by_the_kernel, client_behind,
+    client_of, kill, pipe, proxy_of, stop, unseen_proxy_of, until_it_traps, within,
+};
 use ground::proxy::{Fault, Proxy};
 use ground::{Ground, runs, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,18 +28,7 @@ fn ending_with(plot: &Plot, code: u32) -> (String, Pid) {
     let config = plot.shell(&script);
     let id = config.id.clone();
     let pid = plot.client.create_container(config, &Call::new()).unwrap();
-    // Until the trap is set, the first process of a pid namespace is deaf to SIGTERM.
-    wait_until("a trap", || {
-        // Before the script it is runc, which catches everything.
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-        if !command.ends_with(format!("{script}\0").as_bytes()) {
-            return false;
-        }
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-        let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
-        caught & 1 << (Signal::TERM.as_raw() - 1) != 0
-    });
+    until_it_traps(pid, &script);
     (id, Pid::from_raw(pid.try_into().unwrap()).unwrap())
 }
 
@@ -44,49 +36,11 @@ fn end(pid: Pid) {
     kill_process(pid, Signal::TERM).unwrap();
 }
 
-/// Another client, as a later run of the program has it.
-fn client_of(plot: &Plot) -> Client {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    Client::open(config, &Call::new()).unwrap()
-}
-
-/// A proxy of the caller's own.
-fn proxy_of(ground: &Ground) -> Proxy {
-    Proxy::start(ground.address().as_ref(), &ground.dir().join(unique("proxy")))
-}
-
-/// The same, whose clients hold no descriptors of processes.
-fn unseen_proxy_of(ground: &Ground) -> Proxy {
-    Proxy::start_unseen(ground.address().as_ref(), &ground.dir().join(unique("proxy")))
-}
-
-/// Another client in the namespace of the plot, behind the proxy.
-fn client_behind(plot: &Plot, proxy: &Proxy) -> Client {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.address = proxy.address();
-    Client::open(config, &Call::new()).unwrap()
-}
-
 /// Such a client behind a proxy of its own.
 fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
     let proxy = proxy_of(plot.ground);
     let client = client_behind(plot, &proxy);
     (proxy, client)
-}
-
-/// Waits until there is nothing but images.
-#[track_caller]
-fn assert_nothing_is_left(plot: &Plot, after: &str) {
-    let start = Instant::now();
-    loop {
-        let left = plot.holdings();
-        if left.only_images() {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "left after {after}: {left:?}");
-    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! A test's own piece of the ground.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ctrd::{Call, Client, ContainerConfig, Message, Origin, PullConfig, Stream};
+use rustix::process::Signal;
 
 use super::image::Recipe;
-use super::{Ground, Holdings, unique};
+use super::proxy::Proxy;
+use super::{Ground, Holdings, unique, wait_until};
 
 /// How long a process may take to end by itself.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -97,6 +99,60 @@ pub fn pipe() -> (File, OwnedFd) {
     (File::from(read), write)
 }
 
+/// Another client, as a later run of the program has it.
+pub fn client_of(plot: &Plot) -> Client {
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    Client::open(config, &Call::new()).unwrap()
+}
+
+/// A proxy of the caller's own.
+pub fn proxy_of(ground: &Ground) -> Proxy {
+    Proxy::start(ground.address().as_ref(), &ground.dir().join(unique("proxy")))
+}
+
+/// The same, whose clients hold no descriptors of processes.
+pub fn unseen_proxy_of(ground: &Ground) -> Proxy {
+    Proxy::start_unseen(ground.address().as_ref(), &ground.dir().join(unique("proxy")))
+}
+
+/// Another client in the namespace of the plot, behind the proxy.
+pub fn client_behind(plot: &Plot, proxy: &Proxy) -> Client {
+    let mut config = plot.ground.client_config();
+    config.namespace = plot.namespace.clone();
+    config.address = proxy.address();
+    Client::open(config, &Call::new()).unwrap()
+}
+
+/// Waits until there is nothing but images.
+#[track_caller]
+pub fn assert_nothing_is_left(plot: &Plot, after: &str) {
+    let start = Instant::now();
+    loop {
+        let left = plot.holdings();
+        if left.only_images() {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "left after {after}: {left:?}");
+    }
+}
+
+/// Waits until the first process of a container is the shell with this script, and catches SIGTERM:
+/// until then the first process of a pid namespace is deaf to it.
+pub fn until_it_traps(pid: u32, script: &str) {
+    wait_until("a trap", || {
+        // Before the script it is runc, which catches everything.
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        if !command.ends_with(format!("{script}\0").as_bytes()) {
+            return false;
+        }
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+        caught & 1 << (Signal::TERM.as_raw() - 1) != 0
+    });
+}
+
 /// Whether the kernel tells how a process ended of which a descriptor is held.
 pub fn the_kernel_tells() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -119,20 +175,20 @@ pub fn an_outage_hides_nothing(client: &Client) -> bool {
 
 /// Stops a process, and waits until all of its threads have.
 pub fn stop(pid: rustix::process::Pid) {
-    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    rustix::process::kill_process(pid, Signal::STOP).unwrap();
     let has_stopped = |task: std::path::PathBuf| {
-        let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+        let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
         // The state follows the name, which is in parentheses and may hold anything.
         stat.rsplit_once(')').is_none_or(|(_, rest)| rest.starts_with(" T"))
     };
     let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
-    super::wait_until("all threads to stop", || {
-        std::fs::read_dir(&tasks).unwrap().all(|task| has_stopped(task.unwrap().path()))
+    wait_until("all threads to stop", || {
+        fs::read_dir(&tasks).unwrap().all(|task| has_stopped(task.unwrap().path()))
     });
 }
 
 /// Kills a process.
 pub fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
 }

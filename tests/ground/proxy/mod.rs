@@ -29,12 +29,21 @@ pub enum Fault {
     /// It and whatever comes after it on its connection, both ways, is held back, and the connection
     /// stays up, until [`Rule::release`].
     Stall,
+    /// The same once it has reached the server and the answer comes.
+    StallAfter,
     /// It and the requests after it on its connection pass so much later. Answers pass.
     Delay(Duration),
     /// Its connection is cut for the client, and the server gets it so much later, and does it.
     Late(Duration),
     /// It fails with this gRPC status, and never reaches the server.
     Fail(i32, &'static str),
+}
+
+impl Fault {
+    /// Whether it happens when the server has answered.
+    fn is_at_the_answer(self) -> bool {
+        matches!(self, Fault::CutAfter | Fault::StallAfter | Fault::Late(_))
+    }
 }
 
 /// A fault that is to happen to one call, and what has become of it.
@@ -68,7 +77,7 @@ impl Rule {
         wait_until(&what, || self.0.given_up.load(Ordering::SeqCst));
     }
 
-    /// Lets everything pass that a [`Fault::Stall`] holds back, and what comes after.
+    /// Lets everything pass that a stall holds back, and what comes after.
     pub fn release(&self) {
         if let Some(connection) = self.connection() {
             connection.release();
@@ -325,7 +334,7 @@ impl Connection {
                     ruled.insert(frame.stream, rule.clone());
                     match rule.fault {
                         Fault::Cut => self.cut(),
-                        Fault::CutAfter | Fault::Late(_) => {
+                        Fault::CutAfter | Fault::StallAfter | Fault::Late(_) => {
                             self.unanswered.lock().unwrap().insert(frame.stream, rule.clone());
                         }
                         Fault::Stall => self.stall(),
@@ -336,7 +345,7 @@ impl Connection {
                             self.to_client.lock().unwrap().send(answer);
                         }
                     }
-                    if !matches!(rule.fault, Fault::CutAfter | Fault::Late(_)) {
+                    if !rule.fault.is_at_the_answer() {
                         rule.fire();
                     }
                     if let Fault::Delay(time) = rule.fault {
@@ -381,9 +390,13 @@ impl Connection {
             if matches!(frame.kind, HEADERS | DATA | RST_STREAM)
                 && let Some(rule) = self.unanswered.lock().unwrap().remove(&frame.stream)
             {
-                self.cut();
+                if !matches!(rule.fault, Fault::StallAfter) {
+                    self.cut();
+                    rule.fire();
+                    return;
+                }
+                self.stall();
                 rule.fire();
-                return;
             }
             if !self.to_client.lock().unwrap().send(frame) {
                 return;

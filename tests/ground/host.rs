@@ -1,0 +1,145 @@
+//! A program that has a client, as a process of its own, which can be killed and stopped: the test
+//! program once more, with that one of its tests which is not one.
+
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use ctrd::{Call, Client, ClientConfig};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+
+use super::plot::{Plot, stop};
+
+/// What tells the program its job.
+const JOB: &str = "CTRD_TEST_JOB";
+
+/// The test that is the program.
+const PROGRAM: &str = "the_program";
+
+/// How long the one may wait for the other.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Such a process. Dropped, it is killed.
+pub struct Host {
+    child: Child,
+    line: Line,
+}
+
+impl Host {
+    /// Starts it, for a client at this address in the namespace of the plot. It has the words that
+    /// follow, none of which may have a space.
+    pub fn start(plot: &Plot, address: &str, words: &[&str]) -> Host {
+        let (ours, its) = UnixStream::pair().unwrap();
+        let state = plot.ground.client_config().state_dir;
+        let first = [address, &plot.namespace, state.to_str().unwrap()];
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", PROGRAM, "--nocapture"])
+            .env(JOB, [&first, words].concat().join(" "))
+            // It speaks both ways by this one: the other streams are the test harness's.
+            .stdin(OwnedFd::from(its))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut host = Host { child, line: Line::new(ours) };
+        host.expect("open");
+        host
+    }
+
+    /// Tells it something.
+    pub fn tell(&mut self, what: &str) {
+        self.line.say(what);
+    }
+
+    /// What it says next.
+    #[track_caller]
+    pub fn hear(&mut self) -> String {
+        self.line.hear()
+    }
+
+    /// Makes sure that it says this next.
+    #[track_caller]
+    pub fn expect(&mut self, what: &str) {
+        assert_eq!(self.hear(), what);
+    }
+
+    /// Stops it, and waits until all of its threads have.
+    pub fn stop(&self) {
+        stop(self.pid());
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What the program has: its client, its words, and the line to who has started it.
+pub struct Job {
+    pub client: Client,
+    pub words: Vec<String>,
+    pub line: Line,
+}
+
+/// The job of this process; none where it is the test program itself.
+pub fn job() -> Option<Job> {
+    let words = std::env::var(JOB).ok()?;
+    // It goes with the thread that has started it, also where that is killed.
+    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    let mut words = words.split(' ').map(str::to_owned);
+    let mut next = || words.next().unwrap();
+    let config = ClientConfig {
+        address: next(),
+        namespace: next(),
+        state_dir: next().into(),
+        ..Default::default()
+    };
+    let client = Client::open(config, &Call::new()).unwrap();
+    let mut line = Line::new(std::io::stdin().as_fd().try_clone_to_owned().unwrap().into());
+    line.say("open");
+    Some(Job { client, words: words.collect(), line })
+}
+
+/// Lines, both ways.
+pub struct Line(BufReader<UnixStream>);
+
+impl Line {
+    fn new(socket: UnixStream) -> Line {
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        Line(BufReader::new(socket))
+    }
+
+    pub fn say(&mut self, what: impl Display) {
+        writeln!(self.0.get_mut(), "{what}").unwrap();
+    }
+
+    #[track_caller]
+    pub fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("the other process says nothing");
+        assert!(!line.is_empty(), "the other process is gone");
+        line.trim_end().to_owned()
+    }
+}
