@@ -253,3 +253,28 @@ fn a_destroy_can_be_finished_wherever_its_program_was_killed() {
         }
     }
 }
+
+#[test]
+fn a_destroy_of_what_never_ran_tells_no_code_wherever_its_program_was_killed() {
+    for streams in [true, false] {
+        let shape = Shape { streams, starts: false };
+        let plot = Plot::new();
+        let proxy = proxy_of(plot.ground);
+        let [_, calls] = calls_of(&plot, &proxy, shape);
+        for death in Death::each(&calls) {
+            let case = format!("{shape:?} {death}");
+            let (mut host, id) = maker(&plot, &proxy, shape);
+            make_whole(&plot, &mut host, &id, shape);
+            death.bring(host, &proxy);
+
+            let is_ending = death.has_done("Tasks/Kill") && !death.has_done("Tasks/Delete");
+            let later = later_run(&plot, &proxy, &id, GRACE, is_ending);
+            for message in &later.told {
+                assert_eq!(message.exit_code(), None, "{case}: {message:?}");
+            }
+            let is_gone = death.has_done("Containers/Delete");
+            assert_eq!(later.destroyed.is_ok(), !is_gone, "{case}: {:?}", later.destroyed);
+            assert_is_cleared(&plot, &proxy, &case, !death.has_done("Tasks/Delete"));
+        }
+    }
+}
