@@ -3,18 +3,27 @@
 mod ground;
 
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, ContainerConfig, Error, ErrorKind, HookMode, Message, RecoveryState, Stdio, Stream,
+    Call, ContainerConfig, Error, ErrorKind, HookMode, Message, Origin, RecoveryState, Stdio,
+    Stream,
 };
 use ground::host::{Host, Job, job};
 use ground::plot::{
-    GRACE, Plot, assert_nothing_is_left, client_behind, pipe, proxy_of, until_it_traps, within,
+    GRACE, Plot, assert_nothing_is_left, client_behind, client_of, pipe, proxy_of, until_it_traps,
+    within,
 };
 use ground::proxy::{Fault, Proxy};
-use ground::{unique, wait_until};
+use ground::{fifos_below, runs, unique, wait_until};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// No test: what a host does, which is this program once more.
 #[test]
@@ -22,12 +31,27 @@ fn the_program() {
     let Some(job) = job() else { return };
     match job.words[0].as_str() {
         "make" => make(job),
+        "talk" => talk(job),
+        "watch" => watch(job),
         other => panic!("there is no job {other}"),
     }
 }
 
 /// A process that ends with 3 when it is told to by SIGTERM.
 const SCRIPT: &str = "trap 'exit 3' TERM; while :; do sleep 0.01; done";
+
+fn shell(id: &str, image: &str, script: &str) -> ContainerConfig {
+    ContainerConfig {
+        id: id.to_owned(),
+        image: Some(image.to_owned()),
+        args: ["/bin/sh", "-c", script].map(Into::into).into(),
+        ..Default::default()
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
 
 /// What kind of container is made.
 #[derive(Clone, Copy, Debug)]
@@ -40,13 +64,7 @@ struct Shape {
 fn make(job: Job) {
     let Job { client, words, mut line } = job;
     let [_, streams, starts, id, image] = &words[..] else { panic!("{words:?}") };
-    let mut config = ContainerConfig {
-        id: id.clone(),
-        image: Some(image.clone()),
-        args: ["/bin/sh", "-c", SCRIPT].map(Into::into).into(),
-        no_start: starts == "false",
-        ..Default::default()
-    };
+    let mut config = ContainerConfig { no_start: starts == "false", ..shell(id, image, SCRIPT) };
     // Open to its end, so that the input does not end before.
     let ((input, say), (_out, stdout), (_err, stderr)) = (pipe(), pipe(), pipe());
     if streams == "true" {
@@ -277,4 +295,227 @@ fn a_destroy_of_what_never_ran_tells_no_code_wherever_its_program_was_killed() {
             assert_is_cleared(&plot, &proxy, &case, !death.has_done("Tasks/Delete"));
         }
     }
+}
+
+/// A process that says something when it is told to by SIGUSR1, and that it has.
+const LONELY: &str = "trap 'echo meanwhile; : > /written' USR1; trap 'exit 7' TERM; \
+                      while :; do sleep 0.01; done";
+
+/// The job: talks to one container, and has two others.
+fn talk(job: Job) {
+    let Job { client, words, mut line } = job;
+    let [_, talking, lonely, ending, image] = &words[..] else { panic!("{words:?}") };
+    let create = |id: &str, script: &str, stdin: File, stdout: OwnedFd| {
+        let mut config = shell(id, image, script);
+        config.stdio.stdin = Stream::Fd(stdin.into());
+        config.stdio.stdout = Stream::Fd(stdout);
+        client.create_container(config, &Call::new()).unwrap();
+    };
+    let ((mut output, stdout), (stdin, input)) = (pipe(), pipe());
+    create(talking, "read x; echo got $x; read x; echo got $x; exit 6", stdin, stdout);
+    let ((_output, stdout), (stdin, _input)) = (pipe(), pipe());
+    create(lonely, LONELY, stdin, stdout);
+    client.create_container(shell(ending, image, SCRIPT), &Call::new()).unwrap();
+    // Open until it is killed: its end would be that of the container's input.
+    let mut input = File::from(input);
+    input.write_all(b"one\n").unwrap();
+    let mut answer = [0; 8];
+    output.read_exact(&mut answer).unwrap();
+    line.say(String::from_utf8_lossy(&answer).trim_end());
+    line.hear();
+}
+
+/// The FIFOs of the plot's containers.
+fn fifos(plot: &Plot) -> Vec<String> {
+    let name = format!("/{}+", plot.namespace);
+    let mut fifos = fifos_below(plot.ground.dir());
+    fifos.retain(|path| path.contains(&name));
+    fifos.sort();
+    fifos
+}
+
+#[test]
+fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
+    let plot = Plot::new();
+    let [talking, lonely, ending] = [(); 3].map(|()| unique("c"));
+    let words = ["talk", &talking, &lonely, &ending, &plot.image];
+    let mut host = Host::start(&plot, plot.ground.address(), &words);
+    host.expect("got one");
+    let process = |id: &str| plot.client.container_pid(id, &Call::new()).unwrap();
+    let [writer, ended] = [(&lonely, LONELY), (&ending, SCRIPT)].map(|(id, script)| {
+        until_it_traps(process(id), script);
+        process(id)
+    });
+    let standing = fifos(&plot);
+    assert_eq!(standing.len(), 6, "{standing:?}");
+    host.kill();
+
+    signal(ended, Signal::TERM);
+    wait_until("an end that nobody sees", || !runs(ended));
+    signal(writer, Signal::USR1);
+    let written = PathBuf::from(format!("/proc/{writer}/root/written"));
+    wait_until("output that nobody sees", || written.exists());
+
+    let client = client_of(&plot);
+    let (sender, hook) = mpsc::channel();
+    let tell = move |message: &Message| drop(sender.send(message.clone()));
+    client.add_stop_hook(None, HookMode::Thread, tell).unwrap();
+    let ((mut answers, stdout), (stdin, input)) = (pipe(), pipe());
+    let mut to_talking = Some(Stdio {
+        stdin: Stream::Fd(stdin.into()),
+        stdout: Stream::Fd(stdout),
+        ..Default::default()
+    });
+    let (mut unseen, stdout) = pipe();
+    let mut of_lonely = Some(Stdio { stdout: Stream::Fd(stdout), ..Default::default() });
+    let mut streams = |id: &str| {
+        let streams = match id {
+            id if id == talking => to_talking.take(),
+            id if id == lonely => of_lonely.take(),
+            _ => None,
+        };
+        Ok(streams.unwrap_or_default())
+    };
+    let recovered = client.recover_all(&mut streams, &within(30)).unwrap();
+    let state = |id: &str| recovered.iter().find(|one| one.container_id == id).unwrap().state;
+    let states = [&talking, &lonely, &ending].map(|id| state(id));
+    let [alive, ended] = [RecoveryState::Alive, RecoveryState::Ended];
+    assert_eq!(states, [alive, alive, ended], "{recovered:?}");
+    assert_eq!(fifos(&plot), standing);
+
+    File::from(input).write_all(b"two\n").unwrap();
+    let exit = |id| client.probe(id, &within(30)).unwrap();
+    assert_eq!((exit(&talking).exit_code(), exit(&talking).origin()), (Some(6), Origin::Live));
+    assert_eq!((exit(&ending).exit_code(), exit(&ending).origin()), (Some(3), Origin::Recovered));
+    signal(writer, Signal::TERM);
+    assert_eq!((exit(&lonely).exit_code(), exit(&lonely).origin()), (Some(7), Origin::Live));
+    let mut told = [(); 3].map(|()| {
+        let message = hook.recv_timeout(Duration::from_secs(30)).unwrap();
+        (message.container_id().to_owned(), message.exit_code())
+    });
+    told.sort();
+    let mut exits =
+        [(&talking, 6), (&lonely, 7), (&ending, 3)].map(|(id, n)| (id.clone(), Some(n)));
+    exits.sort();
+    assert_eq!(told, exits);
+    for (id, code) in exits {
+        let message = client.destroy_container(&id, GRACE, &within(30)).unwrap();
+        assert_eq!(message.exit_code(), code, "{id}");
+    }
+    assert!(hook.try_recv().is_err(), "no hook is told twice");
+    let mut text = String::new();
+    answers.read_to_string(&mut text).unwrap();
+    unseen.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "got two\nmeanwhile\n");
+    assert_nothing_is_left(&plot, "a program that was killed and started again");
+}
+
+/// How many numbers a container writes: many times what the FIFOs hold.
+const NUMBERS: usize = 200_000;
+
+/// The process with this number: it ends with it when it is told to. The first writes before.
+fn script(number: usize) -> String {
+    let write = if number == 0 { format!("seq {NUMBERS}; ") } else { String::new() };
+    format!("trap '{write}exit {number}' TERM; while :; do sleep 0.01; done")
+}
+
+/// The job: makes containers, and tells of their exits.
+fn watch(job: Job) {
+    let Job { client, words, mut line } = job;
+    let [_, image, output, ids @ ..] = &words[..] else { panic!("{words:?}") };
+    let (sender, told) = mpsc::channel();
+    let of = |who: &str, message: &Message| {
+        format!("{who} {} {}", message.container_id(), message.exit_code().unwrap())
+    };
+    let hook = sender.clone();
+    let tell = move |message: &Message| hook.send(of("hook", message)).unwrap();
+    client.add_stop_hook(None, HookMode::Thread, tell).unwrap();
+    let create = |number: usize| {
+        let mut config = shell(&ids[number], image, &script(number));
+        if number == 0 {
+            config.stdio.stdout = Stream::Fd(File::create(output).unwrap().into());
+        }
+        client.create_container(config, &Call::new()).unwrap();
+    };
+    let (last, first) = ids.split_last().unwrap();
+    (0..first.len()).for_each(create);
+    line.say("made");
+    thread::scope(|scope| {
+        for id in first {
+            let (client, sender) = (&client, sender.clone());
+            scope.spawn(move || sender.send(of("probe", &client.probe(id, &within(60)).unwrap())));
+        }
+        line.hear();
+        create(first.len());
+        line.say("created");
+        (0..2 * first.len()).for_each(|_| line.say(told.recv().unwrap()));
+    });
+    line.hear();
+    for id in first.iter().chain([last]) {
+        let message = client.destroy_container(id, GRACE, &Call::new()).unwrap();
+        line.say(of("destroy", &message));
+    }
+    line.say(told.recv().unwrap());
+    client.close(&within(30)).unwrap();
+    // Whatever is too much.
+    told.try_iter().for_each(|more| line.say(more));
+    line.say("done");
+}
+
+#[test]
+fn a_program_that_was_stopped_is_told_what_happened_meanwhile() {
+    let plot = Plot::new();
+    let proxy = proxy_of(plot.ground);
+    let output = plot.ground.dir().join(unique("output"));
+    let ids = [(); 5].map(|()| unique("c"));
+    let mut words = vec!["watch", &plot.image, output.to_str().unwrap()];
+    words.extend(ids.iter().map(String::as_str));
+    let mut host = Host::start(&plot, &proxy.address(), &words);
+    host.expect("made");
+    let process = |number: usize| {
+        let pid = plot.client.container_pid(&ids[number], &Call::new()).unwrap();
+        until_it_traps(pid, &script(number));
+        pid
+    };
+    let [writer, one, other, late] = [0, 1, 2, 3].map(process);
+
+    // In the midst of a call, whose answer comes while it is stopped.
+    let rule = proxy.at("Tasks/Start", Fault::StallAfter);
+    host.tell("create the last");
+    rule.wait_until_fired();
+    host.stop();
+    rule.release();
+    signal(writer, Signal::TERM);
+    [one, other].into_iter().for_each(|pid| signal(pid, Signal::TERM));
+    wait_until("two ends", || !runs(one) && !runs(other));
+    let fifo = fifos(&plot).into_iter().find(|path| path.ends_with("-stdout")).unwrap();
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fifo = rustix::fs::open(&fifo, flags, Mode::empty()).unwrap();
+    let holds = u64::try_from(rustix::pipe::fcntl_getpipe_size(&fifo).unwrap()).unwrap();
+    wait_until("a full FIFO", || rustix::io::ioctl_fionread(&fifo).unwrap() == holds);
+    drop(fifo);
+    assert!(runs(writer), "it waits for somebody to read");
+    assert_eq!(fs::metadata(&output).unwrap().len(), 0);
+
+    host.go_on();
+    signal(late, Signal::TERM);
+    host.expect("created");
+    let mut told: Vec<String> = (0..8).map(|_| host.hear()).collect();
+    told.sort();
+    let of = |who: &str, number: usize| format!("{who} {} {number}", ids[number]);
+    let mut exits: Vec<String> = ["hook", "probe"]
+        .into_iter()
+        .flat_map(|who| (0..4).map(move |n| (who, n)))
+        .map(|(who, n)| of(who, n))
+        .collect();
+    exits.sort();
+    assert_eq!(told, exits);
+    process(4);
+    host.tell("destroy all");
+    (0..5).for_each(|number| host.expect(&of("destroy", number)));
+    host.expect(&of("hook", 4));
+    host.expect("done");
+    let numbers: String = (1..=NUMBERS).map(|number| format!("{number}\n")).collect();
+    assert!(fs::read_to_string(&output).unwrap() == numbers, "all of the output came");
+    assert_nothing_is_left(&plot, "a program that was stopped");
 }
