@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{Call, Client, DaemonConfig, HookMode};
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
 use crate::Options;
 use crate::containerd::Containerd;
@@ -43,6 +43,8 @@ enum Fault {
     Kill,
     /// A shim is killed.
     Shim,
+    /// A shim is stopped for a while.
+    ShimStop,
     /// A container is destroyed and made anew by another client.
     Anew,
     /// The same while the connection is cut.
@@ -50,12 +52,13 @@ enum Fault {
 }
 
 /// How many of a hundred.
-const SHARES: [(Fault, usize, &str); 7] = [
-    (Fault::Cut, 50, "connection cut"),
+const SHARES: [(Fault, usize, &str); 8] = [
+    (Fault::Cut, 46, "connection cut"),
     (Fault::CutLong, 18, "connection cut for 50 to 300 ms"),
     (Fault::Stop, 20, "containerd stopped for 50 to 300 ms"),
     (Fault::Kill, 3, "containerd killed"),
     (Fault::Shim, 4, "shim killed"),
+    (Fault::ShimStop, 4, "shim stopped for 50 to 300 ms"),
     (Fault::Anew, 2, "container made anew by another client"),
     (Fault::AnewUnseen, 3, "the same with the connection cut"),
 ];
@@ -306,6 +309,12 @@ fn inject(
         Fault::Shim => {
             last(random, Duration::ZERO);
             pool.kill_shim(random);
+        }
+        Fault::ShimStop => {
+            let shim = pool.stop_shim(random);
+            let time = random.millis(50, 300);
+            last(random, time);
+            shim.into_iter().for_each(|shim| kill_process(shim, Signal::CONT).unwrap());
         }
         Fault::Anew => {
             last(random, Duration::ZERO);

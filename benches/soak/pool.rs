@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ctrd::{Call, Client, ContainerConfig, ErrorKind, Message, Origin, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::containerd::{pid, shim_of};
 use crate::ground::plot::{GRACE, pipe, within};
@@ -248,6 +248,31 @@ impl<'a> Pool<'a> {
             kill_process(shim, Signal::KILL).unwrap();
             true
         })
+    }
+
+    /// Stops the shim of one, and gives it. Half of their processes are then asked to end.
+    pub fn stop_shim(&self, random: &mut Random) -> Option<Pid> {
+        let asks = random.one_in(2);
+        let mut stopped = None;
+        self.any(random, |place| {
+            stopped = self.places[place]
+                .lock()
+                .unwrap()
+                .as_ref()
+                // The others' processes may be gone by now.
+                .filter(|running| running.ending.is_none())
+                .map(|running| {
+                    self.write(format_args!("{}: its shim is stopped", running.id));
+                    shim_of(running.process)
+                });
+            let Some(shim) = stopped else { return false };
+            kill_process(shim, Signal::STOP).unwrap();
+            if asks {
+                self.ask(place);
+            }
+            true
+        });
+        stopped
     }
 
     /// Has another client destroy one and make another of the same id.
