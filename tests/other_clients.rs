@@ -13,34 +13,18 @@ use ctrd::{
     Call, Cleanup, Client, ContainerConfig, Error, ErrorKind, HookMode, Message, Origin, Stdio,
     Stream,
 };
-use ground::plot::{GRACE, Plot, by_the_kernel, kill, pipe, within};
+use ground::plot::{
+    GRACE, Plot, by_the_kernel, client_behind, client_of, kill, pipe, proxy_of, unseen_proxy_of,
+    within,
+};
 use ground::proxy::{Fault, Proxy};
-use ground::{unique, wait_until};
+use ground::wait_until;
 use rustix::pipe::{PipeFlags, pipe_with};
-
-/// Another client in the namespace of the plot.
-fn another(plot: &Plot, address: String) -> Client {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.address = address;
-    Client::open(config, &Call::new()).unwrap()
-}
-
-fn stranger(plot: &Plot) -> Client {
-    another(plot, plot.ground.address().into())
-}
-
-/// A proxy whose clients see the processes, or do not.
-fn proxy_of(plot: &Plot, seen: bool) -> Proxy {
-    let path = plot.ground.dir().join(unique("proxy"));
-    let upstream = plot.ground.address().as_ref();
-    if seen { Proxy::start(upstream, &path) } else { Proxy::start_unseen(upstream, &path) }
-}
 
 /// Such a client behind a proxy of its own.
 fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
-    let proxy = proxy_of(plot, true);
-    let client = another(plot, proxy.address());
+    let proxy = proxy_of(plot.ground);
+    let client = client_behind(plot, &proxy);
     (proxy, client)
 }
 
@@ -113,14 +97,14 @@ fn a_label_of_an_earlier_process_is_not_a_later_ones() {
     let id = plot.create(config);
     assert_eq!(plot.probe(&id).exit_code(), Some(3));
     wait_until("the task's deletion", || plot.holdings().tasks == 0);
-    assert_eq!(stranger(&plot).probe(&id, &within(10)).unwrap().exit_code(), Some(3));
+    assert_eq!(client_of(&plot).probe(&id, &within(10)).unwrap().exit_code(), Some(3));
 
     ctr(&plot, &["tasks", "start", "-d", &id]);
     let (proxy, client) = behind_a_proxy(&plot);
     let rule = proxy.at("Snapshots/Remove", Fault::Cut);
     client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
     assert!(rule.has_fired() && plot.holdings().tasks == 0);
-    let message = stranger(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
+    let message = client_of(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
     assert_eq!(message.exit_code(), Some(4), "{message:?}");
 }
 
@@ -165,7 +149,7 @@ fn what_another_client_never_started_has_no_code() {
     let plot = Plot::new();
     for piped in [false, true] {
         let told = stop_hook(&plot.client);
-        let other = stranger(&plot);
+        let other = client_of(&plot);
         let mut config = plot.shell("exit 3");
         let (_output, stdout) = pipe();
         if piped {
@@ -205,7 +189,7 @@ fn a_start_that_is_only_seen_lets_the_input_go() {
     for by_another in [true, false] {
         let (id, mut say) = asking(&plot, &client);
         if by_another {
-            stranger(&plot).start_container(&id, &within(10)).unwrap();
+            client_of(&plot).start_container(&id, &within(10)).unwrap();
             proxy.cut();
         } else {
             let rule = proxy.at("Tasks/Start", Fault::CutAfter);
@@ -219,7 +203,7 @@ fn a_start_that_is_only_seen_lets_the_input_go() {
 
         // Also where the start is refused because of it.
         let (id, mut say) = asking(&plot, &client);
-        stranger(&plot).start_container(&id, &within(10)).unwrap();
+        client_of(&plot).start_container(&id, &within(10)).unwrap();
         let error = client.start_container(&id, &within(10)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
         writeln!(say, "8").unwrap();
@@ -232,16 +216,17 @@ fn a_start_that_is_only_seen_lets_the_input_go() {
 #[test]
 fn what_is_not_known_is_kept_as_that() {
     let plot = Plot::new();
-    for (proxy, expected) in
-        [(proxy_of(&plot, true), by_the_kernel(137)), (proxy_of(&plot, false), (None, Origin::Gap))]
-    {
+    for (proxy, expected) in [
+        (proxy_of(plot.ground), by_the_kernel(137)),
+        (unseen_proxy_of(plot.ground), (None, Origin::Gap)),
+    ] {
         what_is_not_known(&plot, &proxy, expected);
     }
     wait_until("the end of everything", || plot.holdings().only_images());
 }
 
 fn what_is_not_known(plot: &Plot, proxy: &Proxy, expected: (Option<u32>, Origin)) {
-    let client = another(plot, proxy.address());
+    let client = client_behind(plot, proxy);
     let config = plot.shell("sleep 1000");
     let id = config.id.clone();
     let process = client.create_container(config, &Call::new()).unwrap();
@@ -257,7 +242,7 @@ fn what_is_not_known(plot: &Plot, proxy: &Proxy, expected: (Option<u32>, Origin)
     let rule = proxy.at("Snapshots/Remove", Fault::Cut);
     client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
     assert!(rule.has_fired());
-    let later = stranger(plot).destroy_container(&id, GRACE, &within(10)).unwrap();
+    let later = client_of(plot).destroy_container(&id, GRACE, &within(10)).unwrap();
     assert!(later.start_error().is_none(), "{later:?}");
     for message in [message, later] {
         assert_eq!((message.exit_code(), message.origin()), expected);
