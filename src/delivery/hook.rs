@@ -163,12 +163,13 @@ impl Hook {
                 let bus = self.bus.upgrade().filter(|_| dropped > 0)?;
                 Some(Item { message: overflow(bus.next_seq(), dropped), _after: None })
             });
-            let (Some(item), Some(run)) = (item, state.run.take()) else {
+            // Without an item the function stays: it must not be dropped here, under the lock.
+            let Some(work) = item.and_then(|item| Some((item, state.run.take()?))) else {
                 state.scheduled = false;
                 return (false, false);
             };
             state.running = true;
-            (item, run)
+            work
         };
         let inside = Inside::enter();
         // A panic must not take the thread with it: others rely on it, or it is the host's.

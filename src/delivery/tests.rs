@@ -119,6 +119,25 @@ fn removing_waits_for_the_hook_and_ends_it_once() {
 }
 
 #[test]
+fn a_hook_keeps_its_function_where_there_is_nothing_to_tell() {
+    let ends = Arc::new(AtomicUsize::new(0));
+    let held = Held(ends.clone());
+    let run = Box::new(move |_: &Message| {
+        let _held = &held;
+    });
+    // Without a client nothing says that one was dropped.
+    let hook = Hook::new(1, HookMode::Dispatch, 1, run, std::sync::Weak::new());
+    let item = || Item { message: Message::new(Body::new(EXIT, 1)), _after: None };
+    assert!(hook.push(item()) && !hook.push(item()));
+    assert_eq!((hook.run(), hook.run()), ((true, true), (false, false)));
+    assert_eq!(ends.load(Ordering::SeqCst), 0);
+    assert!(hook.push(item()));
+    assert_eq!(hook.run(), (true, false));
+    hook.remove();
+    assert_eq!(ends.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn hooks_that_remove_each_other_do_not_wait_for_each_other() {
     for _ in 0..100 {
         let bus = Bus::new();
