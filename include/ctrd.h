@@ -337,7 +337,8 @@ typedef struct ctrd_time_t {
 
 /**
  * Called once with the userdata of a callback, when it is not needed any more: on the thread that gives
- * it up, which may be one of the library's. It may call what a hook may.
+ * it up, which may be one of the library's. It may call what a hook may. A hook's runs as inside of
+ * one: what it removes or closes is not waited for.
  *
  * @param userdata  what was given along with the callback.
  */
@@ -1410,7 +1411,8 @@ CTRD_CHECK ctrd_status_t ctrd_add_event_hook(
 /**
  * Removes a hook. When this returns with CTRD_OK, the hook does not run and its userdata is destroyed;
  * after CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED it still runs, is not started again,
- * and its userdata is destroyed when it returns: another call waits for that.
+ * and its userdata is destroyed when it returns: another call waits for that. So does a call beside
+ * another one that removes the hook, or closes the client.
  *
  * From inside a hook, this one or another, it returns at once: what runs is then not waited for.
  *
@@ -1419,8 +1421,8 @@ CTRD_CHECK ctrd_status_t ctrd_add_event_hook(
  * @param call    bounds of the call; NULL: the default, at most 10 s.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such hook, as when it
- *         has gone or the client was closed; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL;
- *         CTRD_E_CANCELLED; CTRD_E_FORKED.
+ *         has gone; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL; CTRD_E_CANCELLED;
+ *         CTRD_E_FORKED.
  *
  * Blocking: until the hook has returned. Threads: any. Since: 0.1.
  */

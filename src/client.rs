@@ -362,8 +362,9 @@ impl Client {
         events::feed::begin(&operation.cx, filters, executor, bus, sink, presence)
     }
 
-    /// Removes a hook. When this returns, it does not run and its function is dropped. From inside a
-    /// hook it does not wait: the function is then dropped when the hook returns. Otherwise it waits at
+    /// Removes a hook. When this returns, it does not run and its function is dropped, whoever else
+    /// removes it. From inside a hook it does not wait: the function is then dropped when the hook
+    /// returns; that dropping counts as inside the hook. Otherwise it waits at
     /// most 10 s, unless `call` says otherwise; after [`ErrorKind::Timeout`] the hook is not started
     /// again all the same.
     pub fn remove_hook(&self, hook: HookId, call: &Call) -> Result<()> {

@@ -7,7 +7,8 @@
 use std::ffi::c_void;
 
 /// Called once with the userdata of a callback, when it is not needed any more: on the thread that gives
-/// it up, which may be one of the library's. It may call what a hook may.
+/// it up, which may be one of the library's. It may call what a hook may. A hook's runs as inside of
+/// one: what it removes or closes is not waited for.
 ///
 /// @param userdata  what was given along with the callback.
 pub type ctrd_destroy_fn = Option<unsafe extern "C" fn(userdata: *mut c_void)>;

@@ -206,7 +206,8 @@ pub unsafe extern "C" fn ctrd_add_event_hook(
 
 /// Removes a hook. When this returns with CTRD_OK, the hook does not run and its userdata is destroyed;
 /// after CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED it still runs, is not started again,
-/// and its userdata is destroyed when it returns: another call waits for that.
+/// and its userdata is destroyed when it returns: another call waits for that. So does a call beside
+/// another one that removes the hook, or closes the client.
 ///
 /// From inside a hook, this one or another, it returns at once: what runs is then not waited for.
 ///
@@ -215,8 +216,8 @@ pub unsafe extern "C" fn ctrd_add_event_hook(
 /// @param call    bounds of the call; NULL: the default, at most 10 s.
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such hook, as when it
-///         has gone or the client was closed; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL;
-///         CTRD_E_CANCELLED; CTRD_E_FORKED.
+///         has gone; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL; CTRD_E_CANCELLED;
+///         CTRD_E_FORKED.
 ///
 /// Blocking: until the hook has returned. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -70,17 +70,19 @@ pub(crate) struct Hook {
     capacity: usize,
     bus: Weak<Shared>,
     state: Mutex<State>,
-    idle: Condvar,
+    ended: Condvar,
 }
 
 struct State {
-    /// Taken out while it runs, so that no lock is held then; gone once the hook is removed.
+    /// Taken out while it runs or is dropped, so that no lock is held then.
     run: Option<Run>,
     pending: VecDeque<Item>,
-    running: bool,
     /// Whether it stands on the list of those that are run, or is run just now.
     scheduled: bool,
+    /// Whether it is not to be started any more.
     removed: bool,
+    /// Whether it was removed, does not run, and its function is dropped.
+    gone: bool,
     /// Messages that were dropped since the hook was told so last.
     dropped: u64,
 }
@@ -101,12 +103,12 @@ impl Hook {
             state: Mutex::new(State {
                 run: Some(run),
                 pending: VecDeque::new(),
-                running: false,
                 scheduled: false,
                 removed: false,
+                gone: false,
                 dropped: 0,
             }),
-            idle: Condvar::new(),
+            ended: Condvar::new(),
         }
     }
 
@@ -120,8 +122,7 @@ impl Hook {
 
     /// Whether it was removed, and its function is dropped.
     pub(super) fn is_gone(&self) -> bool {
-        let state = self.lock();
-        state.removed && !state.running
+        self.lock().gone
     }
 
     pub(super) fn mode(&self) -> HookMode {
@@ -153,22 +154,26 @@ impl Hook {
         !std::mem::replace(&mut state.scheduled, true)
     }
 
+    /// What is to be told next.
+    fn next(&self, state: &mut State) -> Option<Item> {
+        state.pending.pop_front().or_else(|| {
+            // Nothing has come since, and may not for a long time.
+            let dropped = std::mem::take(&mut state.dropped);
+            let bus = self.bus.upgrade().filter(|_| dropped > 0)?;
+            Some(Item { message: overflow(bus.next_seq(), dropped), _after: None })
+        })
+    }
+
     /// Runs the hook for one message. Gives whether there was one, and whether there is another.
     pub(super) fn run(&self) -> (bool, bool) {
         let (item, mut run) = {
             let mut state = self.lock();
-            let item = state.pending.pop_front().or_else(|| {
-                // Nothing has come since, and may not for a long time.
-                let dropped = std::mem::take(&mut state.dropped);
-                let bus = self.bus.upgrade().filter(|_| dropped > 0)?;
-                Some(Item { message: overflow(bus.next_seq(), dropped), _after: None })
-            });
+            let item = if state.removed { None } else { self.next(&mut state) };
             // Without an item the function stays: it must not be dropped here, under the lock.
             let Some(work) = item.and_then(|item| Some((item, state.run.take()?))) else {
                 state.scheduled = false;
                 return (false, false);
             };
-            state.running = true;
             work
         };
         let inside = Inside::enter();
@@ -178,43 +183,49 @@ impl Hook {
         }
         drop(item);
         let mut state = self.lock();
-        if state.removed {
-            drop(state);
-            // The host's own end of it, before anybody is told that the hook has gone.
-            if catch_unwind(AssertUnwindSafe(|| drop(run))).is_err() {
-                log::error!("the end of hook {} panicked", self.id);
-            }
-            state = self.lock();
-        } else {
-            state.run = Some(run);
-        }
-        drop(inside);
-        state.running = false;
+        state.run = Some(run);
         let more = !state.removed && (!state.pending.is_empty() || state.dropped > 0);
         state.scheduled = more;
-        drop(state);
-        self.idle.notify_all();
+        if state.removed {
+            drop(state);
+            // Who removed it could not.
+            self.end();
+        } else {
+            drop(state);
+        }
+        drop(inside);
         (true, more)
     }
 
-    /// Drops what waits, and sees to it that the hook is not started again.
+    /// Sees to it that the hook is not started again. Calls nothing of the host's, so it may be done
+    /// under a lock; [`Hook::end`] is to follow.
     pub(super) fn remove(&self) {
+        self.lock().removed = true;
+    }
+
+    /// Drops what waits, and the function of a hook that was removed: where it runs, whoever runs it
+    /// does so after that. May be called again, and by several at once.
+    pub(super) fn end(&self) {
         let (pending, run) = {
             let mut state = self.lock();
-            state.removed = true;
             state.dropped = 0;
             (std::mem::take(&mut state.pending), state.run.take())
         };
         drop(pending);
-        // Where it runs, whoever runs it has it.
+        let Some(run) = run else { return };
+        // The host's own end of it may call what a hook may, and must not wait for itself either.
+        let inside = Inside::enter();
         if catch_unwind(AssertUnwindSafe(|| drop(run))).is_err() {
             log::error!("the end of hook {} panicked", self.id);
         }
+        drop(inside);
+        self.lock().gone = true;
+        self.ended.notify_all();
     }
 
-    /// Waits until the hook does not run.
-    pub(super) fn wait_until_idle(&self, limits: &Limits) -> Result<()> {
-        wait_while(&self.idle, self.lock(), limits, |state| state.running).map(drop).map_err(|e| {
+    /// Waits until a hook that was removed is gone.
+    pub(super) fn wait_until_gone(&self, limits: &Limits) -> Result<()> {
+        wait_while(&self.ended, self.lock(), limits, |state| !state.gone).map(drop).map_err(|e| {
             match e.kind() {
                 ErrorKind::Timeout => e.context("the hook still runs"),
                 _ => e,

@@ -43,7 +43,7 @@ struct Shared {
 #[derive(Default)]
 struct Consumers {
     list: Vec<Consumer>,
-    /// Hooks that were removed while they ran: their removal can still be waited for.
+    /// Hooks that were removed and may not be gone yet: who removes them too waits for that.
     leaving: Vec<Arc<Hook>>,
     next: u64,
     closed: bool,
@@ -111,6 +111,19 @@ impl Drop for After {
     fn drop(&mut self) {
         let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).take();
         job.into_iter().for_each(|job| self.threads.run(job));
+    }
+}
+
+impl Consumers {
+    /// Lets the hooks among those that were taken off the list not be started any more: under the same
+    /// lock, so that who does not find one on the list can rely on that.
+    fn leave(&mut self, removed: &[Consumer]) {
+        for consumer in removed {
+            if let Sink::Hook(hook) = &consumer.sink {
+                hook.remove();
+                self.leaving.push(hook.clone());
+            }
+        }
     }
 }
 
@@ -251,19 +264,16 @@ impl Bus {
                 Sink::Queue(_) => false,
             };
             let removed = consumers.list.iter().position(is_it).map(|at| consumers.list.remove(at));
-            if let Some(Consumer { sink: Sink::Hook(hook), .. }) = &removed {
-                consumers.leaving.push(hook.clone());
-            }
+            consumers.leave(removed.as_slice());
             let hook = consumers.leaving.iter().find(|hook| hook.id() == id.0).cloned();
             (hook, removed)
         };
         let Some(hook) = hook else {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no hook {}", id.0)));
         };
-        if removed.is_some() {
-            hook.remove();
-        }
-        if inside() { Ok(()) } else { hook.wait_until_idle(limits) }
+        drop(removed);
+        hook.end();
+        if inside() { Ok(()) } else { hook.wait_until_gone(limits) }
     }
 
     /// A descriptor that is readable while there is something to dispatch.
@@ -297,23 +307,27 @@ impl Bus {
 
     /// Starts no hook any more, and lets nobody wait at a queue.
     pub(crate) fn shut(&self) {
-        let consumers = {
+        let (consumers, leaving) = {
             let mut consumers = self.lock();
             consumers.closed = true;
-            std::mem::take(&mut consumers.list)
+            let list = std::mem::take(&mut consumers.list);
+            consumers.leave(&list);
+            (list, consumers.leaving.clone())
         };
         for consumer in consumers {
-            match &consumer.sink {
-                Sink::Hook(hook) => hook.remove(),
-                Sink::Queue(queue) => queue.close(),
+            if let Sink::Queue(queue) = &consumer.sink {
+                queue.close();
             }
         }
+        leaving.iter().for_each(|hook| hook.end());
         self.0.threads.shut();
     }
 
-    /// Waits until no hook runs any more, and the threads have ended. Not for who is inside a hook.
+    /// Waits until every hook is gone, and the threads have ended. Not for who is inside a hook.
     pub(crate) fn end(&self, limits: &Limits) -> Result<()> {
         self.0.dispatch.end(limits)?;
+        let leaving = self.lock().leaving.clone();
+        leaving.iter().try_for_each(|hook| hook.wait_until_gone(limits))?;
         self.0.threads.end(limits)
     }
 

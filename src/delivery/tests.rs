@@ -118,6 +118,122 @@ fn removing_waits_for_the_hook_and_ends_it_once() {
     assert_eq!(ends.load(Ordering::SeqCst), 1);
 }
 
+/// What a hook holds, which runs this when it ends, and counts that.
+struct Ending(Option<Box<dyn FnOnce() + Send>>, Arc<AtomicUsize>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|end| end());
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A hook of this kind that counts how often it ran.
+fn ending(
+    bus: &Bus,
+    mode: HookMode,
+    end: impl FnOnce() + Send + 'static,
+) -> (HookId, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (runs, ends) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let (held, ran) = (Ending(Some(Box::new(end)), ends.clone()), runs.clone());
+    let run = Box::new(move |_: &Message| {
+        let _held = &held;
+        ran.fetch_add(1, Ordering::SeqCst);
+    });
+    (bus.add_hook(exits(), mode, usize::MAX, run).unwrap().consumer, runs, ends)
+}
+
+/// A hook whose end lasts until the second of these is waited for; the first is met as it begins.
+fn slow_to_end(bus: &Bus) -> (HookId, Arc<AtomicUsize>, Arc<Barrier>, Arc<Barrier>) {
+    let (begun, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (begins, released) = (begun.clone(), release.clone());
+    let (id, _, ends) = ending(bus, HookMode::Dispatch, move || {
+        begins.wait();
+        released.wait();
+    });
+    (id, ends, begun, release)
+}
+
+fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
+    result.err().map(|e| e.kind())
+}
+
+#[test]
+fn whoever_removes_a_hook_waits_for_its_end() {
+    let bus = Bus::new();
+    let (id, ends, begun, release) = slow_to_end(&bus);
+    thread::scope(|scope| {
+        let remover = scope.spawn(|| bus.remove_hook(id, &Limits::default()));
+        begun.wait();
+        // By now its function is being dropped.
+        assert_eq!(kind(bus.remove_hook(id, &within(0))), Some(ErrorKind::Timeout));
+        bus.shut();
+        assert_eq!(kind(bus.end(&within(0))), Some(ErrorKind::Timeout));
+        assert_eq!(ends.load(Ordering::SeqCst), 0);
+        let others = [0, 1].map(|_| scope.spawn(|| bus.remove_hook(id, &Limits::default())));
+        let closer = scope.spawn(|| bus.end(&Limits::default()));
+        release.wait();
+        remover.join().unwrap().unwrap();
+        closer.join().unwrap().unwrap();
+        for other in others {
+            // The last may have come after all was over.
+            assert!(matches!(kind(other.join().unwrap()), None | Some(ErrorKind::NotFound)));
+        }
+    });
+    assert_eq!(ends.load(Ordering::SeqCst), 1);
+    assert_eq!(kind(bus.remove_hook(id, &within(0))), Some(ErrorKind::NotFound));
+}
+
+#[test]
+fn whoever_removes_a_hook_beside_a_close_waits_for_its_end() {
+    let bus = Bus::new();
+    let (first, ends, begun, release) = slow_to_end(&bus);
+    let (second, runs, ended) = ending(&bus, HookMode::Dispatch, || {});
+    publish(&bus, "a");
+    thread::scope(|scope| {
+        let closer = scope.spawn(|| {
+            bus.shut();
+            bus.end(&Limits::default())
+        });
+        begun.wait();
+        // The closer has not come to the second yet.
+        bus.remove_hook(second, &within(0)).unwrap();
+        assert_eq!(ended.load(Ordering::SeqCst), 1);
+        assert_eq!(bus.dispatch(usize::MAX).unwrap(), 0);
+        assert_eq!(kind(bus.remove_hook(first, &within(0))), Some(ErrorKind::Timeout));
+        bus.shut();
+        assert_eq!(kind(bus.end(&within(0))), Some(ErrorKind::Timeout));
+        release.wait();
+        closer.join().unwrap().unwrap();
+    });
+    bus.end(&within(0)).unwrap();
+    let counts = [&ends, &ended, &runs].map(|count| count.load(Ordering::SeqCst));
+    assert_eq!(counts, [1, 1, 0]);
+}
+
+#[test]
+fn the_end_of_a_hook_may_remove_it_and_close() {
+    for by_close in [false, true] {
+        let bus = Bus::new();
+        let (inner, number) = (bus.clone(), Arc::new(AtomicU64::new(0)));
+        let own = number.clone();
+        let (id, _, ends) = ending(&bus, HookMode::Thread, move || {
+            assert!(inside());
+            let id = HookId(own.load(Ordering::SeqCst));
+            inner.remove_hook(id, &Limits::default()).unwrap();
+            inner.shut();
+        });
+        number.store(id.0, Ordering::SeqCst);
+        if by_close {
+            bus.shut();
+        } else {
+            bus.remove_hook(id, &Limits::default()).unwrap();
+        }
+        bus.end(&Limits::default()).unwrap();
+        assert_eq!(ends.load(Ordering::SeqCst), 1);
+    }
+}
+
 #[test]
 fn a_hook_keeps_its_function_where_there_is_nothing_to_tell() {
     let ends = Arc::new(AtomicUsize::new(0));
@@ -134,6 +250,7 @@ fn a_hook_keeps_its_function_where_there_is_nothing_to_tell() {
     assert!(hook.push(item()));
     assert_eq!(hook.run(), (true, false));
     hook.remove();
+    hook.end();
     assert_eq!(ends.load(Ordering::SeqCst), 1);
 }
 
