@@ -187,18 +187,21 @@ impl Shared {
 
     /// The next message. `None` where there is none yet.
     fn take(&self) -> Result<Option<Message>> {
-        match self.fetch() {
-            Ok(message) => return Ok(Some(message)),
-            Err(TryRecvError::Disconnected) => {
-                return Err(Error::new(ErrorKind::Closed, "the client is closed"));
+        let (dropped, is_closed) = loop {
+            if let Ok(message) = self.fetch() {
+                return Ok(Some(message));
             }
-            Err(TryRecvError::Empty) => {}
-        }
-        // Nothing may come for a long time, in which it is not known that something was dropped.
-        let dropped = std::mem::take(&mut self.lock().dropped);
+            let mut state = self.lock();
+            // What has come meanwhile comes before what was dropped after it.
+            if self.receiver.is_empty() {
+                break (std::mem::take(&mut state.dropped), state.sender.is_none());
+            }
+        };
         self.unsignal();
         match (dropped, self.bus.upgrade()) {
+            // Nothing may come any more, or for a long time in which this would not be known.
             (1.., Some(bus)) => Ok(Some(overflow(bus.next_seq(), dropped))),
+            _ if is_closed => Err(Error::new(ErrorKind::Closed, "the client is closed")),
             _ => Ok(None),
         }
     }
@@ -294,7 +297,8 @@ impl Queue {
         self.shared.event.as_fd()
     }
 
-    /// The channel itself, for `crossbeam_channel::select!`. It ends when the client is closed.
+    /// The channel itself, for `crossbeam_channel::select!`. It ends when the client is closed. Where
+    /// messages were dropped and none has come since, only [`Queue::next`] says so.
     pub fn receiver(&self) -> &Receiver<Message> {
         &self.shared.receiver
     }

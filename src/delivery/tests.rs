@@ -375,6 +375,23 @@ fn what_overflows_is_counted_and_said() {
 }
 
 #[test]
+fn a_queue_says_what_it_dropped_before_it_ends() {
+    let bus = Bus::new();
+    let queue = bus.add_queue(exits(), 1).unwrap().consumer;
+    (0..3).for_each(|_| publish(&bus, "a"));
+    bus.shut();
+    for expected in [(EXIT, 0), (MessageKind::Overflow, 2)] {
+        assert!(is_readable(queue.fd()));
+        let message = queue.next(&Call::new().poll()).unwrap();
+        assert_eq!((message.kind(), message.dropped()), expected);
+    }
+    for _ in 0..2 {
+        assert!(is_readable(queue.fd()));
+        assert_eq!(kind(queue.next(&Call::new())), Some(ErrorKind::Closed));
+    }
+}
+
+#[test]
 fn a_queue_is_waited_for_and_ends_with_the_client() {
     let bus = Bus::new();
     let queue = bus.add_queue(exits(), 16).unwrap().consumer;
