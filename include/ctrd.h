@@ -1394,6 +1394,8 @@ CTRD_CHECK ctrd_status_t ctrd_add_exit_hook(
  * @param callback     the hook. It may run before this function has returned.
  * @param userdata     handed to it.
  * @param destroy      called exactly once with userdata, as for ctrd_add_stop_hook(); may be NULL.
+ *                     Where the function fails while the hook runs already, it waits for that, at
+ *                     most 1 s; a hook that takes longer is destroyed when it returns.
  * @param call         bounds of the call; NULL: the default, at most the client's call timeout.
  * @param hook_out     receives the hook's number, as of ctrd_add_stop_hook(); may be NULL.
  * @param err          receives the error, or NULL.

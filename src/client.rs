@@ -311,7 +311,8 @@ impl Client {
     /// has returned is told, each event once, until the connection breaks: then a
     /// [`MessageKind::Gap`] is told before the first event of the new one. Up to 16,384 messages wait
     /// for the hook; what is beyond is dropped, which a [`MessageKind::Overflow`] says. Otherwise as
-    /// [`Client::add_stop_hook`]. Blocks until the server sends events.
+    /// [`Client::add_stop_hook`]. Blocks until the server sends events. Where it fails while the hook
+    /// runs already, it waits for that at most 1 s more.
     pub fn add_event_hook(
         &self,
         filters: &[EventFilter],
@@ -326,7 +327,7 @@ impl Client {
             let added = self.context.bus.add_hook(Wants::default(), mode, EVENTS_PER_HOOK, hook)?;
             let id = added.consumer;
             self.feed(&operation, filters, added.sink, added.presence).inspect_err(|_| {
-                let _ = self.context.bus.remove_hook(id, &Limits::within(REMOVE_TIMEOUT));
+                self.context.bus.withdraw_hook(id);
             })?;
             Ok(id)
         };

@@ -11,6 +11,7 @@ mod threads;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +25,9 @@ pub(crate) use presence::{Presence, presence};
 pub use queue::{Queue, QueueConfig};
 pub(crate) use threads::Job;
 use threads::Threads;
+
+/// How long a hook that runs already is waited for where adding it fails.
+const WITHDRAWAL: Duration = Duration::from_secs(1);
 
 /// The consumers of a client's messages.
 #[derive(Clone)]
@@ -274,6 +278,14 @@ impl Bus {
         drop(removed);
         hook.end();
         if inside() { Ok(()) } else { hook.wait_until_gone(limits) }
+    }
+
+    /// Removes a hook whose subscription failed. Events may have come all the same, where the call's
+    /// limits ended it: then the hook may run, and is not waited for much beyond them.
+    pub(crate) fn withdraw_hook(&self, id: HookId) {
+        if let Err(e) = self.remove_hook(id, &Limits::within(WITHDRAWAL)) {
+            log::debug!("hook {}: {e}", id.0);
+        }
     }
 
     /// A descriptor that is readable while there is something to dispatch.

@@ -212,6 +212,30 @@ fn whoever_removes_a_hook_beside_a_close_waits_for_its_end() {
 }
 
 #[test]
+fn a_hook_whose_subscription_failed_is_not_waited_for_long() {
+    let bus = Bus::new();
+    let (entered, is_in) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let ends = Arc::new(AtomicUsize::new(0));
+    let held = Held(ends.clone());
+    let run = Box::new(move |_: &Message| {
+        let _held = &held;
+        entered.send(()).unwrap();
+        let _ = released.recv();
+    });
+    let id = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap().consumer;
+    publish(&bus, "a");
+    is_in.recv().unwrap();
+    let start = Instant::now();
+    bus.withdraw_hook(id);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(ends.load(Ordering::SeqCst), 0);
+    drop(release);
+    let _ = bus.remove_hook(id, &Limits::default());
+    assert_eq!(ends.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn the_end_of_a_hook_may_remove_it_and_close() {
     for by_close in [false, true] {
         let bus = Bus::new();
