@@ -51,7 +51,7 @@ test-memory: root deps lib
 
 # What breaks, and a twentieth of what takes long.
 test-faults: root deps
-	cargo test --release -p ctrd --test faults
+	cargo test --release -p ctrd --test faults --test clients
 	cargo bench --profile release --bench soak -- --share 20
 
 # Writes include/ctrd.h anew.
