@@ -122,7 +122,7 @@ impl Context {
     pub(crate) fn new(config: ClientConfig, path: &Path, sees_processes: bool) -> Context {
         let connection = Arc::new(Connection::new(path));
         let executor = Executor::new("ctrd-work");
-        let bus = Bus::new();
+        let bus = Bus::new(&executor);
         let canonical = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let hash = Sha256::digest(canonical.as_os_str().as_bytes());
         Context {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::executor::Executor;
 use crate::message::{Body, Message, MessageKind, Origin};
 use dispatch::Dispatch;
 use hook::Hook;
@@ -132,14 +133,15 @@ impl Consumers {
 }
 
 impl Bus {
-    pub(crate) fn new() -> Bus {
+    /// `executor` tries again what no thread can be made for.
+    pub(crate) fn new(executor: &Executor) -> Bus {
         Bus(Arc::new(Shared {
             process: std::process::id(),
             seq: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             consumers: Mutex::default(),
-            threads: Threads::default(),
+            threads: Threads::new(executor.clone()),
             dispatch: Dispatch::default(),
         }))
     }

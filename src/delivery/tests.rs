@@ -11,6 +11,10 @@ use crate::call::Call;
 
 const EXIT: MessageKind = MessageKind::Exit;
 
+fn a_bus() -> Bus {
+    Bus::new(&Executor::new("test"))
+}
+
 fn exits() -> Wants {
     Wants { kinds: vec![EXIT], container: None }
 }
@@ -56,7 +60,7 @@ fn sender(bus: &Bus, mode: HookMode) -> (HookId, mpsc::Receiver<Message>, Arc<At
 
 #[test]
 fn hooks_are_told_in_order_and_only_of_what_they_want() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let (_, all, _) = sender(&bus, HookMode::Thread);
     let (one, of_one) = mpsc::channel();
     let wants = Wants { container: Some("7".into()), ..exits() };
@@ -77,7 +81,7 @@ fn hooks_are_told_in_order_and_only_of_what_they_want() {
 
 #[test]
 fn removing_waits_for_the_hook_and_ends_it_once() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let (id, received, ends) = sender(&bus, HookMode::Thread);
     publish(&bus, "a");
     received.recv().unwrap();
@@ -160,7 +164,7 @@ fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
 
 #[test]
 fn whoever_removes_a_hook_waits_for_its_end() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let (id, ends, begun, release) = slow_to_end(&bus);
     thread::scope(|scope| {
         let remover = scope.spawn(|| bus.remove_hook(id, &Limits::default()));
@@ -186,7 +190,7 @@ fn whoever_removes_a_hook_waits_for_its_end() {
 
 #[test]
 fn whoever_removes_a_hook_beside_a_close_waits_for_its_end() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let (first, ends, begun, release) = slow_to_end(&bus);
     let (second, runs, ended) = ending(&bus, HookMode::Dispatch, || {});
     publish(&bus, "a");
@@ -213,7 +217,7 @@ fn whoever_removes_a_hook_beside_a_close_waits_for_its_end() {
 
 #[test]
 fn a_hook_whose_subscription_failed_is_not_waited_for_long() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let (entered, is_in) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let ends = Arc::new(AtomicUsize::new(0));
@@ -238,7 +242,7 @@ fn a_hook_whose_subscription_failed_is_not_waited_for_long() {
 #[test]
 fn the_end_of_a_hook_may_remove_it_and_close() {
     for by_close in [false, true] {
-        let bus = Bus::new();
+        let bus = a_bus();
         let (inner, number) = (bus.clone(), Arc::new(AtomicU64::new(0)));
         let own = number.clone();
         let (id, _, ends) = ending(&bus, HookMode::Thread, move || {
@@ -281,7 +285,7 @@ fn a_hook_keeps_its_function_where_there_is_nothing_to_tell() {
 #[test]
 fn hooks_that_remove_each_other_do_not_wait_for_each_other() {
     for _ in 0..100 {
-        let bus = Bus::new();
+        let bus = a_bus();
         let ids: Arc<Mutex<Vec<HookId>>> = Arc::default();
         let together = Arc::new(Barrier::new(2));
         let ends = Arc::new(AtomicUsize::new(0));
@@ -313,7 +317,7 @@ fn hooks_that_remove_each_other_do_not_wait_for_each_other() {
 
 #[test]
 fn the_host_dispatches_when_the_descriptor_says_so() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let (id, received, ends) = sender(&bus, HookMode::Dispatch);
     publish(&bus, "before the descriptor");
     assert!(is_readable(bus.dispatch_fd().unwrap()));
@@ -345,7 +349,7 @@ fn the_host_dispatches_when_the_descriptor_says_so() {
 
 #[test]
 fn what_follows_a_message_comes_after_every_hook() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let (done, over) = mpsc::channel();
     let release = Arc::new(Barrier::new(2));
     let (_, received, _) = sender(&bus, HookMode::Thread);
@@ -362,7 +366,7 @@ fn what_follows_a_message_comes_after_every_hook() {
     over.recv().unwrap();
 
     // Nobody to wait for.
-    let bus = Bus::new();
+    let bus = a_bus();
     let (done, over) = mpsc::channel();
     let job: Job = Box::new(move || done.send(()).unwrap());
     bus.publish(&exit(&bus, "a"), Some(bus.after(Some(job))));
@@ -371,7 +375,7 @@ fn what_follows_a_message_comes_after_every_hook() {
 
 #[test]
 fn what_overflows_is_counted_and_said() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let queue = bus.add_queue(exits(), 2).unwrap().consumer;
     let (sender, received) = mpsc::channel();
     let run = Box::new(move |message: &Message| {
@@ -400,7 +404,7 @@ fn what_overflows_is_counted_and_said() {
 
 #[test]
 fn a_queue_says_what_it_dropped_before_it_ends() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let queue = bus.add_queue(exits(), 1).unwrap().consumer;
     (0..3).for_each(|_| publish(&bus, "a"));
     bus.shut();
@@ -417,7 +421,7 @@ fn a_queue_says_what_it_dropped_before_it_ends() {
 
 #[test]
 fn a_queue_is_waited_for_and_ends_with_the_client() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let queue = bus.add_queue(exits(), 16).unwrap().consumer;
     assert!(!is_readable(queue.fd()));
     let late = bus.add_queue(exits(), 16).unwrap().consumer;
@@ -449,7 +453,7 @@ fn a_queue_is_waited_for_and_ends_with_the_client() {
 
 #[test]
 fn threads_are_few_and_end() {
-    let bus = Bus::new();
+    let bus = a_bus();
     for _ in 0..4 {
         let run = Box::new(|_: &Message| thread::sleep(Duration::from_millis(1)));
         bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
@@ -467,7 +471,7 @@ fn threads_are_few_and_end() {
 
 #[test]
 fn jobs_do_not_hold_hooks_up() {
-    let bus = Bus::new();
+    let bus = a_bus();
     let (_, received, _) = sender(&bus, HookMode::Thread);
     let (done, over) = mpsc::channel();
     let release = Arc::new(Barrier::new(5));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::hook::SharedHook;
 use crate::call::Limits;
 use crate::error::{Error, Result};
+use crate::executor::Executor;
 use crate::sys;
 use crate::wait::wait_while;
 
@@ -30,17 +31,20 @@ enum Work {
     Job(Job),
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Threads(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
+    executor: Executor,
     state: Mutex<State>,
     changed: Condvar,
     ended: Condvar,
     /// Whether something waits for a thread that could not be made.
     starved: AtomicBool,
 }
+
+/// The pause before another thread is tried.
+const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct State {
@@ -53,6 +57,8 @@ struct State {
     running: usize,
     idle: usize,
     made: usize,
+    /// Whether the executor tries again.
+    retried: bool,
     closed: bool,
 }
 
@@ -113,9 +119,13 @@ impl Shared {
                 // The others will come to it.
                 Err(_) if state.running > 0 => {}
                 Err(e) => {
-                    // It waits until a thread can be made: see `retry`.
                     state.put(work);
                     self.starved.store(true, Ordering::SeqCst);
+                    let retried = std::mem::replace(&mut state.retried, true);
+                    drop(state);
+                    if !retried {
+                        self.retry_later();
+                    }
                     return Err(Error::io("starting a thread", e));
                 }
             }
@@ -124,6 +134,27 @@ impl Shared {
         drop(state);
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// Tries again until a thread can be made, from the executor's, which is there while anything is
+    /// watched. Otherwise whoever passes by tries it.
+    fn retry_later(self: &Arc<Self>) {
+        let (executor, shared) = (self.executor.clone(), Arc::downgrade(self));
+        let retry = async move {
+            loop {
+                executor.sleep(RETRY).await;
+                let Some(shared) = shared.upgrade() else { return };
+                Threads(shared.clone()).retry();
+                let mut state = shared.lock();
+                if !shared.starved.load(Ordering::SeqCst) {
+                    state.retried = false;
+                    return;
+                }
+            }
+        };
+        if self.executor.spawn(retry).is_err() {
+            self.lock().retried = false;
+        }
     }
 
     fn run(self: &Arc<Self>) {
@@ -174,6 +205,16 @@ impl Shared {
 }
 
 impl Threads {
+    pub(super) fn new(executor: Executor) -> Threads {
+        Threads(Arc::new(Shared {
+            executor,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            ended: Condvar::new(),
+            starved: AtomicBool::new(false),
+        }))
+    }
+
     /// Has a thread run the hook.
     pub(super) fn wake(&self, hook: SharedHook) {
         if let Err(e) = self.0.push(Work::Hook(hook)) {

@@ -781,7 +781,9 @@ mod tests {
     fn watches() -> (Watches, Cx) {
         let connection = Arc::new(Connection::new(Path::new("/nonexistent/socket")));
         let cx = Cx::new(&connection, "ns", Limits::default());
-        (Watches::new(connection, Executor::new("test"), Bus::new(), true), cx)
+        let executor = Executor::new("test");
+        let bus = Bus::new(&executor);
+        (Watches::new(connection, executor, bus, true), cx)
     }
 
     fn close(watches: &Watches) {
