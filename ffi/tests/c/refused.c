@@ -1,0 +1,140 @@
+/* A host in which no thread can be made any more: what has begun goes on, and nothing is lost. */
+#include "test.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/types.h>
+
+/* The stack that Rust's threads are given; those of gRPC's core have another one. */
+#define STACK (2u << 20)
+
+typedef int create_t(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+static volatile int refusing;
+static int refused;
+
+/* Stands before that of the C library, for libctrd as well. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                   void *argument)
+{
+    create_t *create;
+    size_t stack = 0;
+
+    if (refusing && attributes != NULL && pthread_attr_getstacksize(attributes, &stack) == 0
+        && stack == STACK) {
+        __sync_fetch_and_add(&refused, 1);
+        return EAGAIN;
+    }
+    *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
+    return create(thread, attributes, start, argument);
+}
+
+static int told;
+
+static void on_exit_of(void *userdata, const ctrd_message_t *message)
+{
+    (void)message;
+    (void)userdata;
+    __sync_fetch_and_add(&told, 1);
+}
+
+/* Breaks the connections to containerd. */
+static void break_connections(void)
+{
+    const char *address = test_environment("CTRD_TEST_ADDRESS");
+    int fd, broken = 0;
+
+    for (fd = 3; fd < 1024; fd++) {
+        struct sockaddr_un peer;
+        socklen_t length = sizeof peer;
+
+        memset(&peer, 0, sizeof peer);
+        if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && peer.sun_family == AF_UNIX
+            && strcmp(peer.sun_path, address) == 0 && shutdown(fd, SHUT_RDWR) == 0)
+            broken++;
+    }
+    CHECK(broken > 0);
+}
+
+/* How many threads of the library run hooks. */
+static int hook_threads(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    char path[300], name[32];
+    int count = 0;
+
+    CHECK(tasks != NULL);
+    while ((task = readdir(tasks)) != NULL) {
+        FILE *file;
+
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+        file = fopen(path, "r");
+        if (file == NULL)
+            continue;
+        if (fgets(name, sizeof name, file) != NULL && strncmp(name, "ctrd-hook", 9) == 0)
+            count++;
+        fclose(file);
+    }
+    closedir(tasks);
+    return count;
+}
+
+int main(void)
+{
+    const char *filters[1] = {"topic==\"/tasks/start\",namespace==refused"};
+    ctrd_client_t *client = test_client_in("refused");
+    const char *image = test_image(client), *id;
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_queue_t *queue = NULL;
+    ctrd_message_t *message = NULL;
+    uint32_t kinds[2];
+    uint64_t hook;
+    uint32_t pid, code = 0;
+    int i;
+
+    OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, filters, 1, 0, NULL, &queue, &err));
+    OK(ctrd_add_stop_hook(client, NULL, CTRD_HOOK_THREAD, on_exit_of, NULL, NULL, &hook, &err));
+    id = test_create(client, image, "sleep 1000", NULL, 0, &pid);
+    call.timeout_ms = 30000;
+    OK(ctrd_queue_next(queue, &call, &message, &err));
+    CHECK(strcmp(ctrd_message_topic(message), "/tasks/start") == 0);
+    ctrd_message_free(message);
+    for (i = 0; hook_threads() > 0; i++) {
+        CHECK(i < 300);
+        test_sleep_ms(100);
+    }
+
+    refusing = 1;
+    break_connections();
+    CHECK(kill((pid_t)pid, SIGKILL) == 0);
+    /* Nobody calls anything of the client's from here on. */
+    for (i = 0; i < 2; i++) {
+        OK(ctrd_queue_next(queue, &call, &message, &err));
+        kinds[i] = ctrd_message_kind(message);
+        if (kinds[i] == CTRD_MESSAGE_EXIT)
+            CHECK(ctrd_message_exit_code(message, &code) == 1 && code == 137);
+        ctrd_message_free(message);
+    }
+    CHECK(kinds[0] != kinds[1]);
+    CHECK(kinds[0] == CTRD_MESSAGE_GAP || kinds[1] == CTRD_MESSAGE_GAP);
+    /* The hook's thread is tried for after the queue has its message. */
+    for (i = 0; __sync_fetch_and_add(&refused, 0) == 0; i++) {
+        CHECK(i < 300);
+        test_sleep_ms(100);
+    }
+    CHECK(told == 0);
+
+    refusing = 0;
+    for (i = 0; __sync_fetch_and_add(&told, 0) == 0; i++) {
+        CHECK(i < 300);
+        test_sleep_ms(100);
+    }
+    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    CHECK(told == 1);
+    ctrd_queue_free(queue);
+    ctrd_client_free(client);
+    return 0;
+}
