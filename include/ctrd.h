@@ -559,10 +559,11 @@ CTRD_CHECK ctrd_status_t ctrd_client_close(
 
 /**
  * Frees a client, and closes it if that has not been done. No other thread may use the handle any
- * more, nor be in a call with it, but for hooks, while they are waited for. A hook that does not
- * return within 10 s is left to end by itself, and its userdata is destroyed when it does; it must not
- * use the client any more. From inside a hook it waits for nothing: then no other hook may. Queues stay
- * valid, and are closed. In a child of the process that opened it, it does nothing.
+ * more, nor be in a call with it, but for hooks: these are waited for, whatever call they are in, and
+ * may use it so long. A hook that does not return within 10 s is left to end by itself, and its
+ * userdata is destroyed when it does; it must not use the client any more. From inside a hook it waits
+ * for nothing: then no other hook may. Queues stay valid, and are closed. In a child of the process
+ * that opened it, it does nothing.
  *
  * @param client  the client, which the call takes; NULL does nothing.
  *

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -69,26 +70,38 @@ pub struct Counters {
 /// A connection to a containerd. Clones are the same client; it may be used from any thread.
 #[derive(Clone)]
 pub struct Client {
-    // Its drop closes the client, whatever of the context is still held by others. It goes first: hooks
-    // for which it waits may use the client through a pointer (in C).
-    _closer: Arc<Closer>,
+    // Its drop closes the client, whatever of the context is still held by others.
+    closer: Arc<Closer>,
     context: Arc<Context>,
 }
 
 /// Closes the client when the last handle goes.
-struct Closer(Arc<Context>);
+struct Closer {
+    context: Arc<Context>,
+    /// Whether hooks were waited for as long as they are.
+    waited: AtomicBool,
+}
+
+impl Closer {
+    fn close(&self) {
+        let may_wait = !delivery::inside() && self.context.check_reentrant().is_ok();
+        let waits = may_wait && !self.waited.swap(true, Ordering::SeqCst);
+        let timeout = if waits { FREE_TIMEOUT } else { Duration::ZERO };
+        // Only hooks may take longer, and are then left to end by themselves.
+        if let Err(error) = self.context.close(&Limits::within(timeout)) {
+            log::warn!("a client is gone and not closed yet: {error}");
+        }
+    }
+}
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        if self.0.check_process().is_ok() {
-            // Nobody is in a call: only a hook may take longer, and is then left to end by itself.
-            if let Err(error) = self.0.close(&Limits::within(FREE_TIMEOUT)) {
-                log::warn!("a client is gone and not closed yet: {error}");
-            }
-            self.0.pump.close();
+        if self.context.check_process().is_ok() {
+            self.close();
+            self.context.pump.close();
         } else {
             // The threads that its destructors rely on are the parent's.
-            std::mem::forget(self.0.clone());
+            std::mem::forget(self.context.clone());
         }
     }
 }
@@ -121,7 +134,8 @@ impl Client {
         let operation = context.begin_with(call, Some(OPEN_TIMEOUT))?;
         rpc::version::version(&operation.cx).step("ask for the version")?;
         drop(operation);
-        Ok(Client { _closer: Arc::new(Closer(context.clone())), context })
+        let closer = Closer { context: context.clone(), waited: AtomicBool::new(false) };
+        Ok(Client { closer: Arc::new(closer), context })
     }
 
     /// Closes the client: no further call begins, waits end with [`ErrorKind::Closed`], no hook is
@@ -136,6 +150,15 @@ impl Client {
             self.context.close(&call.limits(Some(OPEN_TIMEOUT)))
         };
         close().at("client_close", &self.context.config.address)
+    }
+
+    /// Closes the client as the drop of its last handle does, which then does not wait again: for whoever
+    /// has given hooks a pointer to this handle, and drops it next.
+    #[doc(hidden)]
+    pub fn close_to_free(&self) {
+        if self.context.check_process().is_ok() {
+            self.closer.close();
+        }
     }
 
     /// What the client was opened with.

@@ -5,7 +5,7 @@
 
 use std::ffi::c_char;
 
-use ctrd::{Call, Client, ClientConfig, Error, Result};
+use ctrd::{Client, ClientConfig, Error, Result};
 
 use crate::args;
 use crate::call::{self, ctrd_call_t, milliseconds};
@@ -165,21 +165,25 @@ pub unsafe extern "C" fn ctrd_client_close(
 }
 
 /// Frees a client, and closes it if that has not been done. No other thread may use the handle any
-/// more, nor be in a call with it, but for hooks, while they are waited for. A hook that does not
-/// return within 10 s is left to end by itself, and its userdata is destroyed when it does; it must not
-/// use the client any more. From inside a hook it waits for nothing: then no other hook may. Queues stay
-/// valid, and are closed. In a child of the process that opened it, it does nothing.
+/// more, nor be in a call with it, but for hooks: these are waited for, whatever call they are in, and
+/// may use it so long. A hook that does not return within 10 s is left to end by itself, and its
+/// userdata is destroyed when it does; it must not use the client any more. From inside a hook it waits
+/// for nothing: then no other hook may. Queues stay valid, and are closed. In a child of the process
+/// that opened it, it does nothing.
 ///
 /// @param client  the client, which the call takes; NULL does nothing.
 ///
 /// Blocking: until the client's threads have ended, at most 10 s. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn ctrd_client_free(client: Option<Box<ctrd_client_t>>) {
+pub unsafe extern "C" fn ctrd_client_free(client: *mut ctrd_client_t) {
     guard::value(|| {
-        if let Some(client) = client {
-            // Where a call that is under way holds it, it is closed now all the same.
-            let _ = client.client.close(&Call::new().poll());
-        }
+        // SAFETY: NULL or what ctrd_client_open() gave.
+        let Some(handle) = (unsafe { client.as_ref() }) else { return };
+        // Before the handle goes, which hooks may use so long. A call of theirs has a client of its own,
+        // so that its drop here may not be that of the last.
+        handle.client.close_to_free();
+        // SAFETY: as above; nobody but the caller uses it any more.
+        drop(unsafe { Box::from_raw(client) });
     });
 }
 

@@ -44,21 +44,24 @@ static void wait_for(int *value, int at_least)
 }
 
 /* Hooks run at the same time as the test, and have an error of their own. */
-static void must(ctrd_status_t status, ctrd_status_t expected, ctrd_error_t *error, int line)
+static void must(ctrd_status_t status, ctrd_status_t expected, ctrd_error_t **error, int line)
 {
     if (status != expected) {
         fprintf(stderr, "%s:%d: in a hook: %d instead of %d: %s\n", __FILE__, line, status, expected,
-                error ? ctrd_error_text(error) : "no error");
+                *error ? ctrd_error_text(*error) : "no error");
         exit(1);
     }
-    ctrd_error_free(error);
+    ctrd_error_free(*error);
+    *error = NULL;
 }
+
+/* In a hook, the call, whose last argument is &error, must give this. */
+#define MUST(expected, call) must((call), (expected), &error, __LINE__)
 
 static void on_message(void *userdata, const ctrd_message_t *message)
 {
     struct hook *hook = userdata;
     ctrd_error_t *error = NULL;
-    ctrd_status_t status;
 
     CHECK(get(&hook->destroyed) == 0);
     CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
@@ -70,8 +73,7 @@ static void on_message(void *userdata, const ctrd_message_t *message)
     if (hook->partner)
         wait_for(&hook->partner->inside, 1);
     if (hook->victim) {
-        status = ctrd_remove_hook(hook->client, hook->victim, NULL, &error);
-        must(status, CTRD_OK, error, __LINE__);
+        MUST(CTRD_OK, ctrd_remove_hook(hook->client, hook->victim, NULL, &error));
     }
     while (hook->holds && !get(&hook->released))
         test_sleep_ms(5);
@@ -205,22 +207,22 @@ static void on_exit_call_all(void *userdata, const ctrd_message_t *message)
     uint64_t number = 0;
 
     if (hook->inside++ == 0) {
-        must(ctrd_version(client, NULL, &version, &error), CTRD_OK, error, __LINE__);
+        MUST(CTRD_OK, ctrd_version(client, NULL, &version, &error));
         ctrd_version_free(version);
-        must(ctrd_probe(client, id, NULL, &probed, &error), CTRD_OK, error, __LINE__);
+        MUST(CTRD_OK, ctrd_probe(client, id, NULL, &probed, &error));
         CHECK(ctrd_message_seq(probed) == ctrd_message_seq(message));
         ctrd_message_free(probed);
-        must(ctrd_list_images(client, NULL, 0, NULL, &images, &error), CTRD_OK, error, __LINE__);
+        MUST(CTRD_OK, ctrd_list_images(client, NULL, 0, NULL, &images, &error));
         ctrd_image_list_free(images);
-        must(ctrd_client_counters(client, &counters, &error), CTRD_OK, error, __LINE__);
-        must(ctrd_dispatch(client, 0, NULL, &error), CTRD_E_REENTRANT, error, __LINE__);
-        must(ctrd_add_stop_hook(client, NULL, CTRD_HOOK_THREAD, on_message, NULL, NULL, &number,
-                                &error), CTRD_OK, error, __LINE__);
-        must(ctrd_remove_hook(client, number, NULL, &error), CTRD_OK, error, __LINE__);
-        must(ctrd_destroy_container(client, id, 0, NULL, NULL, &error), CTRD_OK, error, __LINE__);
+        MUST(CTRD_OK, ctrd_client_counters(client, &counters, &error));
+        MUST(CTRD_E_REENTRANT, ctrd_dispatch(client, 0, NULL, &error));
+        MUST(CTRD_OK, ctrd_add_stop_hook(client, NULL, CTRD_HOOK_THREAD, on_message, NULL, NULL,
+                                         &number, &error));
+        MUST(CTRD_OK, ctrd_remove_hook(client, number, NULL, &error));
+        MUST(CTRD_OK, ctrd_destroy_container(client, id, 0, NULL, NULL, &error));
         test_create(client, image, "exit 0", NULL, 0, NULL);
     } else {
-        must(ctrd_destroy_container(client, id, 0, NULL, NULL, &error), CTRD_OK, error, __LINE__);
+        MUST(CTRD_OK, ctrd_destroy_container(client, id, 0, NULL, NULL, &error));
     }
     add(&hook->told);
 }
@@ -467,6 +469,106 @@ static void freed_from_inside(void)
     ctrd_client_free(client);
 }
 
+/* What hooks are busy with while their client is freed, and whether it is. */
+static const char *running, *stubborn;
+static int freed;
+
+/* The client must be there as long as the hook runs. */
+static void use(struct hook *hook)
+{
+    ctrd_counters_t counters = CTRD_COUNTERS_INIT;
+    ctrd_error_t *error = NULL;
+
+    MUST(CTRD_OK, ctrd_client_counters(hook->client, &counters, &error));
+    CHECK(get(&freed) == 0);
+    add(&hook->told);
+}
+
+static void on_exit_probe(void *userdata, const ctrd_message_t *message)
+{
+    struct hook *hook = userdata;
+    ctrd_error_t *error = NULL;
+
+    (void)message;
+    add(&hook->inside);
+    MUST(CTRD_E_CLOSED, ctrd_probe(hook->client, running, NULL, NULL, &error));
+    use(hook);
+}
+
+static void on_exit_end_stubborn(void *userdata, const ctrd_message_t *message)
+{
+    struct hook *hook = userdata;
+    ctrd_error_t *error = NULL;
+
+    (void)message;
+    add(&hook->inside);
+    MUST(CTRD_E_CLOSED, ctrd_destroy_container(hook->client, stubborn, 2000, NULL, NULL, &error));
+    use(hook);
+}
+
+/* Freeing waits for hooks that are inside calls with the same client: they may use it till then. */
+static void freed_while_hooks_call(void)
+{
+    struct hook probes = {0}, destroys = {0};
+    ctrd_client_t *own = test_client();
+    ctrd_counters_t counters = CTRD_COUNTERS_INIT;
+    ctrd_io_t io = CTRD_IO_INIT;
+    const char *id;
+    char byte;
+    int out[2];
+
+    CHECK(pipe2(out, O_CLOEXEC) == 0);
+    io.stdout_kind = CTRD_IO_FD;
+    io.stdout_fd = out[1];
+    client = test_client();
+    running = test_create(client, image, "sleep 1000", NULL, 0, NULL);
+    stubborn = test_create(client, image, "trap 'echo t' TERM; while :; do sleep 0.1; done", &io, 0,
+                           NULL);
+    id = test_create(own, image, "exit 0", NULL, CTRD_CONTAINER_NO_START, NULL);
+    probes.client = destroys.client = own;
+    OK(ctrd_add_stop_hook(own, id, CTRD_HOOK_THREAD, on_exit_probe, &probes, on_destroy, NULL,
+                          &err));
+    OK(ctrd_add_stop_hook(own, id, CTRD_HOOK_THREAD, on_exit_end_stubborn, &destroys, on_destroy,
+                          NULL, &err));
+    OK(ctrd_start_container(own, id, NULL, NULL, &err));
+    wait_for(&probes.inside, 1);
+    wait_for(&destroys.inside, 1);
+    /* Both calls are under way once both containers are watched, and the one was sent a signal. */
+    CHECK(read(out[0], &byte, 1) == 1 && byte == 't');
+    while (counters.outstanding < 2)
+        OK(ctrd_client_counters(own, &counters, &err));
+    ctrd_client_free(own);
+    add(&freed);
+    CHECK(probes.told == 1 && probes.destroyed == 1);
+    CHECK(destroys.told == 1 && destroys.destroyed == 1);
+    OK(ctrd_destroy_container(client, stubborn, 0, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, running, 0, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    CHECK(close(out[0]) == 0 && close(out[1]) == 0);
+    ctrd_client_free(client);
+}
+
+/* A hook that does not return is left to end by itself, after 10 s. */
+static void freed_while_a_hook_hangs(void)
+{
+    struct hook slow = {0};
+    int64_t began;
+
+    client = test_client();
+    slow.holds = 1;
+    add_hook(&slow, NULL, CTRD_HOOK_THREAD);
+    run("exit 0");
+    wait_for(&slow.inside, 1);
+    began = test_now_ms();
+    ctrd_client_free(client);
+    began = test_now_ms() - began;
+    CHECK(began >= 10000 && began < 15000);
+    CHECK(get(&slow.destroyed) == 0);
+    add(&slow.released);
+    wait_for(&slow.destroyed, 1);
+    ctrd_message_free(slow.kept);
+}
+
 int main(void)
 {
     client = test_client();
@@ -478,5 +580,7 @@ int main(void)
     refusals();
     closing();
     freed_from_inside();
+    freed_while_hooks_call();
+    freed_while_a_hook_hangs();
     return 0;
 }
