@@ -5,13 +5,14 @@ mod ground;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, Cleanup, Client, ClientConfig, ErrorKind, EventFilter, HookMode, Message, MessageKind,
-    Origin, PullConfig, QueueConfig, RecoveryState, Stdio, Stream,
+    Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, Daemon, DaemonConfig, ErrorKind,
+    EventFilter, HookMode, Message, MessageKind, Origin, PullConfig, QueueConfig, RecoveryState,
+    Stdio, Stream, default_spec,
 };
 use ground::plot::{GRACE, Plot, kill, pipe, within};
 use ground::proxy::Proxy;
@@ -74,35 +75,96 @@ fn hooks_and_queues_are_told_of_each_exit_once() {
     assert_eq!(plot.client.counters().outstanding, 0);
 }
 
+/// Calls everything that may block, of a client of the plot's and beside it, where this container has
+/// ended.
+fn call_everything(plot: &Plot, ended: &str) {
+    let (client, call) = (&plot.client, &within(30));
+    let fails = |kind: ErrorKind, error: ctrd::Error| assert_eq!(error.kind(), kind, "{error}");
+
+    // What has ended.
+    assert_eq!(client.probe(ended, call).unwrap().exit_code(), Some(1));
+    client.get_snapshot(None, ended, call).unwrap();
+    client.destroy_container(ended, Duration::ZERO, call).unwrap();
+    fails(ErrorKind::NotFound, client.remove_snapshot(None, ended, call).unwrap_err());
+
+    // Images.
+    let pull = PullConfig { reference: plot.image.clone(), ..Default::default() };
+    client.remove_image(&plot.image, true, call).unwrap();
+    client.pull_image(&pull, &mut |_| {}, call).unwrap();
+    client.get_image(&plot.image, call).unwrap();
+    assert_eq!(client.list_images(&[], call).unwrap().len(), 1);
+
+    // Other hooks, and queues.
+    let filters = vec![EventFilter::new().namespace(&plot.namespace).topic("/tasks/exit")];
+    let hooks = [
+        client.add_stop_hook(None, HookMode::Thread, |_| {}).unwrap(),
+        client.add_exit_hook(None, HookMode::Dispatch, |_| {}).unwrap(),
+        client.add_event_hook(&filters, HookMode::Thread, |_| {}, call).unwrap(),
+    ];
+    let kinds = vec![MessageKind::Exit, MessageKind::Event];
+    let config = QueueConfig { kinds, filters, ..Default::default() };
+    let queue = client.open_queue(&config, call).unwrap();
+
+    // What runs.
+    let config = ContainerConfig { no_start: true, ..plot.shell("sleep 1000") };
+    let id = config.id.clone();
+    let pid = client.create_container(config, call).unwrap();
+    assert_eq!(client.start_container(&id, call).unwrap(), pid);
+    assert_eq!(client.container_pid(&id, call).unwrap(), pid);
+    assert!(client.container_pids(&id, call).unwrap().contains(&pid));
+    client.recover_container(&id, Stdio::default(), call).unwrap();
+    let cancel = Cancel::new().unwrap();
+    cancel.fire();
+    fails(ErrorKind::Cancelled, client.probe(&id, &Call::new().cancel(&cancel)).unwrap_err());
+
+    // Another client.
+    let other = another(plot);
+    other.version(call).unwrap();
+    let recovered = other.recover_all(&mut |_| Ok(Stdio::default()), call).unwrap();
+    assert_eq!((recovered.len(), recovered[0].state), (1, RecoveryState::Alive));
+    other.close(call).unwrap();
+    fails(ErrorKind::Closed, other.version(call).unwrap_err());
+    drop(other);
+
+    // Its end, which is waited for at the queue.
+    client.destroy_container(&id, Duration::ZERO, call).unwrap();
+    assert_eq!(queue.next(call).unwrap().container_id(), id);
+    drop(queue);
+    hooks.into_iter().for_each(|hook| client.remove_hook(hook, call).unwrap());
+
+    // Another containerd.
+    let directory = plot.ground.dir().join(unique("private"));
+    let daemon = Daemon::start(&DaemonConfig { directory, ..Default::default() }, call).unwrap();
+    daemon.stop(call).unwrap();
+
+    // What does not block; of all this only the dispatch is refused.
+    assert!(client.check_process().is_ok() && client.dispatch_fd().is_ok());
+    assert_eq!(client.counters().outstanding, 0);
+    assert!(default_spec(&plot.namespace, &id).is_ok());
+    fails(ErrorKind::Reentrant, client.dispatch(1).unwrap_err());
+}
+
 #[test]
 fn a_hook_may_call_every_operation() {
-    let plot = Plot::new();
-    let (sender, done) = mpsc::channel();
-    let (client, config) = (plot.client.clone(), plot.shell("exit 2"));
-    let second = config.id.clone();
-    let config = Mutex::new(Some(config));
-    let hook = move |message: &Message| {
-        let Some(config) = config.lock().unwrap().take() else { return };
-        let id = message.container_id();
-        client.version(&Call::new()).unwrap();
-        assert_eq!(client.probe(id, &within(5)).unwrap().exit_code(), Some(1));
-        client.destroy_container(id, GRACE, &Call::new()).unwrap();
-        client.create_container(config, &Call::new()).unwrap();
-        client.list_images(&[], &Call::new()).unwrap();
-        client.counters();
-        let error = client.dispatch(1).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Reentrant);
-        let hook = client.add_stop_hook(None, HookMode::Thread, |_| {}).unwrap();
-        client.remove_hook(hook, &Call::new()).unwrap();
-        sender.send(()).unwrap();
-    };
-    let hook = plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
-    plot.create(plot.shell("exit 1"));
-    done.recv_timeout(LONG).unwrap();
-    assert_eq!(plot.probe(&second).exit_code(), Some(2));
-    plot.client.remove_hook(hook, &within(10)).unwrap();
-    plot.destroy(&second);
-    assert!(plot.holdings().only_images());
+    for mode in [HookMode::Thread, HookMode::Dispatch] {
+        let plot = Arc::new(Plot::new());
+        let (sender, done) = mpsc::channel();
+        let ground = plot.clone();
+        let hook = move |message: &Message| {
+            call_everything(&ground, message.container_id());
+            sender.send(()).unwrap();
+        };
+        let config = ContainerConfig { no_start: true, ..plot.shell("exit 1") };
+        let id = plot.create(config);
+        let hook = plot.client.add_stop_hook(Some(&id), mode, hook).unwrap();
+        plot.client.start_container(&id, &Call::new()).unwrap();
+        if mode == HookMode::Dispatch {
+            wait_until("the dispatch", || plot.client.dispatch(1).unwrap() == 1);
+        }
+        done.recv_timeout(LONG).unwrap();
+        plot.client.remove_hook(hook, &within(10)).unwrap();
+        assert!(plot.holdings().only_images());
+    }
 }
 
 #[test]
