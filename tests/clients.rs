@@ -519,3 +519,28 @@ fn a_program_that_was_stopped_is_told_what_happened_meanwhile() {
     assert!(fs::read_to_string(&output).unwrap() == numbers, "all of the output came");
     assert_nothing_is_left(&plot, "a program that was stopped");
 }
+
+#[test]
+fn an_undo_of_what_never_ran_tells_no_code_where_its_program_was_killed() {
+    let plot = Plot::new();
+    let proxy = proxy_of(plot.ground);
+    // Between the two it has ended, and the task is there.
+    for (call, fault) in [("Tasks/Kill", Fault::StallAfter), ("Tasks/Delete", Fault::Stall)] {
+        let (mut host, id) = maker(&plot, &proxy, Shape { streams: true, starts: true });
+        let start = proxy.at("Tasks/Start", Fault::Fail(2, "no start"));
+        let rule = proxy.at(call, fault);
+        host.tell("make it");
+        rule.wait_until_fired();
+        assert!(start.has_fired());
+        host.kill();
+        wait_until("the end of its connection", || proxy.connections() == 0);
+
+        let later = later_run(&plot, &proxy, &id, GRACE, true);
+        for message in &later.told {
+            assert_eq!(message.exit_code(), None, "{call}: {message:?}");
+        }
+        assert!(later.destroyed.is_ok(), "{call}: {:?}", later.destroyed);
+        expire_leases(&plot);
+        assert_nothing_is_left(&plot, call);
+    }
+}
