@@ -214,7 +214,8 @@ typedef struct ctrd_error_t ctrd_error_t;
 ctrd_status_t ctrd_error_status(const ctrd_error_t *error);
 
 /**
- * The whole error as one line for a log: operation, subject, step and message.
+ * The whole error as one line for a log: operation, subject, step and message. Where it repeats
+ * something very long, part of that is left out: "…" (UTF-8) is in its place.
  *
  * @param error  the error; NULL gives NULL.
  * @return the text, borrowed from the error.

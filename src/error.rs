@@ -1,6 +1,7 @@
 //! What a failed operation says: what kind of failure, in which operation and step, on what,
 //! whether trying again helps, and whether the effect may have taken place all the same.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -127,6 +128,26 @@ impl fmt::Display for Repr {
     }
 }
 
+/// How much of a value an error repeats that may be of any length. What is valid is hardly ever longer.
+const QUOTED: usize = 100;
+
+/// The longest subject of an operation that could begin: a full reference with tag and digest.
+const SUBJECT: usize = 500;
+
+/// How much of a message is kept at its beginning and at its end.
+const MESSAGE: (usize, usize) = (1000, 500);
+
+/// A text that has no more than so many characters at its beginning and at its end; what is between
+/// them becomes an ellipsis.
+fn shorten(text: &str, first: usize, last: usize) -> Cow<'_, str> {
+    if text.len() <= first + last || text.chars().count() <= first + last {
+        return text.into();
+    }
+    let at = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
+    let tail = text.char_indices().rev().take(last).last().map_or(text.len(), |(at, _)| at);
+    format!("{}…{}", &text[..at(first)], &text[tail..]).into()
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -134,11 +155,13 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    /// A new error of this kind; the message is a sentence fragment without a full stop.
+    /// A new error of this kind; the message is a sentence fragment without a full stop. It is for one
+    /// line of a log: where it is very long its middle is left out.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        let message = message.into();
         Error(Arc::new(Repr {
             kind,
-            message: message.into(),
+            message: shorten(&message, MESSAGE.0, MESSAGE.1).into_owned(),
             operation: "",
             subject: String::new(),
             step: None,
@@ -150,8 +173,11 @@ impl Error {
         }))
     }
 
-    /// An argument that cannot be accepted.
+    /// An argument that cannot be accepted. `why` may repeat it, at its beginning or its end: of a long
+    /// one the middle is left out.
     pub fn invalid(argument: &str, why: impl fmt::Display) -> Error {
+        let why = why.to_string();
+        let why = shorten(&why, QUOTED, 2 * QUOTED);
         Error::new(ErrorKind::InvalidArgument, format!("{argument}: {why}"))
     }
 
@@ -166,6 +192,8 @@ impl Error {
             _ => ErrorKind::Io,
         };
         let errno = error.raw_os_error();
+        let what = what.to_string();
+        let what = shorten(&what, QUOTED, QUOTED);
         let mut new = Error::new(kind, format!("{what}: {error}"));
         new.edit().errno = errno;
         new
@@ -180,7 +208,9 @@ impl Error {
         if self.0.operation.is_empty() {
             let repr = self.edit();
             repr.operation = operation;
-            repr.subject = subject.into();
+            // What is refused may be of any length.
+            let most = if repr.kind == ErrorKind::InvalidArgument { QUOTED } else { SUBJECT };
+            repr.subject = shorten(subject, most, 0).into_owned();
         }
         self
     }
@@ -243,7 +273,8 @@ impl Error {
         self.0.operation
     }
 
-    /// What the operation was to act on: a container's id, an image's reference, an address.
+    /// What the operation was to act on: a container's id, an image's reference, an address. One that is
+    /// too long for a line of a log ends with an ellipsis.
     pub fn subject(&self) -> &str {
         &self.0.subject
     }
@@ -292,5 +323,43 @@ impl<T> ResultExt<T> for Result<T> {
 
     fn step(self, step: &'static str) -> Result<T> {
         self.map_err(|e| e.step(step))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_long_loses_its_middle_between_characters() {
+        for (text, first, last, expected) in [
+            ("", 2, 0, ""),
+            ("ab", 2, 0, "ab"),
+            ("äöü", 3, 0, "äöü"),
+            ("abc", 2, 0, "ab…"),
+            ("äöüß", 1, 1, "ä…ß"),
+            ("äöüß", 2, 1, "äö…ß"),
+            ("äöüß", 0, 1, "…ß"),
+        ] {
+            assert_eq!(shorten(text, first, last), expected, "{text} {first} {last}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_a_line_whatever_it_repeats() {
+        let long = "ä".repeat(200_000);
+        let refused = Error::invalid("id", format!("{long:?} is none")).at("probe", &long);
+        assert_eq!(refused.subject().chars().count(), QUOTED + 1);
+        assert!(
+            refused.message().starts_with("id: \"ää") && refused.message().ends_with("is none")
+        );
+        assert!(refused.to_string().len() < 2000, "{refused}");
+        let io = Error::io(&long, rustix::io::Errno::NAMETOOLONG).at("client_open", &long);
+        assert!(io.message().ends_with("(os error 36)") && io.to_string().len() < 2000, "{io}");
+        let said = Error::new(ErrorKind::Unknown, format!("{long} was not found"));
+        assert!(said.message().ends_with("found") && said.message().chars().count() == 1501);
+        // What can be valid is kept.
+        let whole = Error::new(ErrorKind::NotFound, "no").at("get_image", &"x".repeat(460));
+        assert_eq!(whole.subject().len(), 460);
     }
 }

@@ -97,7 +97,8 @@ pub extern "C" fn ctrd_error_status(error: Option<&ctrd_error_t>) -> ctrd_status
     guard::read(error, |error| error.status)
 }
 
-/// The whole error as one line for a log: operation, subject, step and message.
+/// The whole error as one line for a log: operation, subject, step and message. Where it repeats
+/// something very long, part of that is left out: "…" (UTF-8) is in its place.
 ///
 /// @param error  the error; NULL gives NULL.
 /// @return the text, borrowed from the error.

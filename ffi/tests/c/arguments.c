@@ -153,6 +153,82 @@ static void constants(ctrd_client_t *client)
     REFUSES("stderr_kind", ctrd_create_container(client, &container, NULL, NULL, &err));
 }
 
+/* The error of a call that refuses something long is a line all the same. */
+static void is_a_line(const char *call, ctrd_status_t status)
+{
+    if (status == CTRD_OK || strlen(ctrd_error_text(err)) > 2500
+        || strlen(ctrd_error_subject(err)) > 510 || strstr(ctrd_error_text(err), "…") == NULL) {
+        fprintf(stderr, "%s: %d: %zu bytes\n", call, status, strlen(ctrd_error_text(err)));
+        exit(1);
+    }
+    ctrd_error_free(err);
+    err = NULL;
+}
+
+#define IS_A_LINE(call) is_a_line(#call, (call))
+
+static void long_texts(ctrd_client_t *client)
+{
+    ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
+    ctrd_container_config_t container = CTRD_CONTAINER_CONFIG_INIT, fresh = container;
+    ctrd_pull_config_t pull = CTRD_PULL_CONFIG_INIT;
+    ctrd_daemon_config_t daemon = CTRD_DAEMON_CONFIG_INIT;
+    ctrd_client_t *opened = NULL;
+    ctrd_daemon_t *started = NULL;
+    ctrd_image_t *image = NULL;
+    static char text[200001];
+    const char *strings[1] = {text};
+
+    memset(text, 'x', sizeof text - 1);
+    IS_A_LINE(ctrd_probe(client, text, NULL, NULL, &err));
+    IS_A_LINE(ctrd_destroy_container(client, text, 0, NULL, NULL, &err));
+    IS_A_LINE(ctrd_get_image(client, text, NULL, &image, &err));
+    IS_A_LINE(ctrd_remove_snapshot(client, NULL, text, NULL, &err));
+    pull.reference = text;
+    IS_A_LINE(ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+    pull.reference = "busybox";
+    pull.platform = text;
+    IS_A_LINE(ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+    pull.platform = NULL;
+    text[0] = '/';
+    pull.token_hosts = strings;
+    pull.token_hosts_len = 1;
+    IS_A_LINE(ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+
+    container.id = text;
+    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, &err));
+    container.id = "x";
+    container.image = text;
+    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, &err));
+    container.image = NULL;
+    container.rootfs = text;
+    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, &err));
+    container = fresh;
+    container.id = "x";
+    container.image = test_environment("CTRD_TEST_IMAGE");
+    container.label_keys = container.label_values = strings;
+    container.labels_len = 1;
+    text[0] = 'x';
+    CHECK(ctrd_create_container(client, &container, NULL, NULL, &err) == CTRD_E_INVALID_ARGUMENT);
+    CHECK(strlen(ctrd_error_text(err)) < 300);
+    ctrd_error_free(err);
+
+    config.address = text;
+    IS_A_LINE(ctrd_client_open(&config, NULL, &opened, &err));
+    text[0] = '/';
+    IS_A_LINE(ctrd_client_open(&config, NULL, &opened, &err));
+    daemon.directory = text;
+    IS_A_LINE(ctrd_daemon_start(&daemon, NULL, &started, &err));
+    daemon.directory = "/tmp/x";
+    daemon.binary = text;
+    IS_A_LINE(ctrd_daemon_start(&daemon, NULL, &started, &err));
+    text[0] = 'x';
+    daemon.binary = NULL;
+    daemon.path = strings;
+    daemon.path_len = 1;
+    IS_A_LINE(ctrd_daemon_start(&daemon, NULL, &started, &err));
+}
+
 /* Structs of other versions of the header. */
 static void sizes(ctrd_client_t *client)
 {
@@ -242,6 +318,7 @@ int main(void)
     handles_and_outputs(client);
     texts(client);
     constants(client);
+    long_texts(client);
     sizes(client);
     filled_in(client);
     initialisers();
