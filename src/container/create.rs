@@ -1,6 +1,8 @@
 //! Creating a container, and starting its process.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -205,8 +207,9 @@ fn create_steps(
     }
     let (cx, id, generation) = (&cx.without_lease(), &plan.id, plan.generation);
     let then = cleanup::job(context, &cx.namespace, plan.cleanup);
+    let may_run = Rc::new(Cell::new(false));
     let (pid, pidfd, attached) =
-        create_task(context, cx, id, &generation, plan.stdio, mounts, undo)?;
+        create_task(context, cx, id, &generation, plan.stdio, mounts, &may_run, undo)?;
     let process = Process::new(pid, generation, pidfd);
     let watch = context.watches.start(cx, id, process, attached, then).step("watch the task")?;
     let (watches, watched) = (context.watches.clone(), watch.clone());
@@ -215,7 +218,9 @@ fn create_steps(
         Ok(true)
     });
     if !plan.no_start {
-        run(cx, &watch)?;
+        may_run.set(true);
+        run(cx, &watch)
+            .inspect_err(|e| may_run.set(watch.is_started() || e.is_outcome_unknown()))?;
     }
     if let Some(stdio) = watch.stdio() {
         stdio.stand();
@@ -333,7 +338,9 @@ fn is_ours(cx: &Cx, id: &str, generation: &str) -> Result<bool> {
     }
 }
 
-/// Creates the task, and gives its process and the streams that we pump for it.
+/// Creates the task, and gives its process and the streams that we pump for it. `may_run` says later
+/// whether it may have been started.
+#[expect(clippy::too_many_arguments, reason = "a step of one function, which has them all")]
 fn create_task(
     context: &Context,
     cx: &Cx,
@@ -341,6 +348,7 @@ fn create_task(
     generation: &str,
     stdio: Stdio,
     mounts: Vec<Mount>,
+    may_run: &Rc<Cell<bool>>,
     undo: &mut Undo,
 ) -> Result<(u32, Option<Pidfd>, Option<Attached>)> {
     let piped = [&stdio.stdin, &stdio.stdout, &stdio.stderr]
@@ -370,16 +378,29 @@ fn create_task(
     };
     if may_stand {
         let (id, generation) = (id.to_owned(), generation.to_owned());
+        let may_run = may_run.clone();
         let pid = created.as_ref().ok().copied();
         undo.push("create the task", move |cx| match is_ours(cx, &id, &generation)? {
             true => {
-                let stands = pid.is_some() || there(tasks::get(cx, &id, "").map(drop))?;
+                let pid = match pid {
+                    Some(pid) => Some(pid),
+                    None => match tasks::get(cx, &id, "") {
+                        Ok(found) => Some(found.pid),
+                        Err(e) if e.kind() == ErrorKind::NotFound => None,
+                        Err(e) => return Err(e),
+                    },
+                };
+                if let Some(pid) = pid.filter(|_| !may_run.get()) {
+                    // For whoever finds it should this break off: how it ends then says nothing.
+                    let label = Kept { pid, end: End::NeverRan }.label(&generation);
+                    let _ = containers::set_labels(cx, &id, &[label]);
+                }
                 // The delete of one that was not started waits in vain for the end of its output: 2 s,
                 // and from containerd 2.1 on all the time that an undo has. Whether this helps, it
                 // finds out.
                 let _ = tasks::kill(cx, &id, "", libc::SIGKILL.unsigned_abs(), true);
                 // Also of one that is not there: its shim may be.
-                delete_task(cx, &id, pid).map(|_| stands)
+                delete_task(cx, &id, pid).map(|_| pid.is_some())
             }
             false => Ok(true),
         });
