@@ -161,6 +161,9 @@ impl Context {
         self.check_process()?;
         let namespace = call.namespace.as_ref().unwrap_or(&self.config.namespace);
         identifier::check("namespace", namespace)?;
+        if call.lease.as_deref() == Some("") {
+            return Err(Error::invalid("lease", "must not be empty"));
+        }
         let mut state = self.gate.lock();
         if state.closed {
             return Err(Context::closed());

@@ -544,7 +544,7 @@ fn bad_arguments_are_named() {
         ("labels", with(&|c| c.labels = vec![("io.ctrd.owner".into(), "x".into())])),
         ("labels", with(&|c| c.labels = vec![("key".into(), "x".repeat(4096))])),
         ("stdout", with(&|c| c.stdio.stdout = Stream::Path("relative".into()))),
-        ("reference", with(&|c| c.image = Some("Not/A Reference".into()))),
+        ("image", with(&|c| c.image = Some("Not/A Reference".into()))),
     ];
     for (argument, config) in cases {
         let shown = format!("{config:?}");

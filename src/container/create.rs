@@ -44,8 +44,9 @@ pub(crate) fn create(context: &Arc<Context>, config: ContainerConfig, call: &Cal
     let cx = &operation.cx;
     let _turn = turn(context, cx, &plan.id, "create_container")?;
     let image = match &plan.image {
-        Some(reference) => {
-            Some(image::for_container(context, cx, reference).step("look the image up")?)
+        Some(name) => {
+            let unpacked = image::for_container(context, cx, name).step("look the image up")?;
+            Some((name.clone(), unpacked))
         }
         None => None,
     };
@@ -62,6 +63,7 @@ pub(crate) fn create(context: &Arc<Context>, config: ContainerConfig, call: &Cal
 /// A configuration that was checked.
 struct Plan {
     id: String,
+    /// Its full name.
     image: Option<String>,
     rootfs: Option<Mount>,
     snapshotter: String,
@@ -106,6 +108,7 @@ impl Plan {
                 })
             }
         };
+        let image = config.image.as_deref().map(image::name_for_container).transpose()?;
         let or_default = |argument, value: Option<String>, default: &str| match value {
             Some(value) if value.is_empty() => Err(Error::invalid(argument, "must not be empty")),
             Some(value) => Ok(value),
@@ -137,7 +140,7 @@ impl Plan {
                 ..config.stdio
             },
             spec,
-            image: config.image,
+            image,
             rootfs,
             args: config.args,
             labels,

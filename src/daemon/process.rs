@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -32,11 +33,13 @@ impl SearchPath {
     /// containers need must be there.
     pub(super) fn new(config: &DaemonConfig) -> Result<(SearchPath, PathBuf)> {
         let mut path = SearchPath(config.path.clone());
-        if let Some(relative) = path.0.iter().find(|directory| !directory.is_absolute()) {
-            return Err(Error::invalid(
-                "path",
-                format!("{} is not an absolute path", relative.display()),
-            ));
+        for (i, directory) in path.0.iter().enumerate() {
+            let why = match directory {
+                relative if !relative.is_absolute() => "is not an absolute path",
+                other if other.as_os_str().as_bytes().contains(&b':') => "holds a colon",
+                _ => continue,
+            };
+            return Err(Error::invalid(&format!("path[{i}]"), format!("{directory:?} {why}")));
         }
         let name = config.binary.as_deref().unwrap_or(Path::new("containerd"));
         if name.as_os_str().is_empty() {
@@ -56,8 +59,9 @@ impl SearchPath {
             // A relative entry would mean another directory to containerd.
             path.0.extend(std::env::split_paths(&inherited).filter(|entry| entry.is_absolute()));
         }
-        if let Err(error) = std::env::join_paths(&path.0) {
-            return Err(Error::invalid("path", error));
+        // Of the rest, only the binary's own directory may hold what divides them.
+        if std::env::join_paths(&path.0).is_err() {
+            return Err(Error::invalid("binary", format!("{name:?} holds a colon")));
         }
         let binary = if !given {
             path.require(name)?

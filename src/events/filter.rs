@@ -78,7 +78,7 @@ impl EventFilter {
         add("topic", "==", "topic", &self.topic)?;
         add("topic", "~=", "topic's prefix", &self.topic_prefix)?;
         if let Some(raw) = self.raw.as_deref() {
-            check(raw).map_err(|why| Error::invalid(argument, why))?;
+            check(argument, raw)?;
             if !raw.is_empty() {
                 selectors.push(raw.to_owned());
             }
@@ -136,8 +136,13 @@ fn escape(text: &str) -> String {
     escaped
 }
 
+/// Checks that containerd can read a filter: its language is the same for events and for lists.
+pub(crate) fn check(argument: &str, filter: &str) -> Result<()> {
+    read(filter).map_err(|why| Error::invalid(argument, why))
+}
+
 /// Whether containerd can read a filter; where it cannot, why.
-fn check(filter: &str) -> std::result::Result<(), String> {
+fn read(filter: &str) -> std::result::Result<(), String> {
     if filter.is_empty() {
         return Ok(());
     }
@@ -338,7 +343,7 @@ pub(super) mod tests {
             ("é|/'\u{fffd}", r#""é|/'\ufffd""#),
         ] {
             assert_eq!(quote(value), quoted);
-            assert_eq!(check(&format!("topic=={quoted}")), Ok(()));
+            assert_eq!(read(&format!("topic=={quoted}")), Ok(()));
         }
     }
 
@@ -428,14 +433,14 @@ pub(super) mod tests {
     #[test]
     fn what_containerd_can_read_passes() {
         for filter in READABLE {
-            assert_eq!(check(filter), Ok(()), "{filter:?}");
+            assert_eq!(read(filter), Ok(()), "{filter:?}");
         }
     }
 
     #[test]
     fn what_containerd_cannot_read_is_refused_by_name() {
         for filter in UNREADABLE {
-            assert!(check(filter).is_err(), "{filter:?}");
+            assert!(read(filter).is_err(), "{filter:?}");
         }
         for (filters, message) in [
             (

@@ -4,6 +4,6 @@ pub(crate) mod feed;
 mod filter;
 mod subscription;
 pub use filter::EventFilter;
-pub(crate) use filter::render;
+pub(crate) use filter::{check as check_filter, render};
 #[cfg(test)]
 mod tests;

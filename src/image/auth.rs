@@ -96,10 +96,10 @@ impl Challenge {
 
 /// Checks the hosts that a caller allows as token servers.
 pub(super) fn check_token_hosts(hosts: &[String]) -> Result<()> {
-    match hosts.iter().find(|host| !reference::is_domain(host)) {
+    match hosts.iter().enumerate().find(|(_, host)| !reference::is_domain(host)) {
         None => Ok(()),
-        Some(bad) => Err(Error::invalid(
-            "token_hosts",
+        Some((i, bad)) => Err(Error::invalid(
+            &format!("token_hosts[{i}]"),
             format!("{bad:?} is neither the name of a host nor one with a port (host:port)"),
         )),
     }
@@ -292,7 +292,7 @@ mod tests {
         ] {
             let error = check(bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-            assert!(error.message().starts_with("token_hosts: "), "{error}");
+            assert!(error.message().starts_with("token_hosts[1]: "), "{error}");
         }
     }
 

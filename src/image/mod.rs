@@ -22,6 +22,7 @@ use self::unpack::Unpack;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::events;
 use crate::lease::Lease;
 use crate::rpc::content::Descriptor;
 use crate::rpc::{Cx, content, images};
@@ -225,6 +226,9 @@ pub(crate) fn get(context: &Context, reference: &str, call: &Call) -> Result<Ima
 }
 
 pub(crate) fn list(context: &Context, filters: &[&str], call: &Call) -> Result<Vec<Image>> {
+    for (i, filter) in filters.iter().enumerate() {
+        events::check_filter(&format!("filters[{i}]"), filter)?;
+    }
     let operation = context.begin(call)?;
     let records = images::list(&operation.cx, filters)?;
     let with_size = |record: images::Image| {
@@ -328,18 +332,18 @@ impl Unpacked {
     }
 }
 
-/// Looks an image up by its reference and gives its full name and what a container needs of it, for
-/// this machine's platform. One RPC where the image is in the cache.
-pub(crate) fn for_container(
-    context: &Context,
-    cx: &Cx,
-    reference: &str,
-) -> Result<(String, Unpacked)> {
-    let name = Reference::parse(reference)?.to_string();
-    let target = images::get(cx, &name)?.target;
+/// The full name of the image that a container is to be made from.
+pub(crate) fn name_for_container(image: &str) -> Result<String> {
+    Reference::parse_argument("image", image).map(|reference| reference.to_string())
+}
+
+/// Looks an image up by its full name and gives what a container needs of it, for this machine's
+/// platform. One RPC where the image is in the cache.
+pub(crate) fn for_container(context: &Context, cx: &Cx, name: &str) -> Result<Unpacked> {
+    let target = images::get(cx, name)?.target;
     let known = context.images.get(&target.digest);
     if let Some(unpacked) = known.as_deref().and_then(|known| known.unpacked.as_ref()) {
-        return Ok((name, unpacked.clone()));
+        return Ok(unpacked.clone());
     }
     let platform = Platform::host();
     let found = read_manifest(cx, &target, &platform).step("read image")?;
@@ -347,7 +351,7 @@ pub(crate) fn for_container(
     let unpacked = Unpacked::new(config);
     let known = Known { size: found.size(), unpacked: Some(unpacked.clone()) };
     context.images.insert(&target.digest, known);
-    Ok((name, unpacked))
+    Ok(unpacked)
 }
 
 /// Unpacks an image whose content is there: for an image whose snapshots are gone.

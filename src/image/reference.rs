@@ -28,14 +28,19 @@ pub(crate) struct Reference {
 impl Reference {
     /// Reads a reference, and completes it: `busybox` is `docker.io/library/busybox:latest`.
     pub(crate) fn parse(text: &str) -> Result<Reference> {
-        let invalid = |why: &str| Err(Error::invalid("reference", format!("{text:?} {why}")));
+        Reference::parse_argument("reference", text)
+    }
+
+    /// The same of an argument that has another name.
+    pub(crate) fn parse_argument(argument: &str, text: &str) -> Result<Reference> {
+        let invalid = |why: &str| Err(Error::invalid(argument, format!("{text:?} {why}")));
         if text.is_empty() {
-            return Err(Error::invalid("reference", "must not be empty"));
+            return Err(Error::invalid(argument, "must not be empty"));
         }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
                 digest::check(digest)
-                    .map_err(|why| Error::invalid("reference", format!("{text:?}: {why}")))?;
+                    .map_err(|why| Error::invalid(argument, format!("{text:?}: {why}")))?;
                 (rest, Some(digest.to_owned()))
             }
             None => (text, None),

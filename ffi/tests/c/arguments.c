@@ -59,6 +59,10 @@ static void texts(ctrd_client_t *client)
     const char *strings[2] = {"fine", BAD_UTF8};
     const char *missing[2] = {"fine", NULL};
     const char *own[1] = {"io.ctrd.owner"};
+    const char *filters[3] = {"name==x", "", "name==/x"};
+    const char *directories[2] = {"/usr/bin", ""};
+    ctrd_daemon_config_t daemon = CTRD_DAEMON_CONFIG_INIT;
+    ctrd_daemon_t *started = NULL;
     ctrd_client_t *opened = NULL;
     ctrd_image_list_t *images = NULL;
 
@@ -69,6 +73,10 @@ static void texts(ctrd_client_t *client)
     REFUSES("filters", ctrd_list_images(client, NULL, 2, NULL, &images, &err));
     REFUSES("filters", ctrd_list_images(client, strings, (size_t)-1, NULL, &images, &err));
 
+    REFUSES("filters[2]", ctrd_list_images(client, filters, 3, NULL, &images, &err));
+    OK(ctrd_list_images(client, filters, 2, NULL, &images, &err));
+    ctrd_image_list_free(images);
+
     call.namespace_name = BAD_UTF8;
     REFUSES("namespace_name", ctrd_probe(client, "x", &call, NULL, &err));
     call.namespace_name = "a/b";
@@ -76,12 +84,25 @@ static void texts(ctrd_client_t *client)
     call.namespace_name = NULL;
     call.lease = BAD_UTF8;
     REFUSES("lease", ctrd_probe(client, "x", &call, NULL, &err));
+    call.lease = "";
+    REFUSES("lease", ctrd_probe(client, "x", &call, NULL, &err));
+    REFUSES("lease", ctrd_list_images(client, NULL, 0, &call, &images, &err));
 
     config.address = BAD_UTF8;
     REFUSES("address", ctrd_client_open(&config, NULL, &opened, &err));
     config.address = NULL;
     config.state_dir = BAD_UTF8;
     REFUSES("state_dir", ctrd_client_open(&config, NULL, &opened, &err));
+
+    daemon.directory = "/tmp/ctrd-arguments";
+    daemon.path = directories;
+    daemon.path_len = 2;
+    REFUSES("path[1]", ctrd_daemon_start(&daemon, NULL, &started, &err));
+    directories[1] = "/a:b";
+    REFUSES("path[1]", ctrd_daemon_start(&daemon, NULL, &started, &err));
+    daemon.path_len = 1;
+    daemon.binary = "/a:b/containerd";
+    REFUSES("binary", ctrd_daemon_start(&daemon, NULL, &started, &err));
 
     container.id = "x";
     container.image = "busybox";

@@ -53,7 +53,9 @@ int main(void)
     config.image = "127.0.0.1:1/nothing:here";
     FAILS(CTRD_E_NOT_FOUND, create());
     config.image = "No Reference";
-    REFUSES("reference", create());
+    REFUSES("image", create());
+    config.image = "";
+    REFUSES("image", create());
     REFUSES("reference", ctrd_get_image(client, "No Reference", NULL, &image, &err));
 
     call.namespace_name = "with/slash";
