@@ -987,7 +987,9 @@ typedef struct ctrd_container_config_t {
     const char *rootfs;
     /** NULL: the client's. */
     const char *snapshotter;
-    /** The key of its snapshot, which is prepared unless it stands. NULL: the id. */
+    /**
+     * The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. NULL: the id.
+     */
     const char *snapshot_key;
     /** NULL: "io.containerd.runc.v2". */
     const char *runtime;

@@ -120,9 +120,7 @@ impl Client {
     fn open_at(config: ClientConfig, call: &Call) -> Result<Client> {
         identifier::check("namespace", &config.namespace)?;
         identifier::check("owner", &config.owner)?;
-        if config.snapshotter.is_empty() {
-            return Err(Error::invalid("snapshotter", "must not be empty"));
-        }
+        identifier::check_snapshotter(&config.snapshotter)?;
         if !config.state_dir.is_absolute() {
             return Err(Error::invalid("state_dir", "must be an absolute path"));
         }

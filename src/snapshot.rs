@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::Result;
+use crate::identifier;
 use crate::rpc::snapshots::{self, Info, Kind};
 
 /// What a snapshot is.
@@ -60,20 +61,9 @@ impl From<Info> for Snapshot {
 }
 
 /// The snapshotter that a call means: the client's where it names none.
-fn snapshotter<'a>(context: &'a Context, named: Option<&'a str>) -> Result<&'a str> {
-    match named {
-        Some("") => Err(crate::error::Error::invalid("snapshotter", "must not be empty")),
-        Some(name) => Ok(name),
-        None => Ok(&context.config.snapshotter),
-    }
-}
-
-fn check_key(key: &str) -> Result<()> {
-    // A committed snapshot is named by its chain ID: keys are not identifiers.
-    if key.is_empty() {
-        return Err(crate::error::Error::invalid("key", "must not be empty"));
-    }
-    Ok(())
+pub(crate) fn snapshotter<'a>(context: &'a Context, named: Option<&'a str>) -> Result<&'a str> {
+    named.map_or(Ok(()), identifier::check_snapshotter)?;
+    Ok(named.unwrap_or(&context.config.snapshotter))
 }
 
 pub(crate) fn get(
@@ -83,14 +73,14 @@ pub(crate) fn get(
     call: &Call,
 ) -> Result<Snapshot> {
     let snapshotter = snapshotter(context, named)?;
-    check_key(key)?;
+    identifier::check_snapshot_key("key", key)?;
     let operation = context.begin(call)?;
     snapshots::stat(&operation.cx, snapshotter, key).map(Snapshot::from)
 }
 
 pub(crate) fn remove(context: &Context, named: Option<&str>, key: &str, call: &Call) -> Result<()> {
     let snapshotter = snapshotter(context, named)?;
-    check_key(key)?;
+    identifier::check_snapshot_key("key", key)?;
     let operation = context.begin(call)?;
     snapshots::remove(&operation.cx, snapshotter, key)
 }

@@ -46,7 +46,7 @@ pub struct ctrd_container_config_t {
     pub rootfs: *const c_char,
     /// NULL: the client's.
     pub snapshotter: *const c_char,
-    /// The key of its snapshot, which is prepared unless it stands. NULL: the id.
+    /// The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. NULL: the id.
     pub snapshot_key: *const c_char,
     /// NULL: "io.containerd.runc.v2".
     pub runtime: *const c_char,

@@ -25,6 +25,7 @@ use crate::rpc::sandboxes;
 use crate::rpc::snapshots::{self, Mount};
 use crate::rpc::tasks::{self, Status};
 use crate::rpc::{Any, Cx};
+use crate::snapshot;
 use crate::spec;
 use crate::stdio::{self, Attached, Stdio, Stream};
 use crate::wait::detach;
@@ -109,11 +110,13 @@ impl Plan {
             }
         };
         let image = config.image.as_deref().map(image::name_for_container).transpose()?;
-        let or_default = |argument, value: Option<String>, default: &str| match value {
-            Some(value) if value.is_empty() => Err(Error::invalid(argument, "must not be empty")),
-            Some(value) => Ok(value),
-            None => Ok(default.to_owned()),
-        };
+        let snapshotter = snapshot::snapshotter(context, config.snapshotter.as_deref())?;
+        let snapshot_key = config.snapshot_key.unwrap_or_else(|| config.id.clone());
+        identifier::check_snapshot_key("snapshot_key", &snapshot_key)?;
+        let runtime = config.runtime.unwrap_or_else(|| DEFAULT_RUNTIME.to_owned());
+        if runtime.is_empty() {
+            return Err(Error::invalid("runtime", "must not be empty"));
+        }
         let spec = config.spec.as_deref().map(spec::parse).transpose()?;
         let generation = random_hex()?;
         let mut labels = check_labels(config.labels)?;
@@ -127,13 +130,9 @@ impl Plan {
             return Err(Error::invalid("args", format!("number {position} holds a NUL")));
         }
         Ok(Plan {
-            snapshotter: or_default(
-                "snapshotter",
-                config.snapshotter,
-                &context.config.snapshotter,
-            )?,
-            snapshot_key: or_default("snapshot_key", config.snapshot_key, &config.id)?,
-            runtime: or_default("runtime", config.runtime, DEFAULT_RUNTIME)?,
+            snapshotter: snapshotter.to_owned(),
+            snapshot_key,
+            runtime,
             stdio: Stdio {
                 // Where the specification asks for a terminal it is to have one.
                 terminal: config.stdio.terminal || spec.as_ref().is_some_and(wants_terminal),

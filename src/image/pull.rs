@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::lease::Lease;
 use crate::rpc::content::{Descriptor, Writer};
 use crate::rpc::{Cx, content, images};
+use crate::snapshot;
 use crate::sys;
 use crate::turns::Turn;
 
@@ -65,11 +66,7 @@ pub(crate) fn pull(
         Some(text) => Platform::parse(text)?,
         None => Platform::host(),
     };
-    let snapshotter = match config.snapshotter.as_deref() {
-        Some("") => return Err(Error::invalid("snapshotter", "must not be empty")),
-        Some(named) => named,
-        None => &context.config.snapshotter,
-    };
+    let snapshotter = snapshot::snapshotter(context, config.snapshotter.as_deref())?;
     check_token_hosts(&config.token_hosts)?;
     let operation = context.begin_with(call, None)?;
     let limits = &operation.cx.limits;

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
+use protobuf::Message;
 use protobuf::well_known_types::empty::Empty;
 
 use super::any::{labels, time};
 use super::channel::Cx;
-use super::method::{call, methods};
+use super::method::{Method, call, methods};
 use super::wire::snapshots::{
     CommitSnapshotRequest, Info as WireInfo, Kind as WireKind, MountsRequest, MountsResponse,
     PrepareSnapshotRequest, PrepareSnapshotResponse, RemoveSnapshotRequest, StatSnapshotRequest,
@@ -92,6 +93,14 @@ impl Info {
     }
 }
 
+/// Sends a request. That there is no such snapshotter the server says without the argument's name.
+fn ask<Q: Message, A: Message + Unpin>(cx: &Cx, method: &Method<Q, A>, request: &Q) -> Result<A> {
+    call(cx, method, request).map_err(|e| match e.message().starts_with("snapshotter not loaded") {
+        true => e.context("snapshotter"),
+        false => e,
+    })
+}
+
 /// Makes an active snapshot on top of `parent` (none where it is empty) and gives its mounts.
 pub(crate) fn prepare(
     cx: &Cx,
@@ -107,14 +116,14 @@ pub(crate) fn prepare(
         labels: labels(with),
         ..Default::default()
     };
-    Ok(call(cx, &PREPARE, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
+    Ok(ask(cx, &PREPARE, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
 /// The mounts of an active snapshot.
 pub(crate) fn mounts(cx: &Cx, snapshotter: &str, key: &str) -> Result<Vec<Mount>> {
     let request =
         MountsRequest { snapshotter: snapshotter.into(), key: key.into(), ..Default::default() };
-    Ok(call(cx, &MOUNTS, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
+    Ok(ask(cx, &MOUNTS, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
 /// Makes an active snapshot a committed one. It takes only the labels given here.
@@ -132,7 +141,7 @@ pub(crate) fn commit(
         labels: labels(with),
         ..Default::default()
     };
-    call(cx, &COMMIT, &request).map(drop)
+    ask(cx, &COMMIT, &request).map(drop)
 }
 
 /// Removes a snapshot. What it held on the disk goes at the next garbage collection.
@@ -142,7 +151,7 @@ pub(crate) fn remove(cx: &Cx, snapshotter: &str, key: &str) -> Result<()> {
         key: key.into(),
         ..Default::default()
     };
-    call(cx, &REMOVE, &request).map(drop)
+    ask(cx, &REMOVE, &request).map(drop)
 }
 
 /// What the snapshotter knows of a snapshot.
@@ -152,7 +161,7 @@ pub(crate) fn stat(cx: &Cx, snapshotter: &str, key: &str) -> Result<Info> {
         key: key.into(),
         ..Default::default()
     };
-    call(cx, &STAT, &request)?
+    ask(cx, &STAT, &request)?
         .info
         .into_option()
         .map(Info::from_wire)

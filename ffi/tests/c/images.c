@@ -106,8 +106,8 @@ static void failing_pulls(ctrd_client_t *client, const char *reference)
     config.platform = NULL;
     config.token_hosts = hosts;
     config.token_hosts_len = 2;
-    REFUSES("token_hosts[1]", ctrd_pull_image(client, &config, NULL, &seen, on_destroy, NULL, &image,
-                                           &err));
+    REFUSES("token_hosts[1]", ctrd_pull_image(client, &config, NULL, &seen, on_destroy, NULL,
+                                              &image, &err));
     CHECK(image == NULL && seen.destroyed == 4);
     config.token_hosts = NULL;
     REFUSES("token_hosts", ctrd_pull_image(client, &config, NULL, &seen, on_destroy, NULL, &image,

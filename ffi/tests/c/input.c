@@ -17,6 +17,9 @@ int main(void)
     ctrd_image_t *image = NULL;
     ctrd_message_t *message = NULL;
     const char *missing[1] = {"/no/such/command"};
+    static char long_text[4098];
+    ctrd_pull_config_t pull = CTRD_PULL_CONFIG_INIT;
+    ctrd_snapshot_t *snapshot = NULL;
     char longest[78], *json = NULL, *spec;
     int64_t began = test_now_ms();
 
@@ -29,6 +32,7 @@ int main(void)
     REFUSES("id", create());
     config.id = "";
     REFUSES("id", create());
+    memset(long_text, 'x', sizeof long_text - 1);
     memset(longest, 'x', sizeof longest);
     longest[77] = 0;
     config.id = longest;
@@ -58,11 +62,34 @@ int main(void)
     REFUSES("image", create());
     REFUSES("reference", ctrd_get_image(client, "No Reference", NULL, &image, &err));
 
+    config.image = test_environment("CTRD_TEST_IMAGE");
+    config.snapshot_key = "";
+    REFUSES("snapshot_key", create());
+    config.snapshot_key = long_text;
+    REFUSES("snapshot_key", create());
+    REFUSES("key", ctrd_get_snapshot(client, NULL, long_text, NULL, &snapshot, &err));
+    REFUSES("key", ctrd_remove_snapshot(client, NULL, long_text, NULL, &err));
+    config.snapshot_key = NULL;
+    config.snapshotter = long_text;
+    REFUSES("snapshotter", create());
+    config.snapshotter = "over\nlayfs";
+    REFUSES("snapshotter", create());
+    REFUSES("snapshotter", ctrd_get_snapshot(client, long_text, "x", NULL, &snapshot, &err));
+    pull.reference = config.image;
+    pull.snapshotter = long_text;
+    REFUSES("snapshotter", ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, &image, &err));
+
+    /* What only the server knows not to be there. */
+    config.snapshotter = "no-such-snapshotter";
+    REFUSES("snapshotter", create());
+    REFUSES("snapshotter",
+            ctrd_remove_snapshot(client, "no-such-snapshotter", "x", NULL, &err));
+    config.snapshotter = NULL;
+
     call.namespace_name = "with/slash";
     REFUSES("namespace_name", ctrd_probe(client, "x", &call, &message, &err));
 
     /* A command that is not there: the step is named, and what was done is undone. */
-    config.image = test_environment("CTRD_TEST_IMAGE");
     config.args = missing;
     config.args_len = 1;
     config.spec_json = spec = test_spec(config.id);
@@ -75,13 +102,9 @@ int main(void)
     FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
 
     /* An unreachable registry. */
-    {
-        ctrd_pull_config_t pull = CTRD_PULL_CONFIG_INIT;
-
-        pull.reference = "127.0.0.1:1/nothing:here";
-        FAILS(CTRD_E_UNAVAILABLE,
-              ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, &image, &err));
-    }
+    pull.reference = "127.0.0.1:1/nothing:here";
+    pull.snapshotter = NULL;
+    FAILS(CTRD_E_UNAVAILABLE, ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, &image, &err));
 
     OK(ctrd_version(client, NULL, &version, &err));
     ctrd_version_free(version);

@@ -65,6 +65,10 @@ int main(void)
     config.owner = NULL;
     config.snapshotter = "";
     REFUSES("snapshotter", ctrd_client_open(&config, NULL, &client, &err));
+    config.snapshotter = "over\001layfs";
+    REFUSES("snapshotter", ctrd_client_open(&config, NULL, &client, &err));
+    config.snapshotter = longest;
+    REFUSES("snapshotter", ctrd_client_open(&config, NULL, &client, &err));
     config.snapshotter = NULL;
     config.state_dir = "relative";
     REFUSES("state_dir", ctrd_client_open(&config, NULL, &client, &err));
