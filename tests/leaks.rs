@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ctrd::{Call, Cancel, Client, Stream};
 use ground::plot::{GRACE, Plot, kill, pipe, within};
-use ground::{descriptors, library_threads, wait_until};
+use ground::{descriptors, idle_threads, library_threads, wait_until};
 
 /// Held by the test that counts.
 fn alone() -> MutexGuard<'static, ()> {
@@ -79,7 +79,11 @@ fn a_hundred_containers_by_ten_threads_leave_nothing() {
         });
     };
     small();
-    let counts = || (plot.holdings(), library_threads(), descriptors());
+    let counts = || {
+        // They stay for a second after they were needed.
+        wait_until("the end of idle threads", || idle_threads() == 0);
+        (plot.holdings(), library_threads(), descriptors())
+    };
     let before = counts();
     all();
     assert_eq!(counts(), before);

@@ -227,10 +227,19 @@ pub fn threads() -> usize {
 
 /// How many of them are the library's; the others are gRPC's core's, and the program's.
 pub fn library_threads() -> usize {
+    threads_named("ctrd-")
+}
+
+/// How many of the library's go by themselves once they have nothing to do.
+pub fn idle_threads() -> usize {
+    threads_named("ctrd-work") + threads_named("ctrd-hook")
+}
+
+fn threads_named(prefix: &str) -> usize {
     fs::read_dir("/proc/self/task")
         .unwrap()
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .filter(|name| name.starts_with("ctrd-"))
+        .filter(|name| name.starts_with(prefix))
         .count()
 }
 
