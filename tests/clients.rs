@@ -201,15 +201,6 @@ fn expire_leases(plot: &Plot) {
     }
 }
 
-/// Makes sure that nothing is left. FIFOs of which no task told any more, so that who destroyed the
-/// container did not know of them, are removed by the next run of the program.
-fn assert_is_cleared(plot: &Plot, proxy: &Proxy, case: &str, had_task: bool) {
-    if !had_task {
-        client_behind(plot, proxy).recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
-    }
-    assert_nothing_is_left(plot, case);
-}
-
 #[test]
 fn a_create_can_be_cleared_away_wherever_its_program_was_killed() {
     for (streams, starts) in [(true, true), (false, true), (true, false), (false, false)] {
@@ -243,7 +234,7 @@ fn a_create_can_be_cleared_away_wherever_its_program_was_killed() {
             assert_eq!(left.leases, usize::from(has_lease), "{case}: {left:?}");
             assert_eq!(left.active_snapshots, usize::from(has_snapshot), "{case}: {left:?}");
             expire_leases(&plot);
-            assert_is_cleared(&plot, &proxy, &case, state == Some(RecoveryState::Alive));
+            assert_nothing_is_left(&plot, &case);
         }
     }
 }
@@ -267,7 +258,7 @@ fn a_destroy_can_be_finished_wherever_its_program_was_killed() {
             }
             let is_gone = death.has_done("Containers/Delete");
             assert_eq!(later.destroyed.is_ok(), !is_gone, "{case}: {:?}", later.destroyed);
-            assert_is_cleared(&plot, &proxy, &case, !death.has_done("Tasks/Delete"));
+            assert_nothing_is_left(&plot, &case);
         }
     }
 }
@@ -292,7 +283,7 @@ fn a_destroy_of_what_never_ran_tells_no_code_wherever_its_program_was_killed() {
             }
             let is_gone = death.has_done("Containers/Delete");
             assert_eq!(later.destroyed.is_ok(), !is_gone, "{case}: {:?}", later.destroyed);
-            assert_is_cleared(&plot, &proxy, &case, !death.has_done("Tasks/Delete"));
+            assert_nothing_is_left(&plot, &case);
         }
     }
 }

@@ -140,7 +140,7 @@ fn clean_up(
             if !delete_task(cx, id, Some(watch.process.pid)).step("delete the task")? {
                 return Ok(());
             }
-            watch.close_stdio(&context.config.state_dir);
+            watch.close_stdio(context.place(namespace));
             delete_sandbox(cx, &record).step("delete the sandbox")?;
         }
         Cleanup::All => {

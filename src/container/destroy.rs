@@ -14,6 +14,7 @@ use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots;
 use crate::rpc::tasks::{self, Status};
+use crate::stdio;
 use crate::watch::{End, Watch};
 
 /// How long output that is still in the pipes is passed on after the exit. A descendant outside of
@@ -119,8 +120,9 @@ pub(super) fn remove(
     if !delete_task(cx, id, pid).step("delete the task")? {
         return Ok(false);
     }
-    if let Some(watch) = watch {
-        watch.close_stdio(&context.config.state_dir);
+    match watch {
+        Some(watch) => watch.close_stdio(context.place(&cx.namespace)),
+        None => stdio::remove_of(context.place(&cx.namespace), id),
     }
     delete_sandbox(cx, record).step("delete the sandbox")?;
     if !record.snapshot_key.is_empty() {

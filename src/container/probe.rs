@@ -130,7 +130,7 @@ pub(super) fn adopt(
             let kept = kept.ok_or_else(|| e.context("the container has no task").step(LOOK_UP))?;
             let find = Find {
                 process: Process::new(kept.pid, generation(record), None),
-                paths: Paths::default(),
+                paths: None,
                 stdio: None,
                 started: kept.end != End::NeverRan,
                 then,
@@ -174,7 +174,7 @@ pub(super) fn adopt(
     };
     let find = Find {
         process: Process::new(found.pid, generation(record), pidfd),
-        paths,
+        paths: Some(paths),
         stdio,
         started: found.status != Status::Created && end != Some(End::NeverRan),
         then,

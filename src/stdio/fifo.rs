@@ -185,10 +185,14 @@ pub(super) fn standing(place: Place<'_>) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// Removes such a directory.
+/// Removes such a directory. A shim that was told to create a process by a program that died may wait for
+/// the other side of a FIFO, and would for ever.
 pub(super) fn remove(directory: &Path) {
     for file in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let both_sides = openat(CWD, file.path(), flags, Mode::empty());
         let _ = std::fs::remove_file(file.path());
+        drop(both_sides);
     }
     let _ = std::fs::remove_dir(directory);
 }
@@ -225,6 +229,10 @@ fn open_own(at: &impl std::os::fd::AsFd, name: &Path, path: &Path) -> Result<Own
 mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+    use std::sync::mpsc;
+    use std::thread;
+
+    use rustix::thread::gettid;
 
     use super::*;
     use crate::error::ErrorKind;
@@ -286,6 +294,37 @@ mod tests {
 
         assert_eq!(fs::read_dir(good.join("fifo")).unwrap().count(), 0);
         drop(Fifos::new(place(&good), "x").unwrap());
+    }
+
+    #[test]
+    fn who_waits_for_the_other_side_goes_on_when_it_is_removed() {
+        let scratch = Scratch::new();
+        let mut fifos = Fifos::new(place(scratch.path()), "id").unwrap();
+        let paths = ["id-stdin", "id-stdout"].map(|name| fifos.make(name).unwrap());
+        let directory = fifos.path.clone();
+        fifos.stand(true);
+        drop(fifos);
+        let (started, threads) = mpsc::channel();
+        let waiting = paths.map(|path| {
+            let started = started.clone();
+            thread::spawn(move || {
+                started.send(gettid()).unwrap();
+                let reads = path.ends_with("stdin");
+                fs::OpenOptions::new().read(reads).write(!reads).open(path)
+            })
+        });
+        let open = libc::SYS_openat.to_string();
+        for thread in threads.iter().take(2) {
+            let call = format!("/proc/self/task/{}/syscall", thread.as_raw_nonzero());
+            while fs::read_to_string(&call).unwrap().split(' ').next() != Some(&open) {
+                thread::yield_now();
+            }
+        }
+        remove(&directory);
+        for thread in waiting {
+            thread.join().unwrap().unwrap();
+        }
+        assert!(!directory.exists());
     }
 
     #[test]

@@ -262,6 +262,12 @@ pub(crate) fn standing(place: Place<'_>) -> Vec<(String, PathBuf)> {
     fifo::standing(place)
 }
 
+/// Removes what stands of the FIFOs of a container, whoever has left them.
+pub(crate) fn remove_of(place: Place<'_>, id: &str) {
+    let its = standing(place).into_iter().filter(|(of, _)| of == id);
+    its.for_each(|(_, directory)| remove_standing(&directory));
+}
+
 /// Removes such a directory.
 pub(crate) fn remove_standing(directory: &Path) {
     fifo::remove(directory);

@@ -10,7 +10,6 @@ mod reconcile;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -24,7 +23,7 @@ use crate::executor::Executor;
 use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::tasks::{self, Exit};
 use crate::rpc::{Connection, Cx};
-use crate::stdio::{self, Attached, Paths};
+use crate::stdio::{self, Attached, Paths, Place};
 use crate::wait::{block_on, detach};
 pub(crate) use pidfd::Pidfd;
 use pidfd::Sight;
@@ -107,8 +106,8 @@ pub(crate) struct Process {
 /// A process that was found at the server.
 pub(crate) struct Find {
     pub(crate) process: Process,
-    /// What the shim was told of its streams.
-    pub(crate) paths: Paths,
+    /// What the shim was told of its streams, where there is a task to tell.
+    pub(crate) paths: Option<Paths>,
     /// The streams that we pump for it.
     pub(crate) stdio: Option<Attached>,
     /// Whether it is known to have been started.
@@ -140,7 +139,7 @@ pub(crate) type Then = Box<dyn FnOnce(&Arc<Watch>) + Send>;
 pub(crate) struct Watch {
     key: Key,
     pub(crate) process: Process,
-    /// What the shim was told of its streams, where the process was found.
+    /// What the shim was told of its streams, where that is known.
     paths: OnceLock<Paths>,
     /// The streams that we pump for it.
     stdio: OnceLock<Attached>,
@@ -266,13 +265,14 @@ impl Watch {
 
     /// Stops pumping, and removes the FIFOs, also those that another program has left. For when its task
     /// is deleted.
-    pub(crate) fn close_stdio(&self, state_dir: &Path) {
+    pub(crate) fn close_stdio(&self, place: Place<'_>) {
         match (self.stdio.get(), self.paths.get()) {
             (Some(stdio), _) => {
                 stdio.close();
             }
-            (None, Some(paths)) => stdio::remove(state_dir, paths),
-            (None, None) => {}
+            (None, Some(paths)) => stdio::remove(place.state_dir, paths),
+            // No task has told of them.
+            (None, None) => stdio::remove_of(place, &self.key.container),
         }
     }
 
@@ -564,9 +564,11 @@ impl Watches {
             }
         };
         watch.do_after(&self.0.bus, then);
+        // Where it has streams and was found by somebody else, that one has none of them.
         if let Some(stdio) = stdio {
-            // It was found by somebody who has no streams of it.
             let _ = watch.stdio.set(stdio);
+        } else {
+            let _ = watch.paths.set(Paths::default());
         }
         if let Some(before) = before {
             before.iter().for_each(|before| self.replaced(before));
@@ -586,7 +588,9 @@ impl Watches {
                 Entry::Occupied(entry) => (entry.get().clone(), false),
                 Entry::Vacant(entry) => {
                     let watch = Watch::new(entry.key().clone(), find.process);
-                    let _ = watch.paths.set(find.paths);
+                    if let Some(paths) = find.paths {
+                        let _ = watch.paths.set(paths);
+                    }
                     (entry.insert(Arc::new(watch)).clone(), true)
                 }
             }
@@ -772,6 +776,7 @@ fn closed() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::mpsc;
 
     use super::*;
@@ -798,7 +803,7 @@ mod tests {
     fn find(pid: u32, generation: &str, exit: Option<Exit>) -> Find {
         Find {
             process: process(pid, generation),
-            paths: Paths::default(),
+            paths: None,
             stdio: None,
             started: false,
             then: None,
