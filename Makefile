@@ -65,7 +65,7 @@ bench: root deps
 	GO111MODULE=off GOPATH=/usr/share/gocode go build -o $(PEER) benches/peer/main.go
 	cargo bench --profile release --bench figures -- $(PEER)
 
-# Thousands of faults, hundreds of containers, outages of minutes: about three quarters of an hour.
+# Thousands of faults, hundreds of containers, outages of minutes: about an hour.
 soak: root deps
 	cargo bench --profile release --bench soak
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use rustix::process::{Signal, kill_process};
 
 use crate::containerd::pid;
-use crate::{JOB, events, outage, server, watches};
+use crate::{JOB, events, outage, programs, server, watches};
 
 /// Runs the job of this name in this process.
 pub fn run(name: &str, arguments: &[String]) {
@@ -18,6 +18,7 @@ pub fn run(name: &str, arguments: &[String]) {
         "receive" => events::receive(arguments),
         "publish" => events::publish(arguments),
         "outage" => outage::job(arguments),
+        "program" => programs::job(arguments),
         _ => panic!("there is no job {name}"),
     }
 }
@@ -71,6 +72,12 @@ impl Job {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(pid(self.child.id()), signal).unwrap();
+    }
+
+    /// Kills it, and gives what it had printed and nobody has read.
+    pub fn kill(mut self) -> Vec<String> {
+        self.child.kill().unwrap();
+        self.lines.by_ref().map(Result::unwrap).collect()
     }
 
     /// Lets it come to its end.

@@ -1,4 +1,5 @@
-//! What takes long to show: thousands of faults, hundreds of containers, outages of minutes.
+//! What takes long to show: thousands of faults, programs that are killed, hundreds of containers,
+//! outages of minutes.
 //!
 //!     soak [--share N] [--seed N] [TOPIC...]
 //!
@@ -15,6 +16,7 @@ mod faults;
 mod job;
 mod outage;
 mod pool;
+mod programs;
 mod random;
 mod recover;
 mod report;
@@ -51,8 +53,9 @@ impl Options {
 
 type Topic = fn(&Options, &mut Report);
 
-const TOPICS: [(&str, Topic); 6] = [
+const TOPICS: [(&str, Topic); 7] = [
     ("faults", faults::run),
+    ("programs", programs::run),
     ("recover", recover::run),
     ("watches", watches::run),
     ("events", events::run),

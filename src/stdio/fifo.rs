@@ -185,8 +185,8 @@ pub(super) fn standing(place: Place<'_>) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// Removes such a directory. A shim that was told to create a process by a program that died may wait for
-/// the other side of a FIFO, and would for ever.
+/// Removes such a directory. A shim that creates a process for a program that died may wait for the
+/// other side of a FIFO, and would for ever.
 pub(super) fn remove(directory: &Path) {
     for file in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
