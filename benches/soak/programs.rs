@@ -67,8 +67,8 @@ fn number(count: &AtomicUsize) -> usize {
     count.load(Ordering::SeqCst)
 }
 
-/// What is left once the leases have expired, which they do after a day. Shims that containerd says it
-/// has lost do not count.
+/// What is left once the leases have expired, which they do after a day. Shims that containerd says
+/// it has lost do not count.
 fn left(plot: &Plot) -> Holdings {
     for id in plot.ground.ctr(&["-n", &plot.namespace, "leases", "ls", "-q"]).lines() {
         plot.ground.ctr(&["-n", &plot.namespace, "leases", "rm", "--sync", id]);
@@ -94,8 +94,8 @@ fn left(plot: &Plot) -> Holdings {
 
 /// What is known of a container.
 struct Known {
-    /// What its process may be told to have ended with: one code, unless it is not known how far its
-    /// creation came.
+    /// What its process may be told to have ended with: one code, unless it is not known how far
+    /// its creation came.
     may_be: Vec<Option<u32>>,
     /// Whether it was made to end.
     ends: bool,
@@ -221,7 +221,7 @@ impl Scene<'_> {
         ending.push(self.end_one(random));
         thread::sleep(random.millis(0, 50));
         self.start();
-        // First: a shim may wait for the reader of its output, and containerd waits 5 s for the shim.
+        // First: a shim may wait for a reader of its output, and containerd waits 5 s for the shim.
         broken.iter().for_each(|id| self.destroy(id, true));
         ending.push(self.end_one(random));
         for id in ending {
@@ -261,9 +261,9 @@ impl Scene<'_> {
     }
 }
 
-/// The job: recovers all that it has, says so, and tells of exits. Told to make a container, it prints
-/// its process; to wait for the end of one or to destroy one, its code, `-` where there is none. Where
-/// that fails, it prints the error's kind.
+/// The job: recovers all that it has, says so, and tells of exits. Told to make a container, it
+/// prints its process; to wait for the end of one or to destroy one, its code, `-` where there is
+/// none. Where that fails, it prints the error's kind.
 pub fn job(arguments: &[String]) {
     let [address, namespace, state_dir, image] = arguments else { panic!("{arguments:?}") };
     let config = ClientConfig {
