@@ -35,7 +35,7 @@
  *     is passed in begins with its size; initialise it with its _INIT macro, or with its _init
  *     function, and set what is to differ from the default. The library accepts the structs of an
  *     older header, and those of a later one whose new members are zero. Unknown flags and constants
- *     are refused.
+ *     are refused. An array whose length is 0 is not looked at, and may be NULL.
  *
  * Calls
  *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease;
@@ -999,8 +999,8 @@ typedef struct ctrd_container_config_t {
      */
     const char *spec_json;
     /**
-     * The command, instead of the image's or the specification's: args_len strings. NULL and 0:
-     * as it is there.
+     * The command, instead of the image's or the specification's: args_len strings. With
+     * args_len 0 it is as it is there.
      */
     const char *const *args;
     /** See args. */
@@ -2219,8 +2219,8 @@ void ctrd_daemon_config_init(ctrd_daemon_config_t *config, size_t size);
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a directory that cannot be used;
  *         CTRD_E_NOT_FOUND where containerd, its shim or runc is not installed;
  *         CTRD_E_FAILED_PRECONDITION where another daemon runs in the directory, or containerd ended
- *         before it was ready; CTRD_E_PERMISSION_DENIED; CTRD_E_IO; CTRD_E_TIMEOUT;
- *         CTRD_E_CANCELLED; CTRD_E_FORKED.
+ *         before it was ready; CTRD_E_PERMISSION_DENIED, also where the binary
+ *         that is named cannot be run; CTRD_E_IO; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_FORKED.
  *
  * Blocking: until the daemon is ready. Threads: any. Since: 0.1.
  */

@@ -563,6 +563,7 @@ fn bad_arguments_are_named() {
     let unknown = with(&|c| c.runtime = Some("io.containerd.no-such.v1".into()));
     let error = plot.client.create_container(unknown, &Call::new()).unwrap_err();
     assert_eq!(error.failed_step(), Some("create the task"), "{error}");
+    assert!(error.message().contains("no-such"), "{error}");
     assert_eq!(plot.holdings(), before);
     // And the daemon is well.
     assert_eq!(plot.run(plot.shell("echo well")), (Some(0), "well\n".into()));

@@ -761,13 +761,16 @@ fn says_what_is_not_installed() {
         assert!(output.contains(missing), "{output}");
         assert!(output.contains("failed: daemon_start /tmp/"), "{output}");
     }
-    for bad in ["/nonexistent/containerd", "/etc/passwd", "/tmp", "no-such-containerd", "./x"] {
+    for (bad, kind) in [
+        ("/nonexistent/containerd", ErrorKind::NotFound),
+        ("/etc/passwd", ErrorKind::PermissionDenied),
+        ("/tmp", ErrorKind::PermissionDenied),
+        ("no-such-containerd", ErrorKind::NotFound),
+        ("./x", ErrorKind::InvalidArgument),
+    ] {
         let config = DaemonConfig { binary: Some(bad.into()), ..place.config() };
         let error = place.fails(&config, &Call::new());
-        assert!(
-            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument),
-            "{bad}: {error:?}"
-        );
+        assert_eq!(error.kind(), kind, "{bad}: {error:?}");
         assert!(error.message().contains(bad), "{error}");
     }
     assert!(!place.daemon.exists());

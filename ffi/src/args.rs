@@ -122,7 +122,7 @@ pub(crate) unsafe fn optional_text<'a>(
     bytes.to_str().map(Some).map_err(|_| Error::invalid(name, "is not UTF-8"))
 }
 
-/// An array of strings.
+/// An array of strings. Where there are none it is not looked at.
 ///
 /// # Safety
 /// `given` is NULL or an array of `len` strings, each as for [`text`].

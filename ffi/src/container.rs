@@ -53,8 +53,8 @@ pub struct ctrd_container_config_t {
     /// The OCI runtime specification, as JSON; members that this library does not know are kept.
     /// NULL: the default (ctrd_default_spec()) with the image's configuration applied to it.
     pub spec_json: *const c_char,
-    /// The command, instead of the image's or the specification's: args_len strings. NULL and 0:
-    /// as it is there.
+    /// The command, instead of the image's or the specification's: args_len strings. With
+    /// args_len 0 it is as it is there.
     pub args: *const *const c_char,
     /// See args.
     pub args_len: usize,

@@ -123,8 +123,8 @@ pub unsafe extern "C" fn ctrd_daemon_config_init(config: *mut ctrd_daemon_config
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a directory that cannot be used;
 ///         CTRD_E_NOT_FOUND where containerd, its shim or runc is not installed;
 ///         CTRD_E_FAILED_PRECONDITION where another daemon runs in the directory, or containerd ended
-///         before it was ready; CTRD_E_PERMISSION_DENIED; CTRD_E_IO; CTRD_E_TIMEOUT;
-///         CTRD_E_CANCELLED; CTRD_E_FORKED.
+///         before it was ready; CTRD_E_PERMISSION_DENIED, also where the binary
+///         that is named cannot be run; CTRD_E_IO; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_FORKED.
 ///
 /// Blocking: until the daemon is ready. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -111,6 +111,7 @@ impl Daemon {
     /// Blocks for at most 20 s unless `call` says otherwise. Fails with
     /// [`ErrorKind::InvalidArgument`] for a directory that cannot be used, with
     /// [`ErrorKind::NotFound`] where containerd, its shim or runc is not installed, with
+    /// [`ErrorKind::PermissionDenied`] where what is named as the binary cannot be run, with
     /// [`ErrorKind::FailedPrecondition`] where another daemon runs in the directory, where
     /// containerd ended before it was ready (the error holds the end of its log) or did not load a
     /// plugin that containers need. What a failed start had made is removed.

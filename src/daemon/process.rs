@@ -65,14 +65,9 @@ impl SearchPath {
         }
         let binary = if !given {
             path.require(name)?
-        } else if is_program(name) {
-            name.to_owned()
         } else {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("binary: {} is not a program", name.display()),
-            ))
-            .step("find containerd");
+            check_program(name).map_err(|e| e.context("binary")).step("find containerd")?;
+            name.to_owned()
         };
         path.require(Path::new(SHIM))?;
         path.require(Path::new("runc"))?;
@@ -106,7 +101,16 @@ impl SearchPath {
 }
 
 pub(super) fn is_program(file: &Path) -> bool {
-    file.is_file() && access(file, Access::EXEC_OK).is_ok()
+    check_program(file).is_ok()
+}
+
+/// Fails where a file cannot be run, as running it would.
+pub(super) fn check_program(file: &Path) -> Result<()> {
+    let found = std::fs::metadata(file).and_then(|found| match found.is_file() {
+        true => Ok(access(file, Access::EXEC_OK)?),
+        false => Err(Errno::ACCESS.into()),
+    });
+    found.map_err(|e| Error::io(format_args!("{} is not a program", file.display()), e))
 }
 
 /// A child process.

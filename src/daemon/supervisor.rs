@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::directory::Directory;
-use super::process::{Process, SearchPath, is_program};
+use super::process::{Process, SearchPath, check_program};
 use super::tick;
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -38,10 +38,7 @@ impl Recipe {
     fn run(&self) -> Result<Arc<Process>> {
         let run = || {
             // Told here, without a child that would have to be reaped before the host does it.
-            if !is_program(&self.binary) {
-                let why = format!("{} is not a program", self.binary.display());
-                return Err(Error::new(ErrorKind::NotFound, why));
-            }
+            check_program(&self.binary)?;
             let mut command =
                 self.directory.command(&self.binary, &self.path, &self.environment)?;
             if !self.outlives_owner {

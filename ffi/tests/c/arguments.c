@@ -95,6 +95,9 @@ static void texts(ctrd_client_t *client)
     REFUSES("state_dir", ctrd_client_open(&config, NULL, &opened, &err));
 
     daemon.directory = "/tmp/ctrd-arguments";
+    daemon.binary = "/etc/passwd";
+    FAILS(CTRD_E_PERMISSION_DENIED, ctrd_daemon_start(&daemon, NULL, &started, &err));
+    daemon.binary = NULL;
     daemon.path = directories;
     daemon.path_len = 2;
     REFUSES("path[1]", ctrd_daemon_start(&daemon, NULL, &started, &err));

@@ -59,6 +59,8 @@ int main(void)
     config.binary = "/nonexistent/containerd";
     FAILS(CTRD_E_NOT_FOUND, ctrd_daemon_start(&config, NULL, &daemon, &err));
     CHECK(daemon == NULL);
+    config.binary = "/etc/passwd";
+    FAILS(CTRD_E_PERMISSION_DENIED, ctrd_daemon_start(&config, NULL, &daemon, &err));
 
     config.binary = NULL;
     OK(ctrd_daemon_start(&config, NULL, &daemon, &err));

@@ -97,9 +97,20 @@ int main(void)
     CHECK(strcmp(ctrd_error_step(err), "create the task") == 0);
     CHECK(strstr(ctrd_error_message(err), "/no/such/command") != NULL);
     ctrd_error_free(err);
-    ctrd_string_free(spec);
     FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, &message, &err));
     FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
+
+    /* So is a runtime that is not there. Of no arguments, the array is not looked at. */
+    config.args = (const char *const *)1;
+    config.args_len = 0;
+    config.runtime = "io.containerd.no-such.v1";
+    CHECK(create() == CTRD_E_UNKNOWN || ctrd_error_status(err) == CTRD_E_NOT_FOUND);
+    CHECK(strcmp(ctrd_error_step(err), "create the task") == 0);
+    CHECK(strstr(ctrd_error_message(err), "io.containerd.no-such.v1") != NULL);
+    ctrd_error_free(err);
+    ctrd_string_free(spec);
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, &message, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_get_snapshot(client, NULL, config.id, NULL, &snapshot, &err));
 
     /* An unreachable registry. */
     pull.reference = "127.0.0.1:1/nothing:here";
