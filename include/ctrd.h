@@ -22,7 +22,8 @@
  *     A function that can fail returns CTRD_OK (0) or a negative CTRD_E_ value, and takes a
  *     ctrd_error_t ** last, which may be NULL. What it points to is set by every call: to NULL on
  *     success, and on failure to an error that the caller owns. There is no hidden last error.
- *     Outputs are written on success alone; an owned one is NULL after a failure.
+ *     An output that the caller is to own is set to NULL when the call begins, and stays so where it
+ *     fails. Other outputs, numbers and buffers, are written on success alone.
  *
  * Ownership
  *     What a function gives through an output parameter belongs to the caller, who frees it with the
@@ -39,9 +40,16 @@
  *
  * Calls
  *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease;
- *     NULL is the default, which is bounded, but for ctrd_probe(), ctrd_queue_next() and
- *     ctrd_pull_image(). Timeouts are relative, in milliseconds. CTRD_ERROR_OUTCOME_UNKNOWN says that
- *     a change which failed may have taken place all the same.
+ *     NULL is the default, which is bounded, but for ctrd_probe(), ctrd_queue_next(), ctrd_pull_image(),
+ *     and ctrd_destroy_container() with a grace period of CTRD_FOREVER. Timeouts are relative, in
+ *     milliseconds. CTRD_ERROR_OUTCOME_UNKNOWN says that a change which failed may have taken place all
+ *     the same.
+ *
+ *     Beyond its time a call takes what its function says: to undo what a failure has left half done, or
+ *     to remove the files of a private containerd. Callbacks that run inside a call, and hooks inside
+ *     ctrd_dispatch(), are the program's own, and nothing ends them. ctrd_dispatch(), ctrd_client_free()
+ *     and ctrd_daemon_free() may block and take no ctrd_call_t: a program that cannot wait for the latter
+ *     two calls ctrd_client_close() and ctrd_daemon_stop() first.
  *
  * Callbacks
  *     A callback is given as a function, userdata for it, and a function that is called exactly once
@@ -967,8 +975,10 @@ void ctrd_io_init(ctrd_io_t *io, size_t size);
 #define CTRD_CLEANUP_TASK 1
 
 /**
- * What is removed of a container after its exit: task, snapshot and record. Only this client can
- * tell of the exit from then on.
+ * What is removed of a container after its exit: task, snapshot and record. From then on only the
+ * client that watched it can tell of the exit, to ctrd_probe() as often as it is asked and to one
+ * ctrd_destroy_container(), as long as the id is not another container's: of the last 1024 containers
+ * that went so. To every other client it is CTRD_E_NOT_FOUND.
  */
 #define CTRD_CLEANUP_ALL 2
 
@@ -1074,9 +1084,9 @@ CTRD_CHECK ctrd_status_t ctrd_create_container(
  * @param pid_out  receives the process's id, in the host's pid namespace; may be NULL.
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_BUSY as
- *         ctrd_create_container(); CTRD_E_FAILED_PRECONDITION where it
- *         was started before; CTRD_E_UNKNOWN where runc refuses; CTRD_E_UNAVAILABLE;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *         ctrd_create_container(); CTRD_E_FAILED_PRECONDITION where it was started before or is
+ *         another owner's; CTRD_E_UNKNOWN where runc refuses; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
+ *         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
  *
  * Blocking: until the process runs. Threads: any. Since: 0.1.
  */
@@ -1086,8 +1096,9 @@ CTRD_CHECK ctrd_status_t ctrd_start_container(
 
 /**
  * Waits for the end of a container's process. Any number of threads may wait for the same one, and
- * the message can be had again until the container is destroyed. A timeout is an error, not a
- * message.
+ * the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL as long as that
+ * says. A timeout is an error, not a message. The message may be without a code:
+ * ctrd_message_error() then says why.
  *
  * @param client  the client.
  * @param id      the container's id.
@@ -1110,20 +1121,24 @@ CTRD_CHECK ctrd_status_t ctrd_probe(
 /**
  * Ends a container and removes it: SIGTERM to all its processes, SIGKILL once the grace period has
  * passed; then its task, its snapshot and its record are deleted. Where it fails half-way, calling it
- * again goes on.
+ * again goes on. One that was removed already, by itself or by another call while this one waited,
+ * is destroyed too, where this client knows its exit.
  *
  * @param client    the client.
  * @param id        the container's id.
  * @param grace_ms  the grace period in milliseconds; 0: 5000; CTRD_POLL: SIGKILL at once;
  *                  CTRD_FOREVER: no SIGKILL. It has a clock of its own, beside the call's timeout.
  * @param call      bounds of the call; NULL: the default, at most the grace period and the
- *                  client's call timeout.
+ *                  client's call timeout; with a grace period of CTRD_FOREVER without an end.
  * @param out       receives the message about the exit, which the caller owns:
- *                  ctrd_message_free(); may be NULL.
+ *                  ctrd_message_free(); may be NULL. It has no code where no source holds one
+ *                  (ctrd_message_error()) or the process never ran (ctrd_message_start_error()).
  * @param err       receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such container;
- *         CTRD_E_BUSY as ctrd_create_container();
- *         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK, also where the exit code is not known; CTRD_E_INVALID_ARGUMENT;
+ *         CTRD_E_NOT_FOUND where there is no such container; CTRD_E_FAILED_PRECONDITION where it is
+ *         another owner's; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED where another
+ *         client starts it again and again; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
+ *         CTRD_E_CLOSED; CTRD_E_FORKED.
  *
  * Blocking: until the container is gone. Threads: any. Since: 0.1.
  */
@@ -2201,7 +2216,7 @@ void ctrd_daemon_config_init(ctrd_daemon_config_t *config, size_t size);
 
 /**
  * Starts a private containerd, and waits until it answers and its plugins are loaded. What a failed
- * start has made is removed.
+ * start has made is removed, which may take up to 10 s beyond the call's timeout.
  *
  * When this process dies, the kernel kills containerd; with CTRD_DAEMON_OUTLIVE it runs on,
  * unsupervised (unless a service manager ends it with the process's control group). Either way its
@@ -2265,14 +2280,16 @@ uint64_t ctrd_daemon_restarts(const ctrd_daemon_t *daemon);
  * containerd is dead. Stopping it again does nothing; after a failure it goes on, and meanwhile
  * nothing is started again. The handle stays valid until ctrd_daemon_free().
  *
+ * The call's timeout and cancel handle end the wait for processes; one that the kernel does not end
+ * although it was killed is waited for up to 5 s more. The files are removed however long it takes.
+ *
  * @param daemon  the daemon.
- * @param call    bounds of the call; NULL: the default, at most 60 s and as long as the removal of
- *                the files takes.
+ * @param call    bounds of the call; NULL: the default, at most 60 s until the files are removed.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_IO;
  *         CTRD_E_FORKED.
  *
- * Blocking: until it has ended. Threads: any. Since: 0.1.
+ * Blocking: until it has ended and its files are removed. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_daemon_stop(
     const ctrd_daemon_t *daemon, const ctrd_call_t *call, ctrd_error_t **err);
@@ -2284,7 +2301,8 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_stop(
  *
  * @param daemon  the daemon, which the call takes; NULL does nothing.
  *
- * Blocking: until it has ended, at most 60 s. Threads: owner. Since: 0.1.
+ * Blocking: as ctrd_daemon_stop() does by default; at most 5 s where it runs on. Threads: owner.
+ * Since: 0.1.
  */
 void ctrd_daemon_free(ctrd_daemon_t *daemon);
 

@@ -27,8 +27,10 @@ pub const CTRD_CLEANUP_KEEP: u32 = 0;
 /// What is removed of a container after its exit: the task. The record keeps the exit, and the
 /// snapshot what the process has written.
 pub const CTRD_CLEANUP_TASK: u32 = 1;
-/// What is removed of a container after its exit: task, snapshot and record. Only this client can
-/// tell of the exit from then on.
+/// What is removed of a container after its exit: task, snapshot and record. From then on only the
+/// client that watched it can tell of the exit, to ctrd_probe() as often as it is asked and to one
+/// ctrd_destroy_container(), as long as the id is not another container's: of the last 1024 containers
+/// that went so. To every other client it is CTRD_E_NOT_FOUND.
 pub const CTRD_CLEANUP_ALL: u32 = 2;
 
 /// What a new container is to be. Everything is only borrowed, for the time of the call.
@@ -182,9 +184,9 @@ pub unsafe extern "C" fn ctrd_create_container(
 /// @param pid_out  receives the process's id, in the host's pid namespace; may be NULL.
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_BUSY as
-///         ctrd_create_container(); CTRD_E_FAILED_PRECONDITION where it
-///         was started before; CTRD_E_UNKNOWN where runc refuses; CTRD_E_UNAVAILABLE;
-///         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+///         ctrd_create_container(); CTRD_E_FAILED_PRECONDITION where it was started before or is
+///         another owner's; CTRD_E_UNKNOWN where runc refuses; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
+///         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
 ///
 /// Blocking: until the process runs. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -205,8 +207,9 @@ pub unsafe extern "C" fn ctrd_start_container(
 }
 
 /// Waits for the end of a container's process. Any number of threads may wait for the same one, and
-/// the message can be had again until the container is destroyed. A timeout is an error, not a
-/// message.
+/// the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL as long as that
+/// says. A timeout is an error, not a message. The message may be without a code:
+/// ctrd_message_error() then says why.
 ///
 /// @param client  the client.
 /// @param id      the container's id.
@@ -239,20 +242,24 @@ pub unsafe extern "C" fn ctrd_probe(
 
 /// Ends a container and removes it: SIGTERM to all its processes, SIGKILL once the grace period has
 /// passed; then its task, its snapshot and its record are deleted. Where it fails half-way, calling it
-/// again goes on.
+/// again goes on. One that was removed already, by itself or by another call while this one waited,
+/// is destroyed too, where this client knows its exit.
 ///
 /// @param client    the client.
 /// @param id        the container's id.
 /// @param grace_ms  the grace period in milliseconds; 0: 5000; CTRD_POLL: SIGKILL at once;
 ///                  CTRD_FOREVER: no SIGKILL. It has a clock of its own, beside the call's timeout.
 /// @param call      bounds of the call; NULL: the default, at most the grace period and the
-///                  client's call timeout.
+///                  client's call timeout; with a grace period of CTRD_FOREVER without an end.
 /// @param out       receives the message about the exit, which the caller owns:
-///                  ctrd_message_free(); may be NULL.
+///                  ctrd_message_free(); may be NULL. It has no code where no source holds one
+///                  (ctrd_message_error()) or the process never ran (ctrd_message_start_error()).
 /// @param err       receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such container;
-///         CTRD_E_BUSY as ctrd_create_container();
-///         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+/// @return CTRD_OK, also where the exit code is not known; CTRD_E_INVALID_ARGUMENT;
+///         CTRD_E_NOT_FOUND where there is no such container; CTRD_E_FAILED_PRECONDITION where it is
+///         another owner's; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED where another
+///         client starts it again and again; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
+///         CTRD_E_CLOSED; CTRD_E_FORKED.
 ///
 /// Blocking: until the container is gone. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -105,7 +105,7 @@ pub unsafe extern "C" fn ctrd_daemon_config_init(config: *mut ctrd_daemon_config
 }
 
 /// Starts a private containerd, and waits until it answers and its plugins are loaded. What a failed
-/// start has made is removed.
+/// start has made is removed, which may take up to 10 s beyond the call's timeout.
 ///
 /// When this process dies, the kernel kills containerd; with CTRD_DAEMON_OUTLIVE it runs on,
 /// unsupervised (unless a service manager ends it with the process's control group). Either way its
@@ -185,14 +185,16 @@ pub extern "C" fn ctrd_daemon_restarts(daemon: Option<&ctrd_daemon_t>) -> u64 {
 /// containerd is dead. Stopping it again does nothing; after a failure it goes on, and meanwhile
 /// nothing is started again. The handle stays valid until ctrd_daemon_free().
 ///
+/// The call's timeout and cancel handle end the wait for processes; one that the kernel does not end
+/// although it was killed is waited for up to 5 s more. The files are removed however long it takes.
+///
 /// @param daemon  the daemon.
-/// @param call    bounds of the call; NULL: the default, at most 60 s and as long as the removal of
-///                the files takes.
+/// @param call    bounds of the call; NULL: the default, at most 60 s until the files are removed.
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_IO;
 ///         CTRD_E_FORKED.
 ///
-/// Blocking: until it has ended. Threads: any. Since: 0.1.
+/// Blocking: until it has ended and its files are removed. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_daemon_stop(
     daemon: Option<&ctrd_daemon_t>,
@@ -215,7 +217,8 @@ pub unsafe extern "C" fn ctrd_daemon_stop(
 ///
 /// @param daemon  the daemon, which the call takes; NULL does nothing.
 ///
-/// Blocking: until it has ended, at most 60 s. Threads: owner. Since: 0.1.
+/// Blocking: as ctrd_daemon_stop() does by default; at most 5 s where it runs on. Threads: owner.
+/// Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_daemon_free(daemon: Option<Box<ctrd_daemon_t>>) {
     guard::value(|| drop(daemon));

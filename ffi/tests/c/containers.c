@@ -99,6 +99,23 @@ static void grace(void)
     ctrd_message_free(message);
 }
 
+/* Without an end of the grace period, it is the call's time that ends the wait. */
+static void grace_for_ever(void)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    const char *id = create("trap '' TERM; while :; do sleep 0.1; done", 0, NULL);
+
+    test_sleep_ms(200);
+    call.timeout_ms = 500;
+    CHECK(ctrd_destroy_container(client, id, CTRD_FOREVER, &call, NULL, &err) == CTRD_E_TIMEOUT);
+    CHECK(ctrd_error_flags(err) & CTRD_ERROR_OUTCOME_UNKNOWN);
+    ctrd_error_free(err);
+    err = NULL;
+    call.timeout_ms = CTRD_POLL;
+    FAILS(CTRD_E_WOULD_BLOCK, ctrd_probe(client, id, &call, NULL, &err));
+    OK(ctrd_destroy_container(client, id, CTRD_POLL, NULL, NULL, &err));
+}
+
 static void on_alarm(int number)
 {
     (void)number;
@@ -196,6 +213,7 @@ int main(void)
     exits();
     started_later();
     grace();
+    grace_for_ever();
     limits();
     snapshots();
     specification();

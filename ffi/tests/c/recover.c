@@ -216,6 +216,7 @@ static void cleanup(void)
     int64_t deadline = test_now_ms() + 30000;
     uint32_t pid = 0;
     char *spec;
+    int i;
 
     config.id = test_id("c");
     config.spec_json = spec = test_spec(config.id);
@@ -250,8 +251,15 @@ static void cleanup(void)
         CHECK(test_now_ms() < deadline);
         test_sleep_ms(20);
     }
-    OK(ctrd_probe(client, config.id, NULL, &message, &err));
+    for (i = 0; i < 2; i++) {
+        OK(ctrd_probe(client, config.id, NULL, &message, &err));
+        CHECK(code_of(message) == 3);
+    }
+    /* It is destroyed once; nobody else has anything to destroy. */
+    OK(ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
     CHECK(code_of(message) == 3);
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, &message, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
 }
 
 int main(void)
