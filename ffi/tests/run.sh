@@ -17,6 +17,8 @@ mode=${1-plain}
 [ $# -eq 0 ] || shift
 flags="-std=c99 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror -pthread"
 before=
+# How long a program may take, in seconds: one that hangs has failed (124).
+most=300
 case $mode in
 plain) ;;
 asan) flags="$flags -fsanitize=address -fno-omit-frame-pointer" ;;
@@ -25,6 +27,7 @@ valgrind)
         --errors-for-leak-kinds=definite --suppressions=ffi/tests/valgrind.supp --fair-sched=yes"
     # It does not know openat2 and open_tree, with which users are looked up in an image.
     export CTRD_TEST_OWN_SPEC=1 CTRD_TEST_SLOW=1
+    most=1800
     ;;
 *)
     echo "usage: run.sh [plain|valgrind|asan] [TOPIC...]" >&2
@@ -53,7 +56,7 @@ for topic; do
         -Ltarget/release/lib -lctrd -Wl,-rpath,"$PWD/target/release/lib"
     code=0
     # shellcheck disable=SC2086
-    $before "$work/$topic" || code=$?
+    timeout -k 10 "$most" $before "$work/$topic" || code=$?
     if [ $code -eq 0 ]; then
         echo "c $mode $topic: ok"
         passed=$((passed + 1))

@@ -28,7 +28,7 @@ static void exits(void)
     ctrd_time_t ended = {0, 0, 0};
     const char *id = create("exit 7", 0, NULL);
 
-    OK(ctrd_probe(client, id, NULL, &message, &err));
+    OK(ctrd_probe(client, id, &soon, &message, &err));
     CHECK(code_of(message) == 7);
     CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
     CHECK(ctrd_message_origin(message) == CTRD_ORIGIN_LIVE);
@@ -40,12 +40,12 @@ static void exits(void)
     CHECK(ended.nanoseconds < 1000000000);
 
     /* It can be had again, and kept. */
-    OK(ctrd_probe(client, id, NULL, &again, &err));
+    OK(ctrd_probe(client, id, &soon, &again, &err));
     CHECK(code_of(again) == 7);
     ctrd_message_free(again);
     kept = ctrd_message_ref(message);
     ctrd_message_free(message);
-    OK(ctrd_probe(client, id, NULL, NULL, &err));
+    OK(ctrd_probe(client, id, &soon, NULL, &err));
 
     OK(ctrd_destroy_container(client, id, 0, NULL, &last, &err));
     CHECK(code_of(last) == 7);
@@ -200,7 +200,7 @@ static void specification(void)
     config.labels_len = 1;
     OK(ctrd_create_container(client, &config, NULL, NULL, &err));
     ctrd_string_free(json);
-    OK(ctrd_probe(client, config.id, NULL, &message, &err));
+    OK(ctrd_probe(client, config.id, &soon, &message, &err));
     CHECK(code_of(message) == 9);
     ctrd_message_free(message);
     OK(ctrd_destroy_container(client, config.id, 0, NULL, NULL, &err));

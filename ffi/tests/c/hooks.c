@@ -113,7 +113,7 @@ static const char *run(const char *command)
 {
     const char *id = test_create(client, image, command, NULL, 0, NULL);
 
-    OK(ctrd_probe(client, id, NULL, NULL, &err));
+    OK(ctrd_probe(client, id, &soon, NULL, &err));
     OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
     return id;
 }
@@ -226,7 +226,7 @@ static void call_for_the_ended(const char *id)
     ctrd_message_t *message = NULL;
     ctrd_snapshot_t *snapshot = NULL;
 
-    OK(ctrd_probe(client, id, NULL, &message, &err));
+    OK(ctrd_probe(client, id, &soon, &message, &err));
     CHECK(strcmp(ctrd_message_container_id(message), id) == 0);
     ctrd_message_free(message);
     OK(ctrd_get_snapshot(client, NULL, id, NULL, &snapshot, &err));
@@ -325,7 +325,7 @@ static void on_exit_call_all(void *userdata, const ctrd_message_t *message)
     OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, &filter, 1, 0, NULL, &queue,
                        &err));
     call_for_what_runs();
-    OK(ctrd_queue_next(queue, NULL, &next, &err));
+    OK(ctrd_queue_next(queue, &soon, &next, &err));
     ctrd_message_free(next);
     ctrd_queue_free(queue);
     for (i = 0; i < 3; i++)

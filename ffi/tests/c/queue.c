@@ -31,7 +31,7 @@ static void run(const char *command)
 {
     const char *id = test_create(client, image, command, NULL, 0, NULL);
 
-    OK(ctrd_probe(client, id, NULL, NULL, &err));
+    OK(ctrd_probe(client, id, &soon, NULL, &err));
     OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
 }
 
@@ -81,7 +81,7 @@ static void waiting(void)
     run("exit 1");
     run("exit 2");
     CHECK(readable(queue, 30000));
-    OK(ctrd_queue_next(queue, NULL, &message, &err));
+    OK(ctrd_queue_next(queue, &soon, &message, &err));
     CHECK(code_of(message) == 1 && readable(queue, 30000));
     OK(ctrd_queue_next(queue, &poll_call, &message, &err));
     CHECK(code_of(message) == 2 && !readable(queue, 0));
@@ -113,7 +113,7 @@ static void overflow(void)
     CHECK(*ctrd_message_container_id(message) == 0 && *ctrd_message_namespace(message) == 0);
     ctrd_message_free(message);
     run("exit 4");
-    OK(ctrd_queue_next(queue, NULL, &message, &err));
+    OK(ctrd_queue_next(queue, &soon, &message, &err));
     CHECK(code_of(message) == 4);
     ctrd_queue_free(queue);
 }
@@ -186,9 +186,9 @@ static void outliving(void)
     /* What the later one has, the earlier one has. */
     run("exit 5");
     run("exit 6");
-    OK(ctrd_queue_next(same, NULL, &message, &err));
+    OK(ctrd_queue_next(same, &soon, &message, &err));
     CHECK(code_of(message) == 5);
-    OK(ctrd_queue_next(same, NULL, &message, &err));
+    OK(ctrd_queue_next(same, &soon, &message, &err));
     CHECK(code_of(message) == 6);
     ctrd_queue_free(empty);
     empty = open_queue(CTRD_KIND_EXEC_EXIT, 0);
@@ -197,12 +197,12 @@ static void outliving(void)
     OK(ctrd_client_close(client, NULL, &err));
     CHECK(pthread_join(thread, NULL) == 0);
     ctrd_queue_free(empty);
-    OK(ctrd_queue_next(queue, NULL, &message, &err));
+    OK(ctrd_queue_next(queue, &soon, &message, &err));
     CHECK(code_of(message) == 5);
     FAILS(CTRD_E_CLOSED, ctrd_queue_open(client, CTRD_KIND_EXIT, NULL, 0, 0, NULL, &late, &err));
     ctrd_client_free(client);
     CHECK(readable(queue, 0));
-    OK(ctrd_queue_next(queue, NULL, &message, &err));
+    OK(ctrd_queue_next(queue, &soon, &message, &err));
     CHECK(code_of(message) == 6);
     CHECK(readable(queue, 0));
     FAILS(CTRD_E_CLOSED, ctrd_queue_next(queue, NULL, &message, &err));

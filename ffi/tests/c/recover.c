@@ -101,7 +101,7 @@ static void all(void)
     silent = test_create(client, image, "sleep 1000", NULL, 0, NULL);
     ended = test_create(client, image, "exit 4", NULL, 0, NULL);
     read_line(out[0], "one\n");
-    OK(ctrd_probe(client, ended, NULL, NULL, &err));
+    OK(ctrd_probe(client, ended, &soon, NULL, &err));
     another_client();
 
     plan.talking = plan.bad = talking;
@@ -124,7 +124,7 @@ static void all(void)
     CHECK(ctrd_recovery_id(recovery, 3) == NULL && ctrd_recovery_state(recovery, 3) == 0);
     CHECK(ctrd_recovery_error(recovery, 3) == NULL);
     ctrd_recovery_free(recovery);
-    OK(ctrd_queue_next(queue, NULL, &message, &err));
+    OK(ctrd_queue_next(queue, &soon, &message, &err));
     CHECK(strcmp(ctrd_message_container_id(message), ended) == 0);
     CHECK(ctrd_message_origin(message) == CTRD_ORIGIN_RECOVERED);
     CHECK(code_of(message) == 4);
@@ -138,7 +138,7 @@ static void all(void)
     ctrd_recovery_free(recovery);
     CHECK(write(in[1], "two\n", 4) == 4);
     read_line(out[0], "got two\n");
-    OK(ctrd_queue_next(queue, NULL, &message, &err));
+    OK(ctrd_queue_next(queue, &soon, &message, &err));
     CHECK(strcmp(ctrd_message_container_id(message), talking) == 0 && code_of(message) == 6);
     ctrd_queue_free(queue);
 
@@ -252,7 +252,7 @@ static void cleanup(void)
         test_sleep_ms(20);
     }
     for (i = 0; i < 2; i++) {
-        OK(ctrd_probe(client, config.id, NULL, &message, &err));
+        OK(ctrd_probe(client, config.id, &soon, &message, &err));
         CHECK(code_of(message) == 3);
     }
     /* It is destroyed once; nobody else has anything to destroy. */

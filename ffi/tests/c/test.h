@@ -35,6 +35,9 @@ static ctrd_error_t *err;
         }                                                                                         \
     } while (0)
 
+/* The bounds of a wait for what is to come soon: a test fails, and does not hang. */
+static UNUSED const ctrd_call_t soon = {sizeof(ctrd_call_t), 60000, NULL, NULL, NULL};
+
 /* The call, whose last argument is &err, must succeed. */
 #define OK(call) test_status(__FILE__, __LINE__, #call, (call), CTRD_OK)
 /* The call, whose last argument is &err, must fail so. */
