@@ -253,13 +253,13 @@ pub unsafe extern "C" fn ctrd_probe(
 ///                  client's call timeout; with a grace period of CTRD_FOREVER without an end.
 /// @param out       receives the message about the exit, which the caller owns:
 ///                  ctrd_message_free(); may be NULL. It has no code where no source holds one
-///                  (ctrd_message_error()) or the process never ran (ctrd_message_start_error()).
+///                  (ctrd_message_error()) or the process never ran (ctrd_message_start_error()); the call succeeds
+///                  all the same.
 /// @param err       receives the error, or NULL.
-/// @return CTRD_OK, also where the exit code is not known; CTRD_E_INVALID_ARGUMENT;
-///         CTRD_E_NOT_FOUND where there is no such container; CTRD_E_FAILED_PRECONDITION where it is
-///         another owner's; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED where another
-///         client starts it again and again; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
-///         CTRD_E_CLOSED; CTRD_E_FORKED.
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such container;
+///         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
+///         ctrd_create_container(); CTRD_E_ABORTED where another client starts it again and again;
+///         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
 ///
 /// Blocking: until the container is gone. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
