@@ -1132,8 +1132,8 @@ CTRD_CHECK ctrd_status_t ctrd_probe(
  *                  client's call timeout; with a grace period of CTRD_FOREVER without an end.
  * @param out       receives the message about the exit, which the caller owns:
  *                  ctrd_message_free(); may be NULL. It has no code where no source holds one
- *                  (ctrd_message_error()) or the process never ran (ctrd_message_start_error()); the call succeeds
- *                  all the same.
+ *                  (ctrd_message_error()) or the process never ran
+ *                  (ctrd_message_start_error()); the call succeeds all the same.
  * @param err       receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such container;
  *         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as

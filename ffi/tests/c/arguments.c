@@ -112,6 +112,8 @@ static void texts(ctrd_client_t *client)
     container.args = strings;
     container.args_len = 2;
     REFUSES("args[1]", ctrd_create_container(client, &container, NULL, NULL, &err));
+    /* Of length 0, an array is not looked at. */
+    container.args = (const char *const *)1;
     container.args_len = 0;
     container.label_keys = strings;
     container.labels_len = 1;

@@ -100,9 +100,7 @@ int main(void)
     FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, &message, &err));
     FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
 
-    /* So is a runtime that is not there. Of no arguments, the array is not looked at. */
-    config.args = (const char *const *)1;
-    config.args_len = 0;
+    /* So it is with a runtime that is not there. */
     config.runtime = "io.containerd.no-such.v1";
     CHECK(create() == CTRD_E_UNKNOWN || ctrd_error_status(err) == CTRD_E_NOT_FOUND);
     CHECK(strcmp(ctrd_error_step(err), "create the task") == 0);
