@@ -40,16 +40,16 @@
  *
  * Calls
  *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease;
- *     NULL is the default, which is bounded, but for ctrd_probe(), ctrd_queue_next(), ctrd_pull_image(),
- *     and ctrd_destroy_container() with a grace period of CTRD_FOREVER. Timeouts are relative, in
- *     milliseconds. CTRD_ERROR_OUTCOME_UNKNOWN says that a change which failed may have taken place all
- *     the same.
+ *     NULL is the default, which is bounded, but for ctrd_probe(), ctrd_queue_next(),
+ *     ctrd_pull_image(), and ctrd_destroy_container() with a grace period of CTRD_FOREVER. Timeouts
+ *     are relative, in milliseconds. CTRD_ERROR_OUTCOME_UNKNOWN says that a change which failed may
+ *     have taken place all the same.
  *
- *     Beyond its time a call takes what its function says: to undo what a failure has left half done, or
- *     to remove the files of a private containerd. Callbacks that run inside a call, and hooks inside
- *     ctrd_dispatch(), are the program's own, and nothing ends them. ctrd_dispatch(), ctrd_client_free()
- *     and ctrd_daemon_free() may block and take no ctrd_call_t: a program that cannot wait for the latter
- *     two calls ctrd_client_close() and ctrd_daemon_stop() first.
+ *     Beyond its time a call takes what its function says: to undo what a failure has left half done,
+ *     or to remove the files of a private containerd. Callbacks that run inside a call, and hooks
+ *     inside ctrd_dispatch(), are the program's own, and nothing ends them. ctrd_dispatch(),
+ *     ctrd_client_free() and ctrd_daemon_free() may block and take no ctrd_call_t: a program that
+ *     cannot wait for the latter two calls ctrd_client_close() and ctrd_daemon_stop() first.
  *
  * Callbacks
  *     A callback is given as a function, userdata for it, and a function that is called exactly once
@@ -977,8 +977,8 @@ void ctrd_io_init(ctrd_io_t *io, size_t size);
 /**
  * What is removed of a container after its exit: task, snapshot and record. From then on only the
  * client that watched it can tell of the exit, to ctrd_probe() as often as it is asked and to one
- * ctrd_destroy_container(), as long as the id is not another container's: of the last 1024 containers
- * that went so. To every other client it is CTRD_E_NOT_FOUND.
+ * ctrd_destroy_container(), as long as the id is not another container's: of the last 1024
+ * containers that went so. To every other client it is CTRD_E_NOT_FOUND.
  */
 #define CTRD_CLEANUP_ALL 2
 
@@ -998,7 +998,8 @@ typedef struct ctrd_container_config_t {
     /** NULL: the client's. */
     const char *snapshotter;
     /**
-     * The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. NULL: the id.
+     * The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. NULL: the
+     * id.
      */
     const char *snapshot_key;
     /** NULL: "io.containerd.runc.v2". */
@@ -1096,8 +1097,8 @@ CTRD_CHECK ctrd_status_t ctrd_start_container(
 
 /**
  * Waits for the end of a container's process. Any number of threads may wait for the same one, and
- * the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL as long as that
- * says. A timeout is an error, not a message. The message may be without a code:
+ * the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL as long as
+ * that says. A timeout is an error, not a message. The message may be without a code:
  * ctrd_message_error() then says why.
  *
  * @param client  the client.
@@ -1809,8 +1810,8 @@ CTRD_CHECK ctrd_status_t ctrd_get_image(
  * @param call         bounds of the call; NULL: the default, at most the client's call timeout.
  * @param out          receives the images, which the caller owns: ctrd_image_list_free().
  * @param err          receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
- *         position: "filters[1]"; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by
+ *         its position: "filters[1]"; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
  *         CTRD_E_CLOSED; CTRD_E_FORKED.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
@@ -2280,8 +2281,9 @@ uint64_t ctrd_daemon_restarts(const ctrd_daemon_t *daemon);
  * containerd is dead. Stopping it again does nothing; after a failure it goes on, and meanwhile
  * nothing is started again. The handle stays valid until ctrd_daemon_free().
  *
- * The call's timeout and cancel handle end the wait for processes; one that the kernel does not end
- * although it was killed is waited for up to 5 s more. The files are removed however long it takes.
+ * The call's timeout and cancel handle end the wait for processes; one that the kernel does not
+ * end although it was killed is waited for up to 5 s more. The files are removed however long it
+ * takes.
  *
  * @param daemon  the daemon.
  * @param call    bounds of the call; NULL: the default, at most 60 s until the files are removed.

@@ -67,8 +67,8 @@ pub struct Counters {
     pub outstanding: u64,
 }
 
-/// A connection to a containerd. Clones are the same client; it may be used from any thread. The drop of
-/// the last one closes it, and waits at most 10 s for hooks that run.
+/// A connection to a containerd. Clones are the same client; it may be used from any thread. The
+/// drop of the last one closes it, and waits at most 10 s for hooks that run.
 #[derive(Clone)]
 pub struct Client {
     // Its drop closes the client, whatever of the context is still held by others.
@@ -247,20 +247,20 @@ impl Client {
     }
 
     /// Waits for the end of a container's process. Without a timeout in `call` it waits without an
-    /// end. Any number of callers may wait; the message stays until the container is destroyed, and of
-    /// the last 1,024 that were cleaned up by themselves ([`crate::Cleanup::All`]). With
-    /// [`Call::poll`] it tells what is known without asking the server, but asks, for at most 1 s, of a
-    /// container that this client does not watch yet, and of one whose exit was told: its id may be
-    /// another container's by now.
+    /// end. Any number of callers may wait; the message stays until the container is destroyed, and
+    /// of the last 1,024 that were cleaned up by themselves ([`crate::Cleanup::All`]). With
+    /// [`Call::poll`] it tells what is known without asking the server, but asks, for at most 1 s,
+    /// of a container that this client does not watch yet, and of one whose exit was told: its id
+    /// may be another container's by now.
     pub fn probe(&self, id: &str, call: &Call) -> Result<Message> {
         container::probe(&self.context, id, call).at("probe", id)
     }
 
     /// Ends a container's processes and removes it: SIGTERM, SIGKILL once `grace` has passed, then
-    /// task, record and snapshot are deleted. Gives the exit message, which is without a code where no
-    /// source holds one or the process never ran. Blocks for at most `grace` and the client's call
-    /// timeout unless `call` says otherwise; a grace of [`Duration::MAX`] has no end. Fails with
-    /// [`ErrorKind::FailedPrecondition`] where the container is another owner's, and with
+    /// task, record and snapshot are deleted. Gives the exit message, which is without a code where
+    /// no source holds one or the process never ran. Blocks for at most `grace` and the client's
+    /// call timeout unless `call` says otherwise; a grace of [`Duration::MAX`] has no end. Fails
+    /// with [`ErrorKind::FailedPrecondition`] where the container is another owner's, and with
     /// [`ErrorKind::Aborted`] where another client starts it again and again.
     pub fn destroy_container(&self, id: &str, grace: Duration, call: &Call) -> Result<Message> {
         container::destroy(&self.context, id, grace, call).at("destroy_container", id)

@@ -128,7 +128,8 @@ impl fmt::Display for Repr {
     }
 }
 
-/// How much of a value an error repeats that may be of any length. What is valid is hardly ever longer.
+/// How much of a value an error repeats that may be of any length. What is valid is hardly ever
+/// longer.
 const QUOTED: usize = 100;
 
 /// The longest subject of an operation that could begin: a full reference with tag and digest.
@@ -155,8 +156,8 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    /// A new error of this kind; the message is a sentence fragment without a full stop. It is for one
-    /// line of a log: where it is very long its middle is left out.
+    /// A new error of this kind; the message is a sentence fragment without a full stop. It is for
+    /// one line of a log: where it is very long its middle is left out.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let message = message.into();
         Error(Arc::new(Repr {
@@ -173,8 +174,8 @@ impl Error {
         }))
     }
 
-    /// An argument that cannot be accepted. `why` may repeat it, at its beginning or its end: of a long
-    /// one the middle is left out.
+    /// An argument that cannot be accepted. `why` may repeat it, at its beginning or its end: of a
+    /// long one the middle is left out.
     pub fn invalid(argument: &str, why: impl fmt::Display) -> Error {
         let why = why.to_string();
         let why = shorten(&why, QUOTED, 2 * QUOTED);
@@ -273,8 +274,8 @@ impl Error {
         self.0.operation
     }
 
-    /// What the operation was to act on: a container's id, an image's reference, an address. One that is
-    /// too long for a line of a log ends with an ellipsis.
+    /// What the operation was to act on: a container's id, an image's reference, an address. One
+    /// that is too long for a line of a log ends with an ellipsis.
     pub fn subject(&self) -> &str {
         &self.0.subject
     }

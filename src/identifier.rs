@@ -8,11 +8,12 @@ const MAX_LENGTH: usize = 76;
 /// The longest name of a snapshotter. In-tree plugins have a directory of their name.
 const MAX_SNAPSHOTTER: usize = 255;
 
-/// The longest key of a snapshot. containerd's store takes eight times as much, but what refers to a
-/// snapshot in a label has no more room.
+/// The longest key of a snapshot. containerd's store takes eight times as much, but what refers to
+/// a snapshot in a label has no more room.
 const MAX_KEY: usize = 4096;
 
-/// Checks the name of a snapshotter: the configuration of containerd names it, so it is hardly limited.
+/// Checks the name of a snapshotter: the configuration of containerd names it, so it is hardly
+/// limited.
 pub(crate) fn check_snapshotter(value: &str) -> Result<()> {
     check_length("snapshotter", value, MAX_SNAPSHOTTER)?;
     if value.contains(char::is_control) {

@@ -29,8 +29,8 @@ pub const CTRD_CLEANUP_KEEP: u32 = 0;
 pub const CTRD_CLEANUP_TASK: u32 = 1;
 /// What is removed of a container after its exit: task, snapshot and record. From then on only the
 /// client that watched it can tell of the exit, to ctrd_probe() as often as it is asked and to one
-/// ctrd_destroy_container(), as long as the id is not another container's: of the last 1024 containers
-/// that went so. To every other client it is CTRD_E_NOT_FOUND.
+/// ctrd_destroy_container(), as long as the id is not another container's: of the last 1024
+/// containers that went so. To every other client it is CTRD_E_NOT_FOUND.
 pub const CTRD_CLEANUP_ALL: u32 = 2;
 
 /// What a new container is to be. Everything is only borrowed, for the time of the call.
@@ -48,7 +48,8 @@ pub struct ctrd_container_config_t {
     pub rootfs: *const c_char,
     /// NULL: the client's.
     pub snapshotter: *const c_char,
-    /// The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. NULL: the id.
+    /// The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. NULL: the
+    /// id.
     pub snapshot_key: *const c_char,
     /// NULL: "io.containerd.runc.v2".
     pub runtime: *const c_char,
@@ -207,8 +208,8 @@ pub unsafe extern "C" fn ctrd_start_container(
 }
 
 /// Waits for the end of a container's process. Any number of threads may wait for the same one, and
-/// the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL as long as that
-/// says. A timeout is an error, not a message. The message may be without a code:
+/// the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL as long as
+/// that says. A timeout is an error, not a message. The message may be without a code:
 /// ctrd_message_error() then says why.
 ///
 /// @param client  the client.

@@ -185,8 +185,9 @@ pub extern "C" fn ctrd_daemon_restarts(daemon: Option<&ctrd_daemon_t>) -> u64 {
 /// containerd is dead. Stopping it again does nothing; after a failure it goes on, and meanwhile
 /// nothing is started again. The handle stays valid until ctrd_daemon_free().
 ///
-/// The call's timeout and cancel handle end the wait for processes; one that the kernel does not end
-/// although it was killed is waited for up to 5 s more. The files are removed however long it takes.
+/// The call's timeout and cancel handle end the wait for processes; one that the kernel does not
+/// end although it was killed is waited for up to 5 s more. The files are removed however long it
+/// takes.
 ///
 /// @param daemon  the daemon.
 /// @param call    bounds of the call; NULL: the default, at most 60 s until the files are removed.

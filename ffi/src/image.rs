@@ -370,8 +370,8 @@ pub unsafe extern "C" fn ctrd_get_image(
 /// @param call         bounds of the call; NULL: the default, at most the client's call timeout.
 /// @param out          receives the images, which the caller owns: ctrd_image_list_free().
 /// @param err          receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
-///         position: "filters[1]"; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
+/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by
+///         its position: "filters[1]"; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
 ///         CTRD_E_CLOSED; CTRD_E_FORKED.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.

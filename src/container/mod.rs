@@ -84,7 +84,8 @@ pub struct ContainerConfig {
     pub rootfs: Option<PathBuf>,
     /// Default: the client's.
     pub snapshotter: Option<String>,
-    /// The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. Default: the id.
+    /// The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. Default:
+    /// the id.
     pub snapshot_key: Option<String>,
     /// Default: `io.containerd.runc.v2`.
     pub runtime: Option<String>,

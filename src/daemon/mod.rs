@@ -23,8 +23,8 @@ use crate::wait::block_on;
 /// How long a start may take, unless the call says otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a stop may take until the files are removed, unless the call says otherwise; a drop takes
-/// no longer either.
+/// How long a stop may take until the files are removed, unless the call says otherwise; a drop
+/// takes no longer either.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a stop asks the containerd to end its containers, before it does so itself.
@@ -70,8 +70,8 @@ pub struct DaemonConfig {
     pub outlive_owner: bool,
 }
 
-/// A private containerd of this process, without CRI. Dropped, it is stopped as by [`Daemon::stop`] with
-/// the default timeout.
+/// A private containerd of this process, without CRI. Dropped, it is stopped as by [`Daemon::stop`]
+/// with the default timeout.
 ///
 /// A containerd that dies by itself is started again, at the same address and with the environment
 /// of the start: the first time at once, then after 100 ms, doubled each time up to 10 s, for as long
@@ -116,8 +116,8 @@ impl Daemon {
     /// [`ErrorKind::PermissionDenied`] where what is named as the binary cannot be run, with
     /// [`ErrorKind::FailedPrecondition`] where another daemon runs in the directory, where
     /// containerd ended before it was ready (the error holds the end of its log) or did not load a
-    /// plugin that containers need. What a failed start had made is removed, which may take up to 10 s
-    /// beyond the call's timeout.
+    /// plugin that containers need. What a failed start had made is removed, which may take up to
+    /// 10 s beyond the call's timeout.
     pub fn start(config: &DaemonConfig, call: &Call) -> Result<Daemon> {
         Daemon::start_in(config, &call.limits(Some(START_TIMEOUT)))
             .at("daemon_start", &config.directory.to_string_lossy())
@@ -206,10 +206,10 @@ impl Daemon {
     /// with all that is in it. So it does where containerd is dead. Once a stop has begun, also one
     /// that fails, nothing is started again.
     ///
-    /// Blocks for at most 60 s unless `call` says otherwise, then until the files are removed, however
-    /// long that takes. A process that the kernel does not end although it was killed is waited for up
-    /// to 5 s more. Stopping again does nothing; after a failure it takes up where it stopped. A file
-    /// that is not the daemon's is left in the directory, which then stays.
+    /// Blocks for at most 60 s unless `call` says otherwise, then until the files are removed,
+    /// however long that takes. A process that the kernel does not end although it was killed is
+    /// waited for up to 5 s more. Stopping again does nothing; after a failure it takes up where it
+    /// stopped. A file that is not the daemon's is left in the directory, which then stays.
     pub fn stop(&self, call: &Call) -> Result<()> {
         self.stop_within(&call.limits(Some(STOP_TIMEOUT)))
             .at("daemon_stop", &self.recipe.directory.path().to_string_lossy())
