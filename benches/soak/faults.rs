@@ -10,14 +10,17 @@ use rustix::process::{Signal, kill_process};
 
 use crate::Options;
 use crate::containerd::Containerd;
-use crate::ground::plot::{Plot, an_outage_hides_nothing, within};
+use crate::ground::plot::{Plot, keeps_stopped_tasks, the_kernel_tells, within};
 use crate::ground::proxy::Proxy;
 use crate::ground::{Ground, Holdings, descriptors, processes_naming, threads};
-use crate::pool::{Pool, Told};
+use crate::pool::{Known, Pool, Told};
 use crate::random::Random;
 use crate::report::{Report, millis};
 
 const FAULTS: usize = 10_000;
+
+/// How many there are under a client that holds no descriptors of processes.
+const UNSEEN: usize = 2_000;
 
 /// How many there are before anything is counted: what is made once and kept is there then.
 const FIRST: usize = 60;
@@ -121,20 +124,34 @@ struct Left {
 }
 
 pub fn run(options: &Options, report: &mut Report) {
+    run_some(options.share_of(FAULTS), true, options, report);
+}
+
+/// The same as on a kernel that does not tell how a process ended.
+pub fn run_unseen(options: &Options, report: &mut Report) {
+    run_some(options.share_of(UNSEEN), false, options, report);
+}
+
+fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
     let daemon = DaemonConfig { no_restart: true, ..Default::default() };
     // The guardian takes it down after the program's end.
     let ground: &'static Ground = Box::leak(Box::new(Ground::raise_with(daemon)));
     let plot = Plot::with_image(ground, ground.image());
-    let proxy = Proxy::start(ground.address().as_ref(), &ground.dir().join("proxy"));
+    let start = if seen { Proxy::start } else { Proxy::start_unseen };
+    let proxy = start(ground.address().as_ref(), &ground.dir().join("proxy"));
     let mut config = ground.client_config();
     config.namespace = plot.namespace.clone();
     config.address = proxy.address();
     let client = Client::open(config, &Call::new()).unwrap();
     let told = Told::default();
     client.add_stop_hook(None, HookMode::Thread, told.hook()).unwrap();
-    let hides_nothing = an_outage_hides_nothing(&plot.client);
+    let told_by_kernel = seen && the_kernel_tells();
+    let known = Known {
+        always: told_by_kernel,
+        after_an_outage: told_by_kernel || keeps_stopped_tasks(&plot.client),
+    };
     let mut scene = Scene {
-        pool: Pool::new(&client, &plot.client, &plot.image, told, hides_nothing),
+        pool: Pool::new(&client, &plot.client, &plot.image, told, known),
         proxy: &proxy,
         client: &client,
         containerd: Containerd::of(ground.daemon()),
@@ -148,7 +165,6 @@ pub fn run(options: &Options, report: &mut Report) {
     scene.counts = Default::default();
     scene.back.clear();
     let start = Instant::now();
-    let faults = options.share_of(FAULTS);
     scene.inject(faults, &mut random);
     let time = start.elapsed();
     let after = settled(|| scene.left(&plot), |now| now.is_within(&before));

@@ -53,8 +53,9 @@ impl Options {
 
 type Topic = fn(&Options, &mut Report);
 
-const TOPICS: [(&str, Topic); 7] = [
+const TOPICS: [(&str, Topic); 8] = [
     ("faults", faults::run),
+    ("unseen", faults::run_unseen),
     ("programs", programs::run),
     ("recover", recover::run),
     ("watches", watches::run),

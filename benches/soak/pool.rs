@@ -39,8 +39,7 @@ pub struct Pool<'a> {
     /// Another client, straight at the server.
     pub other: &'a Client,
     pub image: &'a str,
-    /// Whether a code is known of what ends while containerd is not there.
-    pub hides_nothing: bool,
+    known: Known,
     places: [Mutex<Option<Running>>; PLACES],
     over: AtomicBool,
     codes: AtomicU32,
@@ -54,6 +53,15 @@ pub struct Pool<'a> {
     journal: Mutex<Vec<String>>,
     start: Instant,
     pub tally: Tally,
+}
+
+/// Of what a code is known.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// Of whatever ends.
+    pub always: bool,
+    /// Of what ends while containerd is not there, as long as its task stands.
+    pub after_an_outage: bool,
 }
 
 /// What a hook was told: the numbers of its messages, by the container.
@@ -142,13 +150,13 @@ impl<'a> Pool<'a> {
         other: &'a Client,
         image: &'a str,
         told: Told,
-        hides_nothing: bool,
+        known: Known,
     ) -> Self {
         Pool {
             client,
             other,
             image,
-            hides_nothing,
+            known,
             places: Default::default(),
             over: AtomicBool::new(false),
             codes: AtomicU32::new(0),
@@ -471,10 +479,12 @@ impl<'a> Pool<'a> {
             (How::ShimKilled, Some(told)) => told == 137,
             (How::MadeAnew, Some(told)) => told == *code || told == 137,
             (How::Asked, None) => {
-                message.origin() == Origin::Gap && !self.hides_nothing && self.was_outage(ending.at)
+                message.origin() == Origin::Gap
+                    && !self.known.after_an_outage
+                    && self.was_outage(ending.at)
             }
             (How::Unseen | How::ShimKilled | How::MadeAnew, None) => {
-                message.origin() == Origin::Gap
+                message.origin() == Origin::Gap && !self.known.always
             }
         };
         if message.exit_code().is_none() {

@@ -168,9 +168,13 @@ pub fn by_the_kernel(code: u32) -> (Option<u32>, Origin) {
 
 /// Whether the exit of a process is known that ends while containerd is not there.
 pub fn an_outage_hides_nothing(client: &Client) -> bool {
+    keeps_stopped_tasks(client) || the_kernel_tells()
+}
+
+/// Whether containerd knows after it was started anew what has ended before.
+pub fn keeps_stopped_tasks(client: &Client) -> bool {
     let version = client.version(&Call::new()).unwrap().version;
-    // By the record of 1.6, or by the kernel.
-    version.trim_start_matches('v').starts_with("1.6.") || the_kernel_tells()
+    version.trim_start_matches('v').starts_with("1.6.")
 }
 
 /// Stops a process, and waits until all of its threads have.
