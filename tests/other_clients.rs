@@ -102,8 +102,9 @@ fn a_label_of_an_earlier_process_is_not_a_later_ones() {
     ctr(&plot, &["tasks", "start", "-d", &id]);
     let (proxy, client) = behind_a_proxy(&plot);
     let rule = proxy.at("Snapshots/Remove", Fault::Cut);
-    client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
-    assert!(rule.has_fired() && plot.holdings().tasks == 0);
+    let error = client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+    assert!(rule.has_fired(), "{error}");
+    assert_eq!(plot.holdings().tasks, 0);
     let message = client_of(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
     assert_eq!(message.exit_code(), Some(4), "{message:?}");
 }
