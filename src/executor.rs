@@ -118,10 +118,12 @@ impl Shared {
             }
             if let Some(task) = state.ready.pop_front() {
                 drop(state);
-                let over = task.poll();
+                let (over, number) = (task.poll(), task.number);
+                // After a close it may be the last reference.
+                drop(task);
                 state = self.lock();
                 if over {
-                    state.tasks.remove(&task.number);
+                    state.tasks.remove(&number);
                 }
                 continue;
             }

@@ -3,13 +3,15 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::destroy::{DRAIN, keep_exit, remove};
+use super::destroy::{keep_exit, remove};
 use super::probe::has_another_task;
-use super::{Kept, delete_sandbox, delete_task, generation, turn};
+use super::{Deleted, Kept, delete_sandbox, delete_task, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{ErrorKind, Result, ResultExt};
+use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::{self, Container};
+use crate::stdio::DRAIN;
 use crate::watch::{Then, Watch};
 
 /// What is removed of a container once its process has ended and every hook that was told has returned.
@@ -93,7 +95,7 @@ impl Work {
                     bus.run(Box::new(move || self.run()));
                 };
                 if let Err(e) = context.executor.spawn(again) {
-                    log::debug!("a clean-up is given up: {e}");
+                    log::warn!("a clean-up is given up: {e}");
                 }
             }
         }
@@ -111,10 +113,18 @@ fn clean_up(
     let id = watch.container();
     let _turn = turn(context, cx, id, "cleanup")?;
     let record = match containers::get(cx, id) {
-        Ok(record) if generation(&record) == watch.process.generation() => record,
-        // Somebody has destroyed it.
+        // Somebody may have replaced it, and have other plans.
+        Ok(record)
+            if generation(&record) == watch.process.generation()
+                && record.labels.get(OWNER_LABEL) == Some(&context.config.owner)
+                && Cleanup::of(&record) == cleanup =>
+        {
+            record
+        }
         Ok(_) => return Ok(()),
+        // Somebody has destroyed it.
         Err(e) if e.kind() == ErrorKind::NotFound => {
+            watch.close_stdio(context.place(namespace));
             context.watches.retire(watch);
             return Ok(());
         }
@@ -137,7 +147,8 @@ fn clean_up(
             {
                 return Ok(());
             }
-            if !delete_task(cx, id, Some(watch.process.pid)).step("delete the task")? {
+            let deleted = delete_task(cx, id, Some(watch.process.pid)).step("delete the task")?;
+            if matches!(deleted, Deleted::No) {
                 return Ok(());
             }
             watch.close_stdio(context.place(namespace));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cleanup::{self, Cleanup};
+use super::probe::{LOOK_UP, adopt};
 use super::undo::Undo;
 use super::{
     ContainerConfig, GENERATION_LABEL, Kept, SANDBOX_LABEL, check_owner, delete_task, exit_label,
@@ -462,8 +463,11 @@ pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32
     let _turn = turn(context, cx, id, "start_container")?;
     let record = containers::get(cx, id).step("look the record up")?;
     check_owner(context, &record)?;
-    let watch = super::probe::watch(context, cx, id)?;
-    let process = tasks::get(cx, id, "").step("look the task up")?;
+    let mut watch = super::probe::watch(context, cx, id)?;
+    let process = tasks::get(cx, id, "").step(LOOK_UP)?;
+    if process.pid != watch.process.pid {
+        watch = adopt(context, cx, &record, None)?;
+    }
     if process.status != Status::Created {
         if process.pid == watch.process.pid {
             watch.note_start().step("start stdin")?;
@@ -474,9 +478,8 @@ pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32
         ));
     }
     if Kept::of(&record).is_some_and(|kept| kept.end == End::NeverRan) {
-        // A destroy that broke off has said so; an empty label is none.
-        let label = (exit_label::KEY.to_owned(), String::new());
-        containers::set_labels(cx, id, &[label]).step("take back that it is not to run")?;
+        // A destroy that broke off has said so.
+        exit_label::clear(cx, id)?;
     }
     run(cx, &watch)?;
     Ok(watch.process.pid)

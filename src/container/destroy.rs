@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::probe::{adopt, of_record};
-use super::{Kept, check_owner, delete_sandbox, delete_task, found, generation, turn};
+use super::probe::{LOOK_UP, adopt, no_answer, of_record};
+use super::{
+    Deleted, Kept, check_owner, delete_sandbox, delete_task, exit_label, found, generation, turn,
+};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -14,12 +16,8 @@ use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots;
 use crate::rpc::tasks::{self, Status};
-use crate::stdio;
-use crate::watch::{End, Watch};
-
-/// How long output that is still in the pipes is passed on after the exit. A descendant outside of
-/// the container's pid namespace may hold a pipe open for ever.
-pub(super) const DRAIN: Duration = Duration::from_secs(1);
+use crate::stdio::{self, DRAIN};
+use crate::watch::{End, Find, Process, Watch};
 
 /// How many processes of one container are ended, one after the other, where another client starts it
 /// anew.
@@ -60,20 +58,23 @@ fn destroy_once(
             // Another call has destroyed it while this one waited, or it was cleaned up by itself, or
             // by another client: the message is ours too.
             let known = context.watches.find(&cx.namespace, id);
-            let known = known.as_ref().or(before);
+            let Some(watch) = known.as_ref().or(before) else {
+                return Err(e.step("look the record up"));
+            };
             // Its exit may not have been heard of yet.
-            known.into_iter().for_each(|watch| context.watches.settle(watch, &cx.limits));
-            if let Some(message) = known.and_then(|watch| watch.exit()) {
-                return Ok(Some(message));
-            }
-            let runs = "the container's record is gone, and its process may run on";
-            let e = known.map_or(e.clone(), |_| e.context(runs));
-            return Err(e.step("look the record up"));
+            context.watches.settle(watch, &cx.limits);
+            let Some(message) = watch.exit() else {
+                let runs = "the container's record is gone, and its process may run on";
+                return Err(e.context(runs).step("look the record up"));
+            };
+            watch.drain_and_close();
+            context.watches.forget(watch);
+            return Ok(Some(message));
         }
         Err(e) => return Err(e.step("look the record up")),
     };
     check_owner(context, &record)?;
-    let watch = match of_record(context, cx, &record) {
+    let watch = match of_record(context, cx, &record)? {
         Some(watch) => Some(watch),
         None => match adopt(context, cx, &record, None) {
             Ok(watch) => Some(watch),
@@ -95,30 +96,41 @@ fn destroy_once(
     {
         log::warn!("the output of container {id} was cut");
     }
-    let removed = remove(context, cx, &record, watch.as_ref(), message.as_ref())?;
+    let deleted = remove(context, cx, &record, watch.as_ref(), message.as_ref())?;
     watch.iter().for_each(|watch| context.watches.forget(watch));
-    Ok(removed.then(|| message.unwrap_or_else(|| without_task(context, cx, id))))
+    match deleted {
+        Deleted::No => Ok(None),
+        Deleted::Yes => Ok(Some(message.unwrap_or_else(|| without_task(context, cx, id)))),
+        Deleted::Another(pid, exit) => {
+            // Somebody has run it once more, which nobody here was told of.
+            let process = Process::new(pid, generation(&record), None);
+            let other = context.watches.adopt(cx, id, Find::ended(process, End::Exit(exit)))?;
+            context.watches.forget(&other);
+            Ok(other.exit())
+        }
+    }
 }
 
 /// Removes a container whose process has ended: its exit is written down, then task, snapshot and
 /// record are deleted. It ends where the id is found to be another container's, made by another client
-/// meanwhile. Says whether it is gone: it may have got another process.
+/// meanwhile, or to have another process.
 pub(super) fn remove(
     context: &Context,
     cx: &Cx,
     record: &Container,
     watch: Option<&Arc<Watch>>,
     message: Option<&Message>,
-) -> Result<bool> {
+) -> Result<Deleted> {
     let id = &record.id;
     let pid = watch.map(|watch| watch.process.pid);
     if let (Some(pid), Some(message)) = (pid, message)
         && !keep_exit(cx, record, Kept::told(pid, message))?
     {
-        return Ok(true);
+        return Ok(Deleted::Yes);
     }
-    if !delete_task(cx, id, pid).step("delete the task")? {
-        return Ok(false);
+    let deleted = delete_task(cx, id, pid).step("delete the task")?;
+    if matches!(deleted, Deleted::No) {
+        return Ok(deleted);
     }
     match watch {
         Some(watch) => watch.close_stdio(context.place(&cx.namespace)),
@@ -130,7 +142,7 @@ pub(super) fn remove(
             .step("remove the snapshot")?;
     }
     found(containers::delete(cx, id)).step("delete the record")?;
-    Ok(true)
+    Ok(deleted)
 }
 
 /// Whether a process was never started.
@@ -153,9 +165,7 @@ fn unstarted(
     if watch.is_started() || watch.exit().is_some() {
         return Ok(Unstarted::No);
     }
-    let ours =
-        |found: &tasks::Process| found.status == Status::Created && found.pid == watch.process.pid;
-    if !tasks::get(cx, id, "").is_ok_and(|found| ours(&found)) {
+    if !is_created(cx, watch)? {
         return Ok(Unstarted::No);
     }
     // Its Wait ends with the task, and what is then found of it is the end of runc's own process.
@@ -164,20 +174,34 @@ fn unstarted(
     if !keep_exit(cx, record, Kept { pid: watch.process.pid, end: End::NeverRan })? {
         return Ok(Unstarted::Changed);
     }
-    if watch.has_streams() {
-        // The delete would wait for the end of its output: 2 s, and 10 s from containerd 2.1 on.
-        signal(cx, id, libc::SIGKILL).step("send SIGKILL")?;
-    }
-    match tasks::delete(cx, id) {
-        Ok(_) => {}
-        // Another client has started it.
-        Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
-            return Ok(Unstarted::No);
+    if is_created(cx, watch)? {
+        if watch.has_streams() {
+            // The delete would wait for the end of its output: 2 s, and 10 s from containerd 2.1 on.
+            signal(cx, id, libc::SIGKILL).step("send SIGKILL")?;
         }
-        Err(e) => return Err(e.step("delete the task")),
+        match tasks::delete(cx, id) {
+            Ok(_) => {
+                context.watches.never_ran(watch, Origin::Live);
+                return Ok(watch.exit().map_or(Unstarted::Changed, Unstarted::Removed));
+            }
+            // Another client has started it, or has removed it.
+            Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Unstarted::No),
+            Err(e) => return Err(e.step("delete the task")),
+        }
     }
-    context.watches.never_ran(watch);
-    Ok(watch.exit().map_or(Unstarted::Changed, Unstarted::Removed))
+    exit_label::clear(cx, id)?;
+    Ok(Unstarted::No)
+}
+
+/// Whether the task stands and has not been started.
+fn is_created(cx: &Cx, watch: &Watch) -> Result<bool> {
+    match tasks::get(cx, watch.container(), "") {
+        Ok(found) if found.status == Status::Unknown => Err(no_answer()),
+        Ok(found) => Ok(found.status == Status::Created && found.pid == watch.process.pid),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e.step(LOOK_UP)),
+    }
 }
 
 /// The message about a container that has no task, of which nobody knows what became.
@@ -225,7 +249,9 @@ fn signal(cx: &Cx, id: &str, signal: i32) -> Result<()> {
 pub(super) fn keep_exit(cx: &Cx, record: &Container, kept: Kept) -> Result<bool> {
     let generation = generation(record);
     let now = match Kept::of(record) {
-        Some(same) if same == kept || (same.pid == kept.pid && kept.end == End::Unknown) => {
+        Some(same) if same == kept => containers::get(cx, &record.id),
+        // It knows more.
+        Some(Kept { pid, end: End::Exit(_) }) if pid == kept.pid && kept.end == End::Unknown => {
             containers::get(cx, &record.id)
         }
         _ => containers::set_labels(cx, &record.id, &[kept.label(&generation)]),

@@ -7,15 +7,24 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::generation;
+use crate::error::{Result, ResultExt};
 use crate::message::Message;
-use crate::rpc::containers::Container;
+use crate::rpc::Cx;
+use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::Exit;
 use crate::watch::End;
 
-pub(super) const KEY: &str = "io.ctrd.exit";
+const KEY: &str = "io.ctrd.exit";
 
 const UNKNOWN: &str = "unknown";
 const NEVER: &str = "never";
+
+/// Takes back what a label says: its process is to run, or does.
+pub(super) fn clear(cx: &Cx, id: &str) -> Result<()> {
+    // containerd keeps no empty label.
+    let label = (KEY.to_owned(), String::new());
+    containers::set_labels(cx, id, &[label]).step("take back that it is not to run").map(drop)
+}
 
 /// How a process ended, and which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

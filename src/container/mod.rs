@@ -18,7 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identifier;
 use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::Container;
-use crate::rpc::{Cx, sandboxes, tasks};
+use crate::rpc::tasks::{self, Exit};
+use crate::rpc::{Cx, sandboxes};
 use crate::stdio::Stdio;
 use crate::turns::Turn;
 
@@ -116,26 +117,36 @@ fn turn<'a>(context: &'a Context, cx: &Cx, id: &str, what: &'static str) -> Resu
 /// How long a task may take to become one that can be deleted.
 const DELETE: Duration = Duration::from_secs(15);
 
+/// What became of a task that was to be deleted.
+enum Deleted {
+    /// It is gone.
+    Yes,
+    /// It is gone, and was another process's, which had ended so.
+    Another(u32, Exit),
+    /// Another process runs.
+    No,
+}
+
 /// Deletes a task, and ends it first where it still runs and is the one with this process. One that is
-/// not there counts as deleted. Says whether the id is not another one's by now.
-fn delete_task(cx: &Cx, id: &str, pid: Option<u32>) -> Result<bool> {
+/// not there counts as deleted.
+fn delete_task(cx: &Cx, id: &str, pid: Option<u32>) -> Result<Deleted> {
     let cx = cx.with_limits(cx.limits.at_most(DELETE));
+    let is_another = |found: u32| found != 0 && pid.is_some_and(|pid| pid != found);
     loop {
         match tasks::delete(&cx, id) {
-            Ok(_) => return Ok(true),
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
+            Ok((found, exit)) if is_another(found) => return Ok(Deleted::Another(found, exit)),
+            Ok(_) => return Ok(Deleted::Yes),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Deleted::Yes),
             // It runs. Also between its exit and the shim's notice of that it counts as running.
             Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
                 if cx.limits.check().is_err() {
                     return Err(e);
                 }
-                if let Some(pid) = pid {
-                    match tasks::get(&cx, id, "") {
-                        Ok(process) if process.pid != 0 && process.pid != pid => return Ok(false),
-                        Ok(_) => {}
-                        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
-                        Err(e) => return Err(e),
-                    }
+                match tasks::get(&cx, id, "") {
+                    Ok(process) if is_another(process.pid) => return Ok(Deleted::No),
+                    Ok(_) => {}
+                    Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Deleted::Yes),
+                    Err(e) => return Err(e),
                 }
                 found(tasks::kill(&cx, id, "", libc::SIGKILL.unsigned_abs(), true))?;
                 thread::sleep(Duration::from_millis(20));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cleanup::{self, Cleanup};
 use super::create::end_of_input;
-use super::{Kept, generation};
+use super::{Kept, exit_label, generation};
 use crate::call::{Call, Timeout};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -71,8 +71,10 @@ pub(super) fn watch(context: &Arc<Context>, cx: &Cx, id: &str) -> Result<Arc<Wat
         // It has ended: its id may be another container's by now, or another process its container's.
         match containers::get(cx, id) {
             Ok(record) if generation(&record) != watch.process.generation() => {
-                context.watches.forget(&watch);
-                return adopt(context, cx, &record, None);
+                return match of_record(context, cx, &record)? {
+                    Some(watch) => Ok(watch),
+                    None => adopt(context, cx, &record, None),
+                };
             }
             Ok(record) if has_another_task(cx, &watch).is_ok_and(|has| has) => {
                 context.watches.forget(&watch);
@@ -97,17 +99,44 @@ pub(super) fn has_another_task(cx: &Cx, watch: &Watch) -> Result<bool> {
 
 /// The watch of the process that a record's container has, where there is one. One of an earlier
 /// container of the id, which another client has removed, is told how it ended.
-pub(super) fn of_record(context: &Context, cx: &Cx, record: &Container) -> Option<Arc<Watch>> {
-    let watch = context.watches.find(&cx.namespace, &record.id)?;
-    let is_of_record = || generation(record) == watch.process.generation();
-    if !is_of_record() {
-        context.watches.settle(&watch, &cx.limits);
+pub(super) fn of_record(
+    context: &Context,
+    cx: &Cx,
+    record: &Container,
+) -> Result<Option<Arc<Watch>>> {
+    let watches = &context.watches;
+    let Some(watch) = watches.find(&cx.namespace, &record.id) else { return Ok(None) };
+    if generation(record) == watch.process.generation() {
+        return Ok(Some(watch));
     }
-    if !is_of_record() {
-        context.watches.displace(&watch);
-        return None;
+    if watch.exit().is_none() && watches.settle(&watch, &cx.limits) {
+        return Ok(Some(watch));
     }
-    Some(watch)
+    let Some(message) = watch.exit() else {
+        watches.displace(&watch);
+        return Ok(None);
+    };
+    // The record may have been replaced under it before it ended, and its task be there still.
+    match tasks::get(cx, &record.id, "") {
+        Ok(found) if is_told(&found, &watch, &message) => {
+            watch.process.set_generation(generation(record));
+            Ok(Some(watch))
+        }
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e.step(LOOK_UP)),
+        _ => {
+            watch.drain_and_close();
+            watches.forget(&watch);
+            Ok(None)
+        }
+    }
+}
+
+/// Whether a process is the one whose exit was told.
+fn is_told(found: &tasks::Process, watch: &Watch, message: &Message) -> bool {
+    let (told, at) = (message.exit_time(), found.exit.at);
+    found.status == Status::Stopped
+        && found.pid == watch.process.pid
+        && (told.is_none() || at.is_none() || told == at)
 }
 
 /// Begins to watch the process that the server has for a record, or tells what the record says of its
@@ -128,21 +157,14 @@ pub(super) fn adopt(
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // The task may have been deleted and the record kept.
             let kept = kept.ok_or_else(|| e.context("the container has no task").step(LOOK_UP))?;
-            let find = Find {
-                process: Process::new(kept.pid, generation(record), None),
-                paths: None,
-                stdio: None,
-                started: kept.end != End::NeverRan,
-                then,
-                end: Some(kept.end),
-            };
+            let process = Process::new(kept.pid, generation(record), None);
+            let find = Find { then, ..Find::ended(process, kept.end) };
             return watches.adopt(cx, &record.id, find);
         }
         Err(e) => return Err(e.step(LOOK_UP)),
     };
     if found.status == Status::Unknown {
-        let why = "the container's shim does not answer";
-        return Err(Error::new(ErrorKind::Unavailable, why).step(LOOK_UP));
+        return Err(no_answer());
     }
     let never_ran = Some(Kept { pid: found.pid, end: End::NeverRan });
     let end = match found.status {
@@ -168,10 +190,19 @@ pub(super) fn adopt(
     };
     let has_streams =
         || watches.find(&cx.namespace, &record.id).is_some_and(|w| w.stdio().is_some());
+    let runs = end.is_none() && found.status != Status::Created;
+    if runs && kept == never_ran && stdio.is_some() {
+        // A destroy that broke off has said so, and somebody has started it all the same.
+        exit_label::clear(cx, &record.id)?;
+    }
     let stdio = match stdio {
         Some(stdio) if !has_streams() => open_streams(context, cx, &record.id, &paths, stdio)?,
         _ => None,
     };
+    if let Some(stdio) = stdio.as_ref().filter(|_| runs) {
+        // Before it is watched: a recovery that fails has not begun.
+        stdio.start_input().step("start stdin")?;
+    }
     let find = Find {
         process: Process::new(found.pid, generation(record), pidfd),
         paths: Some(paths),
@@ -181,6 +212,10 @@ pub(super) fn adopt(
         end,
     };
     watches.adopt(cx, &record.id, find).step("watch the task")
+}
+
+pub(super) fn no_answer() -> Error {
+    Error::new(ErrorKind::Unavailable, "the container's shim does not answer").step(LOOK_UP)
 }
 
 /// Opens the streams of a process, as far as their FIFOs stand.

@@ -13,8 +13,8 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::lease::OWNER_LABEL;
+use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
-use crate::rpc::{Any, Cx};
 use crate::stdio::{self, Stdio};
 use crate::sys;
 
@@ -77,7 +77,7 @@ fn take_over(
             format!("the container is {whose}, not of the owner {}", context.config.owner),
         ));
     }
-    if let Some(known) = of_record(context, cx, record)
+    if let Some(known) = of_record(context, cx, record)?
         && known.exit().is_some()
         && has_another_task(cx, &known).step(LOOK_UP)?
     {
@@ -100,32 +100,31 @@ pub(crate) fn recover_all(
     let owner = &context.config.owner;
     let filter = format!("labels.{OWNER_LABEL:?}=={owner:?}");
     let filters = if standing.is_empty() { vec![filter] } else { Vec::new() };
-    let (mut records, mut ids) = (Vec::new(), HashSet::new());
+    let (mut own, mut ids) = (Vec::new(), HashSet::new());
     let add = |record: Container| {
-        ids.insert(record.id.clone());
         if record.labels.get(OWNER_LABEL) == Some(owner) {
-            // A thousand specifications are not needed.
-            records.push(Container { spec: Any::default(), ..record });
+            own.push(record.id.clone());
         }
+        ids.insert(record.id);
     };
     containers::list(cx, &filters, add).step("list the containers")?;
     let gone = standing.iter().filter(|(id, _)| !ids.contains(id));
     gone.for_each(|(_, directory)| stdio::remove_standing(directory));
 
-    let work: Vec<(Container, Mutex<Option<Result<Stdio>>>)> = records
+    let work: Vec<(String, Mutex<Option<Result<Stdio>>>)> = own
         .into_iter()
-        .map(|record| {
-            let stdio = streams(&record.id);
-            (record, Mutex::new(Some(stdio)))
+        .map(|id| {
+            let stdio = streams(&id);
+            (id, Mutex::new(Some(stdio)))
         })
         .collect();
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(work.len())));
     let run = || {
-        while let Some((record, stdio)) = work.get(next.fetch_add(1, Ordering::SeqCst)) {
+        while let Some((id, stdio)) = work.get(next.fetch_add(1, Ordering::SeqCst)) {
             let stdio = stdio.lock().unwrap_or_else(PoisonError::into_inner).take();
             let stdio = stdio.unwrap_or_else(|| Ok(Stdio::default()));
-            let recovery = recover_one(context, cx, record, stdio);
-            results.lock().unwrap_or_else(PoisonError::into_inner).push(recovery);
+            let recovery = recover_one(context, cx, id, stdio);
+            results.lock().unwrap_or_else(PoisonError::into_inner).extend(recovery);
         }
     };
     std::thread::scope(|scope| {
@@ -145,31 +144,38 @@ pub(crate) fn recover_all(
     Ok(results)
 }
 
+/// Recovers one of those that were listed. `None` where it is gone by now.
 fn recover_one(
     context: &Arc<Context>,
     cx: &Cx,
-    record: &Container,
+    id: &str,
     stdio: Result<Stdio>,
-) -> Recovery {
+) -> Option<Recovery> {
     let cx = &cx.with_limits(cx.limits.at_most(EACH));
-    let id = &record.id;
+    let container_id = id.to_owned();
     let stdio = match stdio {
         Ok(stdio) => stdio,
         // It is left as it is, to be recovered with others.
         Err(e) => {
             let error = Some(e.step("take the streams").at("recover_all", id));
-            return Recovery { container_id: id.clone(), state: RecoveryState::Failed, error };
+            return Some(Recovery { container_id, state: RecoveryState::Failed, error });
         }
     };
-    let recovered = turn(context, cx, id, "recover_all")
-        .and_then(|_turn| take_over(context, cx, record, stdio))
-        .at("recover_all", id);
-    let (state, error) = match recovered {
-        Ok(state) => (state, None),
+    let recover = || {
+        let _turn = turn(context, cx, id, "recover_all")?;
+        // Another call may have destroyed it since, and have made it anew.
+        let record = match containers::get(cx, id) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            record => record.step("look the record up")?,
+        };
+        take_over(context, cx, &record, stdio).map(Some)
+    };
+    let (state, error) = match recover().at("recover_all", id) {
+        Ok(state) => (state?, None),
         Err(e) if e.kind() == ErrorKind::NotFound && e.failed_step() == Some(LOOK_UP) => {
             (RecoveryState::NoTask, Some(e))
         }
         Err(e) => (RecoveryState::Failed, Some(e)),
     };
-    Recovery { container_id: id.clone(), state, error }
+    Some(Recovery { container_id, state, error })
 }

@@ -99,46 +99,45 @@ impl Shared {
             drop(work);
             return Ok(());
         }
-        let needed = match &work {
-            Work::Hook(_) => true,
-            Work::Job(_) => state.at_jobs + state.jobs.len() < MAX_JOBS,
-        };
-        if needed && state.idle <= state.waiting() && state.running < MAX_THREADS {
-            let shared = self.clone();
-            let name = format!("ctrd-hook-{}", state.made % 1_000_000);
-            let thread = sys::with_signals_blocked(|| {
-                std::thread::Builder::new().name(name).spawn(move || shared.run())
-            });
-            match thread {
-                Ok(thread) => {
-                    state.threads.retain(|thread| !thread.is_finished());
-                    state.threads.push(thread);
-                    state.running += 1;
-                    state.made += 1;
-                }
-                // The others will come to it.
-                Err(_) if state.running > 0 => {}
-                Err(e) => {
-                    state.put(work);
-                    self.starved.store(true, Ordering::SeqCst);
-                    let retried = std::mem::replace(&mut state.retried, true);
-                    drop(state);
-                    if !retried {
-                        self.retry_later();
-                    }
-                    return Err(Error::io("starting a thread", e));
-                }
-            }
-        }
         state.put(work);
+        let made = self.make_thread(&mut state);
         drop(state);
         self.changed.notify_one();
-        Ok(())
+        made
+    }
+
+    /// Makes a thread if more waits than there are threads for. Where none can be made, it is tried again
+    /// later.
+    fn make_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
+        if state.waiting() <= state.idle || state.running >= MAX_THREADS {
+            return Ok(());
+        }
+        let shared = self.clone();
+        let name = format!("ctrd-hook-{}", state.made % 1_000_000);
+        let thread = sys::with_signals_blocked(|| {
+            std::thread::Builder::new().name(name).spawn(move || shared.run())
+        });
+        match thread {
+            Ok(thread) => {
+                state.threads.retain(|thread| !thread.is_finished());
+                state.threads.push(thread);
+                state.running += 1;
+                state.made += 1;
+                Ok(())
+            }
+            Err(e) => {
+                self.starved.store(true, Ordering::SeqCst);
+                if !std::mem::replace(&mut state.retried, true) && !self.retry_later() {
+                    state.retried = false;
+                }
+                Err(Error::io("starting a thread", e))
+            }
+        }
     }
 
     /// Tries again until a thread can be made, from the executor's, which is there while anything is
-    /// watched. Otherwise whoever passes by tries it.
-    fn retry_later(self: &Arc<Self>) {
+    /// watched. Otherwise whoever passes by tries it. Says whether it does.
+    fn retry_later(self: &Arc<Self>) -> bool {
         let (executor, shared) = (self.executor.clone(), Arc::downgrade(self));
         let retry = async move {
             loop {
@@ -152,9 +151,7 @@ impl Shared {
                 }
             }
         };
-        if self.executor.spawn(retry).is_err() {
-            self.lock().retried = false;
-        }
+        self.executor.spawn(retry).is_ok()
     }
 
     fn run(self: &Arc<Self>) {
@@ -227,19 +224,19 @@ impl Threads {
         if !self.0.starved.swap(false, Ordering::SeqCst) {
             return;
         }
-        let work = self.0.lock().pop();
-        if let Some(work) = work {
-            if matches!(work, Work::Job(_)) {
-                self.0.lock().at_jobs -= 1;
+        let mut state = self.0.lock();
+        // One for each that waits, for what the first ones do may take long.
+        for _ in state.idle..state.waiting() {
+            if self.0.make_thread(&mut state).is_err() {
+                break;
             }
-            let _ = self.0.push(work);
         }
     }
 
     /// Has a thread run a job. After the close it is dropped.
     pub(super) fn run(&self, job: Job) {
         if let Err(e) = self.0.push(Work::Job(job)) {
-            log::warn!("a job of the library's was not done: {e}");
+            log::warn!("a job of the library's has to wait: {e}");
         }
     }
 

@@ -139,11 +139,12 @@ pub(crate) fn wait(cx: &Cx, id: &str, exec: &str) -> Result<Reply<Exit>> {
     })
 }
 
-/// Deletes a task that has ended or never ran.
-pub(crate) fn delete(cx: &Cx, id: &str) -> Result<Exit> {
+/// Deletes a task that has ended or never ran. Gives its process and how that ended.
+pub(crate) fn delete(cx: &Cx, id: &str) -> Result<(u32, Exit)> {
     let request = DeleteTaskRequest { container_id: id.into(), ..Default::default() };
     let response = call(cx, &DELETE, &request)?;
-    Ok(Exit { code: response.exit_status, at: time(response.exited_at.as_ref()) })
+    let exit = Exit { code: response.exit_status, at: time(response.exited_at.as_ref()) };
+    Ok((response.pid, exit))
 }
 
 /// What the server knows of a process.

@@ -322,6 +322,10 @@ struct Rest {
     fifos: Option<Fifos>,
 }
 
+/// How long output that is still in the pipes is passed on after the exit. A descendant outside of
+/// the container's pid namespace may hold a pipe open for ever.
+pub(crate) const DRAIN: Duration = Duration::from_secs(1);
+
 /// The streams of a process that was created. Dropped, it closes them and removes the FIFOs, unless
 /// these are to stand.
 pub(crate) struct Attached {
@@ -337,15 +341,15 @@ impl Attached {
     pub(crate) fn start_input(&self) -> Result<()> {
         let Some(streams) = &self.streams else { return Ok(()) };
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let input = rest.input.take();
-        let writer = match (&input, &rest.fifos) {
-            (Some(input), Some(fifos)) => fifos.open_writer(&input.name),
-            _ => Ok(None),
+        let writer = match (&rest.input, &rest.fifos) {
+            (Some(input), Some(fifos)) => fifos.open_writer(&input.name)?,
+            _ => None,
         };
+        let input = rest.input.take();
         // The output was opened before.
         rest.fifos.iter_mut().for_each(Fifos::close);
         drop(rest);
-        let (Some(input), Some(writer)) = (input, writer?) else { return Ok(()) };
+        let (Some(input), Some(writer)) = (input, writer) else { return Ok(()) };
         let flow = Flow::input(input.source, End::fifo(writer));
         streams.add(STDIN, flow, Some(input.input_closed))
     }

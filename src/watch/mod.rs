@@ -7,7 +7,6 @@
 mod pidfd;
 mod reconcile;
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -118,6 +117,14 @@ pub(crate) struct Find {
     pub(crate) end: Option<End>,
 }
 
+impl Find {
+    /// One that has ended, and whose task is gone.
+    pub(crate) fn ended(process: Process, end: End) -> Find {
+        let started = end != End::NeverRan;
+        Find { process, paths: None, stdio: None, started, then: None, end: Some(end) }
+    }
+}
+
 /// How a process has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -170,7 +177,8 @@ struct State {
     /// Those who wait, by a number of their own.
     waiters: HashMap<u64, Waker>,
     next_waiter: u64,
-    /// The future that holds the outstanding Wait.
+    /// Whether a Wait is outstanding, and the future that holds it.
+    followed: bool,
     driver: Option<Waker>,
     /// When a Wait broke off last, and the pause after it.
     loss: Option<(Instant, Duration)>,
@@ -210,7 +218,7 @@ impl Process {
         self.generation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_generation(&self, generation: String) {
+    pub(crate) fn set_generation(&self, generation: String) {
         *self.generation.lock().unwrap_or_else(PoisonError::into_inner) = generation;
     }
 
@@ -273,6 +281,14 @@ impl Watch {
             (None, Some(paths)) => stdio::remove(place.state_dir, paths),
             // No task has told of them.
             (None, None) => stdio::remove_of(place, &self.key.container),
+        }
+    }
+
+    /// Passes on what is left of the output of a process that has ended, and removes the FIFOs.
+    pub(crate) fn drain_and_close(&self) {
+        if let Some(stdio) = self.stdio() {
+            stdio.drain(stdio::DRAIN);
+            stdio.close();
         }
     }
 
@@ -392,6 +408,23 @@ impl Watch {
     }
 }
 
+/// The outstanding Wait of a watch. Dropped, there is none.
+struct Following(Arc<Watch>);
+
+impl Following {
+    /// `None` where there is one already.
+    fn begin(watch: &Arc<Watch>) -> Option<Following> {
+        let followed = std::mem::replace(&mut watch.lock().followed, true);
+        (!followed).then(|| Following(watch.clone()))
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.lock().followed = false;
+    }
+}
+
 /// See [`Watch::hold`].
 pub(crate) struct Held<'a>(&'a Watch);
 
@@ -484,9 +517,10 @@ impl Watches {
     }
 
     /// Tells that the process was created and never ran.
-    pub(crate) fn never_ran(&self, watch: &Arc<Watch>) {
+    pub(crate) fn never_ran(&self, watch: &Arc<Watch>, origin: Origin) {
         let why = Error::new(ErrorKind::NotFound, "the container's process never ran");
         let body = Body {
+            origin,
             error: Some(why.clone()),
             start_error: Some(why),
             ..self.0.bus.body(MessageKind::Exit)
@@ -512,7 +546,21 @@ impl Watches {
         if is_first {
             drop(watch.process.lock().take());
             self.0.bus.publish(&message, Some(watch.take_after(&self.0.bus)));
-            self.lock().displaced.retain(|other| !Arc::ptr_eq(other, watch));
+            self.end_displaced(watch);
+        }
+    }
+
+    /// Lets go of a watch whose id is another one's, once its exit is told.
+    fn end_displaced(&self, watch: &Arc<Watch>) {
+        let was_displaced = {
+            let mut table = self.lock();
+            let before = table.displaced.len();
+            table.displaced.retain(|other| !Arc::ptr_eq(other, watch));
+            table.displaced.len() < before
+        };
+        if was_displaced && watch.stdio().is_some() {
+            let watch = watch.clone();
+            self.0.bus.run(Box::new(move || watch.drain_and_close()));
         }
     }
 
@@ -538,7 +586,7 @@ impl Watches {
     }
 
     /// Starts to watch a process that this client has made and not started yet: its Wait is on its
-    /// way when this returns. A watch of an earlier process under the same id is given up.
+    /// way when this returns. A watch of an earlier process under the same id goes on apart from it.
     pub(crate) fn start(
         &self,
         cx: &Cx,
@@ -559,7 +607,7 @@ impl Watches {
                     let watch = Arc::new(Watch::new(key.clone(), process));
                     table.watches.insert(key, watch.clone());
                     table.displaced.extend(before.clone());
-                    (watch, Some(before))
+                    (watch, before)
                 }
             }
         };
@@ -570,10 +618,8 @@ impl Watches {
         } else {
             let _ = watch.paths.set(Paths::default());
         }
-        if let Some(before) = before {
-            before.iter().for_each(|before| self.replaced(before));
-            self.follow(&watch).inspect_err(|_| self.forget(&watch))?;
-        }
+        before.iter().for_each(|before| self.replaced(before));
+        self.follow(&watch).inspect_err(|_| self.forget(&watch))?;
         Ok(watch)
     }
 
@@ -581,37 +627,46 @@ impl Watches {
     /// at the same time.
     pub(crate) fn adopt(&self, cx: &Cx, container: &str, find: Find) -> Result<Arc<Watch>> {
         let key = Key { namespace: cx.namespace.clone(), container: container.into() };
-        let (watch, is_new) = {
+        let (watch, before) = {
             let mut table = self.lock();
             table.check_open()?;
-            match table.watches.entry(key) {
-                Entry::Occupied(entry) => (entry.get().clone(), false),
-                Entry::Vacant(entry) => {
-                    let watch = Watch::new(entry.key().clone(), find.process);
-                    if let Some(paths) = find.paths {
-                        let _ = watch.paths.set(paths);
-                    }
-                    (entry.insert(Arc::new(watch)).clone(), true)
+            let before = table.watches.get(&key).cloned();
+            match before {
+                // Another record may have been put under it.
+                Some(found) if found.process.pid == find.process.pid => (found, None),
+                before => {
+                    let watch = Arc::new(Watch::new(key.clone(), find.process));
+                    table.watches.insert(key, watch.clone());
+                    table.displaced.extend(before.clone());
+                    (watch, Some(before))
                 }
             }
         };
+        if let Some(paths) = find.paths {
+            let _ = watch.paths.set(paths);
+        }
         // Before its exit can be told: what is done after that needs them.
         if let Some(stdio) = find.stdio {
             let _ = watch.stdio.set(stdio);
         }
         if find.started {
-            watch.note_start()?;
+            watch.started.store(true, Ordering::SeqCst);
         }
         watch.do_after(&self.0.bus, find.then);
-        match find.end {
-            _ if !is_new => {}
-            Some(End::Exit(exit)) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
-            Some(End::NeverRan) => self.never_ran(&watch),
-            Some(End::Unknown) => {
-                let what = "the exit code is not known: nobody saw it, says the container's record";
-                self.deliver(&watch, Origin::Gap, None, Some(lost(what)));
+        if let Some(before) = before {
+            before.iter().for_each(|before| self.replaced(before));
+            match find.end {
+                Some(End::Exit(exit)) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
+                Some(End::NeverRan) => self.never_ran(&watch, Origin::Recovered),
+                Some(End::Unknown) => {
+                    let what = "the exit code is not known: nobody saw it, says the record";
+                    self.deliver(&watch, Origin::Gap, None, Some(lost(what)));
+                }
+                None => self.follow(&watch).inspect_err(|_| self.give_up(&watch))?,
             }
-            None => self.follow(&watch).inspect_err(|_| self.give_up(&watch))?,
+        }
+        if find.started {
+            watch.note_start()?;
         }
         Ok(watch)
     }
@@ -634,7 +689,7 @@ impl Watches {
         let how = "its container was made anew";
         let why = Error::new(ErrorKind::NotFound, how);
         if before.is_over() || self.gone(before, None, how, why.clone()).is_none() {
-            return self.forget(before);
+            return self.end_displaced(before);
         }
         // It is killed, and yet to end.
         self.reconcile(before, why);
@@ -642,24 +697,35 @@ impl Watches {
 
     /// Looks a process up whose container another client has removed, and may have made anew: it has
     /// ended, or another record may be its own. Where that is not known within the limits, or it runs
-    /// on, it is watched on.
-    pub(crate) fn settle(&self, watch: &Arc<Watch>, limits: &Limits) {
+    /// on, it is watched on. Says whether it is the one that has the id.
+    pub(crate) fn settle(&self, watch: &Arc<Watch>, limits: &Limits) -> bool {
         self.wait_for_answer(watch);
         let why = Error::new(ErrorKind::NotFound, "its container was removed by another client");
-        if let Err(e) = block_on(&limits.at_most(SETTLE), self.look(watch, why)) {
-            log::debug!("looking container {} up: {e}", watch.key.container);
-        }
+        let looked = block_on(&limits.at_most(SETTLE), self.look(watch, why));
         if watch.is_over() {
-            self.forget(watch);
+            return false;
+        }
+        match looked {
+            Ok(None) => true,
+            Ok(Some(why)) | Err(why) => {
+                log::debug!("looking container {} up: {why}", watch.key.container);
+                false
+            }
         }
     }
 
     /// Gives the id of a watch to another one: its process is yet to end.
     pub(crate) fn displace(&self, watch: &Arc<Watch>) {
-        let mut table = self.lock();
-        if table.has(watch) {
-            table.watches.remove(&watch.key);
-            table.displaced.push(watch.clone());
+        {
+            let mut table = self.lock();
+            if table.has(watch) {
+                table.watches.remove(&watch.key);
+                table.displaced.push(watch.clone());
+            }
+        }
+        // It may have ended just now.
+        if watch.is_over() {
+            self.end_displaced(watch);
         }
     }
 
@@ -719,6 +785,7 @@ impl Watches {
 
     /// Sends a Wait for the watch and has its answer delivered.
     fn follow(&self, watch: &Arc<Watch>) -> Result<()> {
+        let Some(following) = Following::begin(watch) else { return Ok(()) };
         // It may take as long as the process runs: no deadline.
         let cx = self.cx(&watch.key.namespace, Limits::default());
         let mut reply = tasks::wait(&cx, &watch.key.container, "")?;
@@ -726,6 +793,7 @@ impl Watches {
         let kept = self.0.executor.keep()?;
         let watches = self.clone();
         let watch = watch.clone();
+        let mut following = Some(following);
         detach(poll_fn(move |context| {
             // Once it is over the future ends, and with it the Wait.
             if watch.poll_over(context) {
@@ -734,6 +802,8 @@ impl Watches {
             let Poll::Ready(answer) = Pin::new(&mut reply).poll(context) else {
                 return Poll::Pending;
             };
+            // Who looks it up may follow it anew.
+            drop(following.take());
             match answer {
                 Ok(_) if watch.is_held() => watches.reconcile(&watch, held()),
                 Ok(exit) if exit.code == KILLED && !watch.is_started() => {
@@ -840,7 +910,7 @@ mod tests {
         let exit = |code| Some(Exit { code, at: None });
         let watch = watches.adopt(&cx, "c", find(1, "a", exit(3))).unwrap();
         watches.deliver(&watch, Origin::Live, exit(4), None);
-        watches.never_ran(&watch);
+        watches.never_ran(&watch, Origin::Live);
         watches.replaced(&watch);
         let message = watch.wait(&Limits::within(Duration::from_secs(30))).unwrap();
         assert_eq!((message.exit_code(), message.origin()), (Some(3), Origin::Recovered));
@@ -864,7 +934,6 @@ mod tests {
             replacing.join().unwrap();
         });
         assert_eq!(watch.exit().unwrap().exit_code(), Some(3));
-        assert!(watches.find("ns", "c").is_none());
         close(&watches);
     }
 

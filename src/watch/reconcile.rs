@@ -302,7 +302,7 @@ impl Watches {
     /// Tells what containerd says of a process that has ended.
     fn tell_stopped(&self, watch: &Arc<Watch>, kept: Option<End>, exit: Exit) {
         if kept == Some(End::NeverRan) && exit.code == KILLED && !watch.is_started() {
-            return self.never_ran(watch);
+            return self.never_ran(watch, Origin::Recovered);
         }
         self.deliver(watch, Origin::Recovered, Some(exit), None);
     }
@@ -315,10 +315,18 @@ impl Watches {
             Err(error) => return Some(error),
         };
         let how = "its container is gone from containerd";
-        let ours = list
-            .into_iter()
-            .find(|(id, process)| *id == watch.key.container && process.pid == watch.process.pid);
-        let Some((_, process)) = ours else { return self.gone(watch, None, how, why) };
+        let ours = list.into_iter().find(|(id, process)| {
+            // A shim that does not answer is listed without its process.
+            *id == watch.key.container && [0, watch.process.pid].contains(&process.pid)
+        });
+        let Some((_, process)) = ours else {
+            // And some versions leave it out of the list for as long.
+            let unseen = watch.process.look() == Sight::Unseen;
+            if unseen && watch.lock().ending_since().elapsed() < LOOK {
+                return Some(why);
+            }
+            return self.gone(watch, None, how, why);
+        };
         match process.status {
             // The record that may have said that it never ran is gone.
             Status::Stopped if process.exit.code == KILLED && !watch.is_started() => {
@@ -346,7 +354,7 @@ impl Watches {
     ) -> Option<Error> {
         match kept {
             Some(End::Exit(exit)) => self.deliver(watch, Origin::Recovered, Some(exit), None),
-            Some(End::NeverRan) if !watch.is_started() => self.never_ran(watch),
+            Some(End::NeverRan) if !watch.is_started() => self.never_ran(watch, Origin::Recovered),
             Some(End::NeverRan | End::Unknown) | None => match watch.process.look() {
                 // containerd ends what it does not know any more, or will find it again.
                 Sight::Runs => return Some(why),
