@@ -544,6 +544,34 @@ fn a_recovery_that_fails_leaves_the_container_as_it_is() {
 }
 
 #[test]
+fn an_input_that_cannot_be_opened_makes_no_half_recovery() {
+    let plot = Plot::new();
+    let first = another(&plot);
+    let (input, _say) = pipe_in();
+    let mut config = plot.shell("sleep 1000");
+    config.stdio.stdin = Stream::Fd(input);
+    let id = config.id.clone();
+    let process = first.create_container(config, &Call::new()).unwrap();
+    drop(first);
+    let fifos = std::fs::read_dir(plot.ground.dir().join("client/fifo")).unwrap();
+    let fifo = fifos
+        .map(|entry| entry.unwrap().path().join(format!("{id}-stdin")))
+        .find(|fifo| fifo.exists())
+        .unwrap();
+    std::fs::remove_file(&fifo).unwrap();
+    let told = stop_hook(&plot.client, HookMode::Thread);
+    let (input, _say) = pipe_in();
+    let stdio = Stdio { stdin: Stream::Fd(input), ..Default::default() };
+    let error = plot.client.recover_container(&id, stdio, &within(10)).unwrap_err();
+    assert_eq!(plot.client.counters().outstanding, 0, "{error}");
+    plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+    kill(process);
+    assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(137));
+    plot.destroy(&id);
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
 fn streams_of_several_kinds_are_taken_over() {
     let plot = Plot::new();
     let first = another(&plot);

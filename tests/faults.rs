@@ -16,7 +16,7 @@ use ctrd::{
 use ground::image::Recipe;
 use ground::plot::{
     GRACE, Plot, an_outage_hides_nothing, assert_nothing_is_left, by_the_kernel, client_behind,
-    client_of, kill, pipe, proxy_of, stop, unseen_proxy_of, until_it_traps, within,
+    client_of, kill, pid, pipe, proxy_of, shim_of, stop, unseen_proxy_of, until_it_traps, within,
 };
 use ground::proxy::{Fault, Proxy};
 use ground::{Ground, runs, unique, wait_until};
@@ -151,17 +151,6 @@ fn a_known_exit_is_not_told_of_a_later_container() {
 fn own_ground() -> &'static Ground {
     // The guardian takes it down after the program's end.
     Box::leak(Box::new(Ground::raise()))
-}
-
-fn pid(number: u32) -> Pid {
-    Pid::from_raw(number.try_into().unwrap()).unwrap()
-}
-
-/// The shim of a container: the parent of its first process.
-fn shim_of(container: u32) -> Pid {
-    let stat = fs::read_to_string(format!("/proc/{container}/stat")).unwrap();
-    let (_, rest) = stat.rsplit_once(") ").unwrap();
-    pid(rest.split(' ').nth(1).unwrap().parse().unwrap())
 }
 
 #[test]

@@ -14,8 +14,8 @@ use ctrd::{
     Stream,
 };
 use ground::plot::{
-    GRACE, Plot, by_the_kernel, client_behind, client_of, kill, pipe, proxy_of, unseen_proxy_of,
-    within,
+    GRACE, Plot, by_the_kernel, client_behind, client_of, kill, pipe, proxy_of, shim_of, stop,
+    unseen_proxy_of, within,
 };
 use ground::proxy::{Fault, Proxy};
 use ground::wait_until;
@@ -62,6 +62,212 @@ fn remove_the_record(plot: &Plot, id: &str) {
     assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
 }
 
+/// Has another record take the place of one that was removed, with the task that runs on.
+fn make_a_record(plot: &Plot, id: &str, owner: &str) {
+    let label = format!("io.ctrd.owner={owner}");
+    ctr(plot, &["c", "create", "--label", &label, &plot.image, id, "sleep", "1"]);
+}
+
+#[test]
+fn a_record_that_is_replaced_makes_no_second_exit() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let told = stop_hook(&client);
+    for look in [false, true] {
+        let config = plot.shell("sleep 1000");
+        let id = config.id.clone();
+        let process = client.create_container(config, &Call::new()).unwrap();
+        remove_the_record(&plot, &id);
+        make_a_record(&plot, &id, "ctrd");
+        proxy.take();
+        if look {
+            client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+        }
+        kill(process);
+        let message = told.recv_timeout(LONG).unwrap();
+        assert_eq!((message.container_id(), message.exit_code()), (&*id, Some(137)));
+        client.probe(&id, &within(10)).unwrap();
+        assert_eq!(client.probe(&id, &within(10)).unwrap().seq(), message.seq());
+        client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+        let destroyed = client.destroy_container(&id, GRACE, &within(10)).unwrap();
+        assert_eq!(destroyed.seq(), message.seq());
+        // The one that was outstanding has served for all of it.
+        assert!(!proxy.take().contains(&"Tasks/Wait".to_owned()));
+    }
+    assert_is_silent(&told);
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_policy_is_not_that_of_another_record() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    let told = stop_hook(&client);
+    let mut config = plot.shell("sleep 1000");
+    config.cleanup = Cleanup::All;
+    let id = config.id.clone();
+    let process = client.create_container(config, &Call::new()).unwrap();
+    remove_the_record(&plot, &id);
+    make_a_record(&plot, &id, "another");
+    // It is looked up.
+    proxy.cut();
+    proxy.mend();
+    wait_until("a look", || client.counters().reconciled == 1);
+    proxy.take();
+    kill(process);
+    told.recv_timeout(LONG).unwrap();
+    wait_until("the clean-up", || proxy.take().contains(&"Containers/Get".to_owned()));
+    thread::sleep(Duration::from_millis(200));
+    let holdings = plot.holdings();
+    assert_eq!((holdings.containers, holdings.tasks), (1, 1));
+    ctr(&plot, &["tasks", "rm", &id]);
+    ctr(&plot, &["containers", "rm", &id]);
+}
+
+#[test]
+fn each_of_two_processes_of_a_record_is_told() {
+    let plot = Plot::new();
+    let told = stop_hook(&plot.client);
+    // Its second one has ended when it is destroyed.
+    let id = plot.create(twice(&plot, "exit 3", "exit 4"));
+    assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(3));
+    ctr(&plot, &["tasks", "rm", &id]);
+    ctr(&plot, &["tasks", "start", "-d", &id]);
+    wait_until("its end", || {
+        plot.ground.ctr(&["-n", &plot.namespace, "tasks", "ls"]).contains("STOPPED")
+    });
+    assert_eq!(plot.destroy(&id).exit_code(), Some(4));
+    assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(4));
+
+    // The first one's end was not seen, and the second one runs.
+    let (proxy, client) = behind_a_proxy(&plot);
+    let told = stop_hook(&client);
+    let config = plot.shell("sleep 1000");
+    let id = config.id.clone();
+    let process = client.create_container(config, &Call::new()).unwrap();
+    proxy.cut();
+    kill(process);
+    ctr(&plot, &["tasks", "rm", "-f", &id]);
+    ctr(&plot, &["tasks", "start", "-d", &id]);
+    proxy.mend();
+    wait_until("the recovery", || {
+        client.recover_container(&id, Stdio::default(), &within(5)).is_ok()
+    });
+    let message = told.recv_timeout(LONG).unwrap();
+    assert_eq!((message.exit_code(), message.origin()), by_the_kernel(137));
+    kill(client.container_pid(&id, &Call::new()).unwrap());
+    let message = told.recv_timeout(LONG).unwrap();
+    assert_eq!(message.exit_code(), Some(137));
+    let destroyed = client.destroy_container(&id, GRACE, &within(10)).unwrap();
+    assert_eq!(destroyed.seq(), message.seq());
+    assert_is_silent(&told);
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_shim_that_hangs_under_a_record_that_is_gone_is_no_exit() {
+    let plot = Plot::new();
+    let proxy = unseen_proxy_of(plot.ground);
+    let client = client_behind(&plot, &proxy);
+    let told = stop_hook(&client);
+    let config = plot.shell("sleep 1000");
+    let id = config.id.clone();
+    let process = client.create_container(config, &Call::new()).unwrap();
+    remove_the_record(&plot, &id);
+    let shim = shim_of(process);
+    stop(shim);
+    proxy.cut();
+    proxy.mend();
+    // One look takes the 2 s for which containerd waits for the shim.
+    assert!(told.recv_timeout(Duration::from_secs(4)).is_err());
+    rustix::process::kill_process(shim, rustix::process::Signal::CONT).unwrap();
+    kill(process);
+    let message = told.recv_timeout(LONG).unwrap();
+    assert_eq!((message.exit_code(), message.origin()), (Some(137), Origin::Recovered));
+    // Without a record its task is nobody's to remove.
+    make_a_record(&plot, &id, "ctrd");
+    plot.destroy(&id);
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_look_that_fails_is_no_start() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    for at in 1..=2 {
+        let (id, _say) = asking(&plot, &client);
+        let rule = proxy.at_nth("Tasks/Get", at, Fault::Fail(13, "as arranged"));
+        let error = client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+        assert!(rule.has_fired());
+        assert_eq!(error.failed_step(), Some("look the task up"), "{error}");
+        assert!(!proxy.take().contains(&"Tasks/Kill".to_owned()));
+        // One that was not to run any more can be started all the same.
+        client.start_container(&id, &Call::new()).unwrap();
+        kill(client.container_pid(&id, &Call::new()).unwrap());
+        assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(137));
+        let later = client_of(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
+        assert_eq!(later.exit_code(), Some(137));
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_destroy_of_what_never_ran_can_be_cut_short_and_made_again() {
+    let plot = Plot::new();
+    let (proxy, client) = behind_a_proxy(&plot);
+    for piped in [false, true] {
+        for call in ["Containers/Update", "Tasks/Kill", "Tasks/Delete", "Snapshots/Remove"] {
+            for fault in [Fault::Stall, Fault::StallAfter] {
+                let (_output, stdout) = pipe();
+                let mut config = plot.shell("exit 3");
+                if piped {
+                    config.stdio.stdout = Stream::Fd(stdout);
+                } else if call == "Tasks/Kill" {
+                    continue;
+                }
+                config.no_start = true;
+                let id = config.id.clone();
+                client.create_container(config, &Call::new()).unwrap();
+                let rule = proxy.at(call, fault);
+                let short = Call::new().timeout(Duration::from_millis(200));
+                let error = client.destroy_container(&id, GRACE, &short).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+                rule.wait_until_fired();
+                rule.release();
+                let message = match client.destroy_container(&id, GRACE, &within(10)) {
+                    Ok(message) => message,
+                    Err(error) => panic!("{call} {fault:?} {piped}: {error}"),
+                };
+                assert_eq!(message.exit_code(), None, "{call} {fault:?} {piped}: {message:?}");
+                assert!(message.start_error().is_some(), "{call} {fault:?} {piped}: {message:?}");
+            }
+        }
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_destroy_can_be_cut_short_at_any_moment() {
+    let plot = Plot::new();
+    for no_start in [true, false] {
+        for milliseconds in (5..=95).step_by(5) {
+            let mut config = plot.shell("sleep 1000");
+            config.no_start = no_start;
+            let id = plot.create(config);
+            let destroy = |call| plot.client.destroy_container(&id, Duration::ZERO, &call);
+            let first = destroy(Call::new().timeout(Duration::from_millis(milliseconds)));
+            let expected = if no_start { None } else { Some(137) };
+            match first.or_else(|_| destroy(within(10))) {
+                Ok(message) => assert_eq!(message.exit_code(), expected, "{message:?}"),
+                // The record was deleted as the time ended.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => panic!("{milliseconds} ms, {no_start}: {e}"),
+            }
+        }
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
 #[test]
 fn a_record_that_goes_is_no_exit() {
     let plot = Plot::new();
@@ -77,8 +283,7 @@ fn a_record_that_goes_is_no_exit() {
     assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
     assert_is_silent(&told);
 
-    // Another record takes its place, and so has the task.
-    ctr(&plot, &["c", "create", "--label", "io.ctrd.owner=ctrd", &plot.image, &id, "sleep", "1"]);
+    make_a_record(&plot, &id, "ctrd");
     plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
     assert_is_silent(&told);
     kill(process);

@@ -186,9 +186,9 @@ fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
     report.count("anything else", tally.other.count(), 0);
     report.count("left behind", usize::from(!after.is_within(&before)), 0);
     report.note("shims that containerd lost as a call was cut", after.cut);
-    // With some kills a task was being created, and seldom at just that moment.
+    // With some kills a task was being created; 2.1 was seen to lose nearly each of these.
     let kills = SHARES.iter().zip(scene.counts).find(|((fault, ..), _)| *fault == Fault::Kill);
-    let most = kills.map_or(0, |(_, count)| count / 3) + 2;
+    let most = kills.map_or(0, |(_, count)| count) + 2;
     report.at_most("shims that containerd lost as it was killed", after.killed, most);
     if !after.is_within(&before) {
         eprintln!("faults: before {before:?}\nfaults: after {after:?}");

@@ -87,7 +87,7 @@ fn destroy_once(
         Some(watch) => match unstarted(context, cx, &record, watch)? {
             Unstarted::Changed => return Ok(None),
             Unstarted::Removed(message) => Some(message),
-            Unstarted::No => Some(end(cx, id, watch, grace)?),
+            Unstarted::No => Some(end(context, cx, watch, grace)?),
         },
         None => None,
     };
@@ -104,7 +104,8 @@ fn destroy_once(
         Deleted::Another(pid, exit) => {
             // Somebody has run it once more, which nobody here was told of.
             let process = Process::new(pid, generation(&record), None);
-            let other = context.watches.adopt(cx, id, Find::ended(process, End::Exit(exit)))?;
+            let end = if exit.at.is_some() { End::Exit(exit) } else { End::Unknown };
+            let other = context.watches.adopt(cx, id, Find::ended(process, end))?;
             context.watches.forget(&other);
             Ok(other.exit())
         }
@@ -165,7 +166,7 @@ fn unstarted(
     if watch.is_started() || watch.exit().is_some() {
         return Ok(Unstarted::No);
     }
-    if !is_created(cx, watch)? {
+    if stage(cx, watch)? != Stage::Created {
         return Ok(Unstarted::No);
     }
     // Its Wait ends with the task, and what is then found of it is the end of runc's own process.
@@ -174,7 +175,8 @@ fn unstarted(
     if !keep_exit(cx, record, Kept { pid: watch.process.pid, end: End::NeverRan })? {
         return Ok(Unstarted::Changed);
     }
-    if is_created(cx, watch)? {
+    let mut stage_now = stage(cx, watch)?;
+    if stage_now == Stage::Created {
         if watch.has_streams() {
             // The delete would wait for the end of its output: 2 s, and 10 s from containerd 2.1 on.
             signal(cx, id, libc::SIGKILL).step("send SIGKILL")?;
@@ -185,22 +187,47 @@ fn unstarted(
                 return Ok(watch.exit().map_or(Unstarted::Changed, Unstarted::Removed));
             }
             // Another client has started it, or has removed it.
-            Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {}
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Unstarted::No),
-            Err(e) => return Err(e.step("delete the task")),
+            Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
+                stage_now = stage(cx, watch)?;
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => {
+                // The Wait may never be answered now.
+                context.watches.reconcile(watch, e.clone());
+                return Err(e.step("delete the task"));
+            }
         }
     }
-    exit_label::clear(cx, id)?;
+    if stage_now == Stage::Started {
+        exit_label::clear(cx, id)?;
+    }
     Ok(Unstarted::No)
 }
 
-/// Whether the task stands and has not been started.
-fn is_created(cx: &Cx, watch: &Watch) -> Result<bool> {
-    match tasks::get(cx, watch.container(), "") {
-        Ok(found) if found.status == Status::Unknown => Err(no_answer()),
-        Ok(found) => Ok(found.status == Status::Created && found.pid == watch.process.pid),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e.step(LOOK_UP)),
+#[derive(PartialEq, Eq)]
+enum Stage {
+    Created,
+    Started,
+    /// It has ended or is gone, or the task is another process's.
+    Over,
+}
+
+fn stage(cx: &Cx, watch: &Watch) -> Result<Stage> {
+    let found = match tasks::get(cx, watch.container(), "") {
+        Ok(found) => found,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Stage::Over),
+        Err(e) => return Err(e.step(LOOK_UP)),
+    };
+    match found.status {
+        Status::Unknown => Err(no_answer()),
+        Status::Created if found.pid == watch.process.pid => Ok(Stage::Created),
+        Status::Created | Status::Stopped | Status::Ending => Ok(Stage::Over),
+        Status::Running | Status::Paused | Status::Pausing => {
+            if found.pid == watch.process.pid {
+                watch.note_start().step("start stdin")?;
+            }
+            Ok(Stage::Started)
+        }
     }
 }
 
@@ -217,12 +244,19 @@ fn without_task(context: &Context, cx: &Cx, id: &str) -> Message {
 }
 
 /// Ends the processes: SIGTERM, and SIGKILL once the grace period has passed.
-fn end(cx: &Cx, id: &str, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
+fn end(context: &Context, cx: &Cx, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
+    let signal = |number| {
+        if !signal(cx, watch.container(), number)? {
+            // It has ended; but containerd never answers a Wait whose task's deletion broke off.
+            context.watches.settle(watch, &cx.limits);
+        }
+        Ok(())
+    };
     if let Some(message) = watch.exit() {
         return Ok(message);
     }
     if !grace.is_zero() {
-        signal(cx, id, libc::SIGTERM).step("send SIGTERM")?;
+        signal(libc::SIGTERM).step("send SIGTERM")?;
         match watch.wait(&cx.limits.at_most(grace)) {
             Err(e) if e.kind() == ErrorKind::Timeout => {
                 cx.limits.check().step("wait for the grace period").map_err(unfinished)?;
@@ -230,7 +264,7 @@ fn end(cx: &Cx, id: &str, watch: &Arc<Watch>, grace: Duration) -> Result<Message
             other => return other.step("wait for the exit").map_err(unfinished),
         }
     }
-    signal(cx, id, libc::SIGKILL).step("send SIGKILL")?;
+    signal(libc::SIGKILL).step("send SIGKILL")?;
     watch.wait(&cx.limits).step("wait for the exit").map_err(unfinished)
 }
 
@@ -239,9 +273,12 @@ fn unfinished(error: Error) -> Error {
     error.with_outcome_unknown(true)
 }
 
-fn signal(cx: &Cx, id: &str, signal: i32) -> Result<()> {
-    // A process that has ended, or was never started, is found out about by the wait.
-    found(tasks::kill(cx, id, "", signal.unsigned_abs(), true))
+/// Says whether there was a process to get it.
+fn signal(cx: &Cx, id: &str, signal: i32) -> Result<bool> {
+    match tasks::kill(cx, id, "", signal.unsigned_abs(), true) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        other => other.map(|()| true),
+    }
 }
 
 /// Writes to the record how the process ended, where it outlives the task. Says whether the container

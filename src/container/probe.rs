@@ -170,6 +170,7 @@ pub(super) fn adopt(
     let end = match found.status {
         // What a destroy that broke off has ended.
         Status::Stopped if kept == never_ran && found.exit.code == KILLED => Some(End::NeverRan),
+        Status::Ending if kept == never_ran => Some(End::NeverRan),
         Status::Stopped => Some(End::Exit(found.exit)),
         _ => None,
     };
@@ -190,7 +191,7 @@ pub(super) fn adopt(
     };
     let has_streams =
         || watches.find(&cx.namespace, &record.id).is_some_and(|w| w.stdio().is_some());
-    let runs = end.is_none() && found.status != Status::Created;
+    let runs = matches!(found.status, Status::Running | Status::Paused | Status::Pausing);
     if runs && kept == never_ran && stdio.is_some() {
         // A destroy that broke off has said so, and somebody has started it all the same.
         exit_label::clear(cx, &record.id)?;
@@ -207,7 +208,7 @@ pub(super) fn adopt(
         process: Process::new(found.pid, generation(record), pidfd),
         paths: Some(paths),
         stdio,
-        started: found.status != Status::Created && end != Some(End::NeverRan),
+        started: runs || matches!(end, Some(End::Exit(_))),
         then,
         end,
     };

@@ -36,6 +36,9 @@ pub(crate) enum Status {
     Created,
     Running,
     Stopped,
+    /// It is not there any more, and the shim has not noted how it ended (`STOPPED` without a time; its
+    /// code, 0, says nothing). For good, where its deletion broke off before it was started.
+    Ending,
     Paused,
     Pausing,
 }
@@ -48,6 +51,7 @@ impl Status {
             Status::Created => "created",
             Status::Running => "running",
             Status::Stopped => "stopped",
+            Status::Ending => "ending",
             Status::Paused => "paused",
             Status::Pausing => "pausing",
         }
@@ -78,17 +82,19 @@ pub(crate) struct Process {
 
 impl Process {
     fn from_wire(process: WireProcess) -> Process {
+        let exit = Exit { code: process.exit_status, at: time(process.exited_at.as_ref()) };
         Process {
             pid: process.pid,
             status: match process.status.enum_value() {
                 Ok(WireStatus::CREATED) => Status::Created,
                 Ok(WireStatus::RUNNING) => Status::Running,
+                Ok(WireStatus::STOPPED) if exit.at.is_none() => Status::Ending,
                 Ok(WireStatus::STOPPED) => Status::Stopped,
                 Ok(WireStatus::PAUSED) => Status::Paused,
                 Ok(WireStatus::PAUSING) => Status::Pausing,
                 Ok(WireStatus::UNKNOWN) | Err(_) => Status::Unknown,
             },
-            exit: Exit { code: process.exit_status, at: time(process.exited_at.as_ref()) },
+            exit,
             stdin: process.stdin,
             stdout: process.stdout,
             stderr: process.stderr,

@@ -809,6 +809,7 @@ impl Watches {
                 Ok(exit) if exit.code == KILLED && !watch.is_started() => {
                     watches.reconcile(&watch, not_started());
                 }
+                Ok(exit) if exit.at.is_none() => watches.reconcile(&watch, without_time()),
                 Ok(exit) => watches.deliver(&watch, Origin::Live, Some(exit), None),
                 Err(why) => watches.reconcile(&watch, why),
             }
@@ -834,6 +835,11 @@ fn lost(what: &str) -> Error {
 /// Another client may have removed it, which ends it with SIGKILL, or have started it.
 fn not_started() -> Error {
     Error::new(ErrorKind::Aborted, "it was killed, and may never have run")
+}
+
+/// Of a process that never ran, or whose shim has yet to note how it ended.
+fn without_time() -> Error {
+    Error::new(ErrorKind::Protocol, "an exit without a time is none")
 }
 
 fn held() -> Error {

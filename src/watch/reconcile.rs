@@ -169,7 +169,7 @@ impl Drop for Keeper {
 
 impl Watches {
     /// Puts the watch on the list of those to be looked up; `why` is what ended its Wait.
-    pub(super) fn reconcile(&self, watch: &Arc<Watch>, why: Error) {
+    pub(crate) fn reconcile(&self, watch: &Arc<Watch>, why: Error) {
         log::debug!("the wait for container {} broke off: {why}", watch.key.container);
         let after = watch.lock().loss(PAUSES);
         let lost = Lost { watch: watch.clone(), why, pause: PAUSES.0 };
@@ -283,7 +283,15 @@ impl Watches {
                 self.tell_stopped(watch, kept, process.exit);
                 None
             }
-            Status::Created | Status::Running | Status::Paused | Status::Pausing => {
+            Status::Ending if kept == Some(End::NeverRan) && !watch.is_started() => {
+                self.never_ran(watch, Origin::Recovered);
+                None
+            }
+            Status::Created
+            | Status::Ending
+            | Status::Running
+            | Status::Paused
+            | Status::Pausing => {
                 if !is_own {
                     if matches!(watch.process.look(), Sight::Ended(_) | Sight::Gone) {
                         return self.gone(watch, kept, "another process has its id", why);
@@ -291,7 +299,7 @@ impl Watches {
                     // Somebody has replaced the record under it.
                     watch.process.set_generation(generation(&record));
                 }
-                if process.status != Status::Created {
+                if !matches!(process.status, Status::Created | Status::Ending) {
                     note_start(watch);
                 }
                 self.follow(watch).err()
@@ -336,7 +344,7 @@ impl Watches {
                 self.tell_stopped(watch, None, process.exit);
                 None
             }
-            Status::Unknown | Status::Created => Some(why),
+            Status::Unknown | Status::Created | Status::Ending => Some(why),
             Status::Running | Status::Paused | Status::Pausing => {
                 note_start(watch);
                 Some(why)

@@ -196,3 +196,15 @@ pub fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
 }
+
+/// A process by its number.
+pub fn pid(number: u32) -> rustix::process::Pid {
+    rustix::process::Pid::from_raw(number.try_into().unwrap()).unwrap()
+}
+
+/// The shim of a container: the parent of its first process.
+pub fn shim_of(container: u32) -> rustix::process::Pid {
+    let stat = fs::read_to_string(format!("/proc/{container}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    pid(rest.split(' ').nth(1).unwrap().parse().unwrap())
+}
