@@ -98,10 +98,7 @@ fn duplicate(name: &str, fd: RawFd) -> Result<Stream> {
     }
     // SAFETY: it is not -1. Where it is not open, duplicating it says so.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    borrowed
-        .try_clone_to_owned()
-        .map(Stream::Fd)
-        .map_err(|e| Error::invalid(name, format!("{fd} cannot be duplicated: {e}")))
+    Stream::duplicate(name, borrowed)
 }
 
 /// Initialises a ctrd_io_t as CTRD_IO_INIT does, for languages without macros.

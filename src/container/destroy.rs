@@ -273,10 +273,14 @@ fn unfinished(error: Error) -> Error {
     error.with_outcome_unknown(true)
 }
 
+/// What containerd answers for a shim that died a moment ago, before it has cleaned up after it.
+const DEAD_SHIM: &str = "ttrpc: closed";
+
 /// Says whether there was a process to get it.
 fn signal(cx: &Cx, id: &str, signal: i32) -> Result<bool> {
     match tasks::kill(cx, id, "", signal.unsigned_abs(), true) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) if e.kind() == ErrorKind::Unknown && e.message().contains(DEAD_SHIM) => Ok(false),
         other => other.map(|()| true),
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn begin(
     });
     let limits = &cx.limits;
     executor.spawn(open_first(feed.clone(), cx.limits.remaining()))?;
-    block_on(
+    let opened = block_on(
         limits,
         poll_fn(|context| {
             let mut opened = feed.opened.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +76,11 @@ pub(crate) fn begin(
                 }
             }
         }),
-    )?
+    )?;
+    opened.map_err(|e| match e.kind() {
+        ErrorKind::Timeout if limits.poll => e.with_kind(ErrorKind::WouldBlock),
+        _ => e,
+    })
 }
 
 /// The future's output, or `None` where the hook or queue goes first.

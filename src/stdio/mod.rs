@@ -4,7 +4,7 @@ mod fifo;
 mod flow;
 mod pump;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,17 @@ pub enum Stream {
     /// too, which must then be [`Stream::None`] or the same. The shim closes the file of `file://` when
     /// `stdout` ends, and may lose the end of `stderr` (containerd 1.6 to 2.1, `copyPipes`).
     Path(String),
+}
+
+impl Stream {
+    /// A descriptor of the host's, which keeps its own. `argument` names it where it is none
+    /// ([`ErrorKind::InvalidArgument`]); [`ErrorKind::Io`] where no further one can be had.
+    pub fn duplicate(argument: &str, fd: BorrowedFd<'_>) -> Result<Stream> {
+        fd.try_clone_to_owned().map(Stream::Fd).map_err(|e| match e.raw_os_error() {
+            Some(libc::EBADF) => Error::invalid(argument, "is not open"),
+            _ => Error::io(argument, e),
+        })
+    }
 }
 
 /// The streams of a process.
