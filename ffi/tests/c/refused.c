@@ -82,6 +82,61 @@ static int hook_threads(void)
     return count;
 }
 
+/* More clean-ups than the library does at once wait for a thread, and no hook does. */
+static void clean_up(ctrd_client_t *client, const char *image)
+{
+    ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
+    const char *args[2] = {"sleep", "1000"};
+    ctrd_client_t *other = test_client_in("refused");
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_queue_t *queue = NULL;
+    ctrd_message_t *message = NULL;
+    const char *ids[7];
+    uint32_t pids[7], pid;
+    char *spec;
+    int i, tries;
+
+    OK(ctrd_queue_open(client, CTRD_KIND_EXIT, NULL, 0, 0, NULL, &queue, &err));
+    for (i = 0; i < 7; i++) {
+        config.id = ids[i] = test_id("clean");
+        config.spec_json = spec = test_spec(config.id);
+        config.image = image;
+        config.args = args;
+        config.args_len = 2;
+        config.cleanup = CTRD_CLEANUP_ALL;
+        OK(ctrd_create_container(client, &config, NULL, &pids[i], &err));
+        ctrd_string_free(spec);
+    }
+    for (i = 0; hook_threads() > 0; i++) {
+        CHECK(i < 300);
+        test_sleep_ms(100);
+    }
+    refusing = 1;
+    for (i = 0; i < 7; i++)
+        CHECK(kill((pid_t)pids[i], SIGKILL) == 0);
+    call.timeout_ms = 30000;
+    for (i = 0; i < 7; i++) {
+        OK(ctrd_queue_next(queue, &call, &message, &err));
+        CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
+        ctrd_message_free(message);
+    }
+    refusing = 0;
+    /* The one whose they are is not called any more. */
+    for (i = 0, tries = 0; i < 7; tries++) {
+        ctrd_status_t status = ctrd_container_pid(other, ids[i], NULL, &pid, &err);
+
+        ctrd_error_free(err);
+        err = NULL;
+        CHECK(tries < 300 && (status == CTRD_OK || status == CTRD_E_NOT_FOUND));
+        if (status == CTRD_E_NOT_FOUND)
+            i++;
+        else
+            test_sleep_ms(100);
+    }
+    ctrd_queue_free(queue);
+    ctrd_client_free(other);
+}
+
 int main(void)
 {
     const char *filters[1] = {"topic==\"/tasks/start\",namespace==refused"};
@@ -135,6 +190,7 @@ int main(void)
     OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
     CHECK(told == 1);
     ctrd_queue_free(queue);
+    clean_up(client, image);
     ctrd_client_free(client);
     return 0;
 }
