@@ -537,8 +537,9 @@ void ctrd_client_config_init(ctrd_client_config_t *config, size_t size);
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where the address is no socket's;
  *         CTRD_E_NOT_FOUND where there is no socket; CTRD_E_PERMISSION_DENIED where it may not be
- *         used; CTRD_E_UNAVAILABLE where nobody listens; CTRD_E_TIMEOUT where nobody answers;
- *         CTRD_E_CANCELLED; CTRD_E_FORKED in a child of a process that has opened one.
+ *         used; CTRD_E_UNAVAILABLE where nobody listens, at once, as while a daemon of this library's
+ *         is yet to start its containerd again; CTRD_E_TIMEOUT where nobody answers; CTRD_E_IO where
+ *         no descriptor or thread is left; CTRD_E_CANCELLED; CTRD_E_FORKED in a child of a process that has opened one.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
@@ -1067,8 +1068,8 @@ void ctrd_container_config_init(ctrd_container_config_t *config, size_t size);
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such image;
  *         CTRD_E_BUSY where another call that changes the container takes longer than this one may;
  *         CTRD_E_ALREADY_EXISTS where the id is taken; CTRD_E_UNKNOWN where runc refuses, as it
- *         does a command that is not in the image; CTRD_E_IO where no descriptor, or no room for
- *         FIFOs, is left; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
+ *         does a command that is not in the image; CTRD_E_IO where no descriptor, thread or room for
+ *         FIFOs is left; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
  *         CTRD_E_FORKED.
  *
  * Blocking: until the process runs. Threads: any. Since: 0.1.
@@ -1194,7 +1195,11 @@ CTRD_CHECK ctrd_status_t ctrd_container_pids(
  * cleanup that it was created with.
  */
 
-/** What a container was found to be: its process was created or runs, and is watched. */
+/**
+ * What a container was found to be: its process was created or runs, and is watched. One that was only
+ * created waits for ctrd_start_container(), as where a program died within ctrd_create_container();
+ * for one that runs that answers CTRD_E_FAILED_PRECONDITION.
+ */
 #define CTRD_RECOVERY_ALIVE 1
 
 /**
@@ -1421,8 +1426,9 @@ CTRD_CHECK ctrd_status_t ctrd_add_exit_hook(
  * @param hook_out     receives the hook's number, as of ctrd_add_stop_hook(); may be NULL.
  * @param err          receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
- *         position: "filters[1]"; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
- *         CTRD_E_CLOSED; CTRD_E_FORKED.
+ *         position: "filters[1]"; CTRD_E_IO where no thread can be made; CTRD_E_UNAVAILABLE;
+ *         CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL; CTRD_E_CANCELLED; CTRD_E_CLOSED;
+ *         CTRD_E_FORKED.
  *
  * Blocking: until the server sends events. Threads: any. Since: 0.1.
  */
@@ -1523,8 +1529,9 @@ typedef struct ctrd_queue_t ctrd_queue_t;
  * @param out          receives the queue, which the caller owns: ctrd_queue_free().
  * @param err          receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
- *         position: "filters[1]"; CTRD_E_IO where no descriptor is left; CTRD_E_UNAVAILABLE;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *         position: "filters[1]"; CTRD_E_IO where no descriptor, or for events no thread, is left;
+ *         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL; CTRD_E_CANCELLED;
+ *         CTRD_E_CLOSED; CTRD_E_FORKED.
  *
  * Blocking: with CTRD_KIND_EVENT until the server sends events. Threads: any. Since: 0.1.
  */

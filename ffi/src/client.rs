@@ -118,8 +118,9 @@ pub unsafe extern "C" fn ctrd_client_config_init(config: *mut ctrd_client_config
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where the address is no socket's;
 ///         CTRD_E_NOT_FOUND where there is no socket; CTRD_E_PERMISSION_DENIED where it may not be
-///         used; CTRD_E_UNAVAILABLE where nobody listens; CTRD_E_TIMEOUT where nobody answers;
-///         CTRD_E_CANCELLED; CTRD_E_FORKED in a child of a process that has opened one.
+///         used; CTRD_E_UNAVAILABLE where nobody listens, at once, as while a daemon of this library's
+///         is yet to start its containerd again; CTRD_E_TIMEOUT where nobody answers; CTRD_E_IO where
+///         no descriptor or thread is left; CTRD_E_CANCELLED; CTRD_E_FORKED in a child of a process that has opened one.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

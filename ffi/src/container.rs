@@ -156,8 +156,8 @@ pub unsafe extern "C" fn ctrd_container_config_init(
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such image;
 ///         CTRD_E_BUSY where another call that changes the container takes longer than this one may;
 ///         CTRD_E_ALREADY_EXISTS where the id is taken; CTRD_E_UNKNOWN where runc refuses, as it
-///         does a command that is not in the image; CTRD_E_IO where no descriptor, or no room for
-///         FIFOs, is left; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
+///         does a command that is not in the image; CTRD_E_IO where no descriptor, thread or room for
+///         FIFOs is left; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
 ///         CTRD_E_FORKED.
 ///
 /// Blocking: until the process runs. Threads: any. Since: 0.1.

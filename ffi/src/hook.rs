@@ -177,8 +177,9 @@ pub unsafe extern "C" fn ctrd_add_exit_hook(
 /// @param hook_out     receives the hook's number, as of ctrd_add_stop_hook(); may be NULL.
 /// @param err          receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
-///         position: "filters[1]"; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
-///         CTRD_E_CLOSED; CTRD_E_FORKED.
+///         position: "filters[1]"; CTRD_E_IO where no thread can be made; CTRD_E_UNAVAILABLE;
+///         CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL; CTRD_E_CANCELLED; CTRD_E_CLOSED;
+///         CTRD_E_FORKED.
 ///
 /// Blocking: until the server sends events. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -57,8 +57,9 @@ pub struct ctrd_queue_t {
 /// @param out          receives the queue, which the caller owns: ctrd_queue_free().
 /// @param err          receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
-///         position: "filters[1]"; CTRD_E_IO where no descriptor is left; CTRD_E_UNAVAILABLE;
-///         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+///         position: "filters[1]"; CTRD_E_IO where no descriptor, or for events no thread, is left;
+///         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL; CTRD_E_CANCELLED;
+///         CTRD_E_CLOSED; CTRD_E_FORKED.
 ///
 /// Blocking: with CTRD_KIND_EVENT until the server sends events. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

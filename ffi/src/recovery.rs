@@ -19,7 +19,9 @@ use crate::guard::{self, Out};
 use crate::status::ctrd_status_t;
 use crate::stdio::{self, ctrd_io_t};
 
-/// What a container was found to be: its process was created or runs, and is watched.
+/// What a container was found to be: its process was created or runs, and is watched. One that was only
+/// created waits for ctrd_start_container(), as where a program died within ctrd_create_container();
+/// for one that runs that answers CTRD_E_FAILED_PRECONDITION.
 pub const CTRD_RECOVERY_ALIVE: u32 = 1;
 /// What a container was found to be: its process has ended, which hooks and queues are told, and who
 /// probes.
