@@ -58,7 +58,7 @@ fn remove_the_record(plot: &Plot, id: &str) {
     let blind = Fault::Fail(5, "it is not to be seen");
     let rules = [proxy.at("Tasks/Get", blind), proxy.at("Tasks/Delete", blind)];
     let message = client.destroy_container(id, GRACE, &within(10)).unwrap();
-    assert!(rules.iter().all(|rule| rule.has_fired()));
+    rules.iter().for_each(|rule| rule.wait_until_fired());
     assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
 }
 
@@ -95,6 +95,56 @@ fn a_record_that_is_replaced_makes_no_second_exit() {
         assert!(!proxy.take().contains(&"Tasks/Wait".to_owned()));
     }
     assert_is_silent(&told);
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_shim_that_hangs_under_a_record_that_was_replaced_makes_no_second_exit() {
+    let plot = Plot::new();
+    let told = stop_hook(&plot.client);
+    let config = plot.shell("sleep 1000");
+    let id = config.id.clone();
+    let process = plot.client.create_container(config, &Call::new()).unwrap();
+    remove_the_record(&plot, &id);
+    make_a_record(&plot, &id, "ctrd");
+    let shim = shim_of(process);
+    stop(shim);
+    let error = plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+    rustix::process::kill_process(shim, rustix::process::Signal::CONT).unwrap();
+    plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+    assert_eq!(plot.client.counters().outstanding, 1);
+    kill(process);
+    assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(137));
+    plot.destroy(&id);
+    assert_is_silent(&told);
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_task_that_was_deleted_half_way_can_be_destroyed_by_anybody() {
+    let plot = Plot::new();
+    thread::scope(|scope| {
+        for milliseconds in (50..=95).step_by(5) {
+            let plot = &plot;
+            scope.spawn(move || {
+                let mut config = plot.shell("sleep 1000");
+                config.no_start = true;
+                let id = plot.create(config);
+                let short = Call::new().timeout(Duration::from_millis(milliseconds));
+                if plot.client.destroy_container(&id, GRACE, &short).is_ok() {
+                    return;
+                }
+                // As where somebody else has done it, who writes nothing down.
+                plot.ground.ctr(&["-n", &plot.namespace, "c", "label", &id, "io.ctrd.exit="]);
+                match client_of(plot).destroy_container(&id, GRACE, &within(30)) {
+                    // 137, where it was killed, and nobody knows whether it ran.
+                    Ok(message) => assert_ne!(message.exit_code(), Some(0), "{message:?}"),
+                    Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{milliseconds}: {e}"),
+                }
+            });
+        }
+    });
     wait_until("the end of everything", || plot.holdings().only_images());
 }
 
@@ -198,7 +248,7 @@ fn a_look_that_fails_is_no_start() {
         let (id, _say) = asking(&plot, &client);
         let rule = proxy.at_nth("Tasks/Get", at, Fault::Fail(13, "as arranged"));
         let error = client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
-        assert!(rule.has_fired());
+        rule.wait_until_fired();
         assert_eq!(error.failed_step(), Some("look the task up"), "{error}");
         assert!(!proxy.take().contains(&"Tasks/Kill".to_owned()));
         // One that was not to run any more can be started all the same.
@@ -307,8 +357,8 @@ fn a_label_of_an_earlier_process_is_not_a_later_ones() {
     ctr(&plot, &["tasks", "start", "-d", &id]);
     let (proxy, client) = behind_a_proxy(&plot);
     let rule = proxy.at("Snapshots/Remove", Fault::Cut);
-    let error = client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
-    assert!(rule.has_fired(), "{error}");
+    client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+    rule.wait_until_fired();
     assert_eq!(plot.holdings().tasks, 0);
     let message = client_of(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
     assert_eq!(message.exit_code(), Some(4), "{message:?}");
@@ -400,7 +450,8 @@ fn a_start_that_is_only_seen_lets_the_input_go() {
         } else {
             let rule = proxy.at("Tasks/Start", Fault::CutAfter);
             let error = client.start_container(&id, &within(10)).unwrap_err();
-            assert!(rule.has_fired() && error.is_outcome_unknown(), "{error}");
+            rule.wait_until_fired();
+            assert!(error.is_outcome_unknown(), "{error}");
         }
         proxy.mend();
         writeln!(say, "7").unwrap();
@@ -447,7 +498,7 @@ fn what_is_not_known(plot: &Plot, proxy: &Proxy, expected: (Option<u32>, Origin)
     let message = client.probe(&id, &within(30)).unwrap();
     let rule = proxy.at("Snapshots/Remove", Fault::Cut);
     client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
-    assert!(rule.has_fired());
+    rule.wait_until_fired();
     let later = client_of(plot).destroy_container(&id, GRACE, &within(10)).unwrap();
     assert!(later.start_error().is_none(), "{later:?}");
     for message in [message, later] {

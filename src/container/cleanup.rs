@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::destroy::{keep_exit, remove};
+use super::destroy::{keep_exit, remove, tell_another};
 use super::probe::has_another_task;
 use super::{Deleted, Kept, delete_sandbox, delete_task, generation, turn};
 use crate::call::Call;
@@ -12,7 +12,7 @@ use crate::error::{ErrorKind, Result, ResultExt};
 use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::{self, Container};
 use crate::stdio::DRAIN;
-use crate::watch::{Then, Watch};
+use crate::watch::{End, Then, Watch};
 
 /// What is removed of a container once its process has ended and every hook that was told has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,6 +124,7 @@ fn clean_up(
         Ok(_) => return Ok(()),
         // Somebody has destroyed it.
         Err(e) if e.kind() == ErrorKind::NotFound => {
+            watch.drain_and_close(&cx.limits);
             watch.close_stdio(context.place(namespace));
             context.watches.retire(watch);
             return Ok(());
@@ -148,14 +149,23 @@ fn clean_up(
                 return Ok(());
             }
             let deleted = delete_task(cx, id, Some(watch.process.pid)).step("delete the task")?;
-            if matches!(deleted, Deleted::No) {
-                return Ok(());
+            match deleted {
+                Deleted::Yes => {}
+                Deleted::No => return Ok(()),
+                Deleted::Another(pid, exit) => {
+                    keep_exit(cx, &record, Kept { pid, end: End::of(exit) })?;
+                    tell_another(context, cx, &record, pid, exit)?;
+                }
             }
             watch.close_stdio(context.place(namespace));
             delete_sandbox(cx, &record).step("delete the sandbox")?;
         }
         Cleanup::All => {
-            remove(context, cx, &record, Some(watch), message.as_ref())?;
+            let deleted = remove(context, cx, &record, Some(watch), message.as_ref())?;
+            if let Deleted::Another(pid, exit) = deleted {
+                let other = tell_another(context, cx, &record, pid, exit)?;
+                context.watches.retire(&other);
+            }
             // Its exit can be asked for still.
             context.watches.retire(watch);
         }

@@ -15,7 +15,7 @@ use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots;
-use crate::rpc::tasks::{self, Status};
+use crate::rpc::tasks::{self, Exit, Status};
 use crate::stdio::{self, DRAIN};
 use crate::watch::{End, Find, Process, Watch};
 
@@ -67,7 +67,7 @@ fn destroy_once(
                 let runs = "the container's record is gone, and its process may run on";
                 return Err(e.context(runs).step("look the record up"));
             };
-            watch.drain_and_close();
+            watch.drain_and_close(&cx.limits);
             context.watches.forget(watch);
             return Ok(Some(message));
         }
@@ -102,14 +102,24 @@ fn destroy_once(
         Deleted::No => Ok(None),
         Deleted::Yes => Ok(Some(message.unwrap_or_else(|| without_task(context, cx, id)))),
         Deleted::Another(pid, exit) => {
-            // Somebody has run it once more, which nobody here was told of.
-            let process = Process::new(pid, generation(&record), None);
-            let end = if exit.at.is_some() { End::Exit(exit) } else { End::Unknown };
-            let other = context.watches.adopt(cx, id, Find::ended(process, end))?;
+            let other = tell_another(context, cx, &record, pid, exit)?;
             context.watches.forget(&other);
             Ok(other.exit())
         }
     }
+}
+
+/// Tells how another process ended: somebody has run the container once more, of which nobody here was
+/// told.
+pub(super) fn tell_another(
+    context: &Context,
+    cx: &Cx,
+    record: &Container,
+    pid: u32,
+    exit: Exit,
+) -> Result<Arc<Watch>> {
+    let process = Process::new(pid, generation(record), None);
+    context.watches.adopt(cx, &record.id, Find::ended(process, End::of(exit)))
 }
 
 /// Removes a container whose process has ended: its exit is written down, then task, snapshot and
@@ -130,8 +140,12 @@ pub(super) fn remove(
         return Ok(Deleted::Yes);
     }
     let deleted = delete_task(cx, id, pid).step("delete the task")?;
-    if matches!(deleted, Deleted::No) {
-        return Ok(deleted);
+    match deleted {
+        Deleted::Yes => {}
+        Deleted::No => return Ok(deleted),
+        Deleted::Another(pid, exit) => {
+            keep_exit(cx, record, Kept { pid, end: End::of(exit) })?;
+        }
     }
     match watch {
         Some(watch) => watch.close_stdio(context.place(&cx.namespace)),
@@ -193,7 +207,7 @@ fn unstarted(
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => {
                 // The Wait may never be answered now.
-                context.watches.reconcile(watch, e.clone());
+                context.watches.look_again(watch, e.clone());
                 return Err(e.step("delete the task"));
             }
         }
@@ -222,10 +236,9 @@ fn stage(cx: &Cx, watch: &Watch) -> Result<Stage> {
         Status::Unknown => Err(no_answer()),
         Status::Created if found.pid == watch.process.pid => Ok(Stage::Created),
         Status::Created | Status::Stopped | Status::Ending => Ok(Stage::Over),
+        _ if found.pid != watch.process.pid => Ok(Stage::Over),
         Status::Running | Status::Paused | Status::Pausing => {
-            if found.pid == watch.process.pid {
-                watch.note_start().step("start stdin")?;
-            }
+            watch.note_start().step("start stdin")?;
             Ok(Stage::Started)
         }
     }
@@ -249,6 +262,10 @@ fn end(context: &Context, cx: &Cx, watch: &Arc<Watch>, grace: Duration) -> Resul
         if !signal(cx, watch.container(), number)? {
             // It has ended; but containerd never answers a Wait whose task's deletion broke off.
             context.watches.settle(watch, &cx.limits);
+            if watch.exit().is_none() {
+                let why = "there was no process to be signalled";
+                context.watches.look_again(watch, Error::new(ErrorKind::NotFound, why));
+            }
         }
         Ok(())
     };

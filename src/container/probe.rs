@@ -15,7 +15,7 @@ use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
 use crate::stdio::{self, Attached, Paths, Stdio};
-use crate::watch::{End, Find, KILLED, Process, Watch};
+use crate::watch::{End, Find, KILLED, Process, Settled, Watch};
 
 /// The step in which a container without a task is found to be one.
 pub(super) const LOOK_UP: &str = "look the task up";
@@ -109,22 +109,25 @@ pub(super) fn of_record(
     if generation(record) == watch.process.generation() {
         return Ok(Some(watch));
     }
-    if watch.exit().is_none() && watches.settle(&watch, &cx.limits) {
-        return Ok(Some(watch));
+    if watch.exit().is_none() {
+        match watches.settle(&watch, &cx.limits) {
+            Settled::Own => return Ok(Some(watch)),
+            Settled::Unknown(why) => return Err(why.step(LOOK_UP)),
+            Settled::Over => {}
+            Settled::Another => watches.displace(&watch),
+        }
     }
-    let Some(message) = watch.exit() else {
-        watches.displace(&watch);
-        return Ok(None);
-    };
+    let Some(message) = watch.exit() else { return Ok(None) };
     // The record may have been replaced under it before it ended, and its task be there still.
     match tasks::get(cx, &record.id, "") {
         Ok(found) if is_told(&found, &watch, &message) => {
             watch.process.set_generation(generation(record));
             Ok(Some(watch))
         }
+        Ok(found) if found.status == Status::Unknown => Err(no_answer()),
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e.step(LOOK_UP)),
         _ => {
-            watch.drain_and_close();
+            watch.drain_and_close(&cx.limits);
             watches.forget(&watch);
             Ok(None)
         }
@@ -134,7 +137,7 @@ pub(super) fn of_record(
 /// Whether a process is the one whose exit was told.
 fn is_told(found: &tasks::Process, watch: &Watch, message: &Message) -> bool {
     let (told, at) = (message.exit_time(), found.exit.at);
-    found.status == Status::Stopped
+    matches!(found.status, Status::Stopped | Status::Ending)
         && found.pid == watch.process.pid
         && (told.is_none() || at.is_none() || told == at)
 }
@@ -178,7 +181,7 @@ pub(super) fn adopt(
         // Whether it was opened before another process got the number.
         Some(pidfd) => {
             let now = tasks::get(cx, &record.id, "").step(LOOK_UP)?;
-            let same = now.pid == found.pid && now.status != Status::Stopped;
+            let same = now.pid == found.pid && is_alive(now.status);
             same.then_some(pidfd)
         }
         None => None,
@@ -189,8 +192,10 @@ pub(super) fn adopt(
         stderr: found.stderr,
         terminal: found.terminal,
     };
-    let has_streams =
-        || watches.find(&cx.namespace, &record.id).is_some_and(|w| w.stdio().is_some());
+    let has_streams = || {
+        let known = watches.find(&cx.namespace, &record.id);
+        known.is_some_and(|watch| watch.process.pid == found.pid && watch.stdio().is_some())
+    };
     let runs = matches!(found.status, Status::Running | Status::Paused | Status::Pausing);
     if runs && kept == never_ran && stdio.is_some() {
         // A destroy that broke off has said so, and somebody has started it all the same.
@@ -212,11 +217,19 @@ pub(super) fn adopt(
         then,
         end,
     };
-    watches.adopt(cx, &record.id, find).step("watch the task")
+    let watch = watches.adopt(cx, &record.id, find).step("watch the task")?;
+    if found.status == Status::Ending && watch.exit().is_none() {
+        watches.look_again(&watch, Error::new(ErrorKind::Aborted, "it is ending"));
+    }
+    Ok(watch)
 }
 
 pub(super) fn no_answer() -> Error {
     Error::new(ErrorKind::Unavailable, "the container's shim does not answer").step(LOOK_UP)
+}
+
+fn is_alive(status: Status) -> bool {
+    matches!(status, Status::Created | Status::Running | Status::Paused | Status::Pausing)
 }
 
 /// Opens the streams of a process, as far as their FIFOs stand.

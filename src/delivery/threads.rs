@@ -56,6 +56,8 @@ struct State {
     /// How many run, and how many of these have nothing to do.
     running: usize,
     idle: usize,
+    /// How many were made and are yet to begin.
+    starting: usize,
     made: usize,
     /// Whether the executor tries again.
     retried: bool,
@@ -109,7 +111,7 @@ impl Shared {
     /// Makes a thread if more waits than there are threads for. Where none can be made, it is tried again
     /// later.
     fn make_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
-        if state.waiting() <= state.idle || state.running >= MAX_THREADS {
+        if state.waiting() <= state.idle + state.starting || state.running >= MAX_THREADS {
             return Ok(());
         }
         let shared = self.clone();
@@ -122,6 +124,7 @@ impl Shared {
                 state.threads.retain(|thread| !thread.is_finished());
                 state.threads.push(thread);
                 state.running += 1;
+                state.starting += 1;
                 state.made += 1;
                 Ok(())
             }
@@ -156,6 +159,7 @@ impl Shared {
 
     fn run(self: &Arc<Self>) {
         let mut state = self.lock();
+        state.starting -= 1;
         loop {
             if let Some(work) = state.pop() {
                 drop(state);

@@ -26,11 +26,14 @@ use crate::stdio::{self, Attached, Paths, Place};
 use crate::wait::{block_on, detach};
 pub(crate) use pidfd::Pidfd;
 use pidfd::Sight;
-use reconcile::Reconciler;
+use reconcile::{Look, Reconciler};
 
 /// How often a process is looked at that must have ended, and the pause between.
 const ENDING_LOOKS: u32 = 10;
 const ENDING_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a process is looked at again and again whose Wait is not relied on.
+const DOUBT: Duration = Duration::from_secs(10);
 
 /// How long a look may take for which a call waits.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -135,9 +138,27 @@ pub(crate) enum End {
     NeverRan,
 }
 
+impl End {
+    /// What the answer to a deletion says.
+    pub(crate) fn of(exit: Exit) -> End {
+        if exit.at.is_some() { End::Exit(exit) } else { End::NeverRan }
+    }
+}
+
 /// The exit code of what SIGKILL has ended. That of a process that was never started says nothing: it
 /// is how such a one is removed.
 pub(crate) const KILLED: u32 = 128 + 9;
+
+/// What a look gave for which a call waited.
+pub(crate) enum Settled {
+    /// The id is its own.
+    Own,
+    /// It has ended.
+    Over,
+    /// The id is another process's.
+    Another,
+    Unknown(Error),
+}
 
 /// What is to be done after the exit of a process, once the hooks have returned.
 pub(crate) type Then = Box<dyn FnOnce(&Arc<Watch>) + Send>;
@@ -184,6 +205,10 @@ struct State {
     loss: Option<(Instant, Duration)>,
     /// When the process was first seen to have ended and not to be reaped.
     ending: Option<Instant>,
+    /// Since when containerd does not list it, though it was not seen to end.
+    absent: Option<Instant>,
+    /// Until when a Wait that is outstanding is not relied on.
+    doubt: Option<Instant>,
 }
 
 /// Waits that break off again within this time are sent anew ever more slowly.
@@ -285,9 +310,9 @@ impl Watch {
     }
 
     /// Passes on what is left of the output of a process that has ended, and removes the FIFOs.
-    pub(crate) fn drain_and_close(&self) {
+    pub(crate) fn drain_and_close(&self, limits: &Limits) {
         if let Some(stdio) = self.stdio() {
-            stdio.drain(stdio::DRAIN);
+            stdio.drain(limits.at_most(stdio::DRAIN).remaining().unwrap_or_default());
             stdio.close();
         }
     }
@@ -301,6 +326,16 @@ impl Watch {
     /// Whether it is known to have been started; another client may have done it since.
     pub(crate) fn is_started(&self) -> bool {
         self.started.load(Ordering::SeqCst)
+    }
+
+    /// Its deletion broke off, or there was no process to be signalled: containerd may not answer its Wait
+    /// any more.
+    fn doubt(&self) {
+        self.lock().doubt = Some(Instant::now() + DOUBT);
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.lock().doubt.is_some_and(|until| Instant::now() < until)
     }
 
     fn is_held(&self) -> bool {
@@ -560,7 +595,7 @@ impl Watches {
         };
         if was_displaced && watch.stdio().is_some() {
             let watch = watch.clone();
-            self.0.bus.run(Box::new(move || watch.drain_and_close()));
+            self.0.bus.run(Box::new(move || watch.drain_and_close(&Limits::default())));
         }
     }
 
@@ -653,17 +688,17 @@ impl Watches {
             watch.started.store(true, Ordering::SeqCst);
         }
         watch.do_after(&self.0.bus, find.then);
-        if let Some(before) = before {
-            before.iter().for_each(|before| self.replaced(before));
-            match find.end {
-                Some(End::Exit(exit)) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
-                Some(End::NeverRan) => self.never_ran(&watch, Origin::Recovered),
-                Some(End::Unknown) => {
-                    let what = "the exit code is not known: nobody saw it, says the record";
-                    self.deliver(&watch, Origin::Gap, None, Some(lost(what)));
-                }
-                None => self.follow(&watch).inspect_err(|_| self.give_up(&watch))?,
+        let is_new = before.is_some();
+        before.iter().flatten().for_each(|before| self.replaced(before));
+        match find.end {
+            Some(End::Exit(exit)) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
+            Some(End::NeverRan) => self.never_ran(&watch, Origin::Recovered),
+            Some(End::Unknown) => {
+                let what = "the exit code is not known: nobody saw it, says the record";
+                self.deliver(&watch, Origin::Gap, None, Some(lost(what)));
             }
+            None if is_new => self.follow(&watch).inspect_err(|_| self.give_up(&watch))?,
+            None => {}
         }
         if find.started {
             watch.note_start()?;
@@ -686,9 +721,9 @@ impl Watches {
     /// containerd knows nothing of it any more.
     fn replaced(&self, before: &Arc<Watch>) {
         self.wait_for_answer(before);
-        let how = "its container was made anew";
+        let how = "its task was made anew";
         let why = Error::new(ErrorKind::NotFound, how);
-        if before.is_over() || self.gone(before, None, how, why.clone()).is_none() {
+        if before.is_over() || matches!(self.gone(before, None, how, why.clone()), Look::Settled) {
             return self.end_displaced(before);
         }
         // It is killed, and yet to end.
@@ -697,21 +732,30 @@ impl Watches {
 
     /// Looks a process up whose container another client has removed, and may have made anew: it has
     /// ended, or another record may be its own. Where that is not known within the limits, or it runs
-    /// on, it is watched on. Says whether it is the one that has the id.
-    pub(crate) fn settle(&self, watch: &Arc<Watch>, limits: &Limits) -> bool {
+    /// on, it is watched on.
+    pub(crate) fn settle(&self, watch: &Arc<Watch>, limits: &Limits) -> Settled {
         self.wait_for_answer(watch);
         let why = Error::new(ErrorKind::NotFound, "its container was removed by another client");
         let looked = block_on(&limits.at_most(SETTLE), self.look(watch, why));
         if watch.is_over() {
-            return false;
+            return Settled::Over;
         }
-        match looked {
-            Ok(None) => true,
-            Ok(Some(why)) | Err(why) => {
-                log::debug!("looking container {} up: {why}", watch.key.container);
-                false
-            }
+        let (settled, why) = match looked {
+            Ok(Look::Settled) => return Settled::Own,
+            Ok(Look::Another(why)) => (Settled::Another, why),
+            Ok(Look::Again(why)) | Err(why) => (Settled::Unknown(why.clone()), why),
+        };
+        log::debug!("looking container {} up: {why}", watch.key.container);
+        if !watch.lock().followed {
+            self.reconcile(watch, why);
         }
+        settled
+    }
+
+    /// Looks a process up until its Wait is to be relied on again.
+    pub(crate) fn look_again(&self, watch: &Arc<Watch>, why: Error) {
+        watch.doubt();
+        self.reconcile(watch, why);
     }
 
     /// Gives the id of a watch to another one: its process is yet to end.

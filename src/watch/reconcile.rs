@@ -17,8 +17,9 @@ use crate::call::Limits;
 use crate::container::{Kept, generation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Origin;
+use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Exit, Status};
-use crate::rpc::{containers, version};
+use crate::rpc::version;
 
 /// How long one question may take: a shim that is stuck is answered for by containerd after 2 s.
 const LOOK: Duration = Duration::from_secs(5);
@@ -109,6 +110,16 @@ impl Reconciler {
     }
 }
 
+/// What a look at one process gave.
+pub(super) enum Look {
+    /// It is told how it ended, or followed.
+    Settled,
+    /// containerd has another one, or none, and ours is yet to end.
+    Another(Error),
+    /// Nothing is known yet.
+    Again(Error),
+}
+
 /// What the keeper is to do.
 enum Due {
     /// Look at these.
@@ -131,11 +142,11 @@ impl Place {
     async fn look_up(mut self) {
         let Some(lost) = &mut self.lost else { return };
         match self.watches.look(&lost.watch, lost.why.clone()).await {
-            None => {
+            Look::Settled => {
                 self.lost = None;
                 self.watches.0.reconciler.lock().settled += 1;
             }
-            Some(why) => lost.why = why,
+            Look::Another(why) | Look::Again(why) => lost.why = why,
         }
     }
 }
@@ -236,14 +247,13 @@ impl Watches {
         .await;
     }
 
-    /// Looks one process up. `why` is what ended its Wait. Gives why nothing is known yet, where it is
-    /// neither told how it ended nor followed again.
-    pub(super) async fn look(&self, watch: &Arc<Watch>, why: Error) -> Option<Error> {
+    /// Looks one process up. `why` is what ended its Wait.
+    pub(super) async fn look(&self, watch: &Arc<Watch>, why: Error) -> Look {
         if watch.is_over() {
-            return None;
+            return Look::Settled;
         }
         if watch.is_held() {
-            return Some(why);
+            return Look::Again(why);
         }
         let cx = || self.cx(&watch.key.namespace, Limits::within(LOOK));
         let id = &watch.key.container;
@@ -253,74 +263,97 @@ impl Watches {
                 // Its task may stand all the same.
                 return self.look_in_list(watch, why).await;
             }
-            Err(error) => return Some(error),
+            Err(error) => return Look::Again(error),
         };
         let is_own = generation(&record) == watch.process.generation();
-        let kept = Kept::of(&record).filter(|kept| is_own && kept.pid == watch.process.pid);
-        let kept = kept.map(|kept| kept.end);
+        let kept = |record: &Container| {
+            let kept = Kept::of(record).filter(|kept| is_own && kept.pid == watch.process.pid);
+            kept.map(|kept| kept.end)
+        };
+        let mut kept_end = kept(&record);
         let process = match tasks::look(cx(), id.clone(), String::new()).await {
             Ok(process) => process,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let how = if is_own {
-                    "its task is gone from containerd"
-                } else {
-                    "its id is another container's"
+                let how = match is_own {
+                    true => "its task is gone from containerd",
+                    false => "its id is another container's",
                 };
-                return self.gone(watch, kept, how, why);
+                return self.gone(watch, kept_end, how, why);
             }
-            Err(error) => return Some(error),
+            Err(error) => return Look::Again(error),
         };
         if process.pid != 0 && process.pid != watch.process.pid {
-            return self.gone(watch, kept, "another process has its id", why);
+            return self.gone(watch, kept_end, "another process has its id", why);
+        }
+        watch.lock().absent = None;
+        let may_have_run = watch.is_started() || process.exit.code != KILLED;
+        if process.status == Status::Stopped && is_own && !may_have_run && kept_end.is_none() {
+            // It may have been written since that it was not to run.
+            match containers::look(cx(), id.clone()).await {
+                Ok(record) => kept_end = kept(&record),
+                Err(error) => return Look::Again(error),
+            }
+        }
+        if watch.is_held() {
+            return Look::Again(why);
         }
         match process.status {
-            Status::Unknown => Some(why),
+            Status::Unknown => Look::Again(why),
             // Of another container whose process has the number by chance, as likely as not.
             Status::Stopped if !is_own => {
-                self.gone(watch, kept, "its id is another container's", why)
+                self.gone(watch, kept_end, "its id is another container's", why)
             }
-            Status::Stopped => {
-                self.tell_stopped(watch, kept, process.exit);
-                None
-            }
-            Status::Ending if kept == Some(End::NeverRan) && !watch.is_started() => {
+            Status::Stopped => self.tell_stopped(watch, kept_end, process.exit),
+            Status::Ending if kept_end == Some(End::NeverRan) && !watch.is_started() => {
                 self.never_ran(watch, Origin::Recovered);
-                None
+                Look::Settled
             }
-            Status::Created
-            | Status::Ending
-            | Status::Running
-            | Status::Paused
-            | Status::Pausing => {
+            Status::Ending => self.ending(watch, kept_end, why),
+            Status::Created | Status::Running | Status::Paused | Status::Pausing => {
                 if !is_own {
                     if matches!(watch.process.look(), Sight::Ended(_) | Sight::Gone) {
-                        return self.gone(watch, kept, "another process has its id", why);
+                        return self.gone(watch, kept_end, "another process has its id", why);
                     }
                     // Somebody has replaced the record under it.
                     watch.process.set_generation(generation(&record));
                 }
-                if !matches!(process.status, Status::Created | Status::Ending) {
+                if process.status != Status::Created {
                     note_start(watch);
                 }
-                self.follow(watch).err()
+                match self.follow(watch) {
+                    Ok(()) if watch.is_in_doubt() => Look::Again(why),
+                    Ok(()) => Look::Settled,
+                    Err(error) => Look::Again(error),
+                }
             }
         }
     }
 
     /// Tells what containerd says of a process that has ended.
-    fn tell_stopped(&self, watch: &Arc<Watch>, kept: Option<End>, exit: Exit) {
+    fn tell_stopped(&self, watch: &Arc<Watch>, kept: Option<End>, exit: Exit) -> Look {
         if kept == Some(End::NeverRan) && exit.code == KILLED && !watch.is_started() {
-            return self.never_ran(watch, Origin::Recovered);
+            self.never_ran(watch, Origin::Recovered);
+        } else {
+            self.deliver(watch, Origin::Recovered, Some(exit), None);
         }
-        self.deliver(watch, Origin::Recovered, Some(exit), None);
+        Look::Settled
+    }
+
+    /// The shim has yet to note how it ended; where its deletion broke off, it never will.
+    fn ending(&self, watch: &Arc<Watch>, kept: Option<End>, why: Error) -> Look {
+        if watch.lock().ending_since().elapsed() < REAPED {
+            // It may be noted all the same.
+            return Look::Again(self.follow(watch).err().unwrap_or(why));
+        }
+        self.gone(watch, kept, "its shim does not say how it ended", why)
     }
 
     /// Get finds no task where the container's record is gone; the list shows it still.
-    async fn look_in_list(&self, watch: &Arc<Watch>, why: Error) -> Option<Error> {
+    async fn look_in_list(&self, watch: &Arc<Watch>, why: Error) -> Look {
         let cx = self.cx(&watch.key.namespace, Limits::within(LOOK));
         let list = match tasks::look_at_all(cx).await {
             Ok(list) => list,
-            Err(error) => return Some(error),
+            Err(error) => return Look::Again(error),
         };
         let how = "its container is gone from containerd";
         let ours = list.into_iter().find(|(id, process)| {
@@ -330,24 +363,24 @@ impl Watches {
         let Some((_, process)) = ours else {
             // And some versions leave it out of the list for as long.
             let unseen = watch.process.look() == Sight::Unseen;
-            if unseen && watch.lock().ending_since().elapsed() < LOOK {
-                return Some(why);
+            let since = *watch.lock().absent.get_or_insert_with(Instant::now);
+            if unseen && since.elapsed() < LOOK {
+                return Look::Again(why);
             }
             return self.gone(watch, None, how, why);
         };
+        watch.lock().absent = None;
         match process.status {
             // The record that may have said that it never ran is gone.
             Status::Stopped if process.exit.code == KILLED && !watch.is_started() => {
                 self.gone(watch, None, how, why)
             }
-            Status::Stopped => {
-                self.tell_stopped(watch, None, process.exit);
-                None
-            }
-            Status::Unknown | Status::Created | Status::Ending => Some(why),
+            Status::Stopped => self.tell_stopped(watch, None, process.exit),
+            Status::Ending => self.ending(watch, None, why),
+            Status::Unknown | Status::Created => Look::Again(why),
             Status::Running | Status::Paused | Status::Pausing => {
                 note_start(watch);
-                Some(why)
+                Look::Again(why)
             }
         }
     }
@@ -359,23 +392,23 @@ impl Watches {
         kept: Option<End>,
         how: &str,
         why: Error,
-    ) -> Option<Error> {
+    ) -> Look {
         match kept {
             Some(End::Exit(exit)) => self.deliver(watch, Origin::Recovered, Some(exit), None),
             Some(End::NeverRan) if !watch.is_started() => self.never_ran(watch, Origin::Recovered),
             Some(End::NeverRan | End::Unknown) | None => match watch.process.look() {
                 // containerd ends what it does not know any more, or will find it again.
-                Sight::Runs => return Some(why),
+                Sight::Runs => return Look::Another(why),
                 // Whoever is to reap it may never do so.
                 Sight::Ending if watch.lock().ending_since().elapsed() < REAPED => {
-                    return Some(why);
+                    return Look::Another(why);
                 }
                 Sight::Ending | Sight::Ended(_) | Sight::Gone | Sight::Unseen => {
                     self.tell_gone(watch, how, why);
                 }
             },
         }
-        None
+        Look::Settled
     }
 
     /// Waits until the server answers.
