@@ -209,6 +209,17 @@ struct State {
     absent: Option<Instant>,
     /// Until when a Wait that is outstanding is not relied on.
     doubt: Option<Instant>,
+    listed: Listed,
+}
+
+/// Whether a watch stands on the list of those that are looked up.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Listed {
+    #[default]
+    No,
+    Yes,
+    /// And something has happened since.
+    Again,
 }
 
 /// Waits that break off again within this time are sent anew ever more slowly.
@@ -217,6 +228,20 @@ const LOSS_COUNTS: Duration = Duration::from_secs(10);
 impl State {
     fn ending_since(&mut self) -> Instant {
         *self.ending.get_or_insert_with(Instant::now)
+    }
+
+    /// Says whether it is to be put on the list: it stands there once.
+    fn begin_listing(&mut self) -> bool {
+        let is_new = self.listed == Listed::No;
+        self.listed = if is_new { Listed::Yes } else { Listed::Again };
+        is_new
+    }
+
+    /// Takes it off the list; says whether it is to stay there all the same.
+    fn end_listing(&mut self) -> bool {
+        let stays = self.listed == Listed::Again && self.exit.is_none() && self.over.is_none();
+        self.listed = if stays { Listed::Yes } else { Listed::No };
+        stays
     }
 
     /// Counts a Wait that broke off. Gives the pause before anything is done about it: none for the
@@ -970,6 +995,19 @@ mod tests {
         watches.deliver(&watch, Origin::Live, exit(4), None);
         let error = watch.wait(&Limits::within(Duration::from_secs(30))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
+        close(&watches);
+    }
+
+    #[test]
+    fn a_watch_is_listed_once() {
+        let (watches, cx) = watches();
+        let watch = watches.adopt(&cx, "c", find(1, "a", None)).unwrap();
+        (0..100).for_each(|_| watches.look_again(&watch, held()));
+        // None, where the keeper has it and waits for the server.
+        assert!(watches.0.reconciler.len() <= 1);
+        let mut state = watch.lock();
+        assert!(state.end_listing() && !state.end_listing() && state.begin_listing());
+        drop(state);
         close(&watches);
     }
 

@@ -94,6 +94,13 @@ impl Reconciler {
         drop(lost);
     }
 
+    /// How many there are, with those that are looked at just now.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let state = self.lock();
+        state.lost.len() + state.looks
+    }
+
     pub(super) fn counts(&self) -> (u64, u64) {
         let state = self.lock();
         (state.begun, state.settled)
@@ -142,6 +149,8 @@ impl Place {
     async fn look_up(mut self) {
         let Some(lost) = &mut self.lost else { return };
         match self.watches.look(&lost.watch, lost.why.clone()).await {
+            // Unless its Wait broke off again meanwhile.
+            Look::Settled if lost.watch.lock().end_listing() => {}
             Look::Settled => {
                 self.lost = None;
                 self.watches.0.reconciler.lock().settled += 1;
@@ -182,9 +191,14 @@ impl Watches {
     /// Puts the watch on the list of those to be looked up; `why` is what ended its Wait.
     pub(crate) fn reconcile(&self, watch: &Arc<Watch>, why: Error) {
         log::debug!("the wait for container {} broke off: {why}", watch.key.container);
-        let after = watch.lock().loss(PAUSES);
-        let lost = Lost { watch: watch.clone(), why, pause: PAUSES.0 };
-        self.0.reconciler.push(lost, after);
+        let (is_new, after) = {
+            let mut state = watch.lock();
+            (state.begin_listing(), state.loss(PAUSES))
+        };
+        if is_new {
+            let lost = Lost { watch: watch.clone(), why, pause: PAUSES.0 };
+            self.0.reconciler.push(lost, after);
+        }
         self.see_to_lost();
     }
 
