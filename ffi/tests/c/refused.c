@@ -86,7 +86,7 @@ static int hook_threads(void)
 static void clean_up(ctrd_client_t *client, const char *image)
 {
     ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
-    const char *args[2] = {"sleep", "1000"};
+    const char *args[3] = {"/bin/sh", "-c", "sleep 1000"};
     ctrd_client_t *other = test_client_in("refused");
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_queue_t *queue = NULL;
@@ -102,7 +102,7 @@ static void clean_up(ctrd_client_t *client, const char *image)
         config.spec_json = spec = test_spec(config.id);
         config.image = image;
         config.args = args;
-        config.args_len = 2;
+        config.args_len = 3;
         config.cleanup = CTRD_CLEANUP_ALL;
         OK(ctrd_create_container(client, &config, NULL, &pids[i], &err));
         ctrd_string_free(spec);
