@@ -59,9 +59,11 @@ pub fn run(arguments: &[String]) {
     while told().is_some() {
         let waits = std::mem::take(&mut *waits.lock().unwrap());
         println!("{}", waits.len());
-        answers.extend(
-            waits.into_iter().map(|(id, sink)| sink.success(number(1, u64::from(code(&id))))),
-        );
+        // Without a time it would be no exit.
+        let at = message(2, &[number(1, 1_764_000_000)]);
+        answers.extend(waits.into_iter().map(|(id, sink)| {
+            sink.success([number(1, u64::from(code(&id))), at.clone()].concat())
+        }));
     }
 }
 
