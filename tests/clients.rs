@@ -239,10 +239,10 @@ fn a_create_can_be_cleared_away_wherever_its_program_was_killed() {
     }
 }
 
-#[test]
-fn a_destroy_can_be_finished_wherever_its_program_was_killed() {
+/// Kills a program at each call of a destroy; what is told of the exit is the code or none.
+fn kill_in_a_destroy(starts: bool, code: Option<u32>, is_ending: impl Fn(&Death) -> bool) {
     for streams in [true, false] {
-        let shape = Shape { streams, starts: true };
+        let shape = Shape { streams, starts };
         let plot = Plot::new();
         let proxy = proxy_of(plot.ground);
         let [_, calls] = calls_of(&plot, &proxy, shape);
@@ -252,9 +252,9 @@ fn a_destroy_can_be_finished_wherever_its_program_was_killed() {
             make_whole(&plot, &mut host, &id, shape);
             death.bring(host, &proxy);
 
-            let later = later_run(&plot, &proxy, &id, GRACE, death.has_done("Tasks/Kill"));
+            let later = later_run(&plot, &proxy, &id, GRACE, is_ending(&death));
             for message in &later.told {
-                assert_eq!(message.exit_code(), Some(3), "{case}: {message:?}");
+                assert_eq!(message.exit_code(), code, "{case}: {message:?}");
             }
             let is_gone = death.has_done("Containers/Delete");
             assert_eq!(later.destroyed.is_ok(), !is_gone, "{case}: {:?}", later.destroyed);
@@ -264,28 +264,15 @@ fn a_destroy_can_be_finished_wherever_its_program_was_killed() {
 }
 
 #[test]
-fn a_destroy_of_what_never_ran_tells_no_code_wherever_its_program_was_killed() {
-    for streams in [true, false] {
-        let shape = Shape { streams, starts: false };
-        let plot = Plot::new();
-        let proxy = proxy_of(plot.ground);
-        let [_, calls] = calls_of(&plot, &proxy, shape);
-        for death in Death::each(&calls) {
-            let case = format!("{shape:?} {death}");
-            let (mut host, id) = maker(&plot, &proxy, shape);
-            make_whole(&plot, &mut host, &id, shape);
-            death.bring(host, &proxy);
+fn a_destroy_can_be_finished_wherever_its_program_was_killed() {
+    kill_in_a_destroy(true, Some(3), |death| death.has_done("Tasks/Kill"));
+}
 
-            let is_ending = death.has_done("Tasks/Kill") && !death.has_done("Tasks/Delete");
-            let later = later_run(&plot, &proxy, &id, GRACE, is_ending);
-            for message in &later.told {
-                assert_eq!(message.exit_code(), None, "{case}: {message:?}");
-            }
-            let is_gone = death.has_done("Containers/Delete");
-            assert_eq!(later.destroyed.is_ok(), !is_gone, "{case}: {:?}", later.destroyed);
-            assert_nothing_is_left(&plot, &case);
-        }
-    }
+#[test]
+fn a_destroy_of_what_never_ran_tells_no_code_wherever_its_program_was_killed() {
+    kill_in_a_destroy(false, None, |death| {
+        death.has_done("Tasks/Kill") && !death.has_done("Tasks/Delete")
+    });
 }
 
 /// A process that says something when it is told to by SIGUSR1, and that it has.

@@ -47,6 +47,15 @@ fn ctr(plot: &Plot, arguments: &[&str]) {
     plot.ground.ctr(&[&["-n", &plot.namespace], arguments].concat());
 }
 
+/// A container that runs until it is ended, and its process.
+fn running(plot: &Plot, client: &Client, cleanup: Cleanup) -> (String, u32) {
+    let mut config = plot.shell("sleep 1000");
+    config.cleanup = cleanup;
+    let id = config.id.clone();
+    let process = client.create_container(config, &Call::new()).unwrap();
+    (id, process)
+}
+
 /// A container that ends at its first run with the first code, and later with the second.
 fn twice(plot: &Plot, first: &str, second: &str) -> ContainerConfig {
     plot.shell(&format!("[ -e /ran ] && {second}; touch /ran; {first}"))
@@ -74,9 +83,7 @@ fn a_record_that_is_replaced_makes_no_second_exit() {
     let (proxy, client) = behind_a_proxy(&plot);
     let told = stop_hook(&client);
     for look in [false, true] {
-        let config = plot.shell("sleep 1000");
-        let id = config.id.clone();
-        let process = client.create_container(config, &Call::new()).unwrap();
+        let (id, process) = running(&plot, &client, Cleanup::Keep);
         remove_the_record(&plot, &id);
         make_a_record(&plot, &id, "ctrd");
         proxy.take();
@@ -102,9 +109,7 @@ fn a_record_that_is_replaced_makes_no_second_exit() {
 fn a_shim_that_hangs_under_a_record_that_was_replaced_makes_no_second_exit() {
     let plot = Plot::new();
     let told = stop_hook(&plot.client);
-    let config = plot.shell("sleep 1000");
-    let id = config.id.clone();
-    let process = plot.client.create_container(config, &Call::new()).unwrap();
+    let (id, process) = running(&plot, &plot.client, Cleanup::Keep);
     remove_the_record(&plot, &id);
     make_a_record(&plot, &id, "ctrd");
     let shim = shim_of(process);
@@ -153,10 +158,7 @@ fn a_policy_is_not_that_of_another_record() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     let told = stop_hook(&client);
-    let mut config = plot.shell("sleep 1000");
-    config.cleanup = Cleanup::All;
-    let id = config.id.clone();
-    let process = client.create_container(config, &Call::new()).unwrap();
+    let (id, process) = running(&plot, &client, Cleanup::All);
     remove_the_record(&plot, &id);
     make_a_record(&plot, &id, "another");
     // It is looked up.
@@ -192,9 +194,7 @@ fn each_of_two_processes_of_a_record_is_told() {
     // The first one's end was not seen, and the second one runs.
     let (proxy, client) = behind_a_proxy(&plot);
     let told = stop_hook(&client);
-    let config = plot.shell("sleep 1000");
-    let id = config.id.clone();
-    let process = client.create_container(config, &Call::new()).unwrap();
+    let (id, process) = running(&plot, &client, Cleanup::Keep);
     proxy.cut();
     kill(process);
     ctr(&plot, &["tasks", "rm", "-f", &id]);
@@ -220,9 +220,7 @@ fn a_shim_that_hangs_under_a_record_that_is_gone_is_no_exit() {
     let proxy = unseen_proxy_of(plot.ground);
     let client = client_behind(&plot, &proxy);
     let told = stop_hook(&client);
-    let config = plot.shell("sleep 1000");
-    let id = config.id.clone();
-    let process = client.create_container(config, &Call::new()).unwrap();
+    let (id, process) = running(&plot, &client, Cleanup::Keep);
     remove_the_record(&plot, &id);
     let shim = shim_of(process);
     stop(shim);
@@ -335,9 +333,7 @@ fn a_destroy_can_be_cut_short_at_any_moment() {
 fn a_record_that_goes_is_no_exit() {
     let plot = Plot::new();
     let told = stop_hook(&plot.client);
-    let config = plot.shell("sleep 1000");
-    let id = config.id.clone();
-    let process = plot.client.create_container(config, &Call::new()).unwrap();
+    let (id, process) = running(&plot, &plot.client, Cleanup::Keep);
     remove_the_record(&plot, &id);
     let error = plot.client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
@@ -497,9 +493,7 @@ fn what_is_not_known_is_kept_as_that() {
 
 fn what_is_not_known(plot: &Plot, proxy: &Proxy, expected: (Option<u32>, Origin)) {
     let client = client_behind(plot, proxy);
-    let config = plot.shell("sleep 1000");
-    let id = config.id.clone();
-    let process = client.create_container(config, &Call::new()).unwrap();
+    let (id, process) = running(plot, &client, Cleanup::Keep);
     // The task is removed while the client cannot see it.
     proxy.cut();
     kill(process);
