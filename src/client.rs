@@ -128,10 +128,12 @@ impl Client {
         let path = socket_path(&config.address)?;
         rpc::check_process()?;
         rpc::check_threads()?;
-        let sees_processes = try_socket(&path, &call.limits(Some(OPEN_TIMEOUT)))?;
+        // One for both: a socket that is busy takes of the call's time.
+        let limits = call.limits(Some(OPEN_TIMEOUT));
+        let sees_processes = try_socket(&path, &limits)?;
         let context = Arc::new(Context::new(config, &path, sees_processes));
         let operation = context.begin_with(call, Some(OPEN_TIMEOUT))?;
-        rpc::version::version(&operation.cx).step("ask for the version")?;
+        rpc::version::version(&operation.cx.with_limits(limits)).step("ask for the version")?;
         drop(operation);
         let closer = Closer { context: context.clone(), waited: AtomicBool::new(false) };
         Ok(Client { closer: Arc::new(closer), context })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::destroy::{keep_exit, remove, tell_another};
 use super::probe::has_another_task;
-use super::{Deleted, Kept, delete_sandbox, delete_task, generation, turn};
+use super::{Deleted, ExitLabel, delete_sandbox, delete_task, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{ErrorKind, Result, ResultExt};
@@ -58,7 +58,6 @@ pub(super) fn job(context: &Arc<Context>, namespace: &str, cleanup: Cleanup) -> 
     let context = Arc::downgrade(context);
     let namespace = namespace.to_owned();
     Some(Box::new(move |watch| {
-        let watch = watch.clone();
         Work { context, namespace, watch, cleanup, pause: FIRST_PAUSE }.run();
     }))
 }
@@ -144,7 +143,7 @@ fn clean_up(
         Cleanup::Keep => {}
         Cleanup::Task => {
             if let Some(message) = &message
-                && !keep_exit(cx, &record, Kept::told(watch.process.pid, message))?
+                && !keep_exit(cx, &record, ExitLabel::told(watch.process.pid, message))?
             {
                 return Ok(());
             }
@@ -153,7 +152,7 @@ fn clean_up(
                 Deleted::Yes => {}
                 Deleted::No => return Ok(()),
                 Deleted::Another(pid, exit) => {
-                    keep_exit(cx, &record, Kept { pid, end: End::of(exit) })?;
+                    keep_exit(cx, &record, ExitLabel { pid, end: End::of(exit) })?;
                     tell_another(context, cx, &record, pid, exit)?;
                 }
             }

@@ -10,8 +10,8 @@ use super::cleanup::{self, Cleanup};
 use super::probe::{LOOK_UP, adopt};
 use super::undo::Undo;
 use super::{
-    ContainerConfig, GENERATION_LABEL, Kept, SANDBOX_LABEL, check_owner, delete_task, exit_label,
-    turn,
+    ContainerConfig, ExitLabel, GENERATION_LABEL, SANDBOX_LABEL, check_owner, delete_task,
+    exit_label, turn,
 };
 use serde_json::Value;
 
@@ -395,7 +395,7 @@ fn create_task(
                 };
                 if let Some(pid) = pid.filter(|_| !may_run.get()) {
                     // For whoever finds it should this break off: how it ends then says nothing.
-                    let label = Kept { pid, end: End::NeverRan }.label(&generation);
+                    let label = ExitLabel { pid, end: End::NeverRan }.label(&generation);
                     let _ = containers::set_labels(cx, &id, &[label]);
                 }
                 // The delete of one that was not started waits in vain for the end of its output: 2 s,
@@ -469,7 +469,7 @@ pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32
         watch = adopt(context, cx, &record, None)?;
     }
     if process.status != Status::Created {
-        if process.pid == watch.process.pid {
+        if process.status.runs() {
             watch.note_start().step("start stdin")?;
         }
         return Err(Error::new(
@@ -477,7 +477,7 @@ pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32
             format!("the container's process is {}", process.status.word()),
         ));
     }
-    if Kept::of(&record).is_some_and(|kept| kept.end == End::NeverRan) {
+    if ExitLabel::of(&record).is_some_and(|kept| kept.end == End::NeverRan) {
         // A destroy that broke off has said so.
         exit_label::clear(cx, id)?;
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::probe::{LOOK_UP, adopt, no_answer, of_record};
 use super::{
-    Deleted, Kept, check_owner, delete_sandbox, delete_task, exit_label, found, generation, turn,
+    Deleted, ExitLabel, check_owner, delete_sandbox, delete_task, exit_label, found, generation,
+    turn,
 };
 use crate::call::Call;
 use crate::context::Context;
@@ -135,7 +136,7 @@ pub(super) fn remove(
     let id = &record.id;
     let pid = watch.map(|watch| watch.process.pid);
     if let (Some(pid), Some(message)) = (pid, message)
-        && !keep_exit(cx, record, Kept::told(pid, message))?
+        && !keep_exit(cx, record, ExitLabel::told(pid, message))?
     {
         return Ok(Deleted::Yes);
     }
@@ -144,7 +145,7 @@ pub(super) fn remove(
         Deleted::Yes => {}
         Deleted::No => return Ok(deleted),
         Deleted::Another(pid, exit) => {
-            keep_exit(cx, record, Kept { pid, end: End::of(exit) })?;
+            keep_exit(cx, record, ExitLabel { pid, end: End::of(exit) })?;
         }
     }
     match watch {
@@ -186,7 +187,7 @@ fn unstarted(
     // Its Wait ends with the task, and what is then found of it is the end of runc's own process.
     let _held = watch.hold();
     // Before that, for whoever finds it should this break off.
-    if !keep_exit(cx, record, Kept { pid: watch.process.pid, end: End::NeverRan })? {
+    if !keep_exit(cx, record, ExitLabel { pid: watch.process.pid, end: End::NeverRan })? {
         return Ok(Unstarted::Changed);
     }
     let mut stage_now = stage(cx, watch)?;
@@ -234,9 +235,9 @@ fn stage(cx: &Cx, watch: &Watch) -> Result<Stage> {
     };
     match found.status {
         Status::Unknown => Err(no_answer()),
-        Status::Created if found.pid == watch.process.pid => Ok(Stage::Created),
-        Status::Created | Status::Stopped | Status::Ending => Ok(Stage::Over),
         _ if found.pid != watch.process.pid => Ok(Stage::Over),
+        Status::Created => Ok(Stage::Created),
+        Status::Stopped | Status::Ending => Ok(Stage::Over),
         Status::Running | Status::Paused | Status::Pausing => {
             watch.note_start().step("start stdin")?;
             Ok(Stage::Started)
@@ -258,7 +259,7 @@ fn without_task(context: &Context, cx: &Cx, id: &str) -> Message {
 
 /// Ends the processes: SIGTERM, and SIGKILL once the grace period has passed.
 fn end(context: &Context, cx: &Cx, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
-    let signal = |number| {
+    let send = |number| {
         if !signal(cx, watch.container(), number)? {
             // It has ended; but containerd never answers a Wait whose task's deletion broke off.
             context.watches.settle(watch, &cx.limits);
@@ -273,7 +274,7 @@ fn end(context: &Context, cx: &Cx, watch: &Arc<Watch>, grace: Duration) -> Resul
         return Ok(message);
     }
     if !grace.is_zero() {
-        signal(libc::SIGTERM).step("send SIGTERM")?;
+        send(libc::SIGTERM).step("send SIGTERM")?;
         match watch.wait(&cx.limits.at_most(grace)) {
             Err(e) if e.kind() == ErrorKind::Timeout => {
                 cx.limits.check().step("wait for the grace period").map_err(unfinished)?;
@@ -281,7 +282,7 @@ fn end(context: &Context, cx: &Cx, watch: &Arc<Watch>, grace: Duration) -> Resul
             other => return other.step("wait for the exit").map_err(unfinished),
         }
     }
-    signal(libc::SIGKILL).step("send SIGKILL")?;
+    send(libc::SIGKILL).step("send SIGKILL")?;
     watch.wait(&cx.limits).step("wait for the exit").map_err(unfinished)
 }
 
@@ -304,12 +305,14 @@ fn signal(cx: &Cx, id: &str, signal: i32) -> Result<bool> {
 
 /// Writes to the record how the process ended, where it outlives the task. Says whether the container
 /// still stands: its record may be gone, or another container's.
-pub(super) fn keep_exit(cx: &Cx, record: &Container, kept: Kept) -> Result<bool> {
+pub(super) fn keep_exit(cx: &Cx, record: &Container, kept: ExitLabel) -> Result<bool> {
     let generation = generation(record);
-    let now = match Kept::of(record) {
+    let now = match ExitLabel::of(record) {
         Some(same) if same == kept => containers::get(cx, &record.id),
         // It knows more.
-        Some(Kept { pid, end: End::Exit(_) }) if pid == kept.pid && kept.end == End::Unknown => {
+        Some(ExitLabel { pid, end: End::Exit(_) })
+            if pid == kept.pid && kept.end == End::Unknown =>
+        {
             containers::get(cx, &record.id)
         }
         _ => containers::set_labels(cx, &record.id, &[kept.label(&generation)]),

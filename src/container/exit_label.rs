@@ -28,14 +28,14 @@ pub(super) fn clear(cx: &Cx, id: &str) -> Result<()> {
 
 /// How a process ended, and which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct ExitLabel {
     pub(crate) pid: u32,
     pub(crate) end: End,
 }
 
-impl Kept {
+impl ExitLabel {
     /// What a record says of a process of its own.
-    pub(crate) fn of(record: &Container) -> Option<Kept> {
+    pub(crate) fn of(record: &Container) -> Option<ExitLabel> {
         let mut words = record.labels.get(KEY)?.split(' ');
         let (code, at, pid, of) = (words.next()?, words.next()?, words.next()?, words.next()?);
         if of != generation(record) {
@@ -48,17 +48,17 @@ impl Kept {
             NEVER => End::NeverRan,
             code => End::Exit(Exit { code: code.parse().ok()?, at }),
         };
-        Some(Kept { pid: pid.parse().ok()?, end })
+        Some(ExitLabel { pid: pid.parse().ok()?, end })
     }
 
     /// What was told of a process.
-    pub(super) fn told(pid: u32, message: &Message) -> Kept {
+    pub(super) fn told(pid: u32, message: &Message) -> ExitLabel {
         let end = match message.exit_code() {
             Some(code) => End::Exit(Exit { code, at: message.exit_time() }),
             None if message.start_error().is_some() => End::NeverRan,
             None => End::Unknown,
         };
-        Kept { pid, end }
+        ExitLabel { pid, end }
     }
 
     /// The label for a record of this generation.
@@ -89,22 +89,22 @@ mod tests {
             End::Unknown,
             End::NeverRan,
         ] {
-            let kept = Kept { pid: 77, end };
+            let kept = ExitLabel { pid: 77, end };
             for of in ["one", "another"] {
                 let labels = [(GENERATION_LABEL.into(), "one".into())];
                 let labels = labels.into_iter().chain([kept.label(of)]).collect();
                 let record = Container { labels, spec: Any::default(), ..Default::default() };
-                assert_eq!(Kept::of(&record), (of == "one").then_some(kept));
+                assert_eq!(ExitLabel::of(&record), (of == "one").then_some(kept));
             }
         }
         let labels = [(KEY.into(), "3 - 7 ".into())].into();
         // One that others have made is told by the time of its creation.
         let record = Container { labels, ..Default::default() };
         let end = End::Exit(Exit { code: 3, at: None });
-        assert_eq!(Kept::of(&record), Some(Kept { pid: 7, end }));
+        assert_eq!(ExitLabel::of(&record), Some(ExitLabel { pid: 7, end }));
         for bad in ["", "3", "3 - 7", "x - 7 ", "3 - x ", "3 - 7 y"] {
             let labels = [(KEY.into(), bad.into())].into();
-            assert_eq!(Kept::of(&Container { labels, ..Default::default() }), None);
+            assert_eq!(ExitLabel::of(&Container { labels, ..Default::default() }), None);
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::turns::Turn;
 pub use cleanup::Cleanup;
 pub(crate) use create::{create, start};
 pub(crate) use destroy::destroy;
-pub(crate) use exit_label::Kept;
+pub(crate) use exit_label::ExitLabel;
 pub(crate) use probe::probe;
 pub use recover::{Recovery, RecoveryState};
 pub(crate) use recover::{recover, recover_all};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cleanup::{self, Cleanup};
 use super::create::end_of_input;
-use super::{Kept, exit_label, generation};
+use super::{ExitLabel, exit_label, generation};
 use crate::call::{Call, Timeout};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -15,7 +15,7 @@ use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
 use crate::stdio::{self, Attached, Paths, Stdio};
-use crate::watch::{End, Find, KILLED, Process, Settled, Watch};
+use crate::watch::{End, Find, Process, Settled, Watch};
 
 /// The step in which a container without a task is found to be one.
 pub(super) const LOOK_UP: &str = "look the task up";
@@ -154,7 +154,7 @@ pub(super) fn adopt(
     // Who only looks at a container leaves it to its owner.
     let cleanup = stdio.as_ref().map_or(Cleanup::Keep, |_| Cleanup::of(record));
     let then = cleanup::job(context, &cx.namespace, cleanup);
-    let kept = Kept::of(record);
+    let kept = ExitLabel::of(record);
     let found = match tasks::get(cx, &record.id, "") {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -169,19 +169,13 @@ pub(super) fn adopt(
     if found.status == Status::Unknown {
         return Err(no_answer());
     }
-    let never_ran = Some(Kept { pid: found.pid, end: End::NeverRan });
-    let end = match found.status {
-        // What a destroy that broke off has ended.
-        Status::Stopped if kept == never_ran && found.exit.code == KILLED => Some(End::NeverRan),
-        Status::Ending if kept == never_ran => Some(End::NeverRan),
-        Status::Stopped => Some(End::Exit(found.exit)),
-        _ => None,
-    };
+    let kept = kept.filter(|kept| kept.pid == found.pid).map(|kept| kept.end);
+    let end = End::seen(&found, kept, false);
     let pidfd = match watches.pidfd(found.pid).filter(|_| end.is_none()) {
         // Whether it was opened before another process got the number.
         Some(pidfd) => {
             let now = tasks::get(cx, &record.id, "").step(LOOK_UP)?;
-            let same = now.pid == found.pid && is_alive(now.status);
+            let same = now.pid == found.pid && (now.status.runs() || now.status == Status::Created);
             same.then_some(pidfd)
         }
         None => None,
@@ -196,8 +190,8 @@ pub(super) fn adopt(
         let known = watches.find(&cx.namespace, &record.id);
         known.is_some_and(|watch| watch.process.pid == found.pid && watch.stdio().is_some())
     };
-    let runs = matches!(found.status, Status::Running | Status::Paused | Status::Pausing);
-    if runs && kept == never_ran && stdio.is_some() {
+    let runs = found.status.runs();
+    if runs && kept == Some(End::NeverRan) && stdio.is_some() {
         // A destroy that broke off has said so, and somebody has started it all the same.
         exit_label::clear(cx, &record.id)?;
     }
@@ -226,10 +220,6 @@ pub(super) fn adopt(
 
 pub(super) fn no_answer() -> Error {
     Error::new(ErrorKind::Unavailable, "the container's shim does not answer").step(LOOK_UP)
-}
-
-fn is_alive(status: Status) -> bool {
-    matches!(status, Status::Created | Status::Running | Status::Paused | Status::Pausing)
 }
 
 /// Opens the streams of a process, as far as their FIFOs stand.

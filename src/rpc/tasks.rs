@@ -44,6 +44,11 @@ pub(crate) enum Status {
 }
 
 impl Status {
+    /// Whether it was started and has not ended.
+    pub(crate) fn runs(self) -> bool {
+        matches!(self, Status::Running | Status::Paused | Status::Pausing)
+    }
+
     /// What a person calls it.
     pub(crate) fn word(self) -> &'static str {
         match self {

@@ -38,7 +38,7 @@ pub enum Stream {
 
 impl Stream {
     /// A descriptor of the host's, which keeps its own. `argument` names it where it is none
-    /// ([`ErrorKind::InvalidArgument`]); [`ErrorKind::Io`] where no further one can be had.
+    /// ([`crate::ErrorKind::InvalidArgument`]); [`crate::ErrorKind::Io`] where no further one can be had.
     pub fn duplicate(argument: &str, fd: BorrowedFd<'_>) -> Result<Stream> {
         fd.try_clone_to_owned().map(Stream::Fd).map_err(|e| match e.raw_os_error() {
             Some(libc::EBADF) => Error::invalid(argument, "is not open"),

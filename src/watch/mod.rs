@@ -20,7 +20,7 @@ use crate::delivery::{self, Bus, Job};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::message::{Body, Message, MessageKind, Origin};
-use crate::rpc::tasks::{self, Exit};
+use crate::rpc::tasks::{self, Exit, Status};
 use crate::rpc::{Connection, Cx};
 use crate::stdio::{self, Attached, Paths, Place};
 use crate::wait::{block_on, detach};
@@ -139,6 +139,19 @@ pub(crate) enum End {
 }
 
 impl End {
+    /// What containerd says of a process, and its record keeps; `None` where it has not ended, or its shim
+    /// has yet to say how.
+    pub(crate) fn seen(found: &tasks::Process, kept: Option<End>, started: bool) -> Option<End> {
+        // What a destroy that broke off has ended.
+        let was_removed = kept == Some(End::NeverRan) && !started;
+        match found.status {
+            Status::Stopped if was_removed && found.exit.code == KILLED => Some(End::NeverRan),
+            Status::Stopped => Some(End::Exit(found.exit)),
+            Status::Ending if was_removed => Some(End::NeverRan),
+            _ => None,
+        }
+    }
+
     /// What the answer to a deletion says.
     pub(crate) fn of(exit: Exit) -> End {
         if exit.at.is_some() { End::Exit(exit) } else { End::NeverRan }
@@ -161,7 +174,7 @@ pub(crate) enum Settled {
 }
 
 /// What is to be done after the exit of a process, once the hooks have returned.
-pub(crate) type Then = Box<dyn FnOnce(&Arc<Watch>) + Send>;
+pub(crate) type Then = Box<dyn FnOnce(Arc<Watch>) + Send>;
 
 /// One watched process: the container's first.
 pub(crate) struct Watch {
@@ -419,7 +432,7 @@ impl Watch {
 
     fn job(self: &Arc<Self>, then: Then) -> Job {
         let watch = self.clone();
-        Box::new(move || then(&watch))
+        Box::new(move || then(watch))
     }
 
     /// What is to be done now that its exit is told.
@@ -588,6 +601,18 @@ impl Watches {
         self.tell(watch, body);
     }
 
+    /// Tells what was found out afterwards.
+    fn recovered(&self, watch: &Arc<Watch>, end: End) {
+        match end {
+            End::Exit(exit) => self.deliver(watch, Origin::Recovered, Some(exit), None),
+            End::NeverRan => self.never_ran(watch, Origin::Recovered),
+            End::Unknown => {
+                let what = "the exit code is not known: nobody saw it, says the record";
+                self.deliver(watch, Origin::Gap, None, Some(lost(what)));
+            }
+        }
+    }
+
     /// Gives the message to all who wait, then to hooks and queues. The first one counts: a process
     /// ends once.
     fn tell(&self, watch: &Arc<Watch>, body: Body) {
@@ -645,8 +670,30 @@ impl Watches {
         watch
     }
 
+    /// The watch of a process, whether it is new, and the one that had the id before, whose process is
+    /// another one: it goes on apart from it.
+    fn enter(
+        &self,
+        cx: &Cx,
+        container: &str,
+        process: Process,
+        is_same: impl Fn(&Process, &Process) -> bool,
+    ) -> Result<(Arc<Watch>, bool, Option<Arc<Watch>>)> {
+        let key = Key { namespace: cx.namespace.clone(), container: container.into() };
+        let mut table = self.lock();
+        table.check_open()?;
+        let before = table.watches.get(&key).cloned();
+        if let Some(found) = before.as_ref().filter(|found| is_same(&found.process, &process)) {
+            return Ok((found.clone(), false, None));
+        }
+        let watch = Arc::new(Watch::new(key.clone(), process));
+        table.watches.insert(key, watch.clone());
+        table.displaced.extend(before.clone());
+        Ok((watch, true, before))
+    }
+
     /// Starts to watch a process that this client has made and not started yet: its Wait is on its
-    /// way when this returns. A watch of an earlier process under the same id goes on apart from it.
+    /// way when this returns.
     pub(crate) fn start(
         &self,
         cx: &Cx,
@@ -655,22 +702,8 @@ impl Watches {
         stdio: Option<Attached>,
         then: Option<Then>,
     ) -> Result<Arc<Watch>> {
-        let key = Key { namespace: cx.namespace.clone(), container: container.into() };
-        let (watch, before) = {
-            let mut table = self.lock();
-            table.check_open()?;
-            let before = table.watches.get(&key).cloned();
-            match before {
-                // Somebody who probes has found it first.
-                Some(found) if found.process.is(&process) => (found, None),
-                before => {
-                    let watch = Arc::new(Watch::new(key.clone(), process));
-                    table.watches.insert(key, watch.clone());
-                    table.displaced.extend(before.clone());
-                    (watch, before)
-                }
-            }
-        };
+        // Somebody who probes may have found it first.
+        let (watch, _, before) = self.enter(cx, container, process, Process::is)?;
         watch.do_after(&self.0.bus, then);
         // Where it has streams and was found by somebody else, that one has none of them.
         if let Some(stdio) = stdio {
@@ -686,22 +719,9 @@ impl Watches {
     /// Starts to watch a process that was found at the server, unless another caller has found it
     /// at the same time.
     pub(crate) fn adopt(&self, cx: &Cx, container: &str, find: Find) -> Result<Arc<Watch>> {
-        let key = Key { namespace: cx.namespace.clone(), container: container.into() };
-        let (watch, before) = {
-            let mut table = self.lock();
-            table.check_open()?;
-            let before = table.watches.get(&key).cloned();
-            match before {
-                // Another record may have been put under it.
-                Some(found) if found.process.pid == find.process.pid => (found, None),
-                before => {
-                    let watch = Arc::new(Watch::new(key.clone(), find.process));
-                    table.watches.insert(key, watch.clone());
-                    table.displaced.extend(before.clone());
-                    (watch, Some(before))
-                }
-            }
-        };
+        // Another record may have been put under it.
+        let is_same = |found: &Process, process: &Process| found.pid == process.pid;
+        let (watch, is_new, before) = self.enter(cx, container, find.process, is_same)?;
         if let Some(paths) = find.paths {
             let _ = watch.paths.set(paths);
         }
@@ -713,15 +733,9 @@ impl Watches {
             watch.started.store(true, Ordering::SeqCst);
         }
         watch.do_after(&self.0.bus, find.then);
-        let is_new = before.is_some();
-        before.iter().flatten().for_each(|before| self.replaced(before));
+        before.iter().for_each(|before| self.replaced(before));
         match find.end {
-            Some(End::Exit(exit)) => self.deliver(&watch, Origin::Recovered, Some(exit), None),
-            Some(End::NeverRan) => self.never_ran(&watch, Origin::Recovered),
-            Some(End::Unknown) => {
-                let what = "the exit code is not known: nobody saw it, says the record";
-                self.deliver(&watch, Origin::Gap, None, Some(lost(what)));
-            }
+            Some(end) => self.recovered(&watch, end),
             None if is_new => self.follow(&watch).inspect_err(|_| self.give_up(&watch))?,
             None => {}
         }
@@ -742,8 +756,8 @@ impl Watches {
         oldest.into_iter().for_each(|oldest| self.forget(&oldest));
     }
 
-    /// Tells how the process of a watch has ended, whose container was made anew by this client: so
-    /// containerd knows nothing of it any more.
+    /// Tells how the process of a watch has ended whose task was made anew: so containerd knows nothing of
+    /// it any more.
     fn replaced(&self, before: &Arc<Watch>) {
         self.wait_for_answer(before);
         let how = "its task was made anew";

@@ -14,11 +14,10 @@ use std::time::{Duration, Instant};
 use super::pidfd::Sight;
 use super::{End, KILLED, Watch, Watches};
 use crate::call::Limits;
-use crate::container::{Kept, generation};
+use crate::container::{ExitLabel, generation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Origin;
 use crate::rpc::containers::{self, Container};
-use crate::rpc::tasks::{self, Exit, Status};
+use crate::rpc::tasks::{self, Status};
 use crate::rpc::version;
 
 /// How long one question may take: a shim that is stuck is answered for by containerd after 2 s.
@@ -188,9 +187,9 @@ impl Drop for Keeper {
 }
 
 impl Watches {
-    /// Puts the watch on the list of those to be looked up; `why` is what ended its Wait.
+    /// Puts the watch on the list of those to be looked up; `why` says what made that necessary.
     pub(crate) fn reconcile(&self, watch: &Arc<Watch>, why: Error) {
-        log::debug!("the wait for container {} broke off: {why}", watch.key.container);
+        log::debug!("container {} is to be looked up: {why}", watch.key.container);
         let (is_new, after) = {
             let mut state = watch.lock();
             (state.begin_listing(), state.loss(PAUSES))
@@ -281,7 +280,7 @@ impl Watches {
         };
         let is_own = generation(&record) == watch.process.generation();
         let kept = |record: &Container| {
-            let kept = Kept::of(record).filter(|kept| is_own && kept.pid == watch.process.pid);
+            let kept = ExitLabel::of(record).filter(|kept| is_own && kept.pid == watch.process.pid);
             kept.map(|kept| kept.end)
         };
         let mut kept_end = kept(&record);
@@ -311,17 +310,16 @@ impl Watches {
         if watch.is_held() {
             return Look::Again(why);
         }
-        match process.status {
-            Status::Unknown => Look::Again(why),
+        if process.status == Status::Stopped && !is_own {
             // Of another container whose process has the number by chance, as likely as not.
-            Status::Stopped if !is_own => {
-                self.gone(watch, kept_end, "its id is another container's", why)
-            }
-            Status::Stopped => self.tell_stopped(watch, kept_end, process.exit),
-            Status::Ending if kept_end == Some(End::NeverRan) && !watch.is_started() => {
-                self.never_ran(watch, Origin::Recovered);
-                Look::Settled
-            }
+            return self.gone(watch, kept_end, "its id is another container's", why);
+        }
+        if let Some(end) = End::seen(&process, kept_end, watch.is_started()) {
+            self.recovered(watch, end);
+            return Look::Settled;
+        }
+        match process.status {
+            Status::Unknown | Status::Stopped => Look::Again(why),
             Status::Ending => self.ending(watch, kept_end, why),
             Status::Created | Status::Running | Status::Paused | Status::Pausing => {
                 if !is_own {
@@ -341,16 +339,6 @@ impl Watches {
                 }
             }
         }
-    }
-
-    /// Tells what containerd says of a process that has ended.
-    fn tell_stopped(&self, watch: &Arc<Watch>, kept: Option<End>, exit: Exit) -> Look {
-        if kept == Some(End::NeverRan) && exit.code == KILLED && !watch.is_started() {
-            self.never_ran(watch, Origin::Recovered);
-        } else {
-            self.deliver(watch, Origin::Recovered, Some(exit), None);
-        }
-        Look::Settled
     }
 
     /// The shim has yet to note how it ended; where its deletion broke off, it never will.
@@ -389,7 +377,10 @@ impl Watches {
             Status::Stopped if process.exit.code == KILLED && !watch.is_started() => {
                 self.gone(watch, None, how, why)
             }
-            Status::Stopped => self.tell_stopped(watch, None, process.exit),
+            Status::Stopped => {
+                self.recovered(watch, End::Exit(process.exit));
+                Look::Settled
+            }
             Status::Ending => self.ending(watch, None, why),
             Status::Unknown | Status::Created => Look::Again(why),
             Status::Running | Status::Paused | Status::Pausing => {
@@ -408,8 +399,8 @@ impl Watches {
         why: Error,
     ) -> Look {
         match kept {
-            Some(End::Exit(exit)) => self.deliver(watch, Origin::Recovered, Some(exit), None),
-            Some(End::NeverRan) if !watch.is_started() => self.never_ran(watch, Origin::Recovered),
+            Some(end @ End::Exit(_)) => self.recovered(watch, end),
+            Some(end @ End::NeverRan) if !watch.is_started() => self.recovered(watch, end),
             Some(End::NeverRan | End::Unknown) | None => match watch.process.look() {
                 // containerd ends what it does not know any more, or will find it again.
                 Sight::Runs => return Look::Another(why),
