@@ -28,9 +28,9 @@ use crate::rpc::tasks::{self, Status};
 use crate::rpc::{Any, Cx};
 use crate::snapshot;
 use crate::spec;
-use crate::stdio::{self, Attached, Stdio, Stream};
+use crate::stdio::{self, Prepared, Stdio, Stream};
 use crate::wait::detach;
-use crate::watch::{End, Pidfd, Process, Watch};
+use crate::watch::{End, Process, Watch};
 
 const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
 
@@ -211,8 +211,27 @@ fn create_steps(
     let (cx, id, generation) = (&cx.without_lease(), &plan.id, plan.generation);
     let then = cleanup::job(context, &cx.namespace, plan.cleanup);
     let may_run = Rc::new(Cell::new(false));
-    let (pid, pidfd, attached) =
-        create_task(context, cx, id, &generation, plan.stdio, mounts, &may_run, undo)?;
+    let terminal = plan.stdio.terminal;
+    let prepared = prepare_stdio(context, cx, id, plan.stdio).step("prepare stdio")?;
+    let paths = prepared.as_ref().map(|p| p.paths().clone()).unwrap_or_default();
+    let task = tasks::Create {
+        id: id.to_owned(),
+        rootfs: mounts,
+        stdin: paths.stdin,
+        stdout: paths.stdout,
+        stderr: paths.stderr,
+        terminal: paths.terminal,
+    };
+    let pid = create_task(cx, task, &generation, &may_run, undo).step("create the task")?;
+    // It is there until it is started: so this is it.
+    let pidfd = context.watches.pidfd(pid);
+    let attached = match prepared {
+        Some(prepared) => {
+            let end = end_of_input(context, &cx.namespace, id, terminal);
+            Some(prepared.attach(end).step("attach stdio")?)
+        }
+        None => None,
+    };
     let process = Process::new(pid, generation, pidfd);
     let watch = context.watches.start(cx, id, process, attached, then).step("watch the task")?;
     let (watches, watched) = (context.watches.clone(), watch.clone());
@@ -341,47 +360,31 @@ fn is_ours(cx: &Cx, id: &str, generation: &str) -> Result<bool> {
     }
 }
 
-/// Creates the task, and gives its process and the streams that we pump for it. `may_run` says later
-/// whether it may have been started.
-#[expect(clippy::too_many_arguments, reason = "a step of one function, which has them all")]
+/// Opens the streams that are asked for, where there are any.
+fn prepare_stdio(context: &Context, cx: &Cx, id: &str, stdio: Stdio) -> Result<Option<Prepared>> {
+    let streams = [&stdio.stdin, &stdio.stdout, &stdio.stderr];
+    if !stdio.terminal && streams.iter().all(|stream| matches!(stream, Stream::None)) {
+        return Ok(None);
+    }
+    stdio::prepare(&context.pump, context.place(&cx.namespace), id, "", stdio).map(Some)
+}
+
+/// Creates the task, and gives its process. `may_run` says later whether it may have been started.
 fn create_task(
-    context: &Context,
     cx: &Cx,
-    id: &str,
+    task: tasks::Create,
     generation: &str,
-    stdio: Stdio,
-    mounts: Vec<Mount>,
     may_run: &Rc<Cell<bool>>,
     undo: &mut Undo,
-) -> Result<(u32, Option<Pidfd>, Option<Attached>)> {
-    let piped = [&stdio.stdin, &stdio.stdout, &stdio.stderr]
-        .iter()
-        .any(|stream| !matches!(stream, Stream::None));
-    let terminal = stdio.terminal;
-    let prepared = if piped || stdio.terminal {
-        let place = context.place(&cx.namespace);
-        let prepared = stdio::prepare(&context.pump, place, id, "", stdio);
-        Some(prepared.step("prepare stdio")?)
-    } else {
-        None
-    };
-    let paths = prepared.as_ref().map(|p| p.paths().clone()).unwrap_or_default();
-    let task = tasks::Create {
-        id: id.to_owned(),
-        rootfs: mounts,
-        stdin: paths.stdin,
-        stdout: paths.stdout,
-        stderr: paths.stderr,
-        terminal: paths.terminal,
-    };
+) -> Result<u32> {
+    let id = task.id.clone();
     let created = tasks::create(cx, task);
     let may_stand = match &created {
         Ok(_) => true,
         Err(e) => e.is_outcome_unknown(),
     };
     if may_stand {
-        let (id, generation) = (id.to_owned(), generation.to_owned());
-        let may_run = may_run.clone();
+        let (generation, may_run) = (generation.to_owned(), may_run.clone());
         let pid = created.as_ref().ok().copied();
         undo.push("create the task", move |cx| match is_ours(cx, &id, &generation)? {
             true => {
@@ -408,18 +411,7 @@ fn create_task(
             false => Ok(true),
         });
     }
-    let pid = created.step("create the task")?;
-    // It is there until it is started: so this is it.
-    let pidfd = context.watches.pidfd(pid);
-
-    let attached = match prepared {
-        Some(prepared) => {
-            let end = end_of_input(context, &cx.namespace, id, terminal);
-            Some(prepared.attach(end).step("attach stdio")?)
-        }
-        None => None,
-    };
-    Ok((pid, pidfd, attached))
+    created
 }
 
 /// Tells the shim that the input of a container's process has ended.

@@ -1,0 +1,474 @@
+//! One watched process: what is known of it, who waits for its exit, and what is to be done after that.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::pidfd::{Pidfd, Sight};
+use crate::call::Limits;
+use crate::delivery::{self, Bus, Job};
+use crate::error::{Error, Result};
+use crate::message::Message;
+use crate::rpc::tasks::{self, Exit, Status};
+use crate::stdio::{self, Attached, Paths, Place};
+use crate::wait::block_on;
+
+/// How long a process is looked at again and again whose Wait is not relied on.
+const DOUBT: Duration = Duration::from_secs(10);
+
+/// Waits that break off again within this time are sent anew ever more slowly.
+const LOSS_COUNTS: Duration = Duration::from_secs(10);
+
+/// What a watch is found by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) namespace: String,
+    pub(super) container: String,
+}
+
+/// What tells a process from another one under the same id, and what else is known of it.
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// Which of the containers that have the id, one after the other, it belongs to. Another one where
+    /// somebody has replaced the record under the process.
+    generation: Mutex<String>,
+    /// Gone once its exit is known.
+    pidfd: Mutex<Option<Pidfd>>,
+}
+
+impl Process {
+    pub(crate) fn new(pid: u32, generation: String, pidfd: Option<Pidfd>) -> Process {
+        Process { pid, generation: Mutex::new(generation), pidfd: Mutex::new(pidfd) }
+    }
+
+    pub(crate) fn generation(&self) -> String {
+        self.generation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_generation(&self, generation: String) {
+        *self.generation.lock().unwrap_or_else(PoisonError::into_inner) = generation;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pidfd>> {
+        self.pidfd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the kernel says of it.
+    pub(super) fn look(&self) -> Sight {
+        self.lock().as_ref().map_or(Sight::Unseen, Pidfd::look)
+    }
+
+    /// Whether both are the same one.
+    pub(super) fn is(&self, other: &Process) -> bool {
+        self.pid == other.pid && self.generation() == other.generation()
+    }
+}
+
+/// How a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Exit(Exit),
+    /// No source holds the code.
+    Unknown,
+    /// It was created and never started.
+    NeverRan,
+}
+
+impl End {
+    /// What containerd says of a process, and its record keeps; `None` where it has not ended, or its shim
+    /// has yet to say how.
+    pub(crate) fn seen(found: &tasks::Process, kept: Option<End>, started: bool) -> Option<End> {
+        // What a destroy that broke off has ended.
+        let was_removed = kept == Some(End::NeverRan) && !started;
+        match found.status {
+            Status::Stopped if was_removed && found.exit.code == KILLED => Some(End::NeverRan),
+            Status::Stopped => Some(End::Exit(found.exit)),
+            Status::Ending if was_removed => Some(End::NeverRan),
+            _ => None,
+        }
+    }
+
+    /// What the answer to a deletion says.
+    pub(crate) fn of(exit: Exit) -> End {
+        if exit.at.is_some() { End::Exit(exit) } else { End::NeverRan }
+    }
+}
+
+/// The exit code of what SIGKILL has ended. That of a process that was never started says nothing: it
+/// is how such a one is removed.
+pub(crate) const KILLED: u32 = 128 + 9;
+
+/// What is to be done after the exit of a process, once the hooks have returned.
+pub(crate) type Then = Box<dyn FnOnce(Arc<Watch>) + Send>;
+
+/// One watched process: the container's first.
+pub(crate) struct Watch {
+    pub(super) key: Key,
+    pub(crate) process: Process,
+    /// What the shim was told of its streams, where that is known.
+    paths: OnceLock<Paths>,
+    /// The streams that we pump for it.
+    stdio: OnceLock<Attached>,
+    /// Whether it is known to have been started, and not only created.
+    started: AtomicBool,
+    /// Whether somebody is about to say how it ended.
+    held: AtomicBool,
+    after: Mutex<After>,
+    state: Mutex<State>,
+}
+
+impl Watch {
+    pub(super) fn new(key: Key, process: Process) -> Watch {
+        Watch {
+            key,
+            process,
+            paths: OnceLock::new(),
+            stdio: OnceLock::new(),
+            started: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            after: Mutex::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The container.
+    pub(crate) fn container(&self) -> &str {
+        &self.key.container
+    }
+
+    /// Whether its shim passes on any stream.
+    pub(crate) fn has_streams(&self) -> bool {
+        let given = |paths: &Paths| !paths.stdout.is_empty() || !paths.stdin.is_empty();
+        self.stdio.get().is_some() || self.paths.get().is_some_and(given)
+    }
+
+    /// The streams that we pump for it.
+    pub(crate) fn stdio(&self) -> Option<&Attached> {
+        self.stdio.get()
+    }
+
+    /// Stops pumping, and removes the FIFOs, also those that another program has left. For when its task
+    /// is deleted.
+    pub(crate) fn close_stdio(&self, place: Place<'_>) {
+        match (self.stdio.get(), self.paths.get()) {
+            (Some(stdio), _) => {
+                stdio.close();
+            }
+            (None, Some(paths)) => stdio::remove(place.state_dir, paths),
+            // No task has told of them.
+            (None, None) => stdio::remove_of(place, &self.key.container),
+        }
+    }
+
+    /// Passes on what is left of the output of a process that has ended, and removes the FIFOs.
+    pub(crate) fn drain_and_close(&self, limits: &Limits) {
+        if let Some(stdio) = self.stdio() {
+            stdio.drain(limits.at_most(stdio::DRAIN).remaining().unwrap_or_default());
+            stdio.close();
+        }
+    }
+
+    /// What is known of its streams; what was known before stands.
+    pub(super) fn set_streams(&self, paths: Option<Paths>, stdio: Option<Attached>) {
+        paths.into_iter().for_each(|paths| drop(self.paths.set(paths)));
+        stdio.into_iter().for_each(|stdio| drop(self.stdio.set(stdio)));
+    }
+
+    /// Notes that its process runs, or has run.
+    pub(super) fn set_started(&self) {
+        self.started.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that its process runs, or has run, and lets its input go.
+    pub(crate) fn note_start(&self) -> Result<()> {
+        self.set_started();
+        self.stdio().map_or(Ok(()), Attached::start_input)
+    }
+
+    /// Whether it is known to have been started; another client may have done it since.
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.load(Ordering::SeqCst)
+    }
+
+    /// Its deletion broke off, or there was no process to be signalled: containerd may not answer its Wait
+    /// any more.
+    pub(super) fn doubt(&self) {
+        self.lock().doubt = Some(Instant::now() + DOUBT);
+    }
+
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.lock().doubt.is_some_and(|until| Instant::now() < until)
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    /// Keeps what is heard or found of the process from being told, until the drop.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.held.store(true, Ordering::SeqCst);
+        Held(self)
+    }
+
+    /// The exit, where it is known and nobody was told yet: then it is that of the process which the
+    /// caller means, whatever has become of its id since.
+    pub(crate) fn untold(&self) -> Option<Message> {
+        let mut state = self.lock();
+        let known = state.exit.clone().filter(|_| !state.told);
+        state.told |= known.is_some();
+        known
+    }
+
+    /// The exit, where it is known.
+    pub(crate) fn exit(&self) -> Option<Message> {
+        self.lock().exit.clone()
+    }
+
+    /// Waits for the exit.
+    pub(crate) fn wait(self: &Arc<Self>, limits: &Limits) -> Result<Message> {
+        block_on(limits, Waiting { watch: self.clone(), number: None })?
+    }
+
+    /// Has this done after its exit, once the hooks have returned. The first one counts.
+    pub(super) fn do_after(self: &Arc<Self>, bus: &Bus, then: Option<Then>) {
+        let Some(then) = then else { return };
+        let telling = {
+            let mut after = self.lock_after();
+            if after.said {
+                return;
+            }
+            after.said = true;
+            match &after.telling {
+                None => {
+                    after.then = Some(then);
+                    return;
+                }
+                // Who probed it before has not said what is to be done after the exit.
+                Some(telling) => telling.upgrade(),
+            }
+        };
+        let job = self.job(then);
+        match telling {
+            Some(telling) => telling.set(job),
+            None => bus.run(job),
+        }
+    }
+
+    fn job(self: &Arc<Self>, then: Then) -> Job {
+        let watch = self.clone();
+        Box::new(move || then(watch))
+    }
+
+    /// What is to be done now that its exit is told.
+    pub(super) fn take_after(self: &Arc<Self>, bus: &Bus) -> Arc<delivery::After> {
+        let mut after = self.lock_after();
+        let telling = bus.after(after.then.take().map(|then| self.job(then)));
+        after.telling = Some(Arc::downgrade(&telling));
+        telling
+    }
+
+    fn lock_after(&self) -> MutexGuard<'_, After> {
+        self.after.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how it ended, and tells those who wait. Says whether this is the first word of it: a process
+    /// ends once.
+    pub(super) fn set_exit(&self, message: &Message) -> bool {
+        let mut is_first = false;
+        self.change(|state| {
+            is_first = state.exit.is_none() && state.over.is_none();
+            if is_first {
+                state.exit = Some(message.clone());
+            }
+        });
+        if is_first {
+            drop(self.process.lock().take());
+        }
+        is_first
+    }
+
+    /// Ends the watch: who waits gets this error, unless the exit is known.
+    pub(super) fn end(&self, why: Error) {
+        self.change(|state| {
+            state.over.get_or_insert(why);
+        });
+    }
+
+    /// Changes the state and wakes all whom it concerns, after the lock is released.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let woken: Vec<Waker> = {
+            let mut state = self.lock();
+            change(&mut state);
+            let driver = state.driver.take();
+            state.waiters.drain().map(|(_, waker)| waker).chain(driver).collect()
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether nothing is left to be heard. Otherwise the driver is woken when that changes.
+    pub(super) fn poll_over(&self, context: &mut Context<'_>) -> bool {
+        let mut state = self.lock();
+        if state.exit.is_some() || state.over.is_some() {
+            return true;
+        }
+        state.driver = Some(context.waker().clone());
+        false
+    }
+
+    /// Whether a Wait is outstanding.
+    pub(super) fn is_followed(&self) -> bool {
+        self.lock().followed
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.exit.is_some() || state.over.is_some()
+    }
+}
+
+/// What is to be done after an exit, once the hooks have returned: said once, done once.
+#[derive(Default)]
+struct After {
+    said: bool,
+    then: Option<Then>,
+    /// Once the exit is told: there while hooks are told of it.
+    telling: Option<Weak<delivery::After>>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    exit: Option<Message>,
+    /// Whether somebody who waits, or asks for it, was told of it.
+    told: bool,
+    /// Why nothing more will be heard: the client was closed, the watch was given up.
+    over: Option<Error>,
+    /// Those who wait, by a number of their own.
+    waiters: HashMap<u64, Waker>,
+    next_waiter: u64,
+    /// Whether a Wait is outstanding, and the future that holds it.
+    followed: bool,
+    driver: Option<Waker>,
+    /// When a Wait broke off last, and the pause after it.
+    loss: Option<(Instant, Duration)>,
+    /// When the process was first seen to have ended and not to be reaped.
+    ending: Option<Instant>,
+    /// Since when containerd does not list it, though it was not seen to end.
+    pub(super) absent: Option<Instant>,
+    /// Until when a Wait that is outstanding is not relied on.
+    doubt: Option<Instant>,
+    listed: Listed,
+}
+
+impl State {
+    pub(super) fn ending_since(&mut self) -> Instant {
+        *self.ending.get_or_insert_with(Instant::now)
+    }
+
+    /// Says whether it is to be put on the list: it stands there once.
+    pub(super) fn begin_listing(&mut self) -> bool {
+        let is_new = self.listed == Listed::No;
+        self.listed = if is_new { Listed::Yes } else { Listed::Again };
+        is_new
+    }
+
+    /// Takes it off the list; says whether it is to stay there all the same.
+    pub(super) fn end_listing(&mut self) -> bool {
+        let stays = self.listed == Listed::Again && self.exit.is_none() && self.over.is_none();
+        self.listed = if stays { Listed::Yes } else { Listed::No };
+        stays
+    }
+
+    /// Counts a Wait that broke off. Gives the pause before anything is done about it: none for the
+    /// first one.
+    pub(super) fn loss(&mut self, (first, longest): (Duration, Duration)) -> Duration {
+        let now = Instant::now();
+        let pause = match self.loss {
+            Some((at, pause)) if now.duration_since(at) < LOSS_COUNTS => {
+                (pause * 2).clamp(first, longest)
+            }
+            _ => Duration::ZERO,
+        };
+        self.loss = Some((now, pause));
+        pause
+    }
+}
+
+/// Whether a watch stands on the list of those that are looked up.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Listed {
+    #[default]
+    No,
+    Yes,
+    /// And something has happened since.
+    Again,
+}
+
+/// The outstanding Wait of a watch. Dropped, there is none.
+pub(super) struct Following(Arc<Watch>);
+
+impl Following {
+    /// `None` where there is one already.
+    pub(super) fn begin(watch: &Arc<Watch>) -> Option<Following> {
+        let followed = std::mem::replace(&mut watch.lock().followed, true);
+        (!followed).then(|| Following(watch.clone()))
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.lock().followed = false;
+    }
+}
+
+/// See [`Watch::hold`].
+pub(crate) struct Held<'a>(&'a Watch);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.store(false, Ordering::SeqCst);
+    }
+}
+
+/// One caller that waits for an exit.
+struct Waiting {
+    watch: Arc<Watch>,
+    number: Option<u64>,
+}
+
+impl Future for Waiting {
+    type Output = Result<Message>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Message>> {
+        let this = &mut *self;
+        let mut state = this.watch.lock();
+        if let Some(message) = state.exit.clone() {
+            state.told = true;
+            return Poll::Ready(Ok(message));
+        }
+        if let Some(why) = &state.over {
+            return Poll::Ready(Err(why.clone()));
+        }
+        let number = *this.number.get_or_insert_with(|| {
+            state.next_waiter += 1;
+            state.next_waiter
+        });
+        state.waiters.insert(number, context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.watch.lock().waiters.remove(&number);
+        }
+    }
+}
