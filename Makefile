@@ -69,10 +69,11 @@ bench: root deps
 soak: root deps
 	cargo bench --profile release --bench soak
 
-# Format and lints; then what the library is as it is shipped: its header, its symbols.
+# Format, lints, links of the documents; then what the library is as it is shipped: its header, its symbols.
 check: lib
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps
 	cargo test --release -p ctrd-ffi
 
 clean:

@@ -250,7 +250,7 @@ impl Client {
 
     /// Waits for the end of a container's process. Without a timeout in `call` it waits without an
     /// end. Any number of callers may wait; the message stays until the container is destroyed, and
-    /// of the last 1,024 that were cleaned up by themselves ([`crate::Cleanup::All`]). With
+    /// of the last 1,024 that went without it ([`crate::Cleanup::All`], another client). With
     /// [`Call::poll`] it tells what is known without asking the server, but asks, for at most 1 s,
     /// of a container that this client does not watch yet, and of one whose exit was told: its id
     /// may be another container's by now.

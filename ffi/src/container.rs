@@ -209,9 +209,9 @@ pub unsafe extern "C" fn ctrd_start_container(
 }
 
 /// Waits for the end of a container's process. Any number of threads may wait for the same one, and
-/// the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL as long as
-/// that says. A timeout is an error, not a message. The message may be without a code:
-/// ctrd_message_error() then says why.
+/// the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL, or where
+/// another client has removed it, as long as CTRD_CLEANUP_ALL says. A timeout is an error, not a
+/// message. The message may be without a code: ctrd_message_error() then says why.
 ///
 /// @param client  the client.
 /// @param id      the container's id.

@@ -9,6 +9,7 @@ use super::{Deleted, ExitLabel, delete_sandbox, delete_task, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{ErrorKind, Result, ResultExt};
+use crate::executor::Kept;
 use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::{self, Container};
 use crate::stdio::DRAIN;
@@ -51,15 +52,20 @@ impl Cleanup {
 }
 
 /// What is to be done about a container after its exit.
-pub(super) fn job(context: &Arc<Context>, namespace: &str, cleanup: Cleanup) -> Option<Then> {
+pub(super) fn job(
+    context: &Arc<Context>,
+    namespace: &str,
+    cleanup: Cleanup,
+) -> Result<Option<Then>> {
     if cleanup == Cleanup::Keep {
-        return None;
+        return Ok(None);
     }
+    let kept = context.executor.keep()?;
     let context = Arc::downgrade(context);
     let namespace = namespace.to_owned();
-    Some(Box::new(move |watch| {
-        Work { context, namespace, watch, cleanup, pause: FIRST_PAUSE }.run();
-    }))
+    Ok(Some(Box::new(move |watch| {
+        Work { context, namespace, watch, cleanup, pause: FIRST_PAUSE, _kept: kept }.run();
+    })))
 }
 
 /// The pause before a clean-up is tried again: the first, and the longest.
@@ -73,6 +79,8 @@ struct Work {
     watch: Arc<Watch>,
     cleanup: Cleanup,
     pause: Duration,
+    /// Who has it tried again: then a thread for it might be refused.
+    _kept: Kept,
 }
 
 impl Work {
@@ -112,14 +120,18 @@ fn clean_up(
     let id = watch.container();
     let _turn = turn(context, cx, id, "cleanup")?;
     let record = match containers::get(cx, id) {
-        // Somebody may have replaced it, and have other plans.
+        // Somebody has replaced it.
+        Ok(record) if generation(&record) != watch.process.generation() => {
+            watch.drain_and_close(&cx.limits);
+            return Ok(());
+        }
         Ok(record)
-            if generation(&record) == watch.process.generation()
-                && record.labels.get(OWNER_LABEL) == Some(&context.config.owner)
+            if record.labels.get(OWNER_LABEL) == Some(&context.config.owner)
                 && Cleanup::of(&record) == cleanup =>
         {
             record
         }
+        // Somebody has other plans.
         Ok(_) => return Ok(()),
         // Somebody has destroyed it.
         Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -131,6 +143,7 @@ fn clean_up(
         Err(e) => return Err(e.step("look the record up")),
     };
     if has_another_task(cx, watch).step("look the task up")? {
+        watch.drain_and_close(&cx.limits);
         return Ok(());
     }
     if let Some(stdio) = watch.stdio()

@@ -209,7 +209,7 @@ fn create_steps(
         create_sandbox(cx, &plan.id, &plan.runtime, spec, undo).step("create the sandbox")?;
     }
     let (cx, id, generation) = (&cx.without_lease(), &plan.id, plan.generation);
-    let then = cleanup::job(context, &cx.namespace, plan.cleanup);
+    let then = cleanup::job(context, &cx.namespace, plan.cleanup).step("watch the task")?;
     let may_run = Rc::new(Cell::new(false));
     let terminal = plan.stdio.terminal;
     let prepared = prepare_stdio(context, cx, id, plan.stdio).step("prepare stdio")?;

@@ -153,7 +153,7 @@ pub(super) fn adopt(
     let watches = &context.watches;
     // Who only looks at a container leaves it to its owner.
     let cleanup = stdio.as_ref().map_or(Cleanup::Keep, |_| Cleanup::of(record));
-    let then = cleanup::job(context, &cx.namespace, cleanup);
+    let then = cleanup::job(context, &cx.namespace, cleanup).step("watch the task")?;
     let kept = ExitLabel::of(record);
     let found = match tasks::get(cx, &record.id, "") {
         Ok(found) => found,

@@ -10,6 +10,8 @@ mod method;
 mod required;
 mod status;
 mod stream;
+#[cfg(test)]
+mod test_server;
 
 pub(crate) mod containers;
 pub(crate) mod content;
@@ -27,6 +29,8 @@ pub(crate) mod version;
 
 pub(crate) use any::Any;
 pub(crate) use channel::{Connection, Cx, check_process, check_threads};
+#[cfg(test)]
+pub(crate) use test_server::TestServer;
 
 /// The generated messages; `build.rs` makes them from `protos/`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, dead_code)]

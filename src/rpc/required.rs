@@ -8,14 +8,12 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use grpcio::{
-    EnvBuilder, Marshaller, Method, MethodType, Server, ServerBuilder, ServerCredentials,
-    ServiceBuilder,
-};
+use grpcio::ServiceBuilder;
 use protobuf::Message;
 use protobuf::well_known_types::empty::Empty;
 
 use super::content::Descriptor;
+use super::test_server::{TestServer, serve};
 use super::wire::containers::{
     CreateContainerRequest, CreateContainerResponse, UpdateContainerRequest,
     UpdateContainerResponse,
@@ -61,21 +59,14 @@ fn take<Q: Message, R: Message>(
     name: &'static str,
     is_whole: fn(&Q) -> bool,
 ) -> ServiceBuilder {
-    let method: Method<Q, R> = Method {
-        ty: MethodType::Unary,
-        name,
-        req_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
-        resp_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
-    };
     let seen = seen.clone();
-    service.add_unary_handler(&method, move |context, request: Q, sink| {
-        let whole = is_whole(&request);
-        *seen.lock().unwrap().entry(name).or_insert(true) &= whole;
-        context.spawn(async move { drop(sink.success(R::new()).await) });
+    serve(service, name, move |request: Q| {
+        *seen.lock().unwrap().entry(name).or_insert(true) &= is_whole(&request);
+        Ok(R::new())
     })
 }
 
-fn serve(seen: &Seen, address: &str) -> Server {
+fn server(seen: &Seen) -> TestServer {
     let mut service = ServiceBuilder::new();
     service = take::<CreateContainerRequest, CreateContainerResponse>(
         service,
@@ -131,13 +122,7 @@ fn serve(seen: &Seen, address: &str) -> Server {
         "/containerd.services.sandbox.v1.Store/Create",
         |request| request.sandbox.spec.is_some() && request.sandbox.runtime.is_some(),
     );
-    let mut server = ServerBuilder::new(Arc::new(EnvBuilder::new().cq_count(1).build()))
-        .register_service(service.build())
-        .build()
-        .unwrap();
-    server.add_listening_port(address, ServerCredentials::insecure()).unwrap();
-    server.start();
-    server
+    TestServer::new(service)
 }
 
 /// Makes every request that needs a sub-message, with as little in it as the functions allow.
@@ -172,16 +157,11 @@ fn declared() -> BTreeSet<String> {
 
 #[test]
 fn no_sub_message_is_omitted() {
-    let directory = std::env::temp_dir().join(format!("ctrd-required-{}", std::process::id()));
-    fs::create_dir(&directory).unwrap();
-    let socket = directory.join("socket");
     let seen = Seen::default();
-    let mut server = serve(&seen, &format!("unix:{}", socket.display()));
+    let server = server(&seen);
     let limits = Limits::within(Duration::from_secs(30));
-    let cx = Cx::new(&Arc::new(Connection::new(&socket)), "default", limits.clone());
-    call_all(&cx);
-    block_on(&limits, server.shutdown()).unwrap().unwrap();
-    fs::remove_dir_all(&directory).unwrap();
+    call_all(&Cx::new(&Arc::new(Connection::new(&server.socket())), "default", limits));
+    drop(server);
 
     let seen = seen.lock().unwrap();
     for (method, whole) in &*seen {

@@ -8,7 +8,7 @@ mod pidfd;
 mod process;
 mod reconcile;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,14 +21,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::tasks::{self, Exit};
-use crate::rpc::{Connection, Cx};
+use crate::rpc::{Connection, Cx, containers};
 use crate::stdio::{Attached, Paths};
 use crate::wait::{block_on, detach};
 pub(crate) use pidfd::Pidfd;
 use pidfd::Sight;
 pub(crate) use process::{End, KILLED, Process, Then, Watch};
 use process::{Following, Key};
-use reconcile::{Look, Reconciler};
+use reconcile::{LOOK, Look, Reconciler};
 
 /// How often a process is looked at that must have ended, and the pause between.
 const ENDING_LOOKS: u32 = 10;
@@ -37,7 +37,7 @@ const ENDING_PAUSE: Duration = Duration::from_millis(20);
 /// How long a look may take for which a call waits.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// How many exits are kept of containers that were removed by themselves.
+/// How many exits are kept of containers that are gone without a call of this client.
 const MAX_RETIRED: usize = 1024;
 
 /// The watched processes of a client.
@@ -51,7 +51,7 @@ struct Shared {
     /// Whether the server's numbers of processes are ours too.
     sees_processes: bool,
     table: Mutex<Table>,
-    /// Those whose containers were removed by themselves, the oldest first.
+    /// Those whose containers are gone without a call of this client, the oldest first.
     retired: Mutex<VecDeque<Arc<Watch>>>,
     reconciler: Reconciler,
 }
@@ -61,6 +61,10 @@ struct Table {
     watches: HashMap<Key, Arc<Watch>>,
     /// Those whose process is yet to end though their id is another one's by now.
     displaced: Vec<Arc<Watch>>,
+    /// How many exits were told since it was last looked which containers are gone, and how many of those
+    /// that had ended were there then.
+    told: usize,
+    standing: usize,
     closed: bool,
 }
 
@@ -202,7 +206,71 @@ impl Watches {
         if watch.set_exit(&message) {
             self.0.bus.publish(&message, Some(watch.take_after(&self.0.bus)));
             self.end_displaced(watch);
+            self.count_told();
         }
+    }
+
+    /// Has it looked, when as many exits were told as were kept the last time, which containers are gone.
+    fn count_told(&self) {
+        {
+            let mut table = self.lock();
+            table.told += 1;
+            if table.told < table.standing.max(MAX_RETIRED) {
+                return;
+            }
+            table.told = 0;
+        }
+        if let Err(e) = self.0.executor.spawn(self.clone().retire_removed()) {
+            log::debug!("containers that are gone are not looked for: {e}");
+        }
+    }
+
+    /// Retires the watches whose containers other clients have removed, of which nobody tells us.
+    async fn retire_removed(self) {
+        let mut told: Vec<_> = self.lock().watches.values().cloned().collect();
+        told.retain(|watch| {
+            let state = watch.lock();
+            state.exit.is_some() && !state.retired
+        });
+        let mut tasks = HashMap::new();
+        let mut standing = 0;
+        for watch in told {
+            match self.is_removed(&watch, &mut tasks).await {
+                Ok(false) => standing += 1,
+                Ok(true) => {
+                    let watches = self.clone();
+                    self.0.bus.run(Box::new(move || {
+                        watch.drain_and_close(&Limits::default());
+                        watches.retire(&watch);
+                    }));
+                }
+                Err(e) => {
+                    // The server is away: another time.
+                    log::debug!("looking for containers that are gone: {e}");
+                    return;
+                }
+            }
+        }
+        self.lock().standing = standing;
+    }
+
+    /// Whether a container has neither a record nor a task. `tasks` has the ids of those that were listed.
+    async fn is_removed(
+        &self,
+        watch: &Watch,
+        tasks: &mut HashMap<String, HashSet<String>>,
+    ) -> Result<bool> {
+        let Key { namespace, container } = &watch.key;
+        let cx = || self.cx(namespace, Limits::within(LOOK));
+        match containers::look(cx(), container.clone()).await {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            other => return other.map(|_| false),
+        }
+        if !tasks.contains_key(namespace) {
+            let list = tasks::look_at_all(cx()).await?;
+            tasks.insert(namespace.clone(), list.into_iter().map(|(id, _)| id).collect());
+        }
+        Ok(tasks.get(namespace).is_none_or(|ids| !ids.contains(container)))
     }
 
     /// Lets go of a watch whose id is another one's, once its exit is told.
@@ -309,6 +377,9 @@ impl Watches {
     /// Keeps the exit of a container that is gone, for who probes late, as long as not too many others
     /// go after it.
     pub(crate) fn retire(&self, watch: &Arc<Watch>) {
+        if std::mem::replace(&mut watch.lock().retired, true) {
+            return;
+        }
         let oldest = {
             let mut retired = self.0.retired.lock().unwrap_or_else(PoisonError::into_inner);
             retired.push_back(watch.clone());
@@ -498,13 +569,19 @@ fn closed() -> Error {
 mod tests {
     use std::path::Path;
     use std::sync::mpsc;
+    use std::time::Instant;
 
     use super::*;
     use crate::delivery::{HookMode, Wants};
+    use crate::rpc::TestServer;
 
     /// Watches of a server that is not there.
     fn watches() -> (Watches, Cx) {
-        let connection = Arc::new(Connection::new(Path::new("/nonexistent/socket")));
+        watches_at(Path::new("/nonexistent/socket"))
+    }
+
+    fn watches_at(socket: &Path) -> (Watches, Cx) {
+        let connection = Arc::new(Connection::new(socket));
         let cx = Cx::new(&connection, "ns", Limits::default());
         let executor = Executor::new("test");
         let bus = Bus::new(&executor);
@@ -584,6 +661,28 @@ mod tests {
         assert!(state.end_listing() && !state.end_listing() && state.begin_listing());
         drop(state);
         close(&watches);
+    }
+
+    #[test]
+    fn told_exits_go_with_the_containers_that_other_clients_have_removed() {
+        // One has its record still, and of one the task alone is there.
+        let server = TestServer::of(vec!["c0".into()], vec!["c1".into()]);
+        let (watches, cx) = watches_at(&server.socket());
+        let exit = Some(Exit { code: 3, at: None });
+        let count = 2 + 2 * MAX_RETIRED;
+        for number in 0..count {
+            watches.adopt(&cx, &format!("c{number}"), find(1, "a", exit)).unwrap();
+        }
+        let kept = || (0..count).filter(|n| watches.find("ns", &format!("c{n}")).is_some()).count();
+        let began = Instant::now();
+        // The later half of those that are gone can be asked for still, and the newest.
+        while kept() > 2 + MAX_RETIRED + 2 {
+            assert!(began.elapsed() < Duration::from_secs(30), "{} are kept", kept());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(["c0", "c1"].iter().all(|id| watches.find("ns", id).is_some()));
+        close(&watches);
+        watches.0.bus.shut();
     }
 
     #[test]

@@ -345,9 +345,11 @@ struct After {
 
 #[derive(Default)]
 pub(super) struct State {
-    exit: Option<Message>,
+    pub(super) exit: Option<Message>,
     /// Whether somebody who waits, or asks for it, was told of it.
     told: bool,
+    /// Whether its container is gone, and the exit kept for a while.
+    pub(super) retired: bool,
     /// Why nothing more will be heard: the client was closed, the watch was given up.
     over: Option<Error>,
     /// Those who wait, by a number of their own.

@@ -21,7 +21,7 @@ use crate::rpc::tasks::{self, Status};
 use crate::rpc::version;
 
 /// How long one question may take: a shim that is stuck is answered for by containerd after 2 s.
-const LOOK: Duration = Duration::from_secs(5);
+pub(super) const LOOK: Duration = Duration::from_secs(5);
 
 /// How long a process that has ended may take to be reaped, before which the kernel does not tell how.
 const REAPED: Duration = Duration::from_secs(10);

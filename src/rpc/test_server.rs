@@ -1,0 +1,102 @@
+//! A server of our own for tests within the crate: where requests are to be looked at as they arrive, or
+//! many containers are needed and none of them has to run.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use grpcio::{
+    EnvBuilder, Marshaller, Method, MethodType, RpcStatus, RpcStatusCode, Server, ServerBuilder,
+    ServerCredentials, ServiceBuilder,
+};
+use protobuf::{Message, MessageField};
+
+use super::wire::containers::{Container, GetContainerRequest, GetContainerResponse};
+use super::wire::task_types::Process;
+use super::wire::tasks::{ListTasksRequest, ListTasksResponse};
+use crate::call::Limits;
+use crate::wait::block_on;
+
+/// Listens until it is dropped.
+pub(crate) struct TestServer {
+    directory: PathBuf,
+    server: Server,
+}
+
+impl TestServer {
+    pub(super) fn new(service: ServiceBuilder) -> TestServer {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let directory = std::env::temp_dir().join(format!("ctrd-server-{process}-{number}"));
+        fs::create_dir(&directory).unwrap();
+        let socket = directory.join("socket");
+        let environment = Arc::new(EnvBuilder::new().cq_count(1).build());
+        let mut server =
+            ServerBuilder::new(environment).register_service(service.build()).build().unwrap();
+        let address = format!("unix:{}", socket.display());
+        server.add_listening_port(address, ServerCredentials::insecure()).unwrap();
+        server.start();
+        TestServer { directory, server }
+    }
+
+    /// One that has the records and the tasks of these ids, in each namespace.
+    pub(crate) fn of(records: Vec<String>, tasks: Vec<String>) -> TestServer {
+        let service = serve(
+            ServiceBuilder::new(),
+            "/containerd.services.containers.v1.Containers/Get",
+            move |request: GetContainerRequest| {
+                if !records.contains(&request.id) {
+                    return Err(RpcStatus::new(RpcStatusCode::NOT_FOUND));
+                }
+                let container = Container { id: request.id, ..Default::default() };
+                let container = MessageField::some(container);
+                Ok(GetContainerResponse { container, ..Default::default() })
+            },
+        );
+        let service = serve(
+            service,
+            "/containerd.services.tasks.v1.Tasks/List",
+            move |_: ListTasksRequest| {
+                let task = |id: &String| Process { id: id.clone(), ..Default::default() };
+                let tasks = tasks.iter().map(task).collect();
+                Ok(ListTasksResponse { tasks, ..Default::default() })
+            },
+        );
+        TestServer::new(service)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join("socket")
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let limits = Limits::within(Duration::from_secs(30));
+        let _ = block_on(&limits, self.server.shutdown());
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Has the server answer a method.
+pub(super) fn serve<Q: Message, R: Message>(
+    service: ServiceBuilder,
+    name: &'static str,
+    answer: impl Fn(Q) -> Result<R, RpcStatus> + Clone + Send + 'static,
+) -> ServiceBuilder {
+    let method: Method<Q, R> = Method {
+        ty: MethodType::Unary,
+        name,
+        req_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
+        resp_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
+    };
+    service.add_unary_handler(&method, move |context, request: Q, sink| {
+        let sent = match answer(request) {
+            Ok(response) => sink.success(response),
+            Err(status) => sink.fail(status),
+        };
+        context.spawn(async move { drop(sent.await) });
+    })
+}
