@@ -103,9 +103,9 @@ impl Dispatch {
         let mut ran = 0;
         while ran < max {
             let Some(hook) = self.pop() else { break };
-            let (one, more) = hook.run();
             // None, where it was removed meanwhile.
-            ran += usize::from(one);
+            let (one, more) = hook.run(1);
+            ran += one;
             if more {
                 // At the end, so that another hook has its turn.
                 self.push(hook);

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
-use super::{Item, Shared, overflow};
+use super::{Item, NAP, Shared, overflow};
 use crate::call::Limits;
 use crate::error::{ErrorKind, Result};
 use crate::message::Message;
@@ -85,6 +86,8 @@ struct State {
     gone: bool,
     /// Messages that were dropped since the hook was told so last.
     dropped: u64,
+    /// When it had nothing to do any more, the last time.
+    rested: Option<Instant>,
 }
 
 impl Hook {
@@ -107,6 +110,7 @@ impl Hook {
                 removed: false,
                 gone: false,
                 dropped: 0,
+                rested: None,
             }),
             ended: Condvar::new(),
         }
@@ -164,37 +168,51 @@ impl Hook {
         })
     }
 
-    /// Runs the hook for one message. Gives whether there was one, and whether there is another.
-    pub(super) fn run(&self) -> (bool, bool) {
-        let (item, mut run) = {
-            let mut state = self.lock();
-            let item = if state.removed { None } else { self.next(&mut state) };
-            // Without an item the function stays: it must not be dropped here, under the lock.
-            let Some(work) = item.and_then(|item| Some((item, state.run.take()?))) else {
-                state.scheduled = false;
-                return (false, false);
-            };
-            work
-        };
-        let inside = Inside::enter();
-        // A panic must not take the thread with it: others rely on it, or it is the host's.
-        if catch_unwind(AssertUnwindSafe(|| run(&item.message))).is_err() {
-            log::error!("hook {} panicked", self.id);
-        }
-        drop(item);
+    /// Runs the hook for at most so many messages. Gives how many there were, and whether there are more.
+    pub(super) fn run(&self, max: usize) -> (usize, bool) {
         let mut state = self.lock();
+        let function = if state.removed { None } else { state.run.take() };
+        let Some(mut run) = function else {
+            state.scheduled = false;
+            return (0, false);
+        };
+        // The host's own thread has other things to do than to wait for what may come.
+        let mut naps = self.mode == HookMode::Thread
+            && state.rested.take().is_some_and(|since| since.elapsed() < NAP);
+        let inside = Inside::enter();
+        let mut ran = 0;
+        while ran < max && !state.removed {
+            let Some(item) = self.next(&mut state) else {
+                if !std::mem::take(&mut naps) {
+                    break;
+                }
+                drop(state);
+                std::thread::sleep(NAP);
+                state = self.lock();
+                naps = !state.pending.is_empty();
+                continue;
+            };
+            drop(state);
+            // A panic must not take the thread with it: others rely on it, or it is the host's.
+            if catch_unwind(AssertUnwindSafe(|| run(&item.message))).is_err() {
+                log::error!("hook {} panicked", self.id);
+            }
+            drop(item);
+            ran += 1;
+            state = self.lock();
+        }
         state.run = Some(run);
+        state.rested = (ran > 0).then(Instant::now);
         let more = !state.removed && (!state.pending.is_empty() || state.dropped > 0);
         state.scheduled = more;
-        if state.removed {
-            drop(state);
+        let removed = state.removed;
+        drop(state);
+        if removed {
             // Who removed it could not.
             self.end();
-        } else {
-            drop(state);
         }
         drop(inside);
-        (true, more)
+        (ran, more)
     }
 
     /// Sees to it that the hook is not started again. Calls nothing of the host's, so it may be done

@@ -30,6 +30,10 @@ use threads::Threads;
 /// How long a hook that runs already is waited for where adding it fails.
 const WITHDRAWAL: Duration = Duration::from_secs(1);
 
+/// Where messages come closer together than this, who waits for them sleeps so long and takes those
+/// that have come, because being woken for each costs more than the rest of its way.
+const NAP: Duration = Duration::from_micros(50);
+
 /// The consumers of a client's messages.
 #[derive(Clone)]
 pub(crate) struct Bus(Arc<Shared>);

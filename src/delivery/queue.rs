@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{Bus, overflow};
+use super::{Bus, NAP, overflow};
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::events::EventFilter;
@@ -37,10 +37,6 @@ impl Default for QueueConfig {
 }
 
 const MAX_CAPACITY: usize = 1 << 20;
-
-/// Where messages come closer together than this, who waits for them sleeps so long and takes those
-/// that have come, because being woken for each costs more than the rest of its way.
-const NAP: Duration = Duration::from_micros(50);
 
 /// The kinds that can be asked for.
 const KINDS: [MessageKind; 4] =

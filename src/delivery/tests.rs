@@ -1,6 +1,6 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Barrier, mpsc};
+use std::sync::{Barrier, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -273,13 +273,33 @@ fn a_hook_keeps_its_function_where_there_is_nothing_to_tell() {
     let hook = Hook::new(1, HookMode::Dispatch, 1, run, std::sync::Weak::new());
     let item = || Item { message: Message::new(Body::new(EXIT, 1)), _after: None };
     assert!(hook.push(item()) && !hook.push(item()));
-    assert_eq!((hook.run(), hook.run()), ((true, true), (false, false)));
+    assert_eq!((hook.run(1), hook.run(1)), ((1, true), (0, false)));
     assert_eq!(ends.load(Ordering::SeqCst), 0);
     assert!(hook.push(item()));
-    assert_eq!(hook.run(), (true, false));
+    assert_eq!(hook.run(1), (1, false));
     hook.remove();
     hook.end();
     assert_eq!(ends.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_hook_is_run_for_its_turn_and_not_once_it_is_removed() {
+    let hook: Arc<OnceLock<Hook>> = Arc::default();
+    let (told, me) = (Arc::new(AtomicUsize::new(0)), hook.clone());
+    let count = told.clone();
+    let run = Box::new(move |_: &Message| {
+        if count.fetch_add(1, Ordering::SeqCst) == 3 {
+            me.get().unwrap().remove();
+        }
+    });
+    let new = Hook::new(1, HookMode::Thread, 9, run, std::sync::Weak::new());
+    let hook = hook.get_or_init(|| new);
+    for _ in 0..6 {
+        hook.push(Item { message: Message::new(Body::new(EXIT, 1)), _after: None });
+    }
+    assert_eq!((hook.run(2), hook.run(9)), ((2, true), (2, false)));
+    assert_eq!((hook.run(9), told.load(Ordering::SeqCst)), ((0, false), 4));
+    assert!(hook.is_gone());
 }
 
 #[test]

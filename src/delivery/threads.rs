@@ -24,6 +24,9 @@ const MAX_JOBS: usize = 4;
 /// How long a thread waits for more to do.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How many messages a hook is run for before another one has its turn.
+const TURN: usize = 64;
+
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 enum Work {
@@ -165,7 +168,7 @@ impl Shared {
                 drop(state);
                 match work {
                     Work::Hook(hook) => {
-                        let (_, more) = hook.run();
+                        let (_, more) = hook.run(TURN);
                         let unfinished = more.then_some(hook);
                         state = self.lock();
                         if state.closed {
