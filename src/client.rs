@@ -518,6 +518,7 @@ fn shares_processes(socket: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
+    use std::time::Instant;
 
     use rustix::net::{accept, bind, listen};
 
@@ -534,6 +535,13 @@ mod tests {
         let _first = UnixStream::connect(&path).unwrap();
         // Somebody listens, and that is all that is seen of him.
         assert!(!try_socket(&path, &Limits::within(Duration::ZERO)).unwrap());
+        // What that takes is of the call's time.
+        let address = path.display().to_string();
+        let config = ClientConfig { address, ..Default::default() };
+        let began = Instant::now();
+        let error = Client::open(config, &Call::new().timeout(BUSY_SOCKET)).unwrap_err();
+        assert!(began.elapsed() < BUSY_SOCKET * 2, "{:?}: {error}", began.elapsed());
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         std::thread::scope(|scope| {
             let trying = scope.spawn(|| try_socket(&path, &Limits::default()));
             accept(&socket).unwrap();
