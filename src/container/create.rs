@@ -476,3 +476,23 @@ pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32
     run(cx, &watch)?;
     Ok(watch.process.pid)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::ClientConfig;
+    use crate::rpc::TestServer;
+
+    #[test]
+    fn a_start_that_is_refused_has_not_started_anything() {
+        let server = TestServer::of_killed("c");
+        let config = ClientConfig { owner: "us".into(), ..Default::default() };
+        let context = Arc::new(Context::new(config, &server.socket(), false));
+        let error = start(&context, "c", &Call::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+        // Its 137 would count as a code then.
+        let namespace = &context.config.namespace;
+        assert!(!context.watches.find(namespace, "c").unwrap().is_started());
+        context.close(&Limits::default()).unwrap();
+    }
+}

@@ -11,11 +11,12 @@ use grpcio::{
     EnvBuilder, Marshaller, Method, MethodType, RpcStatus, RpcStatusCode, Server, ServerBuilder,
     ServerCredentials, ServiceBuilder,
 };
+use protobuf::well_known_types::timestamp::Timestamp;
 use protobuf::{Message, MessageField};
 
 use super::wire::containers::{Container, GetContainerRequest, GetContainerResponse};
-use super::wire::task_types::Process;
-use super::wire::tasks::{ListTasksRequest, ListTasksResponse};
+use super::wire::task_types::{Process, Status};
+use super::wire::tasks::{GetRequest, GetResponse, ListTasksRequest, ListTasksResponse};
 use crate::call::Limits;
 use crate::wait::block_on;
 
@@ -44,24 +45,34 @@ impl TestServer {
     /// One that has the records and the tasks of these ids, in each namespace.
     pub(crate) fn of(records: Vec<String>, tasks: Vec<String>) -> TestServer {
         let service = serve(
-            ServiceBuilder::new(),
-            "/containerd.services.containers.v1.Containers/Get",
-            move |request: GetContainerRequest| {
-                if !records.contains(&request.id) {
-                    return Err(RpcStatus::new(RpcStatusCode::NOT_FOUND));
-                }
-                let container = Container { id: request.id, ..Default::default() };
-                let container = MessageField::some(container);
-                Ok(GetContainerResponse { container, ..Default::default() })
-            },
-        );
-        let service = serve(
-            service,
+            with_records(records),
             "/containerd.services.tasks.v1.Tasks/List",
             move |_: ListTasksRequest| {
                 let task = |id: &String| Process { id: id.clone(), ..Default::default() };
                 let tasks = tasks.iter().map(task).collect();
                 Ok(ListTasksResponse { tasks, ..Default::default() })
+            },
+        );
+        TestServer::new(service)
+    }
+
+    /// One that has a container whose process was created, and is found killed at every look but the
+    /// first.
+    pub(crate) fn of_killed(id: &str) -> TestServer {
+        let looks = Arc::new(AtomicU32::new(0));
+        let service = serve(
+            with_records(vec![id.into()]),
+            "/containerd.services.tasks.v1.Tasks/Get",
+            move |_: GetRequest| {
+                let mut process =
+                    Process { pid: 1, status: Status::CREATED.into(), ..Default::default() };
+                if looks.fetch_add(1, Ordering::SeqCst) > 0 {
+                    process.status = Status::STOPPED.into();
+                    process.exit_status = 137;
+                    let at = Timestamp { seconds: 1_764_000_000, ..Default::default() };
+                    process.exited_at = MessageField::some(at);
+                }
+                Ok(GetResponse { process: MessageField::some(process), ..Default::default() })
             },
         );
         TestServer::new(service)
@@ -78,6 +89,18 @@ impl Drop for TestServer {
         let _ = block_on(&limits, self.server.shutdown());
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+fn with_records(ids: Vec<String>) -> ServiceBuilder {
+    let get = "/containerd.services.containers.v1.Containers/Get";
+    serve(ServiceBuilder::new(), get, move |request: GetContainerRequest| {
+        if !ids.contains(&request.id) {
+            return Err(RpcStatus::new(RpcStatusCode::NOT_FOUND));
+        }
+        let container = Container { id: request.id, ..Default::default() };
+        let container = MessageField::some(container);
+        Ok(GetContainerResponse { container, ..Default::default() })
+    })
 }
 
 /// Has the server answer a method.
