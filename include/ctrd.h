@@ -501,11 +501,14 @@ typedef struct ctrd_counters_t {
     /** sizeof(ctrd_counters_t). */
     size_t size;
     /**
-     * How often something broke off and had to be begun anew: each subscription to events by itself,
-     * and waits for exits that broke off together once.
+     * How often a connection broke, as seen by what has to be begun anew: each subscription to events
+     * by itself, and waits for exits that broke off together, within a second, once.
      */
     uint64_t reconnects;
-    /** How many processes were looked up after that, with a result. */
+    /**
+     * How many processes were looked up after that, or because of an answer that leaves a doubt, with
+     * a result.
+     */
     uint64_t reconciled;
     /** How many messages were dropped because a queue or a hook was full. */
     uint64_t dropped;
@@ -549,9 +552,9 @@ CTRD_CHECK ctrd_status_t ctrd_client_open(
 
 /**
  * Closes a client: no further call begins, those that wait for an exit end with CTRD_E_CLOSED, no
- * hook is started any more, and other calls under way and hooks that run are waited for. Then the
- * userdata of all hooks is destroyed. Containers run on. Closing again does nothing, or goes on
- * waiting. The handle stays valid until ctrd_client_free().
+ * hook is started any more, and other calls under way, clean-ups (CTRD_CLEANUP_ALL) among them, and
+ * hooks that run are waited for. Then the userdata of all hooks is destroyed. Containers run on.
+ * Closing again does nothing, or goes on waiting. The handle stays valid until ctrd_client_free().
  *
  * From inside a hook it waits for nothing and nobody.
  *
@@ -559,8 +562,8 @@ CTRD_CHECK ctrd_status_t ctrd_client_open(
  * @param call    bounds of the call; NULL: the default, at most 10 s.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK (with CTRD_POLL) or
- *         CTRD_E_CANCELLED where calls are still under way or a hook still runs; CTRD_E_REENTRANT
- *         from a callback of one of those calls; CTRD_E_FORKED.
+ *         CTRD_E_CANCELLED where calls or clean-ups are still under way or a hook still runs;
+ *         CTRD_E_REENTRANT from a callback of one of those calls; CTRD_E_FORKED.
  *
  * Blocking: until no call is under way and no hook runs. Threads: any. Since: 0.1.
  */
@@ -1089,7 +1092,7 @@ CTRD_CHECK ctrd_status_t ctrd_create_container(
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_BUSY as
  *         ctrd_create_container(); CTRD_E_FAILED_PRECONDITION where it was started before or is
  *         another owner's; CTRD_E_UNKNOWN where runc refuses; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
- *         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED; CTRD_E_IO where no thread can be made.
  *
  * Blocking: until the process runs. Threads: any. Since: 0.1.
  */
@@ -1113,7 +1116,7 @@ CTRD_CHECK ctrd_status_t ctrd_start_container(
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK
  *         with CTRD_POLL; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_UNAVAILABLE where the container
- *         could not be looked up; CTRD_E_FORKED.
+ *         could not be looked up; CTRD_E_FORKED; CTRD_E_IO where no thread can be made.
  *
  * Blocking: until the process has ended. Threads: any. Since: 0.1.
  */
@@ -1141,7 +1144,8 @@ CTRD_CHECK ctrd_status_t ctrd_probe(
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such container;
  *         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
  *         ctrd_create_container(); CTRD_E_ABORTED where another client starts it again and again;
- *         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED;
+ *         CTRD_E_IO where no thread can be made.
  *
  * Blocking: until the container is gone. Threads: any. Since: 0.1.
  */
@@ -1252,7 +1256,8 @@ typedef int32_t (*ctrd_recover_io_fn)(void *userdata, const char *id, ctrd_io_t 
  *         no task and nothing says that it ever ended;
  *         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
  *         ctrd_create_container(); CTRD_E_UNAVAILABLE, also where its shim does not answer;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED; CTRD_E_IO where a stream
+ *         cannot be opened, or no descriptor or thread is left.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */

@@ -56,10 +56,11 @@ pub struct Version {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// How often something broke off and had to be begun anew: each subscription by itself, and waits
-    /// that broke off together once.
+    /// How often a connection broke, as seen by what has to be begun anew: each subscription by itself,
+    /// and waits that broke off together, within a second, once.
     pub reconnects: u64,
-    /// How many processes were looked up after that, with a result.
+    /// How many processes were looked up after that, or because of an answer that leaves a doubt, with a
+    /// result.
     pub reconciled: u64,
     /// How many messages were dropped because a queue or a hook was full.
     pub dropped: u64,

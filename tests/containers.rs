@@ -307,6 +307,8 @@ fn a_container_is_started_later() {
             }
         });
     }
+    // It was looked at more than once, and no connection broke.
+    assert_eq!(plot.client.counters().reconnects, 0);
     assert!(plot.holdings().only_images());
 }
 
@@ -398,9 +400,11 @@ fn who_finds_a_container_held_is_told_by_what() {
         let destroying = scope.spawn(|| plot.client.destroy_container(&id, grace, &Call::new()));
         thread::sleep(Duration::from_millis(300));
         let short = Call::new().timeout(Duration::from_millis(100));
-        let error = plot.client.start_container(&id, &short).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
-        assert!(error.message().contains("destroy_container"), "{error}");
+        for call in [short, Call::new().poll()] {
+            let error = plot.client.start_container(&id, &call).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+            assert!(error.message().contains("destroy_container"), "{error}");
+        }
         assert_eq!(destroying.join().unwrap().unwrap().exit_code(), Some(137));
     });
 }

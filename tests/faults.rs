@@ -77,6 +77,8 @@ fn a_broken_connection_is_no_exit() {
             let (message, code) = probe.join().unwrap();
             assert_eq!(message.exit_code(), Some(code));
         }
+        // Two waits broke off with it, together.
+        assert_eq!(client.counters().reconnects, 1);
     });
     for id in [early, meanwhile, late] {
         plot.destroy(&id);

@@ -106,6 +106,35 @@ fn a_record_that_is_replaced_makes_no_second_exit() {
 }
 
 #[test]
+fn a_record_that_is_replaced_under_a_destroy_makes_no_second_exit() {
+    let plot = Plot::new();
+    for cleanup in [Cleanup::Keep, Cleanup::All] {
+        let (proxy, client) = behind_a_proxy(&plot);
+        let told = stop_hook(&client);
+        let (id, _) = running(&plot, &client, cleanup);
+        thread::scope(|scope| {
+            // It is held where it has read the record.
+            let rule = proxy.at("Tasks/Kill", Fault::Stall);
+            let destroying = scope.spawn(|| client.destroy_container(&id, GRACE, &within(20)));
+            rule.wait_until_fired();
+            remove_the_record(&plot, &id);
+            make_a_record(&plot, &id, "ctrd");
+            rule.release();
+            assert_eq!(destroying.join().unwrap().unwrap().exit_code(), Some(137));
+        });
+        assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(137));
+        // The task stands, and its exit is told.
+        assert_eq!(plot.holdings().tasks, 1);
+        assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(137));
+        client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+        assert_is_silent(&told);
+        client.destroy_container(&id, GRACE, &within(10)).unwrap();
+        assert_is_silent(&told);
+    }
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
 fn a_shim_that_hangs_under_a_record_that_was_replaced_makes_no_second_exit() {
     let plot = Plot::new();
     let told = stop_hook(&plot.client);

@@ -138,9 +138,9 @@ pub unsafe extern "C" fn ctrd_client_open(
 }
 
 /// Closes a client: no further call begins, those that wait for an exit end with CTRD_E_CLOSED, no
-/// hook is started any more, and other calls under way and hooks that run are waited for. Then the
-/// userdata of all hooks is destroyed. Containers run on. Closing again does nothing, or goes on
-/// waiting. The handle stays valid until ctrd_client_free().
+/// hook is started any more, and other calls under way, clean-ups (CTRD_CLEANUP_ALL) among them, and
+/// hooks that run are waited for. Then the userdata of all hooks is destroyed. Containers run on.
+/// Closing again does nothing, or goes on waiting. The handle stays valid until ctrd_client_free().
 ///
 /// From inside a hook it waits for nothing and nobody.
 ///
@@ -148,8 +148,8 @@ pub unsafe extern "C" fn ctrd_client_open(
 /// @param call    bounds of the call; NULL: the default, at most 10 s.
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK (with CTRD_POLL) or
-///         CTRD_E_CANCELLED where calls are still under way or a hook still runs; CTRD_E_REENTRANT
-///         from a callback of one of those calls; CTRD_E_FORKED.
+///         CTRD_E_CANCELLED where calls or clean-ups are still under way or a hook still runs;
+///         CTRD_E_REENTRANT from a callback of one of those calls; CTRD_E_FORKED.
 ///
 /// Blocking: until no call is under way and no hook runs. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -194,10 +194,11 @@ pub unsafe extern "C" fn ctrd_client_free(client: *mut ctrd_client_t) {
 pub struct ctrd_counters_t {
     /// sizeof(ctrd_counters_t).
     pub size: usize,
-    /// How often something broke off and had to be begun anew: each subscription to events by itself,
-    /// and waits for exits that broke off together once.
+    /// How often a connection broke, as seen by what has to be begun anew: each subscription to events
+    /// by itself, and waits for exits that broke off together, within a second, once.
     pub reconnects: u64,
-    /// How many processes were looked up after that, with a result.
+    /// How many processes were looked up after that, or because of an answer that leaves a doubt, with
+    /// a result.
     pub reconciled: u64,
     /// How many messages were dropped because a queue or a hook was full.
     pub dropped: u64,

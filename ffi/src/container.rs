@@ -188,7 +188,7 @@ pub unsafe extern "C" fn ctrd_create_container(
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_BUSY as
 ///         ctrd_create_container(); CTRD_E_FAILED_PRECONDITION where it was started before or is
 ///         another owner's; CTRD_E_UNKNOWN where runc refuses; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
-///         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+///         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED; CTRD_E_IO where no thread can be made.
 ///
 /// Blocking: until the process runs. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn ctrd_start_container(
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK
 ///         with CTRD_POLL; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_UNAVAILABLE where the container
-///         could not be looked up; CTRD_E_FORKED.
+///         could not be looked up; CTRD_E_FORKED; CTRD_E_IO where no thread can be made.
 ///
 /// Blocking: until the process has ended. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -261,7 +261,8 @@ pub unsafe extern "C" fn ctrd_probe(
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such container;
 ///         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
 ///         ctrd_create_container(); CTRD_E_ABORTED where another client starts it again and again;
-///         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+///         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED;
+///         CTRD_E_IO where no thread can be made.
 ///
 /// Blocking: until the container is gone. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

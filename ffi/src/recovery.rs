@@ -112,7 +112,8 @@ fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, id: &str) -> Result<Stdio> {
 ///         no task and nothing says that it ever ended;
 ///         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
 ///         ctrd_create_container(); CTRD_E_UNAVAILABLE, also where its shim does not answer;
-///         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+///         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED; CTRD_E_IO where a stream
+///         cannot be opened, or no descriptor or thread is left.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

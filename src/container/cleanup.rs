@@ -12,7 +12,6 @@ use crate::error::{ErrorKind, Result, ResultExt};
 use crate::executor::Kept;
 use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::{self, Container};
-use crate::stdio::DRAIN;
 use crate::watch::{End, Then, Watch};
 
 /// What is removed of a container once its process has ended and every hook that was told has returned.
@@ -72,6 +71,9 @@ pub(super) fn job(
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How long one attempt may take, also where calls have no limit: others wait for the thread.
+const LIMIT: Duration = Duration::from_secs(30);
+
 struct Work {
     context: Weak<Context>,
     namespace: String,
@@ -115,7 +117,8 @@ fn clean_up(
     watch: &Arc<Watch>,
     cleanup: Cleanup,
 ) -> Result<()> {
-    let operation = context.begin(&Call::new().namespace(namespace))?;
+    let limit = context.config.call_timeout.min(LIMIT);
+    let operation = context.begin_with(&Call::new().namespace(namespace), Some(limit))?;
     let cx = &operation.cx;
     let id = watch.container();
     let _turn = turn(context, cx, id, "cleanup")?;
@@ -146,11 +149,7 @@ fn clean_up(
         watch.drain_and_close(&cx.limits);
         return Ok(());
     }
-    if let Some(stdio) = watch.stdio()
-        && !stdio.drain(cx.limits.at_most(DRAIN).remaining().unwrap_or(Duration::ZERO))
-    {
-        log::warn!("the output of container {id} was cut");
-    }
+    watch.drain(&cx.limits);
     let message = watch.exit();
     match cleanup {
         Cleanup::Keep => {}
@@ -158,12 +157,16 @@ fn clean_up(
             if let Some(message) = &message
                 && !keep_exit(cx, &record, ExitLabel::told(watch.process.pid, message))?
             {
+                watch.drain_and_close(&cx.limits);
                 return Ok(());
             }
             let deleted = delete_task(cx, id, Some(watch.process.pid)).step("delete the task")?;
             match deleted {
                 Deleted::Yes => {}
-                Deleted::No => return Ok(()),
+                Deleted::No | Deleted::Replaced => {
+                    watch.drain_and_close(&cx.limits);
+                    return Ok(());
+                }
                 Deleted::Another(pid, exit) => {
                     keep_exit(cx, &record, ExitLabel { pid, end: End::of(exit) })?;
                     tell_another(context, cx, &record, pid, exit)?;
@@ -173,10 +176,16 @@ fn clean_up(
             delete_sandbox(cx, &record).step("delete the sandbox")?;
         }
         Cleanup::All => {
-            let deleted = remove(context, cx, &record, Some(watch), message.as_ref())?;
-            if let Deleted::Another(pid, exit) = deleted {
-                let other = tell_another(context, cx, &record, pid, exit)?;
-                context.watches.retire(&other);
+            match remove(context, cx, &record, Some(watch), message.as_ref())? {
+                Deleted::Yes => {}
+                Deleted::Another(pid, exit) => {
+                    let other = tell_another(context, cx, &record, pid, exit)?;
+                    context.watches.retire(&other);
+                }
+                Deleted::No | Deleted::Replaced => {
+                    watch.drain_and_close(&cx.limits);
+                    return Ok(());
+                }
             }
             // Its exit can be asked for still.
             context.watches.retire(watch);

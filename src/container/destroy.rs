@@ -17,8 +17,8 @@ use crate::rpc::Cx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots;
 use crate::rpc::tasks::{self, Exit, Status};
-use crate::stdio::{self, DRAIN};
-use crate::watch::{End, Find, Process, Watch};
+use crate::stdio;
+use crate::watch::{End, Find, KILLED, Process, Watch};
 
 /// How many processes of one container are ended, one after the other, where another client starts it
 /// anew.
@@ -92,16 +92,19 @@ fn destroy_once(
         },
         None => None,
     };
-    if let Some(stdio) = watch.as_ref().and_then(|watch| watch.stdio())
-        && !stdio.drain(cx.limits.at_most(DRAIN).remaining().unwrap_or(DRAIN))
-    {
-        log::warn!("the output of container {id} was cut");
-    }
+    watch.iter().for_each(|watch| watch.drain(&cx.limits));
     let deleted = remove(context, cx, &record, watch.as_ref(), message.as_ref())?;
+    if let (Deleted::Replaced, Some(watch)) = (&deleted, &watch) {
+        // Its task may stand under the other record: so the watch does, which knows that it is told.
+        watch.drain_and_close(&cx.limits);
+        return Ok(message);
+    }
     watch.iter().for_each(|watch| context.watches.forget(watch));
     match deleted {
         Deleted::No => Ok(None),
-        Deleted::Yes => Ok(Some(message.unwrap_or_else(|| without_task(context, cx, id)))),
+        Deleted::Yes | Deleted::Replaced => {
+            Ok(Some(message.unwrap_or_else(|| without_task(context, cx, id))))
+        }
         Deleted::Another(pid, exit) => {
             let other = tell_another(context, cx, &record, pid, exit)?;
             context.watches.forget(&other);
@@ -138,12 +141,12 @@ pub(super) fn remove(
     if let (Some(pid), Some(message)) = (pid, message)
         && !keep_exit(cx, record, ExitLabel::told(pid, message))?
     {
-        return Ok(Deleted::Yes);
+        return Ok(Deleted::Replaced);
     }
     let deleted = delete_task(cx, id, pid).step("delete the task")?;
     match deleted {
         Deleted::Yes => {}
-        Deleted::No => return Ok(deleted),
+        Deleted::No | Deleted::Replaced => return Ok(deleted),
         Deleted::Another(pid, exit) => {
             keep_exit(cx, record, ExitLabel { pid, end: End::of(exit) })?;
         }
@@ -197,8 +200,11 @@ fn unstarted(
             signal(cx, id, libc::SIGKILL).step("send SIGKILL")?;
         }
         match tasks::delete(cx, id) {
-            Ok(_) => {
-                context.watches.never_ran(watch, Origin::Live);
+            Ok((_, exit)) => {
+                // Another client may have started it, and it has ended since.
+                let has_run = exit.at.is_some() && exit.code != KILLED;
+                let end = if has_run { End::Exit(exit) } else { End::NeverRan };
+                context.watches.tell_end(watch, Origin::Live, end);
                 return Ok(watch.exit().map_or(Unstarted::Changed, Unstarted::Removed));
             }
             // Another client has started it, or has removed it.

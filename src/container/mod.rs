@@ -109,7 +109,7 @@ pub struct ContainerConfig {
 fn turn<'a>(context: &'a Context, cx: &Cx, id: &str, what: &'static str) -> Result<Turn<'a>> {
     let key = format!("{} {id}", cx.namespace);
     context.turns.take(key, what, &cx.limits).map_err(|error| match error.kind() {
-        ErrorKind::Timeout => error.with_kind(ErrorKind::Busy),
+        ErrorKind::Timeout | ErrorKind::WouldBlock => error.with_kind(ErrorKind::Busy),
         _ => error,
     })
 }
@@ -125,6 +125,8 @@ enum Deleted {
     Another(u32, Exit),
     /// Another process runs.
     No,
+    /// Nothing was deleted: the container's record is gone, or another one.
+    Replaced,
 }
 
 /// Deletes a task, and ends it first where it still runs and is the one with this process. One that is

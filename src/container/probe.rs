@@ -121,7 +121,7 @@ pub(super) fn of_record(
     // The record may have been replaced under it before it ended, and its task be there still.
     match tasks::get(cx, &record.id, "") {
         Ok(found) if is_told(&found, &watch, &message) => {
-            watch.process.set_generation(generation(record));
+            watches.bind(&watch, generation(record));
             Ok(Some(watch))
         }
         Ok(found) if found.status == Status::Unknown => Err(no_answer()),

@@ -4,13 +4,16 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Item, NAP, Shared, overflow};
 use crate::call::Limits;
 use crate::error::{ErrorKind, Result};
 use crate::message::Message;
 use crate::wait::wait_while;
+
+/// For how long a hook is run before another one has its turn, unless a message takes longer.
+const TURN: Duration = Duration::from_millis(10);
 
 /// The number of a hook among those of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,7 +89,7 @@ struct State {
     gone: bool,
     /// Messages that were dropped since the hook was told so last.
     dropped: u64,
-    /// When it had nothing to do any more, the last time.
+    /// When it ran last.
     rested: Option<Instant>,
 }
 
@@ -180,15 +183,22 @@ impl Hook {
         let mut naps = self.mode == HookMode::Thread
             && state.rested.take().is_some_and(|since| since.elapsed() < NAP);
         let inside = Inside::enter();
-        let mut ran = 0;
-        while ran < max && !state.removed {
+        let (mut ran, began) = (0, Instant::now());
+        while ran < max && !state.removed && (ran == 0 || began.elapsed() < TURN) {
             let Some(item) = self.next(&mut state) else {
                 if !std::mem::take(&mut naps) {
                     break;
                 }
+                // It does not run meanwhile: who removes it need not wait.
+                state.run = Some(run);
                 drop(state);
                 std::thread::sleep(NAP);
                 state = self.lock();
+                let Some(function) = state.run.take() else {
+                    state.scheduled = false;
+                    return (ran, false);
+                };
+                run = function;
                 naps = !state.pending.is_empty();
                 continue;
             };

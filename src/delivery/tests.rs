@@ -303,6 +303,16 @@ fn a_hook_is_run_for_its_turn_and_not_once_it_is_removed() {
 }
 
 #[test]
+fn a_turn_of_a_slow_hook_is_one_message() {
+    let run = Box::new(|_: &Message| std::thread::sleep(Duration::from_millis(20)));
+    let hook = Hook::new(1, HookMode::Thread, 9, run, std::sync::Weak::new());
+    for _ in 0..3 {
+        hook.push(Item { message: Message::new(Body::new(EXIT, 1)), _after: None });
+    }
+    assert_eq!([hook.run(9), hook.run(9), hook.run(9)], [(1, true), (1, true), (1, false)]);
+}
+
+#[test]
 fn hooks_that_remove_each_other_do_not_wait_for_each_other() {
     for _ in 0..100 {
         let bus = a_bus();

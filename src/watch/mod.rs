@@ -22,13 +22,13 @@ use crate::executor::Executor;
 use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::tasks::{self, Exit};
 use crate::rpc::{Connection, Cx, containers};
-use crate::stdio::{Attached, Paths};
+use crate::stdio::{Attached, DRAIN, Paths};
 use crate::wait::{block_on, detach};
 pub(crate) use pidfd::Pidfd;
 use pidfd::Sight;
 pub(crate) use process::{End, KILLED, Process, Then, Watch};
 use process::{Following, Key};
-use reconcile::{LOOK, Look, Reconciler};
+use reconcile::{LIST, LOOK, Look, Reconciler};
 
 /// How often a process is looked at that must have ended, and the pause between.
 const ENDING_LOOKS: u32 = 10;
@@ -39,6 +39,9 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 /// How many exits are kept of containers that are gone without a call of this client.
 const MAX_RETIRED: usize = 1024;
+
+/// How many are remembered that were let go of. It is to cover what is looked up at one time.
+const MAX_FORGOTTEN: usize = 256;
 
 /// The watched processes of a client.
 #[derive(Clone)]
@@ -65,6 +68,9 @@ struct Table {
     /// that had ended were there then.
     told: usize,
     standing: usize,
+    /// The last whose exit was told and which were let go of: who finds one of them at the server now has
+    /// looked before.
+    forgotten: VecDeque<(Key, u32, String)>,
     closed: bool,
 }
 
@@ -153,7 +159,7 @@ impl Watches {
         if self.0.sees_processes { Pidfd::open(pid) } else { None }
     }
 
-    /// Tells how a process has ended.
+    /// Tells an exit, or why its code is not known.
     fn deliver(
         &self,
         watch: &Arc<Watch>,
@@ -172,7 +178,7 @@ impl Watches {
     }
 
     /// Tells that the process was created and never ran.
-    pub(crate) fn never_ran(&self, watch: &Arc<Watch>, origin: Origin) {
+    fn never_ran(&self, watch: &Arc<Watch>, origin: Origin) {
         let why = Error::new(ErrorKind::NotFound, "the container's process never ran");
         let body = Body {
             origin,
@@ -185,9 +191,14 @@ impl Watches {
 
     /// Tells what was found out afterwards.
     fn recovered(&self, watch: &Arc<Watch>, end: End) {
+        self.tell_end(watch, Origin::Recovered, end);
+    }
+
+    /// Tells how a process has ended.
+    pub(crate) fn tell_end(&self, watch: &Arc<Watch>, origin: Origin, end: End) {
         match end {
-            End::Exit(exit) => self.deliver(watch, Origin::Recovered, Some(exit), None),
-            End::NeverRan => self.never_ran(watch, Origin::Recovered),
+            End::Exit(exit) => self.deliver(watch, origin, Some(exit), None),
+            End::NeverRan => self.never_ran(watch, origin),
             End::Unknown => {
                 let what = "the exit code is not known: nobody saw it, says the record";
                 self.deliver(watch, Origin::Gap, None, Some(lost(what)));
@@ -233,44 +244,54 @@ impl Watches {
             state.exit.is_some() && !state.retired
         });
         let mut tasks = HashMap::new();
-        let mut standing = 0;
+        let (mut standing, mut with_streams) = (0, Vec::new());
         for watch in told {
             match self.is_removed(&watch, &mut tasks).await {
                 Ok(false) => standing += 1,
-                Ok(true) => {
-                    let watches = self.clone();
-                    self.0.bus.run(Box::new(move || {
-                        watch.drain_and_close(&Limits::default());
-                        watches.retire(&watch);
-                    }));
-                }
+                Ok(true) if watch.stdio().is_some() => with_streams.push(watch),
+                Ok(true) => self.retire(&watch),
                 Err(e) => {
                     // The server is away: another time.
                     log::debug!("looking for containers that are gone: {e}");
-                    return;
+                    break;
                 }
             }
         }
         self.lock().standing = standing;
+        if with_streams.is_empty() {
+            return;
+        }
+        let watches = self.clone();
+        self.0.bus.run(Box::new(move || {
+            // One time for all of them: others wait for the thread.
+            let limits = Limits::within(DRAIN);
+            for watch in with_streams {
+                watch.drain_and_close(&limits);
+                watches.retire(&watch);
+            }
+        }));
     }
 
-    /// Whether a container has neither a record nor a task. `tasks` has the ids of those that were listed.
+    /// Whether a container has neither a record nor a task. `tasks` has the ids of those that were listed;
+    /// none where a namespace's cannot be.
     async fn is_removed(
         &self,
         watch: &Watch,
-        tasks: &mut HashMap<String, HashSet<String>>,
+        tasks: &mut HashMap<String, Option<HashSet<String>>>,
     ) -> Result<bool> {
         let Key { namespace, container } = &watch.key;
-        let cx = || self.cx(namespace, Limits::within(LOOK));
-        match containers::look(cx(), container.clone()).await {
+        let cx = |limit| self.cx(namespace, Limits::within(limit));
+        match containers::look(cx(LOOK), container.clone()).await {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             other => return other.map(|_| false),
         }
         if !tasks.contains_key(namespace) {
-            let list = tasks::look_at_all(cx()).await?;
-            tasks.insert(namespace.clone(), list.into_iter().map(|(id, _)| id).collect());
+            let list = tasks::look_at_all(cx(LIST)).await.ok();
+            let ids = list.map(|list| list.into_iter().map(|(id, _)| id).collect());
+            tasks.insert(namespace.clone(), ids);
         }
-        Ok(tasks.get(namespace).is_none_or(|ids| !ids.contains(container)))
+        let listed = tasks.get(namespace).and_then(Option::as_ref);
+        Ok(listed.is_some_and(|ids| !ids.contains(container)))
     }
 
     /// Lets go of a watch whose id is another one's, once its exit is told.
@@ -323,6 +344,12 @@ impl Watches {
         let before = table.watches.get(&key).cloned();
         if let Some(found) = before.as_ref().filter(|found| is_same(&found.process, &process)) {
             return Ok((found.clone(), false, None));
+        }
+        let is_it = |(of, pid, generation): &(Key, u32, String)| {
+            *pid == process.pid && *of == key && *generation == process.generation()
+        };
+        if table.forgotten.iter().any(is_it) {
+            return Err(gone(container));
         }
         let watch = Arc::new(Watch::new(key.clone(), process));
         table.watches.insert(key, watch.clone());
@@ -377,7 +404,8 @@ impl Watches {
     /// Keeps the exit of a container that is gone, for who probes late, as long as not too many others
     /// go after it.
     pub(crate) fn retire(&self, watch: &Arc<Watch>) {
-        if std::mem::replace(&mut watch.lock().retired, true) {
+        let is_there = self.lock().has(watch);
+        if !is_there || std::mem::replace(&mut watch.lock().retired, true) {
             return;
         }
         let oldest = {
@@ -385,7 +413,14 @@ impl Watches {
             retired.push_back(watch.clone());
             if retired.len() > MAX_RETIRED { retired.pop_front() } else { None }
         };
-        oldest.into_iter().for_each(|oldest| self.forget(&oldest));
+        let stays = |oldest: &Arc<Watch>| oldest.lock().retired;
+        oldest.into_iter().filter(stays).for_each(|oldest| self.forget(&oldest));
+    }
+
+    /// Notes that the process is that of another record, which was put under it.
+    pub(crate) fn bind(&self, watch: &Watch, generation: String) {
+        watch.process.set_generation(generation);
+        watch.lock().retired = false;
     }
 
     /// Tells how the process of a watch has ended whose task was made anew: so containerd knows nothing of
@@ -476,6 +511,14 @@ impl Watches {
     /// Drops a watch: the container is gone, or was never completed. Who waits without an exit is
     /// told that there is none to come, and its FIFOs go.
     pub(crate) fn forget(&self, watch: &Arc<Watch>) {
+        if watch.exit().is_some() {
+            let id = (watch.key.clone(), watch.process.pid, watch.process.generation());
+            let mut table = self.lock();
+            table.forgotten.push_back(id);
+            if table.forgotten.len() > MAX_FORGOTTEN {
+                table.forgotten.pop_front();
+            }
+        }
         self.give_up(watch);
         if let Some(stdio) = watch.stdio() {
             stdio.close();
@@ -660,6 +703,21 @@ mod tests {
         let mut state = watch.lock();
         assert!(state.end_listing() && !state.end_listing() && state.begin_listing());
         drop(state);
+        close(&watches);
+    }
+
+    #[test]
+    fn who_looked_before_a_container_was_destroyed_finds_nothing_new() {
+        let (watches, cx) = watches();
+        let exit = Some(Exit { code: 3, at: None });
+        let watch = watches.adopt(&cx, "c", find(1, "a", exit)).unwrap();
+        watches.forget(&watch);
+        let error = watches.adopt(&cx, "c", find(1, "a", exit)).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        // Another one, and one that ended untold.
+        let other = watches.adopt(&cx, "c", find(1, "b", None)).unwrap();
+        watches.forget(&other);
+        watches.adopt(&cx, "c", find(1, "b", exit)).unwrap();
         close(&watches);
     }
 

@@ -168,10 +168,18 @@ impl Watch {
         }
     }
 
-    /// Passes on what is left of the output of a process that has ended, and removes the FIFOs.
+    /// Passes on what is left of the output of a process that has ended.
+    pub(crate) fn drain(&self, limits: &Limits) {
+        let left = limits.at_most(stdio::DRAIN).remaining().unwrap_or_default();
+        if self.stdio().is_some_and(|stdio| !stdio.drain(left)) {
+            log::warn!("the output of container {} was cut", self.key.container);
+        }
+    }
+
+    /// The same, and removes the FIFOs.
     pub(crate) fn drain_and_close(&self, limits: &Limits) {
+        self.drain(limits);
         if let Some(stdio) = self.stdio() {
-            stdio.drain(limits.at_most(stdio::DRAIN).remaining().unwrap_or_default());
             stdio.close();
         }
     }

@@ -23,6 +23,9 @@ use crate::rpc::version;
 /// How long one question may take: a shim that is stuck is answered for by containerd after 2 s.
 pub(super) const LOOK: Duration = Duration::from_secs(5);
 
+/// The same for the list of all tasks: containerd asks the shims one after the other.
+pub(super) const LIST: Duration = Duration::from_secs(30);
+
 /// How long a process that has ended may take to be reaped, before which the kernel does not tell how.
 const REAPED: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,9 @@ const MAX_LOOKS: usize = 64;
 
 /// The pause before something is tried again: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// What breaks off within this time after another has broken off with it.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 pub(super) fn longer(pause: Duration) -> Duration {
     (pause * 2).min(PAUSES.1)
@@ -54,8 +60,9 @@ struct State {
     kept: bool,
     keeper: Option<Waker>,
     closed: bool,
-    /// How often it began, and how many it has settled.
-    begun: u64,
+    /// How often connections broke with waits, when one did so last, and how many it has settled.
+    broken: u64,
+    broke: Option<Instant>,
     settled: u64,
 }
 
@@ -102,7 +109,16 @@ impl Reconciler {
 
     pub(super) fn counts(&self) -> (u64, u64) {
         let state = self.lock();
-        (state.begun, state.settled)
+        (state.broken, state.settled)
+    }
+
+    /// Counts a connection that broke; waits that break off together do so once.
+    fn count_break(&self) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if state.broke.replace(now).is_none_or(|before| now.duration_since(before) > TOGETHER) {
+            state.broken += 1;
+        }
     }
 
     /// Puts one on the list, to be looked at when this time has passed.
@@ -190,6 +206,9 @@ impl Watches {
     /// Puts the watch on the list of those to be looked up; `why` says what made that necessary.
     pub(crate) fn reconcile(&self, watch: &Arc<Watch>, why: Error) {
         log::debug!("container {} is to be looked up: {why}", watch.key.container);
+        if why.kind() == ErrorKind::Unavailable {
+            self.0.reconciler.count_break();
+        }
         let (is_new, after) = {
             let mut state = watch.lock();
             (state.begin_listing(), state.loss(PAUSES))
@@ -209,7 +228,6 @@ impl Watches {
                 return;
             }
             state.kept = true;
-            state.begun += 1;
             Keeper { watches: self.clone(), over: false }
         };
         if let Err(e) = self.0.executor.spawn(keep(keeper))
@@ -352,12 +370,16 @@ impl Watches {
 
     /// Get finds no task where the container's record is gone; the list shows it still.
     async fn look_in_list(&self, watch: &Arc<Watch>, why: Error) -> Look {
-        let cx = self.cx(&watch.key.namespace, Limits::within(LOOK));
+        let how = "its container is gone from containerd";
+        let cx = self.cx(&watch.key.namespace, Limits::within(LIST));
         let list = match tasks::look_at_all(cx).await {
             Ok(list) => list,
+            // Some shim does not answer, and need not be its own.
+            Err(_) if matches!(watch.process.look(), Sight::Ended(_)) => {
+                return self.gone(watch, None, how, why);
+            }
             Err(error) => return Look::Again(error),
         };
-        let how = "its container is gone from containerd";
         let ours = list.into_iter().find(|(id, process)| {
             // A shim that does not answer is listed without its process.
             *id == watch.key.container && [0, watch.process.pid].contains(&process.pid)
