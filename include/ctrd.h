@@ -981,7 +981,7 @@ void ctrd_io_init(ctrd_io_t *io, size_t size);
 /**
  * What is removed of a container after its exit: task, snapshot and record. From then on only the
  * client that watched it can tell of the exit, to ctrd_probe() as often as it is asked and to one
- * ctrd_destroy_container(), as long as the id is not another container's: of the last 1024
+ * ctrd_destroy_container(), as long as the id is not another container's: at least of the last 1024
  * containers that went so. To every other client it is CTRD_E_NOT_FOUND.
  */
 #define CTRD_CLEANUP_ALL 2
@@ -1266,9 +1266,9 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
     ctrd_error_t **err);
 
 /**
- * Takes every container of the namespace over that carries the client's owner label, many at once and
- * each within 5 s: one that is stuck does not hold up the rest, nor make the call fail. FIFOs of
- * containers that do not stand any more are removed.
+ * Takes every container of the namespace over that carries the client's owner label, 16 at once by
+ * threads that end with the call, each within 5 s: one that is stuck does not hold up the rest, nor
+ * make the call fail. FIFOs of containers that do not stand any more are removed.
  *
  * @param client    the client.
  * @param io        asked for the streams of each; NULL: none have any, and what they write is dropped.
@@ -2198,7 +2198,7 @@ typedef struct ctrd_daemon_config_t {
     /**
      * The directory of everything that it has: root, state, sockets, configuration, log. An
      * absolute path, short enough for a socket's. Made with mode 0700 where it does not exist;
-     * otherwise it must be empty, or have been a daemon's before. Required.
+     * otherwise it must be empty, or a daemon's that was not stopped. Required.
      */
     const char *directory;
     /** The containerd to run: a path, or a name to be searched for. NULL: "containerd". */

@@ -251,7 +251,7 @@ impl Client {
 
     /// Waits for the end of a container's process. Without a timeout in `call` it waits without an
     /// end. Any number of callers may wait; the message stays until the container is destroyed, and
-    /// of the last 1,024 that went without it ([`crate::Cleanup::All`], another client). With
+    /// at least of the last 1,024 that went without it ([`crate::Cleanup::All`], another client). With
     /// [`Call::poll`] it tells what is known without asking the server, but asks, for at most 1 s,
     /// of a container that this client does not watch yet, and of one whose exit was told: its id
     /// may be another container's by now.
@@ -280,10 +280,10 @@ impl Client {
         container::recover(&self.context, id, stdio, call).at("recover_container", id)
     }
 
-    /// Does so for every container of the namespace with the client's owner label, many at once and each
-    /// within 5 s, and says what became of each, in the order of their ids. `streams` gives the
-    /// descriptors of one; it runs on the calling thread, for all before the first is recovered. A
-    /// container for which it fails is left as it is. FIFOs of containers that do not stand any more are
+    /// Does so for every container of the namespace with the client's owner label, 16 at once by threads that end
+    /// with the call, each within 5 s, and says what became of each, in the order of their ids. `streams`
+    /// gives the descriptors of one; it runs on the calling thread, for all before the first is recovered.
+    /// A container for which it fails is left as it is. FIFOs of containers that do not stand any more are
     /// removed.
     pub fn recover_all(
         &self,

@@ -32,6 +32,13 @@ pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
+/// How many processors the machine has, those included that this process may not use.
+pub(crate) fn processors() -> usize {
+    // SAFETY: it takes a number and gives one.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
+    usize::try_from(count).unwrap_or(1)
+}
+
 /// Gives the calling thread a mount namespace of its own, a copy of the process's. It ends with the
 /// thread: call it on one that was made for the purpose.
 pub(crate) fn unshare_mounts() -> rustix::io::Result<()> {

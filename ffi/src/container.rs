@@ -29,7 +29,7 @@ pub const CTRD_CLEANUP_KEEP: u32 = 0;
 pub const CTRD_CLEANUP_TASK: u32 = 1;
 /// What is removed of a container after its exit: task, snapshot and record. From then on only the
 /// client that watched it can tell of the exit, to ctrd_probe() as often as it is asked and to one
-/// ctrd_destroy_container(), as long as the id is not another container's: of the last 1024
+/// ctrd_destroy_container(), as long as the id is not another container's: at least of the last 1024
 /// containers that went so. To every other client it is CTRD_E_NOT_FOUND.
 pub const CTRD_CLEANUP_ALL: u32 = 2;
 

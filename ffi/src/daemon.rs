@@ -51,7 +51,7 @@ pub struct ctrd_daemon_config_t {
     pub size: usize,
     /// The directory of everything that it has: root, state, sockets, configuration, log. An
     /// absolute path, short enough for a socket's. Made with mode 0700 where it does not exist;
-    /// otherwise it must be empty, or have been a daemon's before. Required.
+    /// otherwise it must be empty, or a daemon's that was not stopped. Required.
     pub directory: *const c_char,
     /// The containerd to run: a path, or a name to be searched for. NULL: "containerd".
     pub binary: *const c_char,

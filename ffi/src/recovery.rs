@@ -132,9 +132,9 @@ pub unsafe extern "C" fn ctrd_recover_container(
     })
 }
 
-/// Takes every container of the namespace over that carries the client's owner label, many at once and
-/// each within 5 s: one that is stuck does not hold up the rest, nor make the call fail. FIFOs of
-/// containers that do not stand any more are removed.
+/// Takes every container of the namespace over that carries the client's owner label, 16 at once by
+/// threads that end with the call, each within 5 s: one that is stuck does not hold up the rest, nor
+/// make the call fail. FIFOs of containers that do not stand any more are removed.
 ///
 /// @param client    the client.
 /// @param io        asked for the streams of each; NULL: none have any, and what they write is dropped.

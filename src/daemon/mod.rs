@@ -58,7 +58,7 @@ pub struct DaemonConfig {
     pub binary: Option<PathBuf>,
     /// The directory of everything it has: root, state, sockets, configuration, log. An absolute
     /// path, short enough for a socket's. Made with mode 0700 where it does not exist; otherwise it
-    /// must be empty, or have been a daemon's before. Required.
+    /// must be empty, or a daemon's that was not stopped. Required.
     pub directory: PathBuf,
     /// Directories put before `PATH`, where containerd, its shims and runc are searched for. The
     /// directory of a `binary` that is a path comes next.

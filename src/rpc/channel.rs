@@ -3,8 +3,8 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use grpcio::{CallOption, Channel, ChannelBuilder, EnvBuilder, Environment, MetadataBuilder};
@@ -38,17 +38,32 @@ fn environment() -> Arc<Environment> {
 
 static ENVIRONMENT: OnceLock<Arc<Environment>> = OnceLock::new();
 
-/// Fails where no thread can be made, of which `grpcio` would panic: one is made to see.
+/// Fails where the threads cannot be made that gRPC makes for the first connection of those that are
+/// open: `grpcio` panics without its own, and the core waits for its own at the end, made or not. So
+/// many are made to see.
 pub(crate) fn check_threads() -> Result<()> {
-    if ENVIRONMENT.get().is_some() {
+    if OPEN.load(Ordering::SeqCst) > 0 {
         return Ok(());
     }
-    let thread = sys::with_signals_blocked(|| {
-        std::thread::Builder::new().name("ctrd-grpc".into()).spawn(|| {})
-    });
-    let _ = thread.map_err(|e| Error::io("starting a thread", e))?.join();
-    Ok(())
+    // Of the core's event engine (gRPC 1.56, `posix_engine.cc`); five more of the core and ours; and one,
+    // for other clients may be opened now.
+    let count = sys::processors().clamp(2, 16) + 6;
+    let held = Mutex::new(());
+    sys::with_signals_blocked(|| {
+        std::thread::scope(|scope| {
+            let _until_all_are_there = held.lock();
+            for _ in 0..count {
+                let thread = std::thread::Builder::new().name("ctrd-grpc".into());
+                thread.spawn_scoped(scope, || drop(held.lock()))?;
+            }
+            Ok(())
+        })
+    })
+    .map_err(|e: std::io::Error| Error::io("starting the threads of gRPC", e))
 }
+
+/// How many connections there are.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The process that gRPC's thread is of; 0 before there is one.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
@@ -103,7 +118,14 @@ impl Connection {
                 .enable_http_proxy(false)
                 .connect(&target(path))
         });
+        OPEN.fetch_add(1, Ordering::SeqCst);
         Connection { client: grpcio::Client::new(channel) }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
