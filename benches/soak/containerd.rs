@@ -80,9 +80,17 @@ impl Containerd {
 }
 
 impl Containerd {
-    /// Whether it says that it could not end the shim of a container whose task it has deleted: so it is
-    /// where the connection breaks between the one and the other.
-    pub fn has_lost_the_shim(&self, container: &str) -> bool {
+    /// Whether it has given a container's shim up, which nobody can reach from then on: it has deleted its
+    /// directory, as where the connection breaks while the shim is started; or says that it could not end
+    /// it, as where the connection breaks after its task was deleted.
+    pub fn has_lost_the_shim(&self, shim: u32, container: &str) -> bool {
+        // It renames it before it deletes it.
+        let name = format!("/.{container}/");
+        let files = fs::read_dir(format!("/proc/{shim}/fd")).into_iter().flatten().flatten();
+        let mut paths = files.filter_map(|file| fs::read_link(file.path()).ok());
+        if paths.any(|path| path.to_string_lossy().contains(&name)) {
+            return true;
+        }
         let log = fs::read_to_string(&self.log).unwrap();
         let name = format!("id={container}");
         let mut lines = log.lines().filter(|line| line.contains("failed to shutdown shim"));

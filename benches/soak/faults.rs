@@ -195,7 +195,10 @@ fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
         for what in [&["tasks", "ls"], &["containers", "ls"], &["leases", "ls"]] {
             eprintln!("{}", ground.ctr(&[&["-n", &plot.namespace], &what[..]].concat()));
         }
-        for id in scene.shims(&plot) {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let files: Vec<_> = files.filter_map(|file| std::fs::read_link(file.path()).ok()).collect();
+        eprintln!("{files:?}");
+        for (_, id) in scene.shims(&plot) {
             eprintln!("{id}:\n{}", scene.pool.journal_of(&id).join("\n"));
         }
     }
@@ -236,8 +239,8 @@ impl Scene<'_> {
         plot.client.version(&within(10)).unwrap();
         let mut holdings = plot.holdings();
         let (mut cut, mut killed) = (0, 0);
-        for id in self.shims(plot) {
-            match self.containerd.has_lost_the_shim(&id) {
+        for (shim, id) in self.shims(plot) {
+            match self.containerd.has_lost_the_shim(shim, &id) {
                 true => cut += 1,
                 false => killed += usize::from(self.pool.was_killed_at(&id)),
             }
@@ -246,13 +249,13 @@ impl Scene<'_> {
         Left { holdings, descriptors: descriptors(), threads: threads(), cut, killed }
     }
 
-    /// The containers that shims run for.
-    fn shims(&self, plot: &Plot) -> Vec<String> {
+    /// The shims, and the containers that they run for.
+    fn shims(&self, plot: &Plot) -> Vec<(u32, String)> {
         let id = |line: &str| {
             line.split(' ').skip_while(|word| *word != "-id").nth(1).map(str::to_owned)
         };
         let processes = processes_naming(plot.ground.dir());
-        processes.iter().filter_map(|(_, line)| id(line)).collect()
+        processes.iter().filter_map(|(shim, line)| Some((*shim, id(line)?))).collect()
     }
 
     /// Injects so many faults, while the pool is full.

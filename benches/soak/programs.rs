@@ -77,14 +77,14 @@ fn left(plot: &Plot) -> Holdings {
     let start = Instant::now();
     loop {
         let mut left = plot.holdings();
-        let lost = |line: &str| {
+        let lost = |shim: u32, line: &str| {
             let mut words = line.split(' ').skip_while(|word| *word != "-id");
-            words.nth(1).is_some_and(|id| containerd.has_lost_the_shim(id))
+            words.nth(1).is_some_and(|id| containerd.has_lost_the_shim(shim, id))
         };
         let of_ours = format!(" -namespace {} ", plot.namespace);
         let processes = processes_naming(plot.ground.dir());
         let shims = processes.iter().filter(|(_, line)| line.contains(&of_ours));
-        left.shims = shims.filter(|(_, line)| !lost(line)).count();
+        left.shims = shims.filter(|(shim, line)| !lost(*shim, line)).count();
         if left.only_images() || start.elapsed() > LONG {
             return left;
         }
