@@ -280,11 +280,11 @@ impl Client {
         container::recover(&self.context, id, stdio, call).at("recover_container", id)
     }
 
-    /// Does so for every container of the namespace with the client's owner label, 16 at once by threads that end
-    /// with the call, each within 5 s, and says what became of each, in the order of their ids. `streams`
-    /// gives the descriptors of one; it runs on the calling thread, for all before the first is recovered.
-    /// A container for which it fails is left as it is. FIFOs of containers that do not stand any more are
-    /// removed.
+    /// Does so for every container of the namespace with the client's owner label, 16 at once by threads
+    /// that end with the call, each within 5 s, and says what became of each, in the order of their ids.
+    /// `streams` gives the descriptors of one; it runs on the calling thread, for all before the first is
+    /// recovered. A container for which it fails is left as it is. FIFOs of containers that do not stand
+    /// any more are removed.
     pub fn recover_all(
         &self,
         streams: &mut dyn FnMut(&str) -> Result<Stdio>,

@@ -3,16 +3,16 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::destroy::{keep_exit, remove, tell_another};
+use super::destroy::{remove, remove_task, tell_another};
 use super::probe::has_another_task;
-use super::{Deleted, ExitLabel, delete_sandbox, delete_task, generation, turn};
+use super::{Deleted, generation, turn};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::executor::Kept;
 use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::{self, Container};
-use crate::watch::{End, Then, Watch};
+use crate::watch::{Then, Watch};
 
 /// What is removed of a container once its process has ended and every hook that was told has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,46 +150,28 @@ fn clean_up(
         return Ok(());
     }
     watch.drain(&cx.limits);
-    let message = watch.exit();
-    match cleanup {
-        Cleanup::Keep => {}
-        Cleanup::Task => {
-            if let Some(message) = &message
-                && !keep_exit(cx, &record, ExitLabel::told(watch.process.pid, message))?
-            {
-                watch.drain_and_close(&cx.limits);
-                return Ok(());
+    let remove = match cleanup {
+        Cleanup::Keep => return Ok(()),
+        Cleanup::Task => remove_task,
+        Cleanup::All => remove,
+    };
+    let keeps_record = cleanup == Cleanup::Task;
+    match remove(context, cx, &record, Some(watch), watch.exit().as_ref())? {
+        Deleted::Yes => {}
+        Deleted::Another(pid, exit) => {
+            let other = tell_another(context, cx, &record, pid, exit)?;
+            if !keeps_record {
+                context.watches.retire(&other);
             }
-            let deleted = delete_task(cx, id, Some(watch.process.pid)).step("delete the task")?;
-            match deleted {
-                Deleted::Yes => {}
-                Deleted::No | Deleted::Replaced => {
-                    watch.drain_and_close(&cx.limits);
-                    return Ok(());
-                }
-                Deleted::Another(pid, exit) => {
-                    keep_exit(cx, &record, ExitLabel { pid, end: End::of(exit) })?;
-                    tell_another(context, cx, &record, pid, exit)?;
-                }
-            }
-            watch.close_stdio(context.place(namespace));
-            delete_sandbox(cx, &record).step("delete the sandbox")?;
         }
-        Cleanup::All => {
-            match remove(context, cx, &record, Some(watch), message.as_ref())? {
-                Deleted::Yes => {}
-                Deleted::Another(pid, exit) => {
-                    let other = tell_another(context, cx, &record, pid, exit)?;
-                    context.watches.retire(&other);
-                }
-                Deleted::No | Deleted::Replaced => {
-                    watch.drain_and_close(&cx.limits);
-                    return Ok(());
-                }
-            }
-            // Its exit can be asked for still.
-            context.watches.retire(watch);
+        Deleted::No | Deleted::Replaced => {
+            watch.drain_and_close(&cx.limits);
+            return Ok(());
         }
+    }
+    if !keeps_record {
+        // Its exit can be asked for still.
+        context.watches.retire(watch);
     }
     Ok(())
 }

@@ -126,10 +126,30 @@ pub(super) fn tell_another(
     context.watches.adopt(cx, &record.id, Find::ended(process, End::of(exit)))
 }
 
-/// Removes a container whose process has ended: its exit is written down, then task, snapshot and
-/// record are deleted. It ends where the id is found to be another container's, made by another client
-/// meanwhile, or to have another process.
+/// Removes a container whose process has ended: its task, then snapshot and record.
 pub(super) fn remove(
+    context: &Context,
+    cx: &Cx,
+    record: &Container,
+    watch: Option<&Arc<Watch>>,
+    message: Option<&Message>,
+) -> Result<Deleted> {
+    let deleted = remove_task(context, cx, record, watch, message)?;
+    if matches!(deleted, Deleted::No | Deleted::Replaced) {
+        return Ok(deleted);
+    }
+    if !record.snapshot_key.is_empty() {
+        found(snapshots::remove(cx, &record.snapshotter, &record.snapshot_key))
+            .step("remove the snapshot")?;
+    }
+    found(containers::delete(cx, &record.id)).step("delete the record")?;
+    Ok(deleted)
+}
+
+/// Removes the task of a container whose process has ended, with its streams: the exit is written down
+/// before. Nothing is done where the id is found to be another container's, made by another client
+/// meanwhile, or to have another process.
+pub(super) fn remove_task(
     context: &Context,
     cx: &Cx,
     record: &Container,
@@ -156,11 +176,6 @@ pub(super) fn remove(
         None => stdio::remove_of(context.place(&cx.namespace), id),
     }
     delete_sandbox(cx, record).step("delete the sandbox")?;
-    if !record.snapshot_key.is_empty() {
-        found(snapshots::remove(cx, &record.snapshotter, &record.snapshot_key))
-            .step("remove the snapshot")?;
-    }
-    found(containers::delete(cx, id)).step("delete the record")?;
     Ok(deleted)
 }
 
@@ -311,7 +326,7 @@ fn signal(cx: &Cx, id: &str, signal: i32) -> Result<bool> {
 
 /// Writes to the record how the process ended, where it outlives the task. Says whether the container
 /// still stands: its record may be gone, or another container's.
-pub(super) fn keep_exit(cx: &Cx, record: &Container, kept: ExitLabel) -> Result<bool> {
+fn keep_exit(cx: &Cx, record: &Container, kept: ExitLabel) -> Result<bool> {
     let generation = generation(record);
     let now = match ExitLabel::of(record) {
         Some(same) if same == kept => containers::get(cx, &record.id),

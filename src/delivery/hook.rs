@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::wait::wait_while;
 
 /// For how long a hook is run before another one has its turn, unless a message takes longer.
-const TURN: Duration = Duration::from_millis(10);
+const TURN_TIME: Duration = Duration::from_millis(10);
 
 /// The number of a hook among those of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -184,7 +184,7 @@ impl Hook {
             && state.rested.take().is_some_and(|since| since.elapsed() < NAP);
         let inside = Inside::enter();
         let (mut ran, began) = (0, Instant::now());
-        while ran < max && !state.removed && (ran == 0 || began.elapsed() < TURN) {
+        while ran < max && !state.removed && (ran == 0 || began.elapsed() < TURN_TIME) {
             let Some(item) = self.next(&mut state) else {
                 if !std::mem::take(&mut naps) {
                     break;

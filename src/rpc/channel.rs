@@ -45,8 +45,8 @@ pub(crate) fn check_threads() -> Result<()> {
     if OPEN.load(Ordering::SeqCst) > 0 {
         return Ok(());
     }
-    // Of the core's event engine (gRPC 1.56, `posix_engine.cc`); five more of the core and ours; and one,
-    // for other clients may be opened now.
+    // Of the core's event engine (gRPC 1.56, `posix_engine.cc`); five more are of the core
+    // and ours; and one, for other clients may be opened now.
     let count = sys::processors().clamp(2, 16) + 6;
     let held = Mutex::new(());
     sys::with_signals_blocked(|| {
