@@ -12,12 +12,12 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use crate::call::{Call, Limits};
 use crate::container::{self, ContainerConfig, Recovery};
-use crate::context::{ClientConfig, Context, Operation};
 use crate::delivery::{self, HookId, HookMode, Presence, Queue, QueueConfig, Sink, Wants};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::events::{self, EventFilter};
 use crate::identifier;
 use crate::image::{self, Image, Progress, PullConfig};
+use crate::inner::{ClientConfig, Inner, Operation};
 use crate::message::{Message, MessageKind};
 use crate::rpc;
 use crate::snapshot::{self, Snapshot};
@@ -74,23 +74,23 @@ pub struct Counters {
 pub struct Client {
     // Its drop closes the client, whatever of the context is still held by others.
     closer: Arc<Closer>,
-    context: Arc<Context>,
+    inner: Arc<Inner>,
 }
 
 /// Closes the client when the last handle goes.
 struct Closer {
-    context: Arc<Context>,
+    inner: Arc<Inner>,
     /// Whether hooks were waited for as long as they are.
     waited: AtomicBool,
 }
 
 impl Closer {
     fn close(&self) {
-        let may_wait = !delivery::inside() && self.context.check_reentrant().is_ok();
+        let may_wait = !delivery::inside() && self.inner.check_reentrant().is_ok();
         let waits = may_wait && !self.waited.swap(true, Ordering::SeqCst);
         let timeout = if waits { FREE_TIMEOUT } else { Duration::ZERO };
         // Only hooks may take longer, and are then left to end by themselves.
-        if let Err(error) = self.context.close(&Limits::within(timeout)) {
+        if let Err(error) = self.inner.close(&Limits::within(timeout)) {
             log::warn!("a client is gone and not closed yet: {error}");
         }
     }
@@ -98,12 +98,12 @@ impl Closer {
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        if self.context.check_process().is_ok() {
+        if self.inner.check_process().is_ok() {
             self.close();
-            self.context.pump.close();
+            self.inner.pump.close();
         } else {
             // The threads that its destructors rely on are the parent's.
-            std::mem::forget(self.context.clone());
+            std::mem::forget(self.inner.clone());
         }
     }
 }
@@ -132,12 +132,12 @@ impl Client {
         // One for both: a socket that is busy takes of the call's time.
         let limits = call.limits(Some(OPEN_TIMEOUT));
         let sees_processes = try_socket(&path, &limits)?;
-        let context = Arc::new(Context::new(config, &path, sees_processes));
-        let operation = context.begin_with(call, Some(OPEN_TIMEOUT))?;
-        rpc::version::version(&operation.cx.with_limits(limits)).step("ask for the version")?;
+        let inner = Arc::new(Inner::new(config, &path, sees_processes));
+        let operation = inner.begin_with(call, Some(OPEN_TIMEOUT))?;
+        rpc::version::version(&operation.ctx.with_limits(limits)).step("ask for the version")?;
         drop(operation);
-        let closer = Closer { context: context.clone(), waited: AtomicBool::new(false) };
-        Ok(Client { closer: Arc::new(closer), context })
+        let closer = Closer { inner: inner.clone(), waited: AtomicBool::new(false) };
+        Ok(Client { closer: Arc::new(closer), inner })
     }
 
     /// Closes the client: no further call begins, waits end with [`ErrorKind::Closed`], no hook is
@@ -145,42 +145,42 @@ impl Client {
     /// not wait. Containers run on. Closing again does nothing, or goes on waiting.
     pub fn close(&self, call: &Call) -> Result<()> {
         let close = || {
-            self.context.check_process()?;
+            self.inner.check_process()?;
             if !delivery::inside() {
-                self.context.check_reentrant()?;
+                self.inner.check_reentrant()?;
             }
-            self.context.close(&call.limits(Some(OPEN_TIMEOUT)))
+            self.inner.close(&call.limits(Some(OPEN_TIMEOUT)))
         };
-        close().at("client_close", &self.context.config.address)
+        close().at("client_close", &self.inner.config.address)
     }
 
     /// Closes the client as the drop of its last handle does, which then does not wait again: for whoever
     /// has given hooks a pointer to this handle, and drops it next.
     #[doc(hidden)]
     pub fn close_to_free(&self) {
-        if self.context.check_process().is_ok() {
+        if self.inner.check_process().is_ok() {
             self.closer.close();
         }
     }
 
     /// What the client was opened with.
     pub fn config(&self) -> &ClientConfig {
-        &self.context.config
+        &self.inner.config
     }
 
     /// Fails in a child of the process that opened the client.
     pub fn check_process(&self) -> Result<()> {
-        self.context.check_process()
+        self.inner.check_process()
     }
 
     /// Asks the server for its version.
     pub fn version(&self, call: &Call) -> Result<Version> {
         let version = || {
-            let operation = self.context.begin_with(call, Some(OPEN_TIMEOUT))?;
-            let (version, revision) = rpc::version::version(&operation.cx)?;
+            let operation = self.inner.begin_with(call, Some(OPEN_TIMEOUT))?;
+            let (version, revision) = rpc::version::version(&operation.ctx)?;
             Ok(Version { version, revision })
         };
-        version().at("version", &self.context.config.address)
+        version().at("version", &self.inner.config.address)
     }
 
     /// Pulls an image and unpacks it. See [`PullConfig`]. Without a timeout in `call` it may take as
@@ -193,28 +193,28 @@ impl Client {
         progress: &mut dyn FnMut(&[Progress]),
         call: &Call,
     ) -> Result<Image> {
-        let context = &self.context;
+        let inner = &self.inner;
         let mut progress = |items: &[Progress]| {
-            image::publish_progress(context, &config.reference, items);
+            image::publish_progress(inner, &config.reference, items);
             progress(items);
         };
-        image::pull(context, config, &mut progress, call).at("pull_image", &config.reference)
+        image::pull(inner, config, &mut progress, call).at("pull_image", &config.reference)
     }
 
     /// Looks an image up.
     pub fn get_image(&self, reference: &str, call: &Call) -> Result<Image> {
-        image::get(&self.context, reference, call).at("get_image", reference)
+        image::get(&self.inner, reference, call).at("get_image", reference)
     }
 
     /// The images that match any of the filters; all where there is none.
     pub fn list_images(&self, filters: &[&str], call: &Call) -> Result<Vec<Image>> {
-        image::list(&self.context, filters, call).at("list_images", "")
+        image::list(&self.inner, filters, call).at("list_images", "")
     }
 
     /// Removes an image's record; what only it referred to goes at the next garbage collection,
     /// which `sync` waits for.
     pub fn remove_image(&self, reference: &str, sync: bool, call: &Call) -> Result<()> {
-        image::remove(&self.context, reference, sync, call).at("remove_image", reference)
+        image::remove(&self.inner, reference, sync, call).at("remove_image", reference)
     }
 
     /// Looks a snapshot up. `None` means the client's snapshotter.
@@ -224,12 +224,12 @@ impl Client {
         key: &str,
         call: &Call,
     ) -> Result<Snapshot> {
-        snapshot::get(&self.context, snapshotter, key, call).at("get_snapshot", key)
+        snapshot::get(&self.inner, snapshotter, key, call).at("get_snapshot", key)
     }
 
     /// Removes a snapshot. `None` means the client's snapshotter.
     pub fn remove_snapshot(&self, snapshotter: Option<&str>, key: &str, call: &Call) -> Result<()> {
-        snapshot::remove(&self.context, snapshotter, key, call).at("remove_snapshot", key)
+        snapshot::remove(&self.inner, snapshotter, key, call).at("remove_snapshot", key)
     }
 
     // What changes a container waits for its turn: first come, first served among the calls of one
@@ -241,12 +241,12 @@ impl Client {
     /// call's timeout.
     pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {
         let id = config.id.clone();
-        container::create(&self.context, config, call).at("create_container", &id)
+        container::create(&self.inner, config, call).at("create_container", &id)
     }
 
     /// Starts the process of a container that was created without starting it.
     pub fn start_container(&self, id: &str, call: &Call) -> Result<u32> {
-        container::start(&self.context, id, call).at("start_container", id)
+        container::start(&self.inner, id, call).at("start_container", id)
     }
 
     /// Waits for the end of a container's process. Without a timeout in `call` it waits without an
@@ -256,7 +256,7 @@ impl Client {
     /// of a container that this client does not watch yet, and of one whose exit was told: its id
     /// may be another container's by now.
     pub fn probe(&self, id: &str, call: &Call) -> Result<Message> {
-        container::probe(&self.context, id, call).at("probe", id)
+        container::probe(&self.inner, id, call).at("probe", id)
     }
 
     /// Ends a container's processes and removes it: SIGTERM, SIGKILL once `grace` has passed, then
@@ -266,7 +266,7 @@ impl Client {
     /// with [`ErrorKind::FailedPrecondition`] where the container is another owner's, and with
     /// [`ErrorKind::Aborted`] where another client starts it again and again.
     pub fn destroy_container(&self, id: &str, grace: Duration, call: &Call) -> Result<Message> {
-        container::destroy(&self.context, id, grace, call).at("destroy_container", id)
+        container::destroy(&self.inner, id, grace, call).at("destroy_container", id)
     }
 
     /// Takes a container over after this program was started anew: its streams, as far as their FIFOs
@@ -277,7 +277,7 @@ impl Client {
     /// container or it has no task, and leaves it as it is; with [`ErrorKind::Unavailable`] where its
     /// shim does not answer. A container that is recovered already stays so.
     pub fn recover_container(&self, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
-        container::recover(&self.context, id, stdio, call).at("recover_container", id)
+        container::recover(&self.inner, id, stdio, call).at("recover_container", id)
     }
 
     /// Does so for every container of the namespace with the client's owner label, 16 at once by threads
@@ -290,7 +290,7 @@ impl Client {
         streams: &mut dyn FnMut(&str) -> Result<Stdio>,
         call: &Call,
     ) -> Result<Vec<Recovery>> {
-        container::recover_all(&self.context, streams, call).at("recover_all", "")
+        container::recover_all(&self.inner, streams, call).at("recover_all", "")
     }
 
     // A hook is a function of the host's that is told of something. One hook is never run twice at
@@ -329,11 +329,11 @@ impl Client {
         mode: HookMode,
         hook: Box<dyn FnMut(&Message) + Send>,
     ) -> Result<HookId> {
-        self.context.check_process()?;
+        self.inner.check_process()?;
         container.map_or(Ok(()), |id| identifier::check("id", id))?;
         let wants = Wants { kinds: vec![kind], container: container.map(str::to_owned) };
         // An exit is not to be dropped, and each process has only one.
-        self.context.bus.add_hook(wants, mode, usize::MAX, hook).map(|added| added.consumer)
+        self.inner.bus.add_hook(wants, mode, usize::MAX, hook).map(|added| added.consumer)
     }
 
     /// Adds a hook that is told of the server's events: those that pass any of the filters, of every
@@ -352,12 +352,12 @@ impl Client {
     ) -> Result<HookId> {
         let add = || {
             let filters = events::render(filters)?;
-            let operation = self.context.begin(call)?;
+            let operation = self.inner.begin(call)?;
             let hook = Box::new(hook);
-            let added = self.context.bus.add_hook(Wants::default(), mode, EVENTS_PER_HOOK, hook)?;
+            let added = self.inner.bus.add_hook(Wants::default(), mode, EVENTS_PER_HOOK, hook)?;
             let id = added.consumer;
             self.feed(&operation, filters, added.sink, added.presence).inspect_err(|_| {
-                self.context.bus.withdraw_hook(id);
+                self.inner.bus.withdraw_hook(id);
             })?;
             Ok(id)
         };
@@ -370,10 +370,10 @@ impl Client {
         let open = || {
             config.check()?;
             let filters = events::render(&config.filters)?;
-            let operation = self.context.begin(call)?;
+            let operation = self.inner.begin(call)?;
             let kinds = config.kinds.iter().copied().filter(|k| *k != MessageKind::Event);
             let wants = Wants { kinds: kinds.collect(), container: None };
-            let added = self.context.bus.add_queue(wants, config.capacity)?;
+            let added = self.inner.bus.add_queue(wants, config.capacity)?;
             if config.wants_events() {
                 self.feed(&operation, filters, added.sink, added.presence)?;
             }
@@ -389,8 +389,8 @@ impl Client {
         sink: Sink,
         presence: Presence,
     ) -> Result<()> {
-        let Context { executor, bus, .. } = &*self.context;
-        events::feed::begin(&operation.cx, filters, executor, bus, sink, presence)
+        let Inner { executor, bus, .. } = &*self.inner;
+        events::feed::begin(&operation.ctx, filters, executor, bus, sink, presence)
     }
 
     /// Removes a hook. When this returns, it does not run and its function is dropped, whoever else
@@ -399,9 +399,9 @@ impl Client {
     /// most 10 s, unless `call` says otherwise; after [`ErrorKind::Timeout`] the hook is not started
     /// again all the same.
     pub fn remove_hook(&self, hook: HookId, call: &Call) -> Result<()> {
-        self.context
+        self.inner
             .check_process()
-            .and_then(|()| self.context.bus.remove_hook(hook, &call.limits(Some(REMOVE_TIMEOUT))))
+            .and_then(|()| self.inner.bus.remove_hook(hook, &call.limits(Some(REMOVE_TIMEOUT))))
             .at("remove_hook", &hook.get().to_string())
     }
 
@@ -409,8 +409,8 @@ impl Client {
     /// polled.
     pub fn dispatch_fd(&self) -> Result<BorrowedFd<'_>> {
         let fd = || {
-            self.context.check_process()?;
-            self.context.bus.dispatch_fd()
+            self.inner.check_process()?;
+            self.inner.bus.dispatch_fd()
         };
         fd().at("dispatch_fd", "")
     }
@@ -420,37 +420,37 @@ impl Client {
     /// time: another one gets [`ErrorKind::Busy`], a hook [`ErrorKind::Reentrant`].
     pub fn dispatch(&self, max: usize) -> Result<usize> {
         let dispatch = || {
-            self.context.check_process()?;
-            self.context.bus.dispatch(max)
+            self.inner.check_process()?;
+            self.inner.bus.dispatch(max)
         };
         dispatch().at("dispatch", "")
     }
 
     /// What the client has counted since it was opened.
     pub fn counters(&self) -> Counters {
-        let (reconnects, reconciled) = self.context.watches.reconciled();
+        let (reconnects, reconciled) = self.inner.watches.reconciled();
         Counters {
-            reconnects: reconnects + self.context.bus.reconnects(),
+            reconnects: reconnects + self.inner.bus.reconnects(),
             reconciled,
-            dropped: self.context.bus.dropped(),
-            outstanding: self.context.watches.outstanding() as u64,
+            dropped: self.inner.bus.dropped(),
+            outstanding: self.inner.watches.outstanding() as u64,
         }
     }
 
     /// The id of a container's first process.
     pub fn container_pid(&self, id: &str, call: &Call) -> Result<u32> {
-        container::pid(&self.context, id, call).at("container_pid", id)
+        container::pid(&self.inner, id, call).at("container_pid", id)
     }
 
     /// The ids of all processes of a container.
     pub fn container_pids(&self, id: &str, call: &Call) -> Result<Vec<u32>> {
-        container::pids(&self.context, id, call).at("container_pids", id)
+        container::pids(&self.inner, id, call).at("container_pids", id)
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("config", &self.context.config).finish_non_exhaustive()
+        f.debug_struct("Client").field("config", &self.inner.config).finish_non_exhaustive()
     }
 }
 

@@ -77,11 +77,11 @@ impl Task {
         // Before the poll: what wakes it from here on has it polled again.
         self.queued.store(false, Ordering::SeqCst);
         let waker = Waker::from(self.clone());
-        let mut context = Context::from_waker(&waker);
+        let mut cx = Context::from_waker(&waker);
         let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
         // A panic must not take the thread with it: others rely on it.
         let over = catch_unwind(AssertUnwindSafe(|| {
-            job.as_mut().is_none_or(|job| job.as_mut().poll(&mut context).is_ready())
+            job.as_mut().is_none_or(|job| job.as_mut().poll(&mut cx).is_ready())
         }))
         .unwrap_or_else(|_| {
             log::error!("a job of the library's panicked");
@@ -257,7 +257,7 @@ pub(crate) struct Sleep {
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if Instant::now() >= self.at {
             return Poll::Ready(());
         }
@@ -265,7 +265,7 @@ impl Future for Sleep {
         let next = || this.shared.next.fetch_add(1, Ordering::Relaxed);
         let number = *this.timer.get_or_insert_with(next);
         let mut state = this.shared.lock();
-        let old = state.timers.insert((this.at, number), context.waker().clone());
+        let old = state.timers.insert((this.at, number), cx.waker().clone());
         drop(state);
         // It may be the last reference to a task, whose end is not to come under the lock.
         drop(old);

@@ -4,9 +4,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::call::Limits;
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::rpc::{Cx, leases};
+use crate::inner::Inner;
+use crate::rpc::{Ctx, leases};
 use crate::timestamp::rfc3339;
 use crate::wait::until_removed;
 
@@ -23,7 +23,7 @@ const LATE_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A lease of one operation's. It is deleted when it is dropped.
 pub(crate) struct Lease<'a> {
-    context: &'a Context,
+    client: &'a Inner,
     namespace: String,
     id: String,
     /// The operation's: where they have ended it, its caller is not to wait much longer.
@@ -35,9 +35,9 @@ pub(crate) struct Lease<'a> {
 impl<'a> Lease<'a> {
     /// Gives a call a lease, and the context to make its other calls with: the lease that the
     /// caller brought, which stays the caller's, or else a new one.
-    pub(crate) fn hold(context: &'a Context, cx: &Cx) -> Result<(Cx, Option<Lease<'a>>)> {
-        if cx.lease.is_some() {
-            return Ok((cx.clone(), None));
+    pub(crate) fn hold(client: &'a Inner, ctx: &Ctx) -> Result<(Ctx, Option<Lease<'a>>)> {
+        if ctx.lease.is_some() {
+            return Ok((ctx.clone(), None));
         }
         let id = format!("ctrd-{}", random_hex()?);
         let expires = SystemTime::now() + EXPIRES_AFTER;
@@ -45,18 +45,18 @@ impl<'a> Lease<'a> {
         let expires = rfc3339(expires.try_into().unwrap_or(i64::MAX), 0);
         let labels = [
             ("containerd.io/gc.expire".to_owned(), expires),
-            (OWNER_LABEL.to_owned(), context.config.owner.clone()),
+            (OWNER_LABEL.to_owned(), client.config.owner.clone()),
         ];
-        let created = match leases::create(cx, &id, &labels).step("create lease") {
+        let created = match leases::create(ctx, &id, &labels).step("create lease") {
             Err(e) if !e.is_outcome_unknown() => return Err(e),
             created => created,
         };
         // Where the outcome is unknown, the drop deletes what may be there.
-        let limits = cx.limits.clone();
-        let (namespace, unknown) = (cx.namespace.clone(), created.is_err());
-        let lease = Lease { context, namespace, id, limits, unknown };
+        let limits = ctx.limits.clone();
+        let (namespace, unknown) = (ctx.namespace.clone(), created.is_err());
+        let lease = Lease { client, namespace, id, limits, unknown };
         created?;
-        Ok((cx.with_lease(&lease.id), Some(lease)))
+        Ok((ctx.with_lease(&lease.id), Some(lease)))
     }
 }
 
@@ -64,12 +64,12 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let over = self.limits.check().is_err();
         let limits = Limits::within(if over { LATE_END_TIMEOUT } else { END_TIMEOUT });
-        let cx = Cx::new(&self.context.connection, &self.namespace, limits);
-        let delete = || match leases::delete(&cx, &self.id, false) {
+        let ctx = Ctx::new(&self.client.connection, &self.namespace, limits);
+        let delete = || match leases::delete(&ctx, &self.id, false) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
             other => other.map(|()| true),
         };
-        if let Err(e) = until_removed(&cx.limits, self.unknown, delete) {
+        if let Err(e) = until_removed(&ctx.limits, self.unknown, delete) {
             log::warn!("the lease {} is left to expire: {e}", self.id);
         }
     }

@@ -157,24 +157,24 @@ impl Overlay {
     /// the layers in one string, and none of more than 255 characters.
     fn detached(&self) -> Result<OwnedFd> {
         let failed = |e: Errno| Error::io("an overlay of the root file system", e);
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
+        let client = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
         for (key, value) in &self.settings {
             match value {
-                Some(value) => fsconfig_set_string(&context, key.as_str(), value.as_str()),
-                None => fsconfig_set_flag(&context, key.as_str()),
+                Some(value) => fsconfig_set_string(&client, key.as_str(), value.as_str()),
+                None => fsconfig_set_flag(&client, key.as_str()),
             }
             .map_err(failed)?;
         }
         for layer in &self.layers {
             let layer = directory(layer)?;
-            fsconfig_set_string(&context, "lowerdir+", by_descriptor(&layer)).map_err(failed)?;
+            fsconfig_set_string(&client, "lowerdir+", by_descriptor(&layer)).map_err(failed)?;
         }
-        fsconfig_create(&context).map_err(failed)?;
+        fsconfig_create(&client).map_err(failed)?;
         let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed)
+        fsmount(&client, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed)
     }
 
     /// The same for older kernels: an ordinary mount, in a mount namespace that a thread makes for it

@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use crate::call::Call;
-use crate::context::Context;
 use crate::error::Result;
 use crate::identifier;
+use crate::inner::Inner;
 use crate::rpc::snapshots::{self, Info, Kind};
 
 /// What a snapshot is.
@@ -61,26 +61,21 @@ impl From<Info> for Snapshot {
 }
 
 /// The snapshotter that a call means: the client's where it names none.
-pub(crate) fn snapshotter<'a>(context: &'a Context, named: Option<&'a str>) -> Result<&'a str> {
+pub(crate) fn snapshotter<'a>(client: &'a Inner, named: Option<&'a str>) -> Result<&'a str> {
     named.map_or(Ok(()), identifier::check_snapshotter)?;
-    Ok(named.unwrap_or(&context.config.snapshotter))
+    Ok(named.unwrap_or(&client.config.snapshotter))
 }
 
-pub(crate) fn get(
-    context: &Context,
-    named: Option<&str>,
-    key: &str,
-    call: &Call,
-) -> Result<Snapshot> {
-    let snapshotter = snapshotter(context, named)?;
+pub(crate) fn get(client: &Inner, named: Option<&str>, key: &str, call: &Call) -> Result<Snapshot> {
+    let snapshotter = snapshotter(client, named)?;
     identifier::check_snapshot_key("key", key)?;
-    let operation = context.begin(call)?;
-    snapshots::stat(&operation.cx, snapshotter, key).map(Snapshot::from)
+    let operation = client.begin(call)?;
+    snapshots::stat(&operation.ctx, snapshotter, key).map(Snapshot::from)
 }
 
-pub(crate) fn remove(context: &Context, named: Option<&str>, key: &str, call: &Call) -> Result<()> {
-    let snapshotter = snapshotter(context, named)?;
+pub(crate) fn remove(client: &Inner, named: Option<&str>, key: &str, call: &Call) -> Result<()> {
+    let snapshotter = snapshotter(client, named)?;
     identifier::check_snapshot_key("key", key)?;
-    let operation = context.begin(call)?;
-    snapshots::remove(&operation.cx, snapshotter, key)
+    let operation = client.begin(call)?;
+    snapshots::remove(&operation.ctx, snapshotter, key)
 }

@@ -119,10 +119,10 @@ impl Parker {
 pub(crate) fn block_on<F: Future>(limits: &Limits, future: F) -> Result<F::Output> {
     let parker = Arc::new(Parker::new(limits)?);
     let waker = Waker::from(parker.clone());
-    let mut context = Context::from_waker(&waker);
+    let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return Ok(output);
         }
         parker.park(limits)?;
@@ -207,13 +207,13 @@ impl Wake for Detached {
             return;
         }
         let waker = Waker::from(self.clone());
-        let mut context = Context::from_waker(&waker);
+        let mut cx = Context::from_waker(&waker);
         loop {
             let answered = self.wakes.load(Ordering::SeqCst);
             let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
             // gRPC's thread would not survive a panic, and nothing would be completed any more.
             let over = catch_unwind(AssertUnwindSafe(|| {
-                future.as_mut().is_some_and(|future| future.as_mut().poll(&mut context).is_ready())
+                future.as_mut().is_some_and(|future| future.as_mut().poll(&mut cx).is_ready())
             }));
             if over.unwrap_or(true) {
                 *future = None;
@@ -259,11 +259,11 @@ mod tests {
         for _ in 0..100 {
             let sender = sender.clone();
             let mut polls = 0;
-            detach(poll_fn(move |context| {
+            detach(poll_fn(move |cx| {
                 polls += 1;
                 // From inside the poll, and from elsewhere while it may still run.
-                context.waker().wake_by_ref();
-                let waker = context.waker().clone();
+                cx.waker().wake_by_ref();
+                let waker = cx.waker().clone();
                 thread::spawn(move || waker.wake());
                 if polls < 3 {
                     return Poll::Pending;
@@ -311,12 +311,12 @@ mod tests {
         for cancel in [None, Some(Cancel::new().unwrap())] {
             let limits = Limits { cancel, ..Limits::default() };
             let mut polls = 0;
-            let future = poll_fn(|context| {
+            let future = poll_fn(|cx| {
                 polls += 1;
                 if polls == 3 {
                     return Poll::Ready(polls);
                 }
-                let waker = context.waker().clone();
+                let waker = cx.waker().clone();
                 thread::spawn(move || waker.wake());
                 Poll::Pending
             });

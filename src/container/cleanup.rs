@@ -7,9 +7,9 @@ use super::destroy::{remove, remove_task, tell_another};
 use super::probe::has_another_task;
 use super::{Deleted, generation, turn};
 use crate::call::Call;
-use crate::context::Context;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::executor::Kept;
+use crate::inner::Inner;
 use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::{self, Container};
 use crate::watch::{Then, Watch};
@@ -51,19 +51,15 @@ impl Cleanup {
 }
 
 /// What is to be done about a container after its exit.
-pub(super) fn job(
-    context: &Arc<Context>,
-    namespace: &str,
-    cleanup: Cleanup,
-) -> Result<Option<Then>> {
+pub(super) fn job(client: &Arc<Inner>, namespace: &str, cleanup: Cleanup) -> Result<Option<Then>> {
     if cleanup == Cleanup::Keep {
         return Ok(None);
     }
-    let kept = context.executor.keep()?;
-    let context = Arc::downgrade(context);
+    let kept = client.executor.keep()?;
+    let client = Arc::downgrade(client);
     let namespace = namespace.to_owned();
     Ok(Some(Box::new(move |watch| {
-        Work { context, namespace, watch, cleanup, pause: FIRST_PAUSE, _kept: kept }.run();
+        Work { client, namespace, watch, cleanup, pause: FIRST_PAUSE, _kept: kept }.run();
     })))
 }
 
@@ -75,7 +71,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_secs(30);
 
 struct Work {
-    context: Weak<Context>,
+    client: Weak<Inner>,
     namespace: String,
     /// The process that has ended: another one of the id is none of our business.
     watch: Arc<Watch>,
@@ -87,8 +83,8 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
-        let Some(context) = self.context.upgrade() else { return };
-        let result = clean_up(&context, &self.namespace, &self.watch, self.cleanup);
+        let Some(client) = self.client.upgrade() else { return };
+        let result = clean_up(&client, &self.namespace, &self.watch, self.cleanup);
         match result.at("cleanup", self.watch.container()) {
             Ok(()) => {}
             // A recover of a later client takes it up again.
@@ -96,14 +92,14 @@ impl Work {
             Err(e) => {
                 log::warn!("{e}");
                 // The server may be away.
-                let sleep = context.executor.sleep(self.pause);
+                let sleep = client.executor.sleep(self.pause);
                 self.pause = LAST_PAUSE.min(self.pause * 2);
-                let bus = context.bus.clone();
+                let bus = client.bus.clone();
                 let again = async move {
                     sleep.await;
                     bus.run(Box::new(move || self.run()));
                 };
-                if let Err(e) = context.executor.spawn(again) {
+                if let Err(e) = client.executor.spawn(again) {
                     log::warn!("a clean-up is given up: {e}");
                 }
             }
@@ -111,25 +107,20 @@ impl Work {
     }
 }
 
-fn clean_up(
-    context: &Context,
-    namespace: &str,
-    watch: &Arc<Watch>,
-    cleanup: Cleanup,
-) -> Result<()> {
-    let limit = context.config.call_timeout.min(LIMIT);
-    let operation = context.begin_with(&Call::new().namespace(namespace), Some(limit))?;
-    let cx = &operation.cx;
+fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanup) -> Result<()> {
+    let limit = client.config.call_timeout.min(LIMIT);
+    let operation = client.begin_with(&Call::new().namespace(namespace), Some(limit))?;
+    let ctx = &operation.ctx;
     let id = watch.container();
-    let _turn = turn(context, cx, id, "cleanup")?;
-    let record = match containers::get(cx, id) {
+    let _turn = turn(client, ctx, id, "cleanup")?;
+    let record = match containers::get(ctx, id) {
         // Somebody has replaced it.
         Ok(record) if generation(&record) != watch.process.generation() => {
-            watch.drain_and_close(&cx.limits);
+            watch.drain_and_close(&ctx.limits);
             return Ok(());
         }
         Ok(record)
-            if record.labels.get(OWNER_LABEL) == Some(&context.config.owner)
+            if record.labels.get(OWNER_LABEL) == Some(&client.config.owner)
                 && Cleanup::of(&record) == cleanup =>
         {
             record
@@ -138,40 +129,40 @@ fn clean_up(
         Ok(_) => return Ok(()),
         // Somebody has destroyed it.
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            watch.drain_and_close(&cx.limits);
-            watch.close_stdio(context.place(namespace));
-            context.watches.retire(watch);
+            watch.drain_and_close(&ctx.limits);
+            watch.close_stdio(client.place(namespace));
+            client.watches.retire(watch);
             return Ok(());
         }
         Err(e) => return Err(e.step("look the record up")),
     };
-    if has_another_task(cx, watch).step("look the task up")? {
-        watch.drain_and_close(&cx.limits);
+    if has_another_task(ctx, watch).step("look the task up")? {
+        watch.drain_and_close(&ctx.limits);
         return Ok(());
     }
-    watch.drain(&cx.limits);
+    watch.drain(&ctx.limits);
     let remove = match cleanup {
         Cleanup::Keep => return Ok(()),
         Cleanup::Task => remove_task,
         Cleanup::All => remove,
     };
     let keeps_record = cleanup == Cleanup::Task;
-    match remove(context, cx, &record, Some(watch), watch.exit().as_ref())? {
+    match remove(client, ctx, &record, Some(watch), watch.exit().as_ref())? {
         Deleted::Yes => {}
         Deleted::Another(pid, exit) => {
-            let other = tell_another(context, cx, &record, pid, exit)?;
+            let other = tell_another(client, ctx, &record, pid, exit)?;
             if !keeps_record {
-                context.watches.retire(&other);
+                client.watches.retire(&other);
             }
         }
         Deleted::No | Deleted::Replaced => {
-            watch.drain_and_close(&cx.limits);
+            watch.drain_and_close(&ctx.limits);
             return Ok(());
         }
     }
     if !keeps_record {
         // Its exit can be asked for still.
-        context.watches.retire(watch);
+        client.watches.retire(watch);
     }
     Ok(())
 }

@@ -16,16 +16,16 @@ use super::{
 use serde_json::Value;
 
 use crate::call::{Call, Limits};
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::image::{self, Unpacked};
+use crate::inner::Inner;
 use crate::lease::{Lease, OWNER_LABEL, random_hex};
 use crate::rpc::containers::{self, Container};
 use crate::rpc::sandboxes;
 use crate::rpc::snapshots::{self, Mount};
 use crate::rpc::tasks::{self, Status};
-use crate::rpc::{Any, Cx};
+use crate::rpc::{Any, Ctx};
 use crate::snapshot;
 use crate::spec;
 use crate::stdio::{self, Prepared, Stdio, Stream};
@@ -40,26 +40,26 @@ const CLOSE_STDIN: Duration = Duration::from_secs(10);
 /// The most that a label's key and value may have together (containerd `labels.Validate`).
 const MAX_LABEL: usize = 4096;
 
-pub(crate) fn create(context: &Arc<Context>, config: ContainerConfig, call: &Call) -> Result<u32> {
-    let plan = Plan::new(context, config)?;
-    let operation = context.begin(call)?;
-    let cx = &operation.cx;
-    let _turn = turn(context, cx, &plan.id, "create_container")?;
+pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) -> Result<u32> {
+    let plan = Plan::new(client, config)?;
+    let operation = client.begin(call)?;
+    let ctx = &operation.ctx;
+    let _turn = turn(client, ctx, &plan.id, "create_container")?;
     let image = match &plan.image {
         Some(name) => {
-            let unpacked = image::for_container(context, cx, name).step("look the image up")?;
+            let unpacked = image::for_container(client, ctx, name).step("look the image up")?;
             Some((name.clone(), unpacked))
         }
         None => None,
     };
     // It holds what is made until the record refers to it all, and what a failure has to undo.
     let (held, _lease) = match &image {
-        Some(_) => Lease::hold(context, cx)?,
-        None => (cx.clone(), None),
+        Some(_) => Lease::hold(client, ctx)?,
+        None => (ctx.clone(), None),
     };
     let mut undo = Undo::default();
-    create_steps(context, &held.settling(), plan, image, &mut undo)
-        .map_err(|error| undo.run(cx, error))
+    create_steps(client, &held.settling(), plan, image, &mut undo)
+        .map_err(|error| undo.run(ctx, error))
 }
 
 /// A configuration that was checked.
@@ -81,7 +81,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(context: &Context, config: ContainerConfig) -> Result<Plan> {
+    fn new(client: &Inner, config: ContainerConfig) -> Result<Plan> {
         identifier::check("id", &config.id)?;
         let rootfs = match (&config.image, config.rootfs) {
             (None, None) => {
@@ -111,7 +111,7 @@ impl Plan {
             }
         };
         let image = config.image.as_deref().map(image::name_for_container).transpose()?;
-        let snapshotter = snapshot::snapshotter(context, config.snapshotter.as_deref())?;
+        let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
         let snapshot_key = config.snapshot_key.unwrap_or_else(|| config.id.clone());
         identifier::check_snapshot_key("snapshot_key", &snapshot_key)?;
         let runtime = config.runtime.unwrap_or_else(|| DEFAULT_RUNTIME.to_owned());
@@ -121,10 +121,10 @@ impl Plan {
         let spec = config.spec.as_deref().map(spec::parse).transpose()?;
         let generation = random_hex()?;
         let mut labels = check_labels(config.labels)?;
-        labels.insert(OWNER_LABEL.into(), context.config.owner.clone());
+        labels.insert(OWNER_LABEL.into(), client.config.owner.clone());
         labels.insert(GENERATION_LABEL.into(), generation.clone());
         labels.extend(config.cleanup.label());
-        if context.config.keep_stopped_tasks {
+        if client.config.keep_stopped_tasks {
             labels.insert(SANDBOX_LABEL.into(), String::new());
         }
         if let Some(position) = config.args.iter().position(|arg| arg.contains('\0')) {
@@ -177,20 +177,20 @@ fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>>
 }
 
 fn create_steps(
-    context: &Arc<Context>,
-    cx: &Cx,
+    client: &Arc<Inner>,
+    ctx: &Ctx,
     plan: Plan,
     image: Option<(String, Unpacked)>,
     undo: &mut Undo,
 ) -> Result<u32> {
     let mounts = match (&image, &plan.rootfs) {
         (Some((name, unpacked)), _) => {
-            prepare(context, cx, &plan, name, unpacked, undo).step("prepare the snapshot")?
+            prepare(client, ctx, &plan, name, unpacked, undo).step("prepare the snapshot")?
         }
         (None, rootfs) => rootfs.iter().cloned().collect(),
     };
     let spec = spec::build(spec::Sources {
-        namespace: &cx.namespace,
+        namespace: &ctx.namespace,
         id: &plan.id,
         spec: plan.spec.clone(),
         image_config: image.as_ref().map(|(_, unpacked)| &unpacked.config),
@@ -204,15 +204,15 @@ fn create_steps(
     })?;
 
     let sandbox = plan.labels.contains_key(SANDBOX_LABEL).then(|| Any::spec(spec.clone()));
-    create_record(cx, &plan, image.map(|(name, _)| name), spec, undo).step("create the record")?;
+    create_record(ctx, &plan, image.map(|(name, _)| name), spec, undo).step("create the record")?;
     if let Some(spec) = sandbox {
-        create_sandbox(cx, &plan.id, &plan.runtime, spec, undo).step("create the sandbox")?;
+        create_sandbox(ctx, &plan.id, &plan.runtime, spec, undo).step("create the sandbox")?;
     }
-    let (cx, id, generation) = (&cx.without_lease(), &plan.id, plan.generation);
-    let then = cleanup::job(context, &cx.namespace, plan.cleanup).step("watch the task")?;
+    let (ctx, id, generation) = (&ctx.without_lease(), &plan.id, plan.generation);
+    let then = cleanup::job(client, &ctx.namespace, plan.cleanup).step("watch the task")?;
     let may_run = Rc::new(Cell::new(false));
     let terminal = plan.stdio.terminal;
-    let prepared = prepare_stdio(context, cx, id, plan.stdio).step("prepare stdio")?;
+    let prepared = prepare_stdio(client, ctx, id, plan.stdio).step("prepare stdio")?;
     let paths = prepared.as_ref().map(|p| p.paths().clone()).unwrap_or_default();
     let task = tasks::Create {
         id: id.to_owned(),
@@ -222,26 +222,26 @@ fn create_steps(
         stderr: paths.stderr,
         terminal: paths.terminal,
     };
-    let pid = create_task(cx, task, &generation, &may_run, undo).step("create the task")?;
+    let pid = create_task(ctx, task, &generation, &may_run, undo).step("create the task")?;
     // It is there until it is started: so this is it.
-    let pidfd = context.watches.pidfd(pid);
+    let pidfd = client.watches.pidfd(pid);
     let attached = match prepared {
         Some(prepared) => {
-            let end = end_of_input(context, &cx.namespace, id, terminal);
+            let end = end_of_input(client, &ctx.namespace, id, terminal);
             Some(prepared.attach(end).step("attach stdio")?)
         }
         None => None,
     };
     let process = Process::new(pid, generation, pidfd);
-    let watch = context.watches.start(cx, id, process, attached, then).step("watch the task")?;
-    let (watches, watched) = (context.watches.clone(), watch.clone());
+    let watch = client.watches.start(ctx, id, process, attached, then).step("watch the task")?;
+    let (watches, watched) = (client.watches.clone(), watch.clone());
     undo.push("watch the task", move |_| {
         watches.forget(&watched);
         Ok(true)
     });
     if !plan.no_start {
         may_run.set(true);
-        run(cx, &watch)
+        run(ctx, &watch)
             .inspect_err(|e| may_run.set(watch.is_started() || e.is_outcome_unknown()))?;
     }
     if let Some(stdio) = watch.stdio() {
@@ -252,8 +252,8 @@ fn create_steps(
 
 /// Prepares the snapshot, or takes the one that stands, and gives its mounts.
 fn prepare(
-    context: &Context,
-    cx: &Cx,
+    client: &Inner,
+    ctx: &Ctx,
     plan: &Plan,
     image: &str,
     unpacked: &Unpacked,
@@ -261,10 +261,10 @@ fn prepare(
 ) -> Result<Vec<Mount>> {
     let (snapshotter, key) = (&plan.snapshotter, &plan.snapshot_key);
     let labels = [(GENERATION_LABEL.to_owned(), plan.generation.clone())];
-    let attempt = || snapshots::prepare(cx, snapshotter, key, &unpacked.chain_id, &labels);
+    let attempt = || snapshots::prepare(ctx, snapshotter, key, &unpacked.chain_id, &labels);
     let prepared = match attempt() {
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            image::unpack(context, cx, image, snapshotter).step("unpack the image")?;
+            image::unpack(client, ctx, image, snapshotter).step("unpack the image")?;
             attempt()
         }
         other => other,
@@ -276,24 +276,24 @@ fn prepare(
     if may_stand {
         let (snapshotter, key) = (snapshotter.clone(), key.clone());
         let generation = plan.generation.clone();
-        undo.push("prepare the snapshot", move |cx| {
+        undo.push("prepare the snapshot", move |ctx| {
             // Another client may have removed ours, and made one of the same key.
-            match snapshots::stat(cx, &snapshotter, &key) {
+            match snapshots::stat(ctx, &snapshotter, &key) {
                 Ok(now) if now.labels.get(GENERATION_LABEL) == Some(&generation) => {
-                    there(snapshots::remove(cx, &snapshotter, &key))
+                    there(snapshots::remove(ctx, &snapshotter, &key))
                 }
                 other => there(other.map(drop)),
             }
         });
     }
     match prepared {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => snapshots::mounts(cx, snapshotter, key),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => snapshots::mounts(ctx, snapshotter, key),
         other => other,
     }
 }
 
 fn create_record(
-    cx: &Cx,
+    ctx: &Ctx,
     plan: &Plan,
     image: Option<String>,
     spec: Vec<u8>,
@@ -310,15 +310,15 @@ fn create_record(
         snapshot_key: if has_snapshot { plan.snapshot_key.clone() } else { String::new() },
         ..Default::default()
     };
-    let created = containers::create(cx, record);
+    let created = containers::create(ctx, record);
     let may_stand = match &created {
         Ok(()) => true,
         Err(e) => e.is_outcome_unknown(),
     };
     if may_stand {
         let (id, generation) = (plan.id.clone(), plan.generation.clone());
-        undo.push("create the record", move |cx| match is_ours(cx, &id, &generation)? {
-            true => there(containers::delete(cx, &id)),
+        undo.push("create the record", move |ctx| match is_ours(ctx, &id, &generation)? {
+            true => there(containers::delete(ctx, &id)),
             false => Ok(false),
         });
     }
@@ -327,8 +327,8 @@ fn create_record(
 
 /// Writes a sandbox of the container's id down: a shim with one is kept when containerd starts anew,
 /// even where its processes have all ended (containerd 1.7 to 2.1, `runtime/v2` loading its shims).
-fn create_sandbox(cx: &Cx, id: &str, runtime: &str, spec: Any, undo: &mut Undo) -> Result<()> {
-    match sandboxes::create(cx, id, runtime, spec) {
+fn create_sandbox(ctx: &Ctx, id: &str, runtime: &str, spec: Any, undo: &mut Undo) -> Result<()> {
+    match sandboxes::create(ctx, id, runtime, spec) {
         // containerd 1.6 keeps tasks without one.
         Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(()),
         // Of a container that was removed by somebody who does not know of it.
@@ -336,7 +336,7 @@ fn create_sandbox(cx: &Cx, id: &str, runtime: &str, spec: Any, undo: &mut Undo) 
         Err(e) if !e.is_outcome_unknown() => return Err(e),
         other => {
             let id = id.to_owned();
-            undo.push("create the sandbox", move |cx| there(sandboxes::delete(cx, &id)));
+            undo.push("create the sandbox", move |ctx| there(sandboxes::delete(ctx, &id)));
             other?;
         }
     }
@@ -352,8 +352,8 @@ fn there(result: Result<()>) -> Result<bool> {
 }
 
 /// Whether the container of this id is the one that was made here: it may be another client's.
-fn is_ours(cx: &Cx, id: &str, generation: &str) -> Result<bool> {
-    match containers::get(cx, id) {
+fn is_ours(ctx: &Ctx, id: &str, generation: &str) -> Result<bool> {
+    match containers::get(ctx, id) {
         Ok(record) => Ok(super::generation(&record) == generation),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
@@ -361,24 +361,24 @@ fn is_ours(cx: &Cx, id: &str, generation: &str) -> Result<bool> {
 }
 
 /// Opens the streams that are asked for, where there are any.
-fn prepare_stdio(context: &Context, cx: &Cx, id: &str, stdio: Stdio) -> Result<Option<Prepared>> {
+fn prepare_stdio(client: &Inner, ctx: &Ctx, id: &str, stdio: Stdio) -> Result<Option<Prepared>> {
     let streams = [&stdio.stdin, &stdio.stdout, &stdio.stderr];
     if !stdio.terminal && streams.iter().all(|stream| matches!(stream, Stream::None)) {
         return Ok(None);
     }
-    stdio::prepare(&context.pump, context.place(&cx.namespace), id, "", stdio).map(Some)
+    stdio::prepare(&client.pump, client.place(&ctx.namespace), id, "", stdio).map(Some)
 }
 
 /// Creates the task, and gives its process. `may_run` says later whether it may have been started.
 fn create_task(
-    cx: &Cx,
+    ctx: &Ctx,
     task: tasks::Create,
     generation: &str,
     may_run: &Rc<Cell<bool>>,
     undo: &mut Undo,
 ) -> Result<u32> {
     let id = task.id.clone();
-    let created = tasks::create(cx, task);
+    let created = tasks::create(ctx, task);
     let may_stand = match &created {
         Ok(_) => true,
         Err(e) => e.is_outcome_unknown(),
@@ -386,11 +386,11 @@ fn create_task(
     if may_stand {
         let (generation, may_run) = (generation.to_owned(), may_run.clone());
         let pid = created.as_ref().ok().copied();
-        undo.push("create the task", move |cx| match is_ours(cx, &id, &generation)? {
+        undo.push("create the task", move |ctx| match is_ours(ctx, &id, &generation)? {
             true => {
                 let pid = match pid {
                     Some(pid) => Some(pid),
-                    None => match tasks::get(cx, &id, "") {
+                    None => match tasks::get(ctx, &id, "") {
                         Ok(found) => Some(found.pid),
                         Err(e) if e.kind() == ErrorKind::NotFound => None,
                         Err(e) => return Err(e),
@@ -399,14 +399,14 @@ fn create_task(
                 if let Some(pid) = pid.filter(|_| !may_run.get()) {
                     // For whoever finds it should this break off: how it ends then says nothing.
                     let label = ExitLabel { pid, end: End::NeverRan }.label(&generation);
-                    let _ = containers::set_labels(cx, &id, &[label]);
+                    let _ = containers::set_labels(ctx, &id, &[label]);
                 }
                 // The delete of one that was not started waits in vain for the end of its output: 2 s,
                 // and from containerd 2.1 on all the time that an undo has. Whether this helps, it
                 // finds out.
-                let _ = tasks::kill(cx, &id, "", libc::SIGKILL.unsigned_abs(), true);
+                let _ = tasks::kill(ctx, &id, "", libc::SIGKILL.unsigned_abs(), true);
                 // Also of one that is not there: its shim may be.
-                delete_task(cx, &id, pid).map(|_| pid.is_some())
+                delete_task(ctx, &id, pid).map(|_| pid.is_some())
             }
             false => Ok(true),
         });
@@ -416,12 +416,12 @@ fn create_task(
 
 /// Tells the shim that the input of a container's process has ended.
 pub(super) fn end_of_input(
-    context: &Context,
+    client: &Inner,
     namespace: &str,
     id: &str,
     terminal: bool,
 ) -> Box<dyn FnOnce() + Send> {
-    let connection = context.connection.clone();
+    let connection = client.connection.clone();
     let (namespace, id) = (namespace.to_owned(), id.to_owned());
     Box::new(move || {
         if terminal {
@@ -430,8 +430,8 @@ pub(super) fn end_of_input(
         }
         // The pump's thread must not wait for the answer.
         detach(async move {
-            let cx = Cx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));
-            let closed = match tasks::close_stdin(&cx, &id, "") {
+            let ctx = Ctx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));
+            let closed = match tasks::close_stdin(&ctx, &id, "") {
                 Ok(answer) => answer.await,
                 Err(e) => Err(e),
             };
@@ -443,22 +443,22 @@ pub(super) fn end_of_input(
 }
 
 /// Starts the process that stands, and its input.
-fn run(cx: &Cx, watch: &Watch) -> Result<()> {
-    tasks::start(cx, watch.container(), "").step("start the task")?;
+fn run(ctx: &Ctx, watch: &Watch) -> Result<()> {
+    tasks::start(ctx, watch.container(), "").step("start the task")?;
     watch.note_start().step("start stdin")
 }
 
-pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32> {
+pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
     identifier::check("id", id)?;
-    let operation = context.begin(call)?;
-    let cx = &operation.cx;
-    let _turn = turn(context, cx, id, "start_container")?;
-    let record = containers::get(cx, id).step("look the record up")?;
-    check_owner(context, &record)?;
-    let mut watch = super::probe::watch(context, cx, id)?;
-    let process = tasks::get(cx, id, "").step(LOOK_UP)?;
+    let operation = client.begin(call)?;
+    let ctx = &operation.ctx;
+    let _turn = turn(client, ctx, id, "start_container")?;
+    let record = containers::get(ctx, id).step("look the record up")?;
+    check_owner(client, &record)?;
+    let mut watch = super::probe::watch(client, ctx, id)?;
+    let process = tasks::get(ctx, id, "").step(LOOK_UP)?;
     if process.pid != watch.process.pid {
-        watch = adopt(context, cx, &record, None)?;
+        watch = adopt(client, ctx, &record, None)?;
     }
     if process.status != Status::Created {
         if process.status.runs() {
@@ -471,28 +471,28 @@ pub(crate) fn start(context: &Arc<Context>, id: &str, call: &Call) -> Result<u32
     }
     if ExitLabel::of(&record).is_some_and(|kept| kept.end == End::NeverRan) {
         // A destroy that broke off has said so.
-        exit_label::clear(cx, id)?;
+        exit_label::clear(ctx, id)?;
     }
-    run(cx, &watch)?;
+    run(ctx, &watch)?;
     Ok(watch.process.pid)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::ClientConfig;
+    use crate::inner::ClientConfig;
     use crate::rpc::TestServer;
 
     #[test]
     fn a_start_that_is_refused_has_not_started_anything() {
         let server = TestServer::of_killed("c");
         let config = ClientConfig { owner: "us".into(), ..Default::default() };
-        let context = Arc::new(Context::new(config, &server.socket(), false));
-        let error = start(&context, "c", &Call::new()).unwrap_err();
+        let client = Arc::new(Inner::new(config, &server.socket(), false));
+        let error = start(&client, "c", &Call::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
         // Its 137 would count as a code then.
-        let namespace = &context.config.namespace;
-        assert!(!context.watches.find(namespace, "c").unwrap().is_started());
-        context.close(&Limits::default()).unwrap();
+        let namespace = &client.config.namespace;
+        assert!(!client.watches.find(namespace, "c").unwrap().is_started());
+        client.close(&Limits::default()).unwrap();
     }
 }

@@ -9,11 +9,11 @@ use super::{
     turn,
 };
 use crate::call::Call;
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
+use crate::inner::Inner;
 use crate::message::{Body, Message, MessageKind, Origin};
-use crate::rpc::Cx;
+use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots;
 use crate::rpc::tasks::{self, Exit, Status};
@@ -25,20 +25,20 @@ use crate::watch::{End, Find, KILLED, Process, Watch};
 const ATTEMPTS: u32 = 3;
 
 pub(crate) fn destroy(
-    context: &Arc<Context>,
+    client: &Arc<Inner>,
     id: &str,
     grace: Duration,
     call: &Call,
 ) -> Result<Message> {
     identifier::check("id", id)?;
     // The grace period has a clock of its own: the default leaves all of it, and a call's time.
-    let operation = context.begin_with(call, grace.checked_add(context.config.call_timeout))?;
-    let cx = &operation.cx;
-    let before = context.watches.find(&cx.namespace, id);
-    let _turn = turn(context, cx, id, "destroy_container")?;
+    let operation = client.begin_with(call, grace.checked_add(client.config.call_timeout))?;
+    let ctx = &operation.ctx;
+    let before = client.watches.find(&ctx.namespace, id);
+    let _turn = turn(client, ctx, id, "destroy_container")?;
 
     for _ in 0..ATTEMPTS {
-        if let Some(message) = destroy_once(context, cx, id, grace, before.as_ref())? {
+        if let Some(message) = destroy_once(client, ctx, id, grace, before.as_ref())? {
             return Ok(message);
         }
     }
@@ -47,37 +47,37 @@ pub(crate) fn destroy(
 
 /// Destroys the container that has the id now. `None` where it got another process meanwhile.
 fn destroy_once(
-    context: &Arc<Context>,
-    cx: &Cx,
+    client: &Arc<Inner>,
+    ctx: &Ctx,
     id: &str,
     grace: Duration,
     before: Option<&Arc<Watch>>,
 ) -> Result<Option<Message>> {
-    let record = match containers::get(cx, id) {
+    let record = match containers::get(ctx, id) {
         Ok(record) => record,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // Another call has destroyed it while this one waited, or it was cleaned up by itself, or
             // by another client: the message is ours too.
-            let known = context.watches.find(&cx.namespace, id);
+            let known = client.watches.find(&ctx.namespace, id);
             let Some(watch) = known.as_ref().or(before) else {
                 return Err(e.step("look the record up"));
             };
             // Its exit may not have been heard of yet.
-            context.watches.settle(watch, &cx.limits);
+            client.watches.settle(watch, &ctx.limits);
             let Some(message) = watch.exit() else {
                 let runs = "the container's record is gone, and its process may run on";
                 return Err(e.context(runs).step("look the record up"));
             };
-            watch.drain_and_close(&cx.limits);
-            context.watches.forget(watch);
+            watch.drain_and_close(&ctx.limits);
+            client.watches.forget(watch);
             return Ok(Some(message));
         }
         Err(e) => return Err(e.step("look the record up")),
     };
-    check_owner(context, &record)?;
-    let watch = match of_record(context, cx, &record)? {
+    check_owner(client, &record)?;
+    let watch = match of_record(client, ctx, &record)? {
         Some(watch) => Some(watch),
-        None => match adopt(context, cx, &record, None) {
+        None => match adopt(client, ctx, &record, None) {
             Ok(watch) => Some(watch),
             // What a destroy that was interrupted has left.
             Err(e) if e.kind() == ErrorKind::NotFound => None,
@@ -85,29 +85,29 @@ fn destroy_once(
         },
     };
     let message = match &watch {
-        Some(watch) => match unstarted(context, cx, &record, watch)? {
+        Some(watch) => match unstarted(client, ctx, &record, watch)? {
             Unstarted::Changed => return Ok(None),
             Unstarted::Removed(message) => Some(message),
-            Unstarted::No => Some(end(context, cx, watch, grace)?),
+            Unstarted::No => Some(end(client, ctx, watch, grace)?),
         },
         None => None,
     };
-    watch.iter().for_each(|watch| watch.drain(&cx.limits));
-    let deleted = remove(context, cx, &record, watch.as_ref(), message.as_ref())?;
+    watch.iter().for_each(|watch| watch.drain(&ctx.limits));
+    let deleted = remove(client, ctx, &record, watch.as_ref(), message.as_ref())?;
     if let (Deleted::Replaced, Some(watch)) = (&deleted, &watch) {
         // Its task may stand under the other record: so the watch does, which knows that it is told.
-        watch.drain_and_close(&cx.limits);
+        watch.drain_and_close(&ctx.limits);
         return Ok(message);
     }
-    watch.iter().for_each(|watch| context.watches.forget(watch));
+    watch.iter().for_each(|watch| client.watches.forget(watch));
     match deleted {
         Deleted::No => Ok(None),
         Deleted::Yes | Deleted::Replaced => {
-            Ok(Some(message.unwrap_or_else(|| without_task(context, cx, id))))
+            Ok(Some(message.unwrap_or_else(|| without_task(client, ctx, id))))
         }
         Deleted::Another(pid, exit) => {
-            let other = tell_another(context, cx, &record, pid, exit)?;
-            context.watches.forget(&other);
+            let other = tell_another(client, ctx, &record, pid, exit)?;
+            client.watches.forget(&other);
             Ok(other.exit())
         }
     }
@@ -116,33 +116,33 @@ fn destroy_once(
 /// Tells how another process ended: somebody has run the container once more, of which nobody here was
 /// told.
 pub(super) fn tell_another(
-    context: &Context,
-    cx: &Cx,
+    client: &Inner,
+    ctx: &Ctx,
     record: &Container,
     pid: u32,
     exit: Exit,
 ) -> Result<Arc<Watch>> {
     let process = Process::new(pid, generation(record), None);
-    context.watches.adopt(cx, &record.id, Find::ended(process, End::of(exit)))
+    client.watches.adopt(ctx, &record.id, Find::ended(process, End::of(exit)))
 }
 
 /// Removes a container whose process has ended: its task, then snapshot and record.
 pub(super) fn remove(
-    context: &Context,
-    cx: &Cx,
+    client: &Inner,
+    ctx: &Ctx,
     record: &Container,
     watch: Option<&Arc<Watch>>,
     message: Option<&Message>,
 ) -> Result<Deleted> {
-    let deleted = remove_task(context, cx, record, watch, message)?;
+    let deleted = remove_task(client, ctx, record, watch, message)?;
     if matches!(deleted, Deleted::No | Deleted::Replaced) {
         return Ok(deleted);
     }
     if !record.snapshot_key.is_empty() {
-        found(snapshots::remove(cx, &record.snapshotter, &record.snapshot_key))
+        found(snapshots::remove(ctx, &record.snapshotter, &record.snapshot_key))
             .step("remove the snapshot")?;
     }
-    found(containers::delete(cx, &record.id)).step("delete the record")?;
+    found(containers::delete(ctx, &record.id)).step("delete the record")?;
     Ok(deleted)
 }
 
@@ -150,8 +150,8 @@ pub(super) fn remove(
 /// before. Nothing is done where the id is found to be another container's, made by another client
 /// meanwhile, or to have another process.
 pub(super) fn remove_task(
-    context: &Context,
-    cx: &Cx,
+    client: &Inner,
+    ctx: &Ctx,
     record: &Container,
     watch: Option<&Arc<Watch>>,
     message: Option<&Message>,
@@ -159,23 +159,23 @@ pub(super) fn remove_task(
     let id = &record.id;
     let pid = watch.map(|watch| watch.process.pid);
     if let (Some(pid), Some(message)) = (pid, message)
-        && !keep_exit(cx, record, ExitLabel::told(pid, message))?
+        && !keep_exit(ctx, record, ExitLabel::told(pid, message))?
     {
         return Ok(Deleted::Replaced);
     }
-    let deleted = delete_task(cx, id, pid).step("delete the task")?;
+    let deleted = delete_task(ctx, id, pid).step("delete the task")?;
     match deleted {
         Deleted::Yes => {}
         Deleted::No | Deleted::Replaced => return Ok(deleted),
         Deleted::Another(pid, exit) => {
-            keep_exit(cx, record, ExitLabel { pid, end: End::of(exit) })?;
+            keep_exit(ctx, record, ExitLabel { pid, end: End::of(exit) })?;
         }
     }
     match watch {
-        Some(watch) => watch.close_stdio(context.place(&cx.namespace)),
-        None => stdio::remove_of(context.place(&cx.namespace), id),
+        Some(watch) => watch.close_stdio(client.place(&ctx.namespace)),
+        None => stdio::remove_of(client.place(&ctx.namespace), id),
     }
-    delete_sandbox(cx, record).step("delete the sandbox")?;
+    delete_sandbox(ctx, record).step("delete the sandbox")?;
     Ok(deleted)
 }
 
@@ -190,8 +190,8 @@ enum Unstarted {
 
 /// Deletes a task whose process was created and never started, and says so to all who wait.
 fn unstarted(
-    context: &Context,
-    cx: &Cx,
+    client: &Inner,
+    ctx: &Ctx,
     record: &Container,
     watch: &Arc<Watch>,
 ) -> Result<Unstarted> {
@@ -199,43 +199,43 @@ fn unstarted(
     if watch.is_started() || watch.exit().is_some() {
         return Ok(Unstarted::No);
     }
-    if stage(cx, watch)? != Stage::Created {
+    if stage(ctx, watch)? != Stage::Created {
         return Ok(Unstarted::No);
     }
     // Its Wait ends with the task, and what is then found of it is the end of runc's own process.
     let _held = watch.hold();
     // Before that, for whoever finds it should this break off.
-    if !keep_exit(cx, record, ExitLabel { pid: watch.process.pid, end: End::NeverRan })? {
+    if !keep_exit(ctx, record, ExitLabel { pid: watch.process.pid, end: End::NeverRan })? {
         return Ok(Unstarted::Changed);
     }
-    let mut stage_now = stage(cx, watch)?;
+    let mut stage_now = stage(ctx, watch)?;
     if stage_now == Stage::Created {
         if watch.has_streams() {
             // The delete would wait for the end of its output: 2 s, and 10 s from containerd 2.1 on.
-            signal(cx, id, libc::SIGKILL).step("send SIGKILL")?;
+            signal(ctx, id, libc::SIGKILL).step("send SIGKILL")?;
         }
-        match tasks::delete(cx, id) {
+        match tasks::delete(ctx, id) {
             Ok((_, exit)) => {
                 // Another client may have started it, and it has ended since.
                 let has_run = exit.at.is_some() && exit.code != KILLED;
                 let end = if has_run { End::Exit(exit) } else { End::NeverRan };
-                context.watches.tell_end(watch, Origin::Live, end);
+                client.watches.tell_end(watch, Origin::Live, end);
                 return Ok(watch.exit().map_or(Unstarted::Changed, Unstarted::Removed));
             }
             // Another client has started it, or has removed it.
             Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
-                stage_now = stage(cx, watch)?;
+                stage_now = stage(ctx, watch)?;
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => {
                 // The Wait may never be answered now.
-                context.watches.look_again(watch, e.clone());
+                client.watches.look_again(watch, e.clone());
                 return Err(e.step("delete the task"));
             }
         }
     }
     if stage_now == Stage::Started {
-        exit_label::clear(cx, id)?;
+        exit_label::clear(ctx, id)?;
     }
     Ok(Unstarted::No)
 }
@@ -248,8 +248,8 @@ enum Stage {
     Over,
 }
 
-fn stage(cx: &Cx, watch: &Watch) -> Result<Stage> {
-    let found = match tasks::get(cx, watch.container(), "") {
+fn stage(ctx: &Ctx, watch: &Watch) -> Result<Stage> {
+    let found = match tasks::get(ctx, watch.container(), "") {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Stage::Over),
         Err(e) => return Err(e.step(LOOK_UP)),
@@ -267,26 +267,26 @@ fn stage(cx: &Cx, watch: &Watch) -> Result<Stage> {
 }
 
 /// The message about a container that has no task, of which nobody knows what became.
-fn without_task(context: &Context, cx: &Cx, id: &str) -> Message {
+fn without_task(client: &Inner, ctx: &Ctx, id: &str) -> Message {
     let why = "the container has no task, and its record does not say how its process ended";
     Message::new(Body {
         origin: Origin::Gap,
-        namespace: cx.namespace.clone(),
+        namespace: ctx.namespace.clone(),
         container_id: id.into(),
         error: Some(Error::new(ErrorKind::DataLoss, why)),
-        ..context.bus.body(MessageKind::Exit)
+        ..client.bus.body(MessageKind::Exit)
     })
 }
 
 /// Ends the processes: SIGTERM, and SIGKILL once the grace period has passed.
-fn end(context: &Context, cx: &Cx, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
+fn end(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
     let send = |number| {
-        if !signal(cx, watch.container(), number)? {
+        if !signal(ctx, watch.container(), number)? {
             // It has ended; but containerd never answers a Wait whose task's deletion broke off.
-            context.watches.settle(watch, &cx.limits);
+            client.watches.settle(watch, &ctx.limits);
             if watch.exit().is_none() {
                 let why = "there was no process to be signalled";
-                context.watches.look_again(watch, Error::new(ErrorKind::NotFound, why));
+                client.watches.look_again(watch, Error::new(ErrorKind::NotFound, why));
             }
         }
         Ok(())
@@ -296,15 +296,15 @@ fn end(context: &Context, cx: &Cx, watch: &Arc<Watch>, grace: Duration) -> Resul
     }
     if !grace.is_zero() {
         send(libc::SIGTERM).step("send SIGTERM")?;
-        match watch.wait(&cx.limits.at_most(grace)) {
+        match watch.wait(&ctx.limits.at_most(grace)) {
             Err(e) if e.kind() == ErrorKind::Timeout => {
-                cx.limits.check().step("wait for the grace period").map_err(unfinished)?;
+                ctx.limits.check().step("wait for the grace period").map_err(unfinished)?;
             }
             other => return other.step("wait for the exit").map_err(unfinished),
         }
     }
     send(libc::SIGKILL).step("send SIGKILL")?;
-    watch.wait(&cx.limits).step("wait for the exit").map_err(unfinished)
+    watch.wait(&ctx.limits).step("wait for the exit").map_err(unfinished)
 }
 
 /// The container was told to end, and may yet.
@@ -316,8 +316,8 @@ fn unfinished(error: Error) -> Error {
 const DEAD_SHIM: &str = "ttrpc: closed";
 
 /// Says whether there was a process to get it.
-fn signal(cx: &Cx, id: &str, signal: i32) -> Result<bool> {
-    match tasks::kill(cx, id, "", signal.unsigned_abs(), true) {
+fn signal(ctx: &Ctx, id: &str, signal: i32) -> Result<bool> {
+    match tasks::kill(ctx, id, "", signal.unsigned_abs(), true) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) if e.kind() == ErrorKind::Unknown && e.message().contains(DEAD_SHIM) => Ok(false),
         other => other.map(|()| true),
@@ -326,17 +326,17 @@ fn signal(cx: &Cx, id: &str, signal: i32) -> Result<bool> {
 
 /// Writes to the record how the process ended, where it outlives the task. Says whether the container
 /// still stands: its record may be gone, or another container's.
-fn keep_exit(cx: &Cx, record: &Container, kept: ExitLabel) -> Result<bool> {
+fn keep_exit(ctx: &Ctx, record: &Container, kept: ExitLabel) -> Result<bool> {
     let generation = generation(record);
     let now = match ExitLabel::of(record) {
-        Some(same) if same == kept => containers::get(cx, &record.id),
+        Some(same) if same == kept => containers::get(ctx, &record.id),
         // It knows more.
         Some(ExitLabel { pid, end: End::Exit(_) })
             if pid == kept.pid && kept.end == End::Unknown =>
         {
-            containers::get(cx, &record.id)
+            containers::get(ctx, &record.id)
         }
-        _ => containers::set_labels(cx, &record.id, &[kept.label(&generation)]),
+        _ => containers::set_labels(ctx, &record.id, &[kept.label(&generation)]),
     };
     match now {
         Ok(now) => Ok(super::generation(&now) == generation),

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::generation;
 use crate::error::{Result, ResultExt};
 use crate::message::Message;
-use crate::rpc::Cx;
+use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::Exit;
 use crate::watch::End;
@@ -20,10 +20,10 @@ const UNKNOWN: &str = "unknown";
 const NEVER: &str = "never";
 
 /// Takes back what a label says: its process is to run, or does.
-pub(super) fn clear(cx: &Cx, id: &str) -> Result<()> {
+pub(super) fn clear(ctx: &Ctx, id: &str) -> Result<()> {
     // containerd keeps no empty label.
     let label = (KEY.to_owned(), String::new());
-    containers::set_labels(cx, id, &[label]).step("take back that it is not to run").map(drop)
+    containers::set_labels(ctx, id, &[label]).step("take back that it is not to run").map(drop)
 }
 
 /// How a process ended, and which one.

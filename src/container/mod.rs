@@ -13,13 +13,13 @@ use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::call::Call;
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identifier;
+use crate::inner::Inner;
 use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::Container;
 use crate::rpc::tasks::{self, Exit};
-use crate::rpc::{Cx, sandboxes};
+use crate::rpc::{Ctx, sandboxes};
 use crate::stdio::Stdio;
 use crate::turns::Turn;
 
@@ -38,11 +38,11 @@ const GENERATION_LABEL: &str = "io.ctrd.generation";
 const SANDBOX_LABEL: &str = "io.ctrd.sandbox";
 
 /// Deletes the sandbox that stands for a container.
-fn delete_sandbox(cx: &Cx, record: &Container) -> Result<()> {
+fn delete_sandbox(ctx: &Ctx, record: &Container) -> Result<()> {
     if !record.labels.contains_key(SANDBOX_LABEL) {
         return Ok(());
     }
-    match sandboxes::delete(cx, &record.id) {
+    match sandboxes::delete(ctx, &record.id) {
         // An older containerd knows of none.
         Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),
         other => found(other),
@@ -51,11 +51,11 @@ fn delete_sandbox(cx: &Cx, record: &Container) -> Result<()> {
 
 /// Fails where a container is another owner's: that one's program relies on it. What carries no owner may
 /// be anybody's.
-fn check_owner(context: &Context, record: &Container) -> Result<()> {
+fn check_owner(client: &Inner, record: &Container) -> Result<()> {
     match record.labels.get(OWNER_LABEL) {
-        Some(owner) if *owner != context.config.owner => Err(Error::new(
+        Some(owner) if *owner != client.config.owner => Err(Error::new(
             ErrorKind::FailedPrecondition,
-            format!("the container is the owner {owner}'s, not {}'s", context.config.owner),
+            format!("the container is the owner {owner}'s, not {}'s", client.config.owner),
         )),
         _ => Ok(()),
     }
@@ -106,9 +106,9 @@ pub struct ContainerConfig {
 }
 
 /// Waits until no other call of this client changes the container.
-fn turn<'a>(context: &'a Context, cx: &Cx, id: &str, what: &'static str) -> Result<Turn<'a>> {
-    let key = format!("{} {id}", cx.namespace);
-    context.turns.take(key, what, &cx.limits).map_err(|error| match error.kind() {
+fn turn<'a>(client: &'a Inner, ctx: &Ctx, id: &str, what: &'static str) -> Result<Turn<'a>> {
+    let key = format!("{} {id}", ctx.namespace);
+    client.turns.take(key, what, &ctx.limits).map_err(|error| match error.kind() {
         ErrorKind::Timeout | ErrorKind::WouldBlock => error.with_kind(ErrorKind::Busy),
         _ => error,
     })
@@ -131,26 +131,26 @@ enum Deleted {
 
 /// Deletes a task, and ends it first where it still runs and is the one with this process. One that is
 /// not there counts as deleted.
-fn delete_task(cx: &Cx, id: &str, pid: Option<u32>) -> Result<Deleted> {
-    let cx = cx.with_limits(cx.limits.at_most(DELETE));
+fn delete_task(ctx: &Ctx, id: &str, pid: Option<u32>) -> Result<Deleted> {
+    let ctx = ctx.with_limits(ctx.limits.at_most(DELETE));
     let is_another = |found: u32| found != 0 && pid.is_some_and(|pid| pid != found);
     loop {
-        match tasks::delete(&cx, id) {
+        match tasks::delete(&ctx, id) {
             Ok((found, exit)) if is_another(found) => return Ok(Deleted::Another(found, exit)),
             Ok(_) => return Ok(Deleted::Yes),
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Deleted::Yes),
             // It runs. Also between its exit and the shim's notice of that it counts as running.
             Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
-                if cx.limits.check().is_err() {
+                if ctx.limits.check().is_err() {
                     return Err(e);
                 }
-                match tasks::get(&cx, id, "") {
+                match tasks::get(&ctx, id, "") {
                     Ok(process) if is_another(process.pid) => return Ok(Deleted::No),
                     Ok(_) => {}
                     Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Deleted::Yes),
                     Err(e) => return Err(e),
                 }
-                found(tasks::kill(&cx, id, "", libc::SIGKILL.unsigned_abs(), true))?;
+                found(tasks::kill(&ctx, id, "", libc::SIGKILL.unsigned_abs(), true))?;
                 thread::sleep(Duration::from_millis(20));
             }
             Err(e) => return Err(e),
@@ -166,14 +166,14 @@ fn found(result: Result<()>) -> Result<()> {
     }
 }
 
-pub(crate) fn pid(context: &Context, id: &str, call: &Call) -> Result<u32> {
+pub(crate) fn pid(client: &Inner, id: &str, call: &Call) -> Result<u32> {
     identifier::check("id", id)?;
-    let operation = context.begin(call)?;
-    tasks::get(&operation.cx, id, "").map(|process| process.pid)
+    let operation = client.begin(call)?;
+    tasks::get(&operation.ctx, id, "").map(|process| process.pid)
 }
 
-pub(crate) fn pids(context: &Context, id: &str, call: &Call) -> Result<Vec<u32>> {
+pub(crate) fn pids(client: &Inner, id: &str, call: &Call) -> Result<Vec<u32>> {
     identifier::check("id", id)?;
-    let operation = context.begin(call)?;
-    tasks::list_pids(&operation.cx, id)
+    let operation = client.begin(call)?;
+    tasks::list_pids(&operation.ctx, id)
 }

@@ -7,11 +7,11 @@ use super::cleanup::{self, Cleanup};
 use super::create::end_of_input;
 use super::{ExitLabel, exit_label, generation};
 use crate::call::{Call, Timeout};
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
+use crate::inner::Inner;
 use crate::message::Message;
-use crate::rpc::Cx;
+use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
 use crate::stdio::{self, Attached, Paths, Stdio};
@@ -20,34 +20,34 @@ use crate::watch::{End, Find, Process, Settled, Watch};
 /// The step in which a container without a task is found to be one.
 pub(super) const LOOK_UP: &str = "look the task up";
 
-pub(crate) fn probe(context: &Arc<Context>, id: &str, call: &Call) -> Result<Message> {
+pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Message> {
     identifier::check("id", id)?;
     let polls = call.timeout == Timeout::Poll;
-    if let Some(message) = known(context, id, call, polls)? {
+    if let Some(message) = known(client, id, call, polls)? {
         return Ok(message);
     }
     if polls {
         // The look at the server is to be given a little time, the wait is not.
         let call = Call { timeout: Timeout::After(POLL_LOOK), ..call.clone() };
-        let operation = context.begin(&call)?;
-        let watch = watch(context, &operation.cx, id).map_err(|e| match e.kind() {
+        let operation = client.begin(&call)?;
+        let watch = watch(client, &operation.ctx, id).map_err(|e| match e.kind() {
             ErrorKind::Timeout => e.with_kind(ErrorKind::WouldBlock),
             _ => e,
         })?;
         return watch.exit().ok_or_else(not_yet);
     }
-    let operation = context.begin_with(call, None)?;
+    let operation = client.begin_with(call, None)?;
     let bounded =
-        operation.cx.with_limits(operation.cx.limits.at_most(context.config.call_timeout));
-    watch(context, &bounded, id)?.wait(&operation.cx.limits)
+        operation.ctx.with_limits(operation.ctx.limits.at_most(client.config.call_timeout));
+    watch(client, &bounded, id)?.wait(&operation.ctx.limits)
 }
 
 /// What is known of a container without a call: the exit that nobody was told yet. Who polls is told as
 /// well that one which is watched has not ended. An exit that was told may be that of an earlier
 /// container of the id.
-fn known(context: &Context, id: &str, call: &Call, polls: bool) -> Result<Option<Message>> {
-    let operation = context.begin(call)?;
-    let Some(watch) = context.watches.find(&operation.cx.namespace, id) else { return Ok(None) };
+fn known(client: &Inner, id: &str, call: &Call, polls: bool) -> Result<Option<Message>> {
+    let operation = client.begin(call)?;
+    let Some(watch) = client.watches.find(&operation.ctx.namespace, id) else { return Ok(None) };
     match watch.untold() {
         None if polls && watch.exit().is_none() => Err(not_yet()),
         untold => Ok(untold),
@@ -63,34 +63,34 @@ const POLL_LOOK: Duration = Duration::from_secs(1);
 
 /// The watch of a container's process. Where this client has none yet, it begins to watch what the
 /// server has, which may have ended before.
-pub(super) fn watch(context: &Arc<Context>, cx: &Cx, id: &str) -> Result<Arc<Watch>> {
-    if let Some(watch) = context.watches.find(&cx.namespace, id) {
+pub(super) fn watch(client: &Arc<Inner>, ctx: &Ctx, id: &str) -> Result<Arc<Watch>> {
+    if let Some(watch) = client.watches.find(&ctx.namespace, id) {
         if watch.exit().is_none() {
             return Ok(watch);
         }
         // It has ended: its id may be another container's by now, or another process its container's.
-        match containers::get(cx, id) {
+        match containers::get(ctx, id) {
             Ok(record) if generation(&record) != watch.process.generation() => {
-                return match of_record(context, cx, &record)? {
+                return match of_record(client, ctx, &record)? {
                     Some(watch) => Ok(watch),
-                    None => adopt(context, cx, &record, None),
+                    None => adopt(client, ctx, &record, None),
                 };
             }
-            Ok(record) if has_another_task(cx, &watch).is_ok_and(|has| has) => {
-                context.watches.forget(&watch);
-                return adopt(context, cx, &record, None);
+            Ok(record) if has_another_task(ctx, &watch).is_ok_and(|has| has) => {
+                client.watches.forget(&watch);
+                return adopt(client, ctx, &record, None);
             }
             // Also where it is gone or cannot be asked for: what is known of it stays true.
             _ => return Ok(watch),
         }
     }
-    adopt(context, cx, &containers::get(cx, id).step("look the record up")?, None)
+    adopt(client, ctx, &containers::get(ctx, id).step("look the record up")?, None)
 }
 
 /// Whether a container whose process has ended has another one: somebody has deleted the task and made
 /// one anew.
-pub(super) fn has_another_task(cx: &Cx, watch: &Watch) -> Result<bool> {
-    match tasks::get(cx, watch.container(), "") {
+pub(super) fn has_another_task(ctx: &Ctx, watch: &Watch) -> Result<bool> {
+    match tasks::get(ctx, watch.container(), "") {
         Ok(found) => Ok(found.pid != 0 && found.pid != watch.process.pid),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
@@ -100,17 +100,17 @@ pub(super) fn has_another_task(cx: &Cx, watch: &Watch) -> Result<bool> {
 /// The watch of the process that a record's container has, where there is one. One of an earlier
 /// container of the id, which another client has removed, is told how it ended.
 pub(super) fn of_record(
-    context: &Context,
-    cx: &Cx,
+    client: &Inner,
+    ctx: &Ctx,
     record: &Container,
 ) -> Result<Option<Arc<Watch>>> {
-    let watches = &context.watches;
-    let Some(watch) = watches.find(&cx.namespace, &record.id) else { return Ok(None) };
+    let watches = &client.watches;
+    let Some(watch) = watches.find(&ctx.namespace, &record.id) else { return Ok(None) };
     if generation(record) == watch.process.generation() {
         return Ok(Some(watch));
     }
     if watch.exit().is_none() {
-        match watches.settle(&watch, &cx.limits) {
+        match watches.settle(&watch, &ctx.limits) {
             Settled::Own => return Ok(Some(watch)),
             Settled::Unknown(why) => return Err(why.step(LOOK_UP)),
             Settled::Over => {}
@@ -119,7 +119,7 @@ pub(super) fn of_record(
     }
     let Some(message) = watch.exit() else { return Ok(None) };
     // The record may have been replaced under it before it ended, and its task be there still.
-    match tasks::get(cx, &record.id, "") {
+    match tasks::get(ctx, &record.id, "") {
         Ok(found) if is_told(&found, &watch, &message) => {
             watches.bind(&watch, generation(record));
             Ok(Some(watch))
@@ -127,7 +127,7 @@ pub(super) fn of_record(
         Ok(found) if found.status == Status::Unknown => Err(no_answer()),
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e.step(LOOK_UP)),
         _ => {
-            watch.drain_and_close(&cx.limits);
+            watch.drain_and_close(&ctx.limits);
             watches.forget(&watch);
             Ok(None)
         }
@@ -145,24 +145,24 @@ fn is_told(found: &tasks::Process, watch: &Watch, message: &Message) -> bool {
 /// Begins to watch the process that the server has for a record, or tells what the record says of its
 /// end. With `stdio`, its streams are taken over as well.
 pub(super) fn adopt(
-    context: &Arc<Context>,
-    cx: &Cx,
+    client: &Arc<Inner>,
+    ctx: &Ctx,
     record: &Container,
     stdio: Option<Stdio>,
 ) -> Result<Arc<Watch>> {
-    let watches = &context.watches;
+    let watches = &client.watches;
     // Who only looks at a container leaves it to its owner.
     let cleanup = stdio.as_ref().map_or(Cleanup::Keep, |_| Cleanup::of(record));
-    let then = cleanup::job(context, &cx.namespace, cleanup).step("watch the task")?;
+    let then = cleanup::job(client, &ctx.namespace, cleanup).step("watch the task")?;
     let kept = ExitLabel::of(record);
-    let found = match tasks::get(cx, &record.id, "") {
+    let found = match tasks::get(ctx, &record.id, "") {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // The task may have been deleted and the record kept.
             let kept = kept.ok_or_else(|| e.context("the container has no task").step(LOOK_UP))?;
             let process = Process::new(kept.pid, generation(record), None);
             let find = Find { then, ..Find::ended(process, kept.end) };
-            return watches.adopt(cx, &record.id, find);
+            return watches.adopt(ctx, &record.id, find);
         }
         Err(e) => return Err(e.step(LOOK_UP)),
     };
@@ -174,7 +174,7 @@ pub(super) fn adopt(
     let pidfd = match watches.pidfd(found.pid).filter(|_| end.is_none()) {
         // Whether it was opened before another process got the number.
         Some(pidfd) => {
-            let now = tasks::get(cx, &record.id, "").step(LOOK_UP)?;
+            let now = tasks::get(ctx, &record.id, "").step(LOOK_UP)?;
             let same = now.pid == found.pid && (now.status.runs() || now.status == Status::Created);
             same.then_some(pidfd)
         }
@@ -187,16 +187,16 @@ pub(super) fn adopt(
         terminal: found.terminal,
     };
     let has_streams = || {
-        let known = watches.find(&cx.namespace, &record.id);
+        let known = watches.find(&ctx.namespace, &record.id);
         known.is_some_and(|watch| watch.process.pid == found.pid && watch.stdio().is_some())
     };
     let runs = found.status.runs();
     if runs && kept == Some(End::NeverRan) && stdio.is_some() {
         // A destroy that broke off has said so, and somebody has started it all the same.
-        exit_label::clear(cx, &record.id)?;
+        exit_label::clear(ctx, &record.id)?;
     }
     let stdio = match stdio {
-        Some(stdio) if !has_streams() => open_streams(context, cx, &record.id, &paths, stdio)?,
+        Some(stdio) if !has_streams() => open_streams(client, ctx, &record.id, &paths, stdio)?,
         _ => None,
     };
     if let Some(stdio) = stdio.as_ref().filter(|_| runs) {
@@ -211,7 +211,7 @@ pub(super) fn adopt(
         then,
         end,
     };
-    let watch = watches.adopt(cx, &record.id, find).step("watch the task")?;
+    let watch = watches.adopt(ctx, &record.id, find).step("watch the task")?;
     if found.status == Status::Ending && watch.exit().is_none() {
         watches.look_again(&watch, Error::new(ErrorKind::Aborted, "it is ending"));
     }
@@ -224,14 +224,14 @@ pub(super) fn no_answer() -> Error {
 
 /// Opens the streams of a process, as far as their FIFOs stand.
 fn open_streams(
-    context: &Context,
-    cx: &Cx,
+    client: &Inner,
+    ctx: &Ctx,
     id: &str,
     paths: &Paths,
     stdio: Stdio,
 ) -> Result<Option<Attached>> {
-    let state_dir = &context.config.state_dir;
-    let reopened = match stdio::reopen(&context.pump, state_dir, paths, stdio) {
+    let state_dir = &client.config.state_dir;
+    let reopened = match stdio::reopen(&client.pump, state_dir, paths, stdio) {
         Ok(reopened) => reopened,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             log::warn!("the streams of container {id} are gone: {e}");
@@ -240,6 +240,6 @@ fn open_streams(
         Err(e) => return Err(e.step("reopen stdio")),
     };
     let Some(prepared) = reopened else { return Ok(None) };
-    let end = end_of_input(context, &cx.namespace, id, paths.terminal);
+    let end = end_of_input(client, &ctx.namespace, id, paths.terminal);
     prepared.attach(end).step("attach stdio").map(Some)
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::probe::{LOOK_UP, adopt, has_another_task, of_record};
 use super::turn;
 use crate::call::Call;
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
+use crate::inner::Inner;
 use crate::lease::OWNER_LABEL;
-use crate::rpc::Cx;
+use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::stdio::{self, Stdio};
 use crate::sys;
@@ -51,53 +51,53 @@ pub enum RecoveryState {
     Failed,
 }
 
-pub(crate) fn recover(context: &Arc<Context>, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
+pub(crate) fn recover(client: &Arc<Inner>, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
     identifier::check("id", id)?;
-    let operation = context.begin(call)?;
-    let cx = &operation.cx;
-    let _turn = turn(context, cx, id, "recover_container")?;
-    let record = containers::get(cx, id).map_err(|e| match e.kind() {
+    let operation = client.begin(call)?;
+    let ctx = &operation.ctx;
+    let _turn = turn(client, ctx, id, "recover_container")?;
+    let record = containers::get(ctx, id).map_err(|e| match e.kind() {
         ErrorKind::NotFound => e.context("container"),
         _ => e,
     });
-    take_over(context, cx, &record.step("look the record up")?, stdio).map(drop)
+    take_over(client, ctx, &record.step("look the record up")?, stdio).map(drop)
 }
 
 fn take_over(
-    context: &Arc<Context>,
-    cx: &Cx,
+    client: &Arc<Inner>,
+    ctx: &Ctx,
     record: &Container,
     stdio: Stdio,
 ) -> Result<RecoveryState> {
     let owner = record.labels.get(OWNER_LABEL).map_or("", String::as_str);
-    if owner != context.config.owner {
+    if owner != client.config.owner {
         let whose = if owner.is_empty() { "nobody's" } else { owner };
         return Err(Error::new(
             ErrorKind::FailedPrecondition,
-            format!("the container is {whose}, not of the owner {}", context.config.owner),
+            format!("the container is {whose}, not of the owner {}", client.config.owner),
         ));
     }
-    if let Some(known) = of_record(context, cx, record)?
+    if let Some(known) = of_record(client, ctx, record)?
         && known.exit().is_some()
-        && has_another_task(cx, &known).step(LOOK_UP)?
+        && has_another_task(ctx, &known).step(LOOK_UP)?
     {
-        context.watches.forget(&known);
+        client.watches.forget(&known);
     }
-    let watch = adopt(context, cx, record, Some(stdio))?;
+    let watch = adopt(client, ctx, record, Some(stdio))?;
     Ok(if watch.exit().is_some() { RecoveryState::Ended } else { RecoveryState::Alive })
 }
 
 pub(crate) fn recover_all(
-    context: &Arc<Context>,
+    client: &Arc<Inner>,
     streams: &mut dyn FnMut(&str) -> Result<Stdio>,
     call: &Call,
 ) -> Result<Vec<Recovery>> {
-    let operation = context.begin(call)?;
-    let cx = &operation.cx;
+    let operation = client.begin(call)?;
+    let ctx = &operation.ctx;
     // Before the containers are listed: what is made after that is not looked at.
-    let standing = stdio::standing(context.place(&cx.namespace));
+    let standing = stdio::standing(client.place(&ctx.namespace));
     // All of them where it is to be known which FIFOs are nobody's: what others have is theirs.
-    let owner = &context.config.owner;
+    let owner = &client.config.owner;
     let filter = format!("labels.{OWNER_LABEL:?}=={owner:?}");
     let filters = if standing.is_empty() { vec![filter] } else { Vec::new() };
     let (mut own, mut ids) = (Vec::new(), HashSet::new());
@@ -107,7 +107,7 @@ pub(crate) fn recover_all(
         }
         ids.insert(record.id);
     };
-    containers::list(cx, &filters, add).step("list the containers")?;
+    containers::list(ctx, &filters, add).step("list the containers")?;
     let gone = standing.iter().filter(|(id, _)| !ids.contains(id));
     gone.for_each(|(_, directory)| stdio::remove_standing(directory));
 
@@ -123,7 +123,7 @@ pub(crate) fn recover_all(
         while let Some((id, stdio)) = work.get(next.fetch_add(1, Ordering::SeqCst)) {
             let stdio = stdio.lock().unwrap_or_else(PoisonError::into_inner).take();
             let stdio = stdio.unwrap_or_else(|| Ok(Stdio::default()));
-            let recovery = recover_one(context, cx, id, stdio);
+            let recovery = recover_one(client, ctx, id, stdio);
             results.lock().unwrap_or_else(PoisonError::into_inner).extend(recovery);
         }
     };
@@ -145,13 +145,8 @@ pub(crate) fn recover_all(
 }
 
 /// Recovers one of those that were listed. `None` where it is gone by now.
-fn recover_one(
-    context: &Arc<Context>,
-    cx: &Cx,
-    id: &str,
-    stdio: Result<Stdio>,
-) -> Option<Recovery> {
-    let cx = &cx.with_limits(cx.limits.at_most(EACH));
+fn recover_one(client: &Arc<Inner>, ctx: &Ctx, id: &str, stdio: Result<Stdio>) -> Option<Recovery> {
+    let ctx = &ctx.with_limits(ctx.limits.at_most(EACH));
     let container_id = id.to_owned();
     let stdio = match stdio {
         Ok(stdio) => stdio,
@@ -162,13 +157,13 @@ fn recover_one(
         }
     };
     let recover = || {
-        let _turn = turn(context, cx, id, "recover_all")?;
+        let _turn = turn(client, ctx, id, "recover_all")?;
         // Another call may have destroyed it since, and have made it anew.
-        let record = match containers::get(cx, id) {
+        let record = match containers::get(ctx, id) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             record => record.step("look the record up")?,
         };
-        take_over(context, cx, &record, stdio).map(Some)
+        take_over(client, ctx, &record, stdio).map(Some)
     };
     let (state, error) = match recover().at("recover_all", id) {
         Ok(state) => (state?, None),

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::call::Limits;
 use crate::error::{Error, Result};
-use crate::rpc::Cx;
+use crate::rpc::Ctx;
 use crate::wait::until_removed;
 
 /// How long undoing may take, whatever limits the operation had.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Says whether there was what it undoes.
-type Step = Box<dyn Fn(&Cx) -> Result<bool>>;
+type Step = Box<dyn Fn(&Ctx) -> Result<bool>>;
 
 /// The steps that undo an operation, in the order in which it did them.
 #[derive(Default)]
@@ -25,19 +25,19 @@ impl Undo {
     pub(super) fn push(
         &mut self,
         what: &'static str,
-        step: impl Fn(&Cx) -> Result<bool> + 'static,
+        step: impl Fn(&Ctx) -> Result<bool> + 'static,
     ) {
         self.steps.push((what, Box::new(step)));
     }
 
     /// Undoes everything, newest first, and gives the error on. It ends at what cannot be undone,
     /// which is then the error's cause: what is older is still in use by it, as a record by its task.
-    pub(super) fn run(self, cx: &Cx, error: Error) -> Error {
-        let cx = cx.with_limits(Limits::within(TIMEOUT));
+    pub(super) fn run(self, ctx: &Ctx, error: Error) -> Error {
+        let ctx = ctx.with_limits(Limits::within(TIMEOUT));
         // What was done before the call that broke off is there: no time is lost with it.
         let unknown = error.is_outcome_unknown();
         for (what, step) in self.steps.into_iter().rev() {
-            if let Err(e) = until_removed(&cx.limits, unknown, || step(&cx)) {
+            if let Err(e) = until_removed(&ctx.limits, unknown, || step(&ctx)) {
                 let e = e.context(format_args!("could not undo: {what}"));
                 log::warn!("{e}");
                 return error.caused_by(e);

@@ -17,7 +17,7 @@ use self::process::{Process, SearchPath};
 use self::supervisor::{Recipe, Supervisor};
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::rpc::{self, Connection, Cx};
+use crate::rpc::{self, Connection, Ctx};
 use crate::wait::block_on;
 
 /// How long a start may take, unless the call says otherwise.
@@ -302,7 +302,7 @@ fn wait_until_ready(recipe: &Recipe, process: &Process, limits: &Limits) -> Resu
         if UnixStream::connect(directory.socket()).is_err() {
             continue;
         }
-        match rpc::introspection::plugins(&cx(directory, limits.clone()), &[]) {
+        match rpc::introspection::plugins(&ctx(directory, limits.clone()), &[]) {
             Ok(plugins) => return check_plugins(&plugins).map_err(|e| directory.with_log(e)),
             Err(error) if error.kind() == ErrorKind::Unavailable => {}
             Err(error) => return Err(directory.with_log(error)).step("ask for the plugins"),
@@ -328,33 +328,33 @@ fn check_plugins(plugins: &[rpc::introspection::Plugin]) -> Result<()> {
     Ok(())
 }
 
-fn cx(directory: &Directory, limits: Limits) -> Cx {
-    Cx::new(&Arc::new(Connection::new(&directory.socket())), "default", limits)
+fn ctx(directory: &Directory, limits: Limits) -> Ctx {
+    Ctx::new(&Arc::new(Connection::new(&directory.socket())), "default", limits)
 }
 
 /// Kills and deletes every task. All are killed before the first is waited for.
 fn end_tasks(directory: &Directory, limits: &Limits) -> Result<()> {
-    let cx = cx(directory, limits.clone());
+    let ctx = ctx(directory, limits.clone());
     let mut tasks = Vec::new();
-    for namespace in rpc::namespaces::list(&cx)? {
-        let cx = Cx { namespace, ..cx.clone() };
-        for (id, _) in rpc::tasks::list(&cx)? {
-            tasks.push((cx.clone(), id));
+    for namespace in rpc::namespaces::list(&ctx)? {
+        let ctx = Ctx { namespace, ..ctx.clone() };
+        for (id, _) in rpc::tasks::list(&ctx)? {
+            tasks.push((ctx.clone(), id));
         }
     }
     let mut result = Ok(());
-    let each = |cx: &Cx| cx.with_limits(limits.at_most(TASK_TIMEOUT));
-    for (cx, id) in &tasks {
-        if let Err(error) = rpc::tasks::kill(&each(cx), id, "", Signal::KILL.as_raw() as u32, true)
+    let each = |ctx: &Ctx| ctx.with_limits(limits.at_most(TASK_TIMEOUT));
+    for (ctx, id) in &tasks {
+        if let Err(error) = rpc::tasks::kill(&each(ctx), id, "", Signal::KILL.as_raw() as u32, true)
         {
             result = Err(error.context(format!("killing {id}")));
         }
     }
-    for (cx, id) in &tasks {
-        let cx = each(cx);
-        let deleted = rpc::tasks::wait(&cx, id, "")
-            .and_then(|exit| block_on(&cx.limits, exit)?)
-            .and_then(|_| rpc::tasks::delete(&cx, id));
+    for (ctx, id) in &tasks {
+        let ctx = each(ctx);
+        let deleted = rpc::tasks::wait(&ctx, id, "")
+            .and_then(|exit| block_on(&ctx.limits, exit)?)
+            .and_then(|_| rpc::tasks::delete(&ctx, id));
         if let Err(error) = deleted {
             result = Err(error.context(format!("deleting {id}")));
         }

@@ -22,10 +22,10 @@ pub(crate) fn presence() -> (Present, Presence) {
 
 impl Presence {
     /// Whether it has gone. Otherwise the last one who asked is woken when it goes.
-    pub(crate) fn poll_gone(&self, context: &mut Context<'_>) -> bool {
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.gone {
-            state.waker = Some(context.waker().clone());
+            state.waker = Some(cx.waker().clone());
         }
         state.gone
     }

@@ -225,14 +225,14 @@ impl Shared {
         let mut number = None;
         let waited = block_on(
             limits,
-            poll_fn(|context| {
+            poll_fn(|cx| {
                 {
                     let mut state = self.lock();
                     let number = *number.get_or_insert_with(|| {
                         state.next += 1;
                         state.next
                     });
-                    state.waiters.insert(number, context.waker().clone());
+                    state.waiters.insert(number, cx.waker().clone());
                 }
                 // After it is known who waits: what comes from here on wakes him.
                 match self.take() {

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::message::{Body, Detail, Message, MessageKind};
 use crate::rpc::events::Envelope;
-use crate::rpc::{Cx, event_types};
+use crate::rpc::{Ctx, event_types};
 use crate::wait::{block_on, detach};
 
 /// How long one attempt to open a stream anew may take.
@@ -25,7 +25,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 
 /// One subscription.
 struct Feed {
-    cx: Cx,
+    ctx: Ctx,
     filters: Vec<String>,
     doubles: Doubles,
     executor: Executor,
@@ -45,7 +45,7 @@ struct Opened {
 
 /// Opens a subscription for a hook or queue. When this returns, it misses nothing that is published.
 pub(crate) fn begin(
-    cx: &Cx,
+    ctx: &Ctx,
     filters: Vec<String>,
     executor: &Executor,
     bus: &Bus,
@@ -53,7 +53,7 @@ pub(crate) fn begin(
     presence: Presence,
 ) -> Result<()> {
     let feed = Arc::new(Feed {
-        cx: cx.with_limits(Limits::default()),
+        ctx: ctx.with_limits(Limits::default()),
         filters,
         doubles: Doubles::new(),
         executor: executor.clone(),
@@ -62,16 +62,16 @@ pub(crate) fn begin(
         presence,
         opened: Mutex::default(),
     });
-    let limits = &cx.limits;
-    executor.spawn(open_first(feed.clone(), cx.limits.remaining()))?;
+    let limits = &ctx.limits;
+    executor.spawn(open_first(feed.clone(), ctx.limits.remaining()))?;
     let opened = block_on(
         limits,
-        poll_fn(|context| {
+        poll_fn(|cx| {
             let mut opened = feed.opened.lock().unwrap_or_else(PoisonError::into_inner);
             match opened.result.take() {
                 Some(result) => Poll::Ready(result),
                 None => {
-                    opened.waker = Some(context.waker().clone());
+                    opened.waker = Some(cx.waker().clone());
                     Poll::Pending
                 }
             }
@@ -86,11 +86,11 @@ pub(crate) fn begin(
 /// The future's output, or `None` where the hook or queue goes first.
 async fn while_present<F: Future>(presence: &Presence, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
-    poll_fn(|context| {
-        if presence.poll_gone(context) {
+    poll_fn(|cx| {
+        if presence.poll_gone(cx) {
             return Poll::Ready(None);
         }
-        future.as_mut().poll(context).map(Some)
+        future.as_mut().poll(cx).map(Some)
     })
     .await
 }
@@ -124,7 +124,7 @@ fn closed() -> Error {
 async fn open_first(feed: Arc<Feed>, left: Option<Duration>) {
     let teller = Teller(feed.clone());
     let limits = left.map_or_else(Limits::default, Limits::within);
-    let opening = feed.open(feed.cx.with_limits(limits));
+    let opening = feed.open(feed.ctx.with_limits(limits));
     let result = match while_present(&feed.presence, opening).await {
         Some(Ok(stream)) => {
             feed.clone().follow(stream);
@@ -140,8 +140,8 @@ async fn open_first(feed: Arc<Feed>, left: Option<Duration>) {
 async fn open_again(feed: Arc<Feed>, why: Error) {
     let mut pause = PAUSES.0;
     loop {
-        let cx = feed.cx.with_limits(Limits::within(REOPEN));
-        match while_present(&feed.presence, feed.open(cx)).await {
+        let ctx = feed.ctx.with_limits(Limits::within(REOPEN));
+        match while_present(&feed.presence, feed.open(ctx)).await {
             Some(Ok(stream)) => {
                 feed.bus.count_reconnect();
                 // Before anything of the new stream.
@@ -160,23 +160,23 @@ async fn open_again(feed: Arc<Feed>, why: Error) {
 }
 
 impl Feed {
-    fn open(&self, cx: Cx) -> impl Future<Output = Result<Stream>> + Send + 'static {
+    fn open(&self, ctx: Ctx) -> impl Future<Output = Result<Stream>> + Send + 'static {
         let executor = self.executor.clone();
         let (filters, doubles) = (self.filters.clone(), self.doubles.clone());
-        open(cx, filters, doubles, move |time| executor.sleep(time))
+        open(ctx, filters, doubles, move |time| executor.sleep(time))
     }
 
     /// Passes on what comes, on gRPC's thread, until the stream ends.
     fn follow(self: Arc<Self>, mut stream: Stream) {
         // The thread is there: whoever calls runs on it. After the stream's end none might be had.
         let kept = self.executor.keep();
-        detach(poll_fn(move |context| {
+        detach(poll_fn(move |cx| {
             let _ = &kept;
-            if self.presence.poll_gone(context) {
+            if self.presence.poll_gone(cx) {
                 return Poll::Ready(());
             }
             loop {
-                let why = match stream.poll_next(context) {
+                let why = match stream.poll_next(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Ok(envelope))) => {
                         self.bus.tell(&self.sink, message(&self.bus, envelope));

@@ -12,7 +12,7 @@ use super::filter::quote;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::lease::random_hex;
 use crate::rpc::events::{self, Envelope, Events};
-use crate::rpc::{Any, Cx};
+use crate::rpc::{Any, Ctx};
 
 /// How the topics begin by which this library finds out that a stream has begun.
 const SYNC: &str = "/ctrd/sync/";
@@ -71,15 +71,12 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// The next event; `None` once the server has ended the stream, after an error too.
-    pub(crate) fn poll_next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Envelope>>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Envelope>>> {
         if let Some(envelope) = self.early.pop_front() {
             return Poll::Ready(Some(Ok(envelope)));
         }
         loop {
-            let next = ready!(self.events.poll_next(context));
+            let next = ready!(self.events.poll_next(cx));
             match &next {
                 Some(Ok(envelope)) if self.is_ours(envelope) || self.doubles.has(envelope) => {}
                 _ => return Poll::Ready(next),
@@ -93,8 +90,8 @@ impl Stream {
     }
 
     /// Keeps what has come. Whether the event of this topic is among it.
-    fn take_early(&mut self, topic: &str, context: &mut Context<'_>) -> Result<bool> {
-        while let Poll::Ready(next) = self.events.poll_next(context) {
+    fn take_early(&mut self, topic: &str, cx: &mut Context<'_>) -> Result<bool> {
+        while let Poll::Ready(next) = self.events.poll_next(cx) {
             let ended = || Error::new(ErrorKind::Unavailable, "the server ended the stream");
             let envelope = next.ok_or_else(ended)??;
             if envelope.topic == topic {
@@ -117,7 +114,7 @@ impl Stream {
 ///
 /// The context's deadline is that of the opening alone.
 pub(crate) async fn open<S: Future<Output = ()>>(
-    cx: Cx,
+    ctx: Ctx,
     mut filters: Vec<String>,
     doubles: Doubles,
     sleep: impl Fn(Duration) -> S,
@@ -127,22 +124,22 @@ pub(crate) async fn open<S: Future<Output = ()>>(
     if !filters.is_empty() {
         filters.push(format!("topic=={}", quote(&topic)));
     }
-    let events = events::subscribe(&cx, filters).step("subscribe to events")?;
+    let events = events::subscribe(&ctx, filters).step("subscribe to events")?;
     let mut stream = Stream { events, early: VecDeque::new(), doubles };
     let mut pause = FIRST_PAUSE;
     loop {
-        let publish = events::publish(&cx, &topic, sync());
+        let publish = events::publish(&ctx, &topic, sync());
         let mut publish = pin!(publish.step("publish an event")?);
         let mut sleep = pin!(sleep(pause));
         let (mut answered, mut slept) = (false, false);
-        let came = poll_fn(|context| {
-            if stream.take_early(&topic, context).step("subscribe to events")? {
+        let came = poll_fn(|cx| {
+            if stream.take_early(&topic, cx).step("subscribe to events")? {
                 return Poll::Ready(Ok(true));
             }
             if !answered {
-                answered = is_answered(publish.as_mut(), context).step("publish an event")?;
+                answered = is_answered(publish.as_mut(), cx).step("publish an event")?;
             }
-            slept = slept || sleep.as_mut().poll(context).is_ready();
+            slept = slept || sleep.as_mut().poll(cx).is_ready();
             if answered && slept { Poll::Ready(Ok(false)) } else { Poll::Pending }
         });
         if came.await? {
@@ -154,9 +151,9 @@ pub(crate) async fn open<S: Future<Output = ()>>(
 
 fn is_answered(
     publish: Pin<&mut impl Future<Output = Result<()>>>,
-    context: &mut Context<'_>,
+    cx: &mut Context<'_>,
 ) -> Result<bool> {
-    match publish.poll(context) {
+    match publish.poll(cx) {
         Poll::Ready(answer) => answer.map(|()| true),
         Poll::Pending => Ok(false),
     }

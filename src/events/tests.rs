@@ -22,7 +22,7 @@ use crate::error::{ErrorKind, Result};
 use crate::executor::Executor;
 use crate::rpc::content::Descriptor;
 use crate::rpc::events::{self, Envelope};
-use crate::rpc::{Any, Connection, Cx, event_types, images};
+use crate::rpc::{Any, Connection, Ctx, event_types, images};
 use crate::timestamp::rfc3339;
 use crate::wait::{block_on, detach};
 
@@ -65,8 +65,8 @@ impl Server {
         Server { daemon, connection, executor: Executor::new("events"), directory }
     }
 
-    fn cx(&self) -> Cx {
-        Cx::new(&self.connection, "default", Limits::within(LONG))
+    fn ctx(&self) -> Ctx {
+        Ctx::new(&self.connection, "default", Limits::within(LONG))
     }
 
     fn open(&self, filters: &[EventFilter]) -> Result<Stream> {
@@ -77,9 +77,9 @@ impl Server {
     fn open_rendered(&self, filters: Vec<String>) -> Result<Stream> {
         let (sender, receiver) = channel();
         let executor = self.executor.clone();
-        let cx = self.cx();
+        let ctx = self.ctx();
         let job = async move {
-            let opened = open(cx, filters, Doubles::new(), |time| executor.sleep(time)).await;
+            let opened = open(ctx, filters, Doubles::new(), |time| executor.sleep(time)).await;
             sender.send(opened).unwrap();
         };
         self.executor.spawn(job).unwrap();
@@ -87,9 +87,9 @@ impl Server {
     }
 
     fn publish(&self, topic: &str, event: Any) {
-        let cx = self.cx();
-        let answer = events::publish(&cx, topic, event).unwrap();
-        block_on(&cx.limits, answer).unwrap().unwrap();
+        let ctx = self.ctx();
+        let answer = events::publish(&ctx, topic, event).unwrap();
+        block_on(&ctx.limits, answer).unwrap().unwrap();
     }
 
     fn ctr(&self, arguments: &[&str]) {
@@ -102,7 +102,7 @@ impl Server {
 
 /// The stream's next event.
 fn next(stream: &mut Stream) -> Envelope {
-    let next = std::future::poll_fn(|context| stream.poll_next(context));
+    let next = std::future::poll_fn(|cx| stream.poll_next(cx));
     block_on(&Limits::within(LONG), next).unwrap().unwrap().unwrap()
 }
 
@@ -165,7 +165,7 @@ fn what_is_filtered_for_comes_and_nothing_else() {
     let exact = EventFilter::new().topic("/tasks/oom").container("c");
     let raw = EventFilter::raw(r#"topic~="^/raw",event.container_id"#).namespace("default");
     let mut stream = server.open(&[prefix, exact, raw]).unwrap();
-    let elsewhere = Cx::new(&server.connection, "elsewhere", Limits::within(LONG));
+    let elsewhere = Ctx::new(&server.connection, "elsewhere", Limits::within(LONG));
     events::publish(&elsewhere, "/a.b/c", out_of_memory("")).unwrap();
     for (topic, id, passes) in [
         ("/aXb/c", "", false),
@@ -197,7 +197,7 @@ fn a_stream_needs_no_thread_and_tells_of_its_end() {
     let (sender, receiver) = channel();
     detach(async move {
         loop {
-            let next = std::future::poll_fn(|context| stream.poll_next(context)).await;
+            let next = std::future::poll_fn(|cx| stream.poll_next(cx)).await;
             let is_last = next.is_none();
             sender.send((next, thread::current().name().map(String::from))).unwrap();
             if is_last {
@@ -308,7 +308,7 @@ fn let_things_happen(server: &Server) {
     server.ctr(&["snapshots", "prepare", "u", "t"]);
     server.ctr(&["snapshots", "rm", "u"]);
 
-    let cx = server.cx();
+    let ctx = server.ctx();
     let labels = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
     let target = Descriptor {
         digest: format!("sha256:{}", "0".repeat(64)),
@@ -317,9 +317,9 @@ fn let_things_happen(server: &Server) {
         ..Descriptor::default()
     };
     let image = images::Image::new("i", target, labels.into_iter().collect());
-    images::create(&cx, image.clone()).unwrap();
-    images::update(&cx, image, &["labels"]).unwrap();
-    images::delete(&cx, "i", true).unwrap();
+    images::create(&ctx, image.clone()).unwrap();
+    images::update(&ctx, image, &["labels"]).unwrap();
+    images::delete(&ctx, "i", true).unwrap();
 }
 
 #[test]

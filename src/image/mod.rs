@@ -20,12 +20,12 @@ use self::platform::Platform;
 use self::reference::Reference;
 use self::unpack::Unpack;
 use crate::call::Call;
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::events;
+use crate::inner::Inner;
 use crate::lease::Lease;
 use crate::rpc::content::Descriptor;
-use crate::rpc::{Cx, content, images};
+use crate::rpc::{Ctx, content, images};
 use crate::turns::Turns;
 
 pub(crate) use self::progress::publish_progress;
@@ -77,13 +77,13 @@ impl Cache {
 }
 
 /// The context for one step that is quick where the server is well.
-fn brief(context: &Context, cx: &Cx) -> Cx {
-    cx.with_limits(cx.limits.at_most(context.config.call_timeout))
+fn brief(client: &Inner, ctx: &Ctx) -> Ctx {
+    ctx.with_limits(ctx.limits.at_most(client.config.call_timeout))
 }
 
 /// The context for one step that handles a whole layer.
-fn long(cx: &Cx) -> Cx {
-    cx.with_limits(cx.limits.at_most(LONG))
+fn long(ctx: &Ctx) -> Ctx {
+    ctx.with_limits(ctx.limits.at_most(LONG))
 }
 
 /// An image that containerd knows.
@@ -217,42 +217,42 @@ pub struct Progress {
     pub updated_at: SystemTime,
 }
 
-pub(crate) fn get(context: &Context, reference: &str, call: &Call) -> Result<Image> {
+pub(crate) fn get(client: &Inner, reference: &str, call: &Call) -> Result<Image> {
     let name = Reference::parse(reference)?.to_string();
-    let operation = context.begin(call)?;
-    let record = images::get(&operation.cx, &name)?;
-    let size = size(context, &operation.cx, &record.target)?;
+    let operation = client.begin(call)?;
+    let record = images::get(&operation.ctx, &name)?;
+    let size = size(client, &operation.ctx, &record.target)?;
     Ok(Image::new(record, size))
 }
 
-pub(crate) fn list(context: &Context, filters: &[&str], call: &Call) -> Result<Vec<Image>> {
+pub(crate) fn list(client: &Inner, filters: &[&str], call: &Call) -> Result<Vec<Image>> {
     for (i, filter) in filters.iter().enumerate() {
         events::check_filter(&format!("filters[{i}]"), filter)?;
     }
-    let operation = context.begin(call)?;
-    let records = images::list(&operation.cx, filters)?;
+    let operation = client.begin(call)?;
+    let records = images::list(&operation.ctx, filters)?;
     let with_size = |record: images::Image| {
-        let size = size(context, &operation.cx, &record.target)?;
+        let size = size(client, &operation.ctx, &record.target)?;
         Ok(Image::new(record, size))
     };
     records.into_iter().map(with_size).collect()
 }
 
-pub(crate) fn remove(context: &Context, reference: &str, sync: bool, call: &Call) -> Result<()> {
+pub(crate) fn remove(client: &Inner, reference: &str, sync: bool, call: &Call) -> Result<()> {
     let name = Reference::parse(reference)?.to_string();
-    let operation = context.begin(call)?;
-    images::delete(&operation.cx, &name, sync)
+    let operation = client.begin(call)?;
+    images::delete(&operation.ctx, &name, sync)
 }
 
 /// The size of an image for this machine's platform. Where parts are missing or malformed it is
 /// that of what the name stands for: a record can be made by anybody, and of anything.
-fn size(context: &Context, cx: &Cx, target: &Descriptor) -> Result<u64> {
-    if let Some(known) = context.images.get(&target.digest) {
+fn size(client: &Inner, ctx: &Ctx, target: &Descriptor) -> Result<u64> {
+    if let Some(known) = client.images.get(&target.digest) {
         return Ok(known.size);
     }
-    match read_manifest(cx, target, &Platform::host()) {
+    match read_manifest(ctx, target, &Platform::host()) {
         Ok(found) => {
-            context.images.insert(&target.digest, Known { size: found.size(), unpacked: None });
+            client.images.insert(&target.digest, Known { size: found.size(), unpacked: None });
             Ok(found.size())
         }
         Err(e) => match e.kind() {
@@ -282,11 +282,11 @@ impl Found {
 }
 
 /// Reads the manifest for a platform from the store.
-fn read_manifest(cx: &Cx, target: &Descriptor, platform: &Platform) -> Result<Found> {
+fn read_manifest(ctx: &Ctx, target: &Descriptor, platform: &Platform) -> Result<Found> {
     let mut descriptor = target.clone();
     let mut declared = false;
     for _ in 0..MAX_DEPTH {
-        let data = content::read(cx, &descriptor.digest, MAX_DOCUMENT)?;
+        let data = content::read(ctx, &descriptor.digest, MAX_DOCUMENT)?;
         match Document::parse(&data, &descriptor.media_type)?.0 {
             Document::Manifest(manifest) => {
                 return Ok(Found { manifest, length: data.len() as u64, declared });
@@ -306,8 +306,8 @@ fn too_deep() -> Error {
 }
 
 /// Reads the configuration that a manifest in the store names.
-fn read_config(cx: &Cx, found: &Found, platform: &Platform) -> Result<Config> {
-    let data = content::read(cx, &found.manifest.config.digest, MAX_DOCUMENT)?;
+fn read_config(ctx: &Ctx, found: &Found, platform: &Platform) -> Result<Config> {
+    let data = content::read(ctx, &found.manifest.config.digest, MAX_DOCUMENT)?;
     let config = Config::parse(&data, found.manifest.layers.len())?;
     if !found.declared {
         config.check_platform(platform)?;
@@ -339,31 +339,31 @@ pub(crate) fn name_for_container(image: &str) -> Result<String> {
 
 /// Looks an image up by its full name and gives what a container needs of it, for this machine's
 /// platform. One RPC where the image is in the cache.
-pub(crate) fn for_container(context: &Context, cx: &Cx, name: &str) -> Result<Unpacked> {
-    let target = images::get(cx, name)?.target;
-    let known = context.images.get(&target.digest);
+pub(crate) fn for_container(client: &Inner, ctx: &Ctx, name: &str) -> Result<Unpacked> {
+    let target = images::get(ctx, name)?.target;
+    let known = client.images.get(&target.digest);
     if let Some(unpacked) = known.as_deref().and_then(|known| known.unpacked.as_ref()) {
         return Ok(unpacked.clone());
     }
     let platform = Platform::host();
-    let found = read_manifest(cx, &target, &platform).step("read image")?;
-    let config = read_config(cx, &found, &platform).step("read image")?;
+    let found = read_manifest(ctx, &target, &platform).step("read image")?;
+    let config = read_config(ctx, &found, &platform).step("read image")?;
     let unpacked = Unpacked::new(config);
     let known = Known { size: found.size(), unpacked: Some(unpacked.clone()) };
-    context.images.insert(&target.digest, known);
+    client.images.insert(&target.digest, known);
     Ok(unpacked)
 }
 
 /// Unpacks an image whose content is there: for an image whose snapshots are gone.
-pub(crate) fn unpack(context: &Context, cx: &Cx, reference: &str, snapshotter: &str) -> Result<()> {
+pub(crate) fn unpack(client: &Inner, ctx: &Ctx, reference: &str, snapshotter: &str) -> Result<()> {
     let name = Reference::parse(reference)?.to_string();
-    let (cx, _lease) = Lease::hold(context, cx)?;
-    let target = images::get(&cx, &name)?.target;
+    let (ctx, _lease) = Lease::hold(client, ctx)?;
+    let target = images::get(&ctx, &name)?.target;
     let platform = Platform::host();
-    let found = read_manifest(&cx, &target, &platform).step("read image")?;
-    let config = read_config(&cx, &found, &platform).step("read image")?;
+    let found = read_manifest(&ctx, &target, &platform).step("read image")?;
+    let config = read_config(&ctx, &found, &platform).step("read image")?;
     let unpack = || {
-        let unpack = Unpack::new(context, &cx, snapshotter, &found.manifest, &config)?;
+        let unpack = Unpack::new(client, &ctx, snapshotter, &found.manifest, &config)?;
         for at in unpack.survey()?..found.manifest.layers.len() {
             unpack.layer(at)?;
         }

@@ -6,13 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use super::{Progress, ProgressStatus};
-use crate::context::Context;
+use crate::inner::Inner;
 use crate::message::{Body, Detail, Message, MessageKind};
 use crate::timestamp::rfc3339;
 
 /// Tells hooks and queues that want it how far a pull is, as the seed's array of JSON.
-pub(crate) fn publish_progress(context: &Context, reference: &str, items: &[Progress]) {
-    if !context.bus.wants(MessageKind::Progress) {
+pub(crate) fn publish_progress(client: &Inner, reference: &str, items: &[Progress]) {
+    if !client.bus.wants(MessageKind::Progress) {
         return;
     }
     let items = items.to_vec();
@@ -30,8 +30,8 @@ pub(crate) fn publish_progress(context: &Context, reference: &str, items: &[Prog
         items.iter().map(item).collect::<serde_json::Value>().to_string()
     };
     let detail = Detail::new(reference.to_owned(), Some(SystemTime::now()), make);
-    let body = context.bus.body(MessageKind::Progress);
-    context.bus.publish(&Message::new(Body { detail: Some(detail), ..body }), None);
+    let body = client.bus.body(MessageKind::Progress);
+    client.bus.publish(&Message::new(Body { detail: Some(detail), ..body }), None);
 }
 
 fn time(at: SystemTime) -> String {

@@ -19,11 +19,11 @@ use super::{
 };
 use crate::call::{Call, Limits};
 use crate::cancel::Cancel;
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::inner::Inner;
 use crate::lease::Lease;
 use crate::rpc::content::{Descriptor, Writer};
-use crate::rpc::{Cx, content, images};
+use crate::rpc::{Ctx, content, images};
 use crate::snapshot;
 use crate::sys;
 use crate::turns::Turn;
@@ -56,7 +56,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 const MAX_LABEL: usize = 4096;
 
 pub(crate) fn pull(
-    context: &Context,
+    client: &Inner,
     config: &PullConfig,
     progress: &mut dyn FnMut(&[Progress]),
     call: &Call,
@@ -66,20 +66,20 @@ pub(crate) fn pull(
         Some(text) => Platform::parse(text)?,
         None => Platform::host(),
     };
-    let snapshotter = snapshot::snapshotter(context, config.snapshotter.as_deref())?;
+    let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
     check_token_hosts(&config.token_hosts)?;
-    let operation = context.begin_with(call, None)?;
-    let limits = &operation.cx.limits;
-    let (cx, _lease) = Lease::hold(context, &brief(context, &operation.cx))?;
+    let operation = client.begin_with(call, None)?;
+    let limits = &operation.ctx.limits;
+    let (ctx, _lease) = Lease::hold(client, &brief(client, &operation.ctx))?;
 
     // The pull's own handle ends its threads, whatever is the reason.
     let stop = Cancel::new()?;
-    let cx = cx.with_limits(Limits { cancel: Some(stop.clone()), ..limits.clone() });
+    let ctx = ctx.with_limits(Limits { cancel: Some(stop.clone()), ..limits.clone() });
     let (board, item) = Board::new(&reference.to_string());
     let pull = Pull {
-        context,
-        registry: Registry::new(&reference, config, &cx.limits),
-        cx,
+        client,
+        registry: Registry::new(&reference, config, &ctx.limits),
+        ctx,
         stop: &stop,
         board: &board,
         platform,
@@ -105,8 +105,7 @@ pub(crate) fn pull(
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if ended.is_none() {
-                let check =
-                    if context.is_closed() { Err(Context::closed()) } else { limits.check() };
+                let check = if client.is_closed() { Err(Inner::closed()) } else { limits.check() };
                 ended = check.err();
                 if ended.is_some() {
                     stop.fire();
@@ -167,8 +166,8 @@ impl Drop for Worker<'_> {
 
 /// One pull. Its context carries the lease, and ends with the pull.
 struct Pull<'a> {
-    context: &'a Context,
-    cx: Cx,
+    client: &'a Inner,
+    ctx: Ctx,
     registry: Registry,
     stop: &'a Cancel,
     board: &'a Board,
@@ -196,7 +195,7 @@ impl Pull<'_> {
 
         let unpack = match self.snapshotter {
             Some(snapshotter) => Some(
-                Unpack::new(self.context, &self.cx, snapshotter, &manifest, &config)
+                Unpack::new(self.client, &self.ctx, snapshotter, &manifest, &config)
                     .step("unpack layers")?,
             ),
             None => None,
@@ -210,7 +209,7 @@ impl Pull<'_> {
         let size = size.saturating_add(manifest.size());
         if self.platform == Platform::host() {
             let known = Known { unpacked: Some(Unpacked::new(config)), size };
-            self.context.images.insert(&target.digest, known);
+            self.client.images.insert(&target.digest, known);
         }
         Ok(Image::new(record, size))
     }
@@ -245,8 +244,8 @@ impl Pull<'_> {
         let item = self.board.add(name.clone(), descriptor.size);
         let _turn = self.turn(&name)?;
         let Some(writer) = self.open(&name, descriptor)? else {
-            let cx = brief(self.context, &self.cx);
-            let data = content::read(&cx, &descriptor.digest, MAX_DOCUMENT)?;
+            let ctx = brief(self.client, &self.ctx);
+            let data = content::read(&ctx, &descriptor.digest, MAX_DOCUMENT)?;
             let (document, media_type) = Document::parse(&data, &descriptor.media_type)?;
             // Whoever wrote it may not have come to its labels yet.
             self.relabel(&descriptor.digest, document.references())?;
@@ -281,8 +280,8 @@ impl Pull<'_> {
         let (data, status) = match self.open(&name, descriptor)? {
             None => {
                 self.relabel(&descriptor.digest, Vec::new())?;
-                let cx = brief(self.context, &self.cx);
-                let data = content::read(&cx, &descriptor.digest, MAX_DOCUMENT)?;
+                let ctx = brief(self.client, &self.ctx);
+                let data = content::read(&ctx, &descriptor.digest, MAX_DOCUMENT)?;
                 (data, ProgressStatus::Exists)
             }
             Some(writer) => {
@@ -386,7 +385,7 @@ impl Pull<'_> {
                 self.relabel(&descriptor.digest, Vec::new())?;
                 return Ok(ProgressStatus::Exists);
             };
-            let limits = long(&self.cx).limits;
+            let limits = long(&self.ctx).limits;
             if writer.offset() > descriptor.size {
                 writer.truncate(&limits)?;
             }
@@ -428,7 +427,7 @@ impl Pull<'_> {
             if !broken.is_retryable() || breaks > MAX_BREAKS {
                 return Err(broken);
             }
-            pause(&self.cx.limits, jittered(BACK_OFF * 2u32.pow(breaks - 1)))?;
+            pause(&self.ctx.limits, jittered(BACK_OFF * 2u32.pow(breaks - 1)))?;
         }
         Ok(())
     }
@@ -440,7 +439,7 @@ impl Pull<'_> {
             Ok(blob) => blob,
             Err(e) => return Ok(Err(e)),
         };
-        let limits = long(&self.cx).limits;
+        let limits = long(&self.ctx).limits;
         let mut reader = blob.reader;
         // What the store has already, where the registry does not begin in the middle.
         let mut skip = writer.offset().saturating_sub(blob.start);
@@ -484,8 +483,8 @@ impl Pull<'_> {
 
     /// Waits for the other pulls of this client that are at the same blob.
     fn turn(&self, name: &str) -> Result<Turn<'_>> {
-        let key = format!("{} {name}", self.cx.namespace);
-        self.context.images.turns.take(key, "another pull", &self.cx.limits)
+        let key = format!("{} {name}", self.ctx.namespace);
+        self.client.images.turns.take(key, "another pull", &self.ctx.limits)
     }
 
     /// Opens the write of a blob; `None` where the store has it, which the lease then holds too.
@@ -494,11 +493,11 @@ impl Pull<'_> {
         let mut wait = LOCK_BACK_OFF.0;
         let mut damaged = false;
         loop {
-            let limits = long(&self.cx).limits;
-            match Writer::open(&self.cx, &limits, name, descriptor.size, &descriptor.digest) {
+            let limits = long(&self.ctx).limits;
+            match Writer::open(&self.ctx, &limits, name, descriptor.size, &descriptor.digest) {
                 // The code alone is that of a lost connection.
                 Err(e) if e.kind() == ErrorKind::Unavailable && e.message().contains("locked") => {
-                    pause(&self.cx.limits, jittered(wait))?;
+                    pause(&self.ctx.limits, jittered(wait))?;
                     wait = (wait * 2).min(LOCK_BACK_OFF.1);
                 }
                 // All of it is there, if only in another namespace or not yet committed.
@@ -519,7 +518,7 @@ impl Pull<'_> {
 
     /// Writes and commits what is small and known to be right.
     fn put(&self, mut writer: Writer, data: Vec<u8>, labels: Vec<(String, String)>) -> Result<()> {
-        let limits = long(&self.cx).limits;
+        let limits = long(&self.ctx).limits;
         if writer.offset() > 0 {
             writer.truncate(&limits)?;
         }
@@ -529,9 +528,9 @@ impl Pull<'_> {
 
     /// Labels what is in the store already: adds this repository to those it can be had from.
     fn relabel(&self, digest: &str, mut labels: Vec<(String, String)>) -> Result<()> {
-        let cx = brief(self.context, &self.cx);
+        let ctx = brief(self.client, &self.ctx);
         let (key, path) = self.registry.source_label();
-        let labelled = content::blob_labels(&cx, digest)?;
+        let labelled = content::blob_labels(&ctx, digest)?;
         let before = labelled.get(&key).map_or("", String::as_str);
         let mut paths: Vec<&str> = before.split(',').filter(|path| !path.is_empty()).collect();
         if !paths.contains(&path.as_str()) {
@@ -543,16 +542,16 @@ impl Pull<'_> {
             }
         }
         labels.retain(|(key, value)| labelled.get(key) != Some(value));
-        if labels.is_empty() { Ok(()) } else { content::set_labels(&cx, digest, &labels) }
+        if labels.is_empty() { Ok(()) } else { content::set_labels(&ctx, digest, &labels) }
     }
 
     /// Drops a half-written blob. The server may still hold it for the writer that has just gone.
     fn abort(&self, name: &str) {
-        let cx = brief(self.context, &self.cx);
+        let ctx = brief(self.client, &self.ctx);
         for _ in 0..MAX_BREAKS {
-            match content::abort(&cx, name) {
+            match content::abort(&ctx, name) {
                 Err(e) if e.kind() != ErrorKind::NotFound => {
-                    if pause(&cx.limits, SETTLE).is_err() {
+                    if pause(&ctx.limits, SETTLE).is_err() {
                         return;
                     }
                 }
@@ -563,14 +562,14 @@ impl Pull<'_> {
 
     /// Makes the image's record, or lets the one of this name stand for the new target.
     fn record(&self, name: &str, target: &Descriptor) -> Result<images::Image> {
-        let cx = brief(self.context, &self.cx);
+        let ctx = brief(self.client, &self.ctx);
         let image = || images::Image::new(name, target.clone(), Default::default());
         loop {
-            match images::create(&cx, image()) {
+            match images::create(&ctx, image()) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 other => return other,
             }
-            match images::update(&cx, image(), &["target"]) {
+            match images::update(&ctx, image(), &["target"]) {
                 // Removed meanwhile.
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 other => return other,

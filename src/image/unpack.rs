@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::manifest::{Config, Manifest};
 use super::{brief, digest, long};
 use crate::call::Limits;
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inner::Inner;
 use crate::lease::random_hex;
 use crate::rpc::snapshots::Mount;
-use crate::rpc::{Cx, content, diff, leases, snapshots};
+use crate::rpc::{Ctx, content, diff, leases, snapshots};
 use crate::wait::until_reached;
 
 /// Names the snapshot that an active one is to become; containerd then holds both by the lease.
@@ -23,9 +23,9 @@ const UNDO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One image on its way into one snapshotter.
 pub(super) struct Unpack<'a> {
-    pub(super) context: &'a Context,
+    pub(super) client: &'a Inner,
     /// With the lease that holds the snapshots.
-    pub(super) cx: &'a Cx,
+    pub(super) ctx: &'a Ctx,
     pub(super) snapshotter: &'a str,
     pub(super) manifest: &'a Manifest,
     pub(super) config: &'a Config,
@@ -34,22 +34,22 @@ pub(super) struct Unpack<'a> {
 
 impl<'a> Unpack<'a> {
     pub(super) fn new(
-        context: &'a Context,
-        cx: &'a Cx,
+        client: &'a Inner,
+        ctx: &'a Ctx,
         snapshotter: &'a str,
         manifest: &'a Manifest,
         config: &'a Config,
     ) -> Result<Unpack<'a>> {
         manifest.check_layers()?;
         let chain = digest::chain_ids(&config.diff_ids);
-        Ok(Unpack { context, cx, snapshotter, manifest, config, chain })
+        Ok(Unpack { client, ctx, snapshotter, manifest, config, chain })
     }
 
     /// How many layers, from the lowest on, are unpacked already. They are held by the lease then.
     pub(super) fn survey(&self) -> Result<usize> {
-        let cx = brief(self.context, self.cx);
+        let ctx = brief(self.client, self.ctx);
         for at in (0..self.chain.len()).rev() {
-            match snapshots::stat(&cx, self.snapshotter, self.name(at)) {
+            match snapshots::stat(&ctx, self.snapshotter, self.name(at)) {
                 Ok(_) if self.hold(at)? => return Ok(at + 1),
                 Ok(_) => {}
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -61,8 +61,8 @@ impl<'a> Unpack<'a> {
 
     /// Unpacks one layer, whose content is there, onto the one below, which is unpacked.
     pub(super) fn layer(&self, at: usize) -> Result<()> {
-        let turn = format!("{} {} {}", self.cx.namespace, self.snapshotter, self.name(at));
-        let _turn = self.context.images.turns.take(turn, "another pull", &self.cx.limits)?;
+        let turn = format!("{} {} {}", self.ctx.namespace, self.snapshotter, self.name(at));
+        let _turn = self.client.images.turns.take(turn, "another pull", &self.ctx.limits)?;
         for _ in 0..ATTEMPTS {
             let Some((key, mounts)) = self.prepare(at)? else {
                 if self.hold(at)? {
@@ -88,8 +88,8 @@ impl<'a> Unpack<'a> {
     pub(super) fn finish(&self) -> Result<()> {
         let Some(top) = self.chain.last() else { return Ok(()) };
         let label = format!("containerd.io/gc.ref.snapshot.{}", self.snapshotter);
-        let cx = brief(self.context, self.cx);
-        content::set_labels(&cx, &self.manifest.config.digest, &[(label, top.clone())])
+        let ctx = brief(self.client, self.ctx);
+        content::set_labels(&ctx, &self.manifest.config.digest, &[(label, top.clone())])
     }
 
     fn name(&self, at: usize) -> &str {
@@ -99,11 +99,11 @@ impl<'a> Unpack<'a> {
     /// Lets the lease hold a snapshot that is there already: preparing and committing do so for new
     /// ones alone (containerd 1.6). False where it has gone before.
     fn hold(&self, at: usize) -> Result<bool> {
-        let cx = brief(self.context, self.cx);
-        if let Some(lease) = &cx.lease {
-            leases::add_snapshot(&cx, lease, self.snapshotter, self.name(at))?;
+        let ctx = brief(self.client, self.ctx);
+        if let Some(lease) = &ctx.lease {
+            leases::add_snapshot(&ctx, lease, self.snapshotter, self.name(at))?;
         }
-        match snapshots::stat(&cx, self.snapshotter, self.name(at)) {
+        match snapshots::stat(&ctx, self.snapshotter, self.name(at)) {
             Ok(_) => Ok(true),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
@@ -113,13 +113,13 @@ impl<'a> Unpack<'a> {
     /// Prepares the snapshot of one layer and gives its key and mounts; `None` where the layer is
     /// unpacked already.
     fn prepare(&self, at: usize) -> Result<Option<(String, Vec<Mount>)>> {
-        let cx = brief(self.context, self.cx);
+        let ctx = brief(self.client, self.ctx);
         let name = self.name(at);
         let parent = at.checked_sub(1).map_or("", |below| self.name(below));
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // As the ecosystem names them, so that its tools know what this is.
         let key = format!("extract-{}-{} {name}", nanos.subsec_nanos(), random_hex()?);
-        match snapshots::prepare(&cx, self.snapshotter, &key, parent, &self.labels(at)) {
+        match snapshots::prepare(&ctx, self.snapshotter, &key, parent, &self.labels(at)) {
             Ok(mounts) => Ok(Some((key, mounts))),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(e) => {
@@ -139,7 +139,7 @@ impl<'a> Unpack<'a> {
             return Err(Error::new(ErrorKind::Internal, format!("there is no layer {at}")));
         };
         let layer = &layer.descriptor;
-        let applied = diff::apply(&long(self.cx), layer, mounts)?;
+        let applied = diff::apply(&long(self.ctx), layer, mounts)?;
         if applied.digest != *diff_id {
             return Err(Error::new(
                 ErrorKind::DataLoss,
@@ -149,17 +149,17 @@ impl<'a> Unpack<'a> {
                 ),
             ));
         }
-        let cx = brief(self.context, self.cx);
+        let ctx = brief(self.client, self.ctx);
         let name = self.name(at);
         let committed =
-            snapshots::commit(&long(self.cx), self.snapshotter, name, key, &self.labels(at));
+            snapshots::commit(&long(self.ctx), self.snapshotter, name, key, &self.labels(at));
         let first = match committed {
             Ok(()) => true,
             Err(e) if e.kind() == ErrorKind::AlreadyExists => false,
             Err(e) => return Err(e),
         };
         let label = ("containerd.io/uncompressed".to_owned(), diff_id.clone());
-        content::set_labels(&cx, &layer.digest, &[label])?;
+        content::set_labels(&ctx, &layer.digest, &[label])?;
         Ok(first)
     }
 
@@ -170,8 +170,8 @@ impl<'a> Unpack<'a> {
     /// Removes a half-made snapshot, whatever ended the work on it. What cannot be removed goes
     /// with the lease.
     fn remove(&self, key: &str) {
-        let cx = self.cx.without_lease().with_limits(Limits::within(UNDO_TIMEOUT));
-        match until_reached(&cx.limits, || snapshots::remove(&cx, self.snapshotter, key)) {
+        let ctx = self.ctx.without_lease().with_limits(Limits::within(UNDO_TIMEOUT));
+        match until_reached(&ctx.limits, || snapshots::remove(&ctx, self.snapshotter, key)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 log::warn!("the snapshot {key:?} is left to be collected: {e}");
             }

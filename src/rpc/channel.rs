@@ -150,7 +150,7 @@ fn target(path: &Path) -> String {
 
 /// The context of a call: what it runs over, in which namespace, under which lease, until when.
 #[derive(Clone)]
-pub(crate) struct Cx {
+pub(crate) struct Ctx {
     pub(crate) connection: Arc<Connection>,
     pub(crate) namespace: String,
     pub(crate) lease: Option<String>,
@@ -159,10 +159,10 @@ pub(crate) struct Cx {
     pub(crate) settle: Duration,
 }
 
-impl Cx {
+impl Ctx {
     /// A context of its own: for what runs after the call that brought it about, or for none.
-    pub(crate) fn new(connection: &Arc<Connection>, namespace: &str, limits: Limits) -> Cx {
-        Cx {
+    pub(crate) fn new(connection: &Arc<Connection>, namespace: &str, limits: Limits) -> Ctx {
+        Ctx {
             connection: connection.clone(),
             namespace: namespace.into(),
             lease: None,
@@ -172,25 +172,25 @@ impl Cx {
     }
 
     /// The same, under this lease.
-    pub(crate) fn with_lease(&self, lease: &str) -> Cx {
-        Cx { lease: Some(lease.into()), ..self.clone() }
+    pub(crate) fn with_lease(&self, lease: &str) -> Ctx {
+        Ctx { lease: Some(lease.into()), ..self.clone() }
     }
 
     /// The same without a lease: for what must not be held by it.
-    pub(crate) fn without_lease(&self) -> Cx {
-        Cx { lease: None, ..self.clone() }
+    pub(crate) fn without_lease(&self) -> Ctx {
+        Ctx { lease: None, ..self.clone() }
     }
 
     /// The same for an operation that is undone where it fails: a change that was sent is waited for
     /// a little longer, so that it is known whether there is something to undo. The server may do
     /// what it was asked for after the call was cancelled, and after the undo.
-    pub(crate) fn settling(&self) -> Cx {
-        Cx { settle: SETTLE, ..self.clone() }
+    pub(crate) fn settling(&self) -> Ctx {
+        Ctx { settle: SETTLE, ..self.clone() }
     }
 
     /// The same within other limits: an undo runs under its own, whatever ended the operation.
-    pub(crate) fn with_limits(&self, limits: Limits) -> Cx {
-        Cx { limits, ..self.clone() }
+    pub(crate) fn with_limits(&self, limits: Limits) -> Ctx {
+        Ctx { limits, ..self.clone() }
     }
 
     /// What gRPC is told about the call.

@@ -7,7 +7,7 @@ use protobuf::MessageField;
 use protobuf::well_known_types::empty::Empty;
 
 use super::any::{Any, labels, mask, time};
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{call, methods, start};
 use super::stream::receive;
 use super::wire::containers::container::Runtime;
@@ -77,15 +77,15 @@ impl Container {
 }
 
 /// The record of this id.
-pub(crate) fn get(cx: &Cx, id: &str) -> Result<Container> {
+pub(crate) fn get(ctx: &Ctx, id: &str) -> Result<Container> {
     let request = GetContainerRequest { id: id.into(), ..Default::default() };
-    call(cx, &GET, &request).and_then(|response| record(response.container))
+    call(ctx, &GET, &request).and_then(|response| record(response.container))
 }
 
 /// The same for who must not block.
-pub(crate) async fn look(cx: Cx, id: String) -> Result<Container> {
+pub(crate) async fn look(ctx: Ctx, id: String) -> Result<Container> {
     let request = GetContainerRequest { id, ..Default::default() };
-    start(&cx, &GET, &request, |response| record(response.container))?.await?
+    start(&ctx, &GET, &request, |response| record(response.container))?.await?
 }
 
 fn record(wire: MessageField<WireContainer>) -> Result<Container> {
@@ -96,26 +96,26 @@ fn record(wire: MessageField<WireContainer>) -> Result<Container> {
 
 /// The records that match any of the filters, each as it comes: all of them at once would be more than
 /// a message holds where there are thousands.
-pub(crate) fn list(cx: &Cx, filters: &[String], mut each: impl FnMut(Container)) -> Result<()> {
+pub(crate) fn list(ctx: &Ctx, filters: &[String], mut each: impl FnMut(Container)) -> Result<()> {
     let request = ListContainersRequest { filters: filters.to_vec(), ..Default::default() };
-    let mut stream = receive(cx, &LIST, &request)?;
-    while let Some(message) = stream.next(&cx.limits)? {
+    let mut stream = receive(ctx, &LIST, &request)?;
+    while let Some(message) = stream.next(&ctx.limits)? {
         each(record(message.container)?);
     }
     Ok(())
 }
 
 /// Writes a new record.
-pub(crate) fn create(cx: &Cx, container: Container) -> Result<()> {
+pub(crate) fn create(ctx: &Ctx, container: Container) -> Result<()> {
     let request = CreateContainerRequest {
         container: MessageField::some(container.into_wire()),
         ..Default::default()
     };
-    call(cx, &CREATE, &request).map(drop)
+    call(ctx, &CREATE, &request).map(drop)
 }
 
 /// Sets these labels of a record and leaves its others. Gives what stands there now.
-pub(crate) fn set_labels(cx: &Cx, id: &str, with: &[(String, String)]) -> Result<Container> {
+pub(crate) fn set_labels(ctx: &Ctx, id: &str, with: &[(String, String)]) -> Result<Container> {
     let paths: Vec<String> = with.iter().map(|(key, _)| format!("labels.{key}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let container = WireContainer { id: id.into(), labels: labels(with), ..Default::default() };
@@ -124,11 +124,11 @@ pub(crate) fn set_labels(cx: &Cx, id: &str, with: &[(String, String)]) -> Result
         update_mask: MessageField::some(mask(&paths)),
         ..Default::default()
     };
-    call(cx, &UPDATE, &request).and_then(|response| record(response.container))
+    call(ctx, &UPDATE, &request).and_then(|response| record(response.container))
 }
 
 /// Deletes a record. containerd does not look whether there is a task: delete that first.
-pub(crate) fn delete(cx: &Cx, id: &str) -> Result<()> {
+pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<()> {
     let request = DeleteContainerRequest { id: id.into(), ..Default::default() };
-    call(cx, &DELETE, &request).map(drop)
+    call(ctx, &DELETE, &request).map(drop)
 }

@@ -6,7 +6,7 @@ use protobuf::well_known_types::empty::Empty;
 use protobuf::{EnumOrUnknown, MessageField};
 
 use super::any::{labels, mask};
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{call, methods};
 use super::stream::{Duplex, duplex, receive};
 use super::wire::content::{
@@ -57,9 +57,9 @@ impl Descriptor {
 }
 
 /// The labels of a blob; [`ErrorKind::NotFound`] where the store does not have it.
-pub(crate) fn blob_labels(cx: &Cx, digest: &str) -> Result<HashMap<String, String>> {
+pub(crate) fn blob_labels(ctx: &Ctx, digest: &str) -> Result<HashMap<String, String>> {
     let request = InfoRequest { digest: digest.into(), ..Default::default() };
-    let info = call(cx, &INFO, &request)?
+    let info = call(ctx, &INFO, &request)?
         .info
         .into_option()
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no blob"))?;
@@ -67,7 +67,7 @@ pub(crate) fn blob_labels(cx: &Cx, digest: &str) -> Result<HashMap<String, Strin
 }
 
 /// Sets these labels of a blob and leaves its others.
-pub(crate) fn set_labels(cx: &Cx, digest: &str, with: &[(String, String)]) -> Result<()> {
+pub(crate) fn set_labels(ctx: &Ctx, digest: &str, with: &[(String, String)]) -> Result<()> {
     let paths: Vec<String> = with.iter().map(|(key, _)| format!("labels.{key}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let request = UpdateRequest {
@@ -79,15 +79,15 @@ pub(crate) fn set_labels(cx: &Cx, digest: &str, with: &[(String, String)]) -> Re
         update_mask: MessageField::some(mask(&paths)),
         ..Default::default()
     };
-    call(cx, &UPDATE, &request).map(drop)
+    call(ctx, &UPDATE, &request).map(drop)
 }
 
 /// Reads a whole blob of at most `limit` bytes into memory.
-pub(crate) fn read(cx: &Cx, digest: &str, limit: u64) -> Result<Vec<u8>> {
+pub(crate) fn read(ctx: &Ctx, digest: &str, limit: u64) -> Result<Vec<u8>> {
     let request = ReadContentRequest { digest: digest.into(), ..Default::default() };
-    let mut stream = receive(cx, &READ, &request)?;
+    let mut stream = receive(ctx, &READ, &request)?;
     let mut data = Vec::new();
-    while let Some(part) = stream.next(&cx.limits)? {
+    while let Some(part) = stream.next(&ctx.limits)? {
         if data.len() as u64 + part.data.len() as u64 > limit {
             return Err(Error::new(
                 ErrorKind::ResourceExhausted,
@@ -100,9 +100,9 @@ pub(crate) fn read(cx: &Cx, digest: &str, limit: u64) -> Result<Vec<u8>> {
 }
 
 /// Forgets a half-written blob.
-pub(crate) fn abort(cx: &Cx, reference: &str) -> Result<()> {
+pub(crate) fn abort(ctx: &Ctx, reference: &str) -> Result<()> {
     let request = AbortRequest { ref_: reference.into(), ..Default::default() };
-    call(cx, &ABORT, &request).map(drop)
+    call(ctx, &ABORT, &request).map(drop)
 }
 
 /// A blob that is being written, under a name that others can resume.
@@ -123,14 +123,14 @@ impl Writer {
     ///
     /// `limits` bound the opening alone; those of `cx` the whole write.
     pub(crate) fn open(
-        cx: &Cx,
+        ctx: &Ctx,
         limits: &Limits,
         reference: &str,
         total: u64,
         expected: &str,
     ) -> Result<Option<Writer>> {
         let mut writer = Writer {
-            stream: duplex(cx, &WRITE)?,
+            stream: duplex(ctx, &WRITE)?,
             reference: reference.into(),
             total,
             expected: expected.into(),

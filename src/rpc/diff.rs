@@ -2,7 +2,7 @@
 
 use protobuf::MessageField;
 
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::content::Descriptor;
 use super::method::{call, methods};
 use super::snapshots::Mount;
@@ -14,13 +14,13 @@ methods! { "containerd.services.diff.v1.Diff":
 }
 
 /// Unpacks a layer into the mounts, and tells what it held: the digest of the uncompressed stream.
-pub(crate) fn apply(cx: &Cx, layer: &Descriptor, mounts: &[Mount]) -> Result<Descriptor> {
+pub(crate) fn apply(ctx: &Ctx, layer: &Descriptor, mounts: &[Mount]) -> Result<Descriptor> {
     let request = ApplyRequest {
         diff: MessageField::some(layer.clone().into_wire()),
         mounts: mounts.iter().cloned().map(Mount::into_wire).collect(),
         ..Default::default()
     };
-    call(cx, &APPLY, &request)?
+    call(ctx, &APPLY, &request)?
         .applied
         .into_option()
         .map(Descriptor::from_wire)

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use protobuf::well_known_types::empty::Empty;
 
 use super::any::{Any, time};
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{Reply, methods, start};
 use super::stream::{Receiver, receive};
 use super::wire::events::{Envelope as WireEnvelope, PublishRequest, SubscribeRequest};
@@ -47,12 +47,9 @@ pub(crate) struct Events {
 
 impl Events {
     /// The next one. After an error, and where the server ended the stream without one, `None`.
-    pub(crate) fn poll_next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Envelope>>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Envelope>>> {
         let Some(receiver) = self.receiver.as_mut() else { return Poll::Ready(None) };
-        let next = ready!(receiver.poll_next(context));
+        let next = ready!(receiver.poll_next(cx));
         if !matches!(next, Some(Ok(_))) {
             self.receiver = None;
         }
@@ -65,17 +62,17 @@ impl Events {
 ///
 /// It returns before the server has heard of it, and what is published until then does not come.
 /// A filter that the server cannot read is told by the stream's end.
-pub(crate) fn subscribe(cx: &Cx, filters: Vec<String>) -> Result<Events> {
-    cx.limits.check()?;
+pub(crate) fn subscribe(ctx: &Ctx, filters: Vec<String>) -> Result<Events> {
+    ctx.limits.check()?;
     let request = SubscribeRequest { filters, ..Default::default() };
-    let receiver = receive(&cx.with_limits(Limits::default()), &SUBSCRIBE, &request)?;
+    let receiver = receive(&ctx.with_limits(Limits::default()), &SUBSCRIBE, &request)?;
     Ok(Events { receiver: Some(receiver) })
 }
 
 /// The same, without waiting for the answer.
-pub(crate) fn publish(cx: &Cx, topic: &str, event: Any) -> Result<Reply<()>> {
-    cx.limits.check()?;
-    start(cx, &PUBLISH, &to_publish(topic, event), drop)
+pub(crate) fn publish(ctx: &Ctx, topic: &str, event: Any) -> Result<Reply<()>> {
+    ctx.limits.check()?;
+    start(ctx, &PUBLISH, &to_publish(topic, event), drop)
 }
 
 fn to_publish(topic: &str, event: Any) -> PublishRequest {

@@ -7,7 +7,7 @@ use protobuf::MessageField;
 use protobuf::well_known_types::empty::Empty;
 
 use super::any::{mask, time};
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::content::Descriptor;
 use super::method::{call, methods};
 use super::wire::images::{
@@ -72,39 +72,39 @@ fn only(image: MessageField<WireImage>) -> Result<Image> {
 }
 
 /// The record of this name.
-pub(crate) fn get(cx: &Cx, name: &str) -> Result<Image> {
+pub(crate) fn get(ctx: &Ctx, name: &str) -> Result<Image> {
     let request = GetImageRequest { name: name.into(), ..Default::default() };
-    only(call(cx, &GET, &request)?.image)
+    only(call(ctx, &GET, &request)?.image)
 }
 
 /// The records that match any of the filters; all where there is none.
-pub(crate) fn list(cx: &Cx, filters: &[&str]) -> Result<Vec<Image>> {
+pub(crate) fn list(ctx: &Ctx, filters: &[&str]) -> Result<Vec<Image>> {
     let request = ListImagesRequest {
         filters: filters.iter().map(|f| (*f).to_owned()).collect(),
         ..Default::default()
     };
-    call(cx, &LIST, &request)?.images.into_iter().map(Image::from_wire).collect()
+    call(ctx, &LIST, &request)?.images.into_iter().map(Image::from_wire).collect()
 }
 
 /// Writes a new record.
-pub(crate) fn create(cx: &Cx, image: Image) -> Result<Image> {
+pub(crate) fn create(ctx: &Ctx, image: Image) -> Result<Image> {
     let request =
         CreateImageRequest { image: MessageField::some(image.into_wire()), ..Default::default() };
-    only(call(cx, &CREATE, &request)?.image)
+    only(call(ctx, &CREATE, &request)?.image)
 }
 
 /// Changes the parts of a record that `paths` name (`target`, `labels`, `labels.<key>`).
-pub(crate) fn update(cx: &Cx, image: Image, paths: &[&str]) -> Result<Image> {
+pub(crate) fn update(ctx: &Ctx, image: Image, paths: &[&str]) -> Result<Image> {
     let request = UpdateImageRequest {
         image: MessageField::some(image.into_wire()),
         update_mask: MessageField::some(mask(paths)),
         ..Default::default()
     };
-    only(call(cx, &UPDATE, &request)?.image)
+    only(call(ctx, &UPDATE, &request)?.image)
 }
 
 /// Deletes a record. `sync` waits for the garbage collection that this brings about.
-pub(crate) fn delete(cx: &Cx, name: &str, sync: bool) -> Result<()> {
+pub(crate) fn delete(ctx: &Ctx, name: &str, sync: bool) -> Result<()> {
     let request = DeleteImageRequest { name: name.into(), sync, ..Default::default() };
-    call(cx, &DELETE, &request).map(drop)
+    call(ctx, &DELETE, &request).map(drop)
 }

@@ -1,6 +1,6 @@
 //! `containerd.services.introspection.v1.Introspection`.
 
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{call, methods};
 use super::wire::introspection::{PluginsRequest, PluginsResponse};
 use crate::error::Result;
@@ -20,12 +20,12 @@ pub(crate) struct Plugin {
 }
 
 /// The plugins that match any of the filters; all where there is none.
-pub(crate) fn plugins(cx: &Cx, filters: &[&str]) -> Result<Vec<Plugin>> {
+pub(crate) fn plugins(ctx: &Ctx, filters: &[&str]) -> Result<Vec<Plugin>> {
     let request = PluginsRequest {
         filters: filters.iter().map(|f| (*f).to_owned()).collect(),
         ..Default::default()
     };
-    let response = call(cx, &PLUGINS, &request)?;
+    let response = call(ctx, &PLUGINS, &request)?;
     Ok(response
         .plugins
         .into_iter()

@@ -4,7 +4,7 @@ use protobuf::MessageField;
 use protobuf::well_known_types::empty::Empty;
 
 use super::any::labels;
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{call, methods};
 use super::wire::leases::{
     AddResourceRequest, CreateRequest, CreateResponse, DeleteRequest, Resource,
@@ -18,19 +18,19 @@ methods! { "containerd.services.leases.v1.Leases":
 }
 
 /// Makes a lease of this id.
-pub(crate) fn create(cx: &Cx, id: &str, with: &[(String, String)]) -> Result<()> {
+pub(crate) fn create(ctx: &Ctx, id: &str, with: &[(String, String)]) -> Result<()> {
     let request = CreateRequest { id: id.into(), labels: labels(with), ..Default::default() };
-    call(cx, &CREATE, &request).map(drop)
+    call(ctx, &CREATE, &request).map(drop)
 }
 
 /// Ends a lease. `sync` waits for the garbage collection that this brings about.
-pub(crate) fn delete(cx: &Cx, id: &str, sync: bool) -> Result<()> {
+pub(crate) fn delete(ctx: &Ctx, id: &str, sync: bool) -> Result<()> {
     let request = DeleteRequest { id: id.into(), sync, ..Default::default() };
-    call(cx, &DELETE, &request).map(drop)
+    call(ctx, &DELETE, &request).map(drop)
 }
 
 /// Lets a lease hold a snapshot, whether or not it exists: look after, for it may have gone before.
-pub(crate) fn add_snapshot(cx: &Cx, id: &str, snapshotter: &str, name: &str) -> Result<()> {
+pub(crate) fn add_snapshot(ctx: &Ctx, id: &str, snapshotter: &str, name: &str) -> Result<()> {
     let request = AddResourceRequest {
         id: id.into(),
         resource: MessageField::some(Resource {
@@ -40,5 +40,5 @@ pub(crate) fn add_snapshot(cx: &Cx, id: &str, snapshotter: &str, name: &str) -> 
         }),
         ..Default::default()
     };
-    call(cx, &ADD_RESOURCE, &request).map(drop)
+    call(ctx, &ADD_RESOURCE, &request).map(drop)
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use grpcio::ClientUnaryReceiver;
 use protobuf::Message;
 
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::status;
 use crate::call::Limits;
 use crate::error::Result;
@@ -50,20 +50,20 @@ macro_rules! methods {
 pub(super) use methods;
 
 /// Makes the call and waits for the answer within the context's limits.
-pub(super) fn call<Q, R>(cx: &Cx, method: &Method<Q, R>, request: &Q) -> Result<R>
+pub(super) fn call<Q, R>(ctx: &Ctx, method: &Method<Q, R>, request: &Q) -> Result<R>
 where
     Q: Message,
     R: Message + Unpin,
 {
-    cx.limits.check()?;
-    let mut reply = start(cx, method, request, |response| response)?;
-    let interrupted = match block_on(&cx.limits, &mut reply) {
+    ctx.limits.check()?;
+    let mut reply = start(ctx, method, request, |response| response)?;
+    let interrupted = match block_on(&ctx.limits, &mut reply) {
         Ok(result) => return result,
         Err(interrupted) => interrupted,
     };
     if method.changes
-        && !cx.settle.is_zero()
-        && let Ok(result) = block_on(&Limits::within(cx.settle), &mut reply)
+        && !ctx.settle.is_zero()
+        && let Ok(result) = block_on(&Limits::within(ctx.settle), &mut reply)
     {
         // What to make of the interruption is for the next step to find.
         return result;
@@ -74,7 +74,7 @@ where
 
 /// Sends the request and returns the pending answer.
 pub(super) fn start<Q, R, T>(
-    cx: &Cx,
+    ctx: &Ctx,
     method: &Method<Q, R>,
     request: &Q,
     read: fn(R) -> T,
@@ -84,10 +84,10 @@ where
     R: Message + Unpin,
     T: 'static,
 {
-    let options = cx.options()?;
+    let options = ctx.options()?;
     // gRPC may start a thread of its own here, which is to take no signal of the host's.
     let receiver = sys::with_signals_blocked(|| {
-        cx.connection.client.unary_call_async(&method.grpc, request, options)
+        ctx.connection.client.unary_call_async(&method.grpc, request, options)
     })
     .map_err(|e| status::from_grpc(e, method.changes))?;
     Ok(Reply {
@@ -103,8 +103,8 @@ pub(crate) struct Reply<T> {
 impl<T> Future for Reply<T> {
     type Output = Result<T>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        self.pending.as_mut().poll(context)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        self.pending.as_mut().poll(cx)
     }
 }
 
@@ -117,12 +117,12 @@ struct Pending<R, T> {
 impl<R: Message + Unpin, T> Future for Pending<R, T> {
     type Output = Result<T>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
         let this = &mut *self;
         let Some(receiver) = this.receiver.as_mut() else {
             return Poll::Ready(Err(status::polled_again()));
         };
-        let result = ready!(Pin::new(receiver).poll(context));
+        let result = ready!(Pin::new(receiver).poll(cx));
         // Finished: nothing is left for the drop to cancel.
         this.receiver = None;
         let read = this.read;

@@ -1,7 +1,7 @@
 //! The wire: the only code that names gRPC or a generated message.
 //!
 //! A file for each containerd service, with plain types in and out. Every function makes one RPC
-//! and takes a [`Cx`]: the connection, and the call's namespace, lease, deadline and cancel handle.
+//! and takes a [`Ctx`]: the connection, and the call's namespace, lease, deadline and cancel handle.
 
 mod any;
 mod channel;
@@ -28,7 +28,7 @@ pub(crate) mod tasks;
 pub(crate) mod version;
 
 pub(crate) use any::Any;
-pub(crate) use channel::{Connection, Cx, check_process, check_threads};
+pub(crate) use channel::{Connection, Ctx, check_process, check_threads};
 #[cfg(test)]
 pub(crate) use test_server::TestServer;
 

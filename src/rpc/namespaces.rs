@@ -1,6 +1,6 @@
 //! `containerd.services.namespaces.v1.Namespaces`.
 
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{call, methods};
 use super::wire::namespaces::{ListNamespacesRequest, ListNamespacesResponse};
 use crate::error::Result;
@@ -10,7 +10,7 @@ methods! { "containerd.services.namespaces.v1.Namespaces":
 }
 
 /// The names of all namespaces.
-pub(crate) fn list(cx: &Cx) -> Result<Vec<String>> {
-    let response = call(cx, &LIST, &ListNamespacesRequest::new())?;
+pub(crate) fn list(ctx: &Ctx) -> Result<Vec<String>> {
+    let response = call(ctx, &LIST, &ListNamespacesRequest::new())?;
     Ok(response.namespaces.into_iter().map(|namespace| namespace.name).collect())
 }

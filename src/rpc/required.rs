@@ -26,7 +26,7 @@ use super::wire::images::{
 };
 use super::wire::leases::AddResourceRequest;
 use super::wire::sandbox::{StoreCreateRequest, StoreCreateResponse};
-use super::{Any, Connection, Cx, containers, content, diff, events, images, leases, sandboxes};
+use super::{Any, Connection, Ctx, containers, content, diff, events, images, leases, sandboxes};
 use crate::call::Limits;
 use crate::wait::block_on;
 
@@ -126,18 +126,18 @@ fn server(seen: &Seen) -> TestServer {
 }
 
 /// Makes every request that needs a sub-message, with as little in it as the functions allow.
-fn call_all(cx: &Cx) {
+fn call_all(ctx: &Ctx) {
     // The answers are empty, and some are refused for it.
-    drop(containers::create(cx, containers::Container::default()));
-    drop(containers::set_labels(cx, "", &[("k".into(), "v".into())]));
-    drop(content::set_labels(cx, "", &[]));
-    drop(diff::apply(cx, &Descriptor::default(), &[]));
+    drop(containers::create(ctx, containers::Container::default()));
+    drop(containers::set_labels(ctx, "", &[("k".into(), "v".into())]));
+    drop(content::set_labels(ctx, "", &[]));
+    drop(diff::apply(ctx, &Descriptor::default(), &[]));
     let image = images::Image::new("", Descriptor::default(), HashMap::new());
-    drop(images::create(cx, image.clone()));
-    drop(images::update(cx, image, &[]));
-    drop(leases::add_snapshot(cx, "", "", ""));
-    drop(events::publish(cx, "", Any::default()).and_then(|answer| block_on(&cx.limits, answer)));
-    drop(sandboxes::create(cx, "", "", Any::default()));
+    drop(images::create(ctx, image.clone()));
+    drop(images::update(ctx, image, &[]));
+    drop(leases::add_snapshot(ctx, "", "", ""));
+    drop(events::publish(ctx, "", Any::default()).and_then(|answer| block_on(&ctx.limits, answer)));
+    drop(sandboxes::create(ctx, "", "", Any::default()));
 }
 
 /// The methods that the files of this folder declare.
@@ -160,7 +160,7 @@ fn no_sub_message_is_omitted() {
     let seen = Seen::default();
     let server = server(&seen);
     let limits = Limits::within(Duration::from_secs(30));
-    call_all(&Cx::new(&Arc::new(Connection::new(&server.socket())), "default", limits));
+    call_all(&Ctx::new(&Arc::new(Connection::new(&server.socket())), "default", limits));
     drop(server);
 
     let seen = seen.lock().unwrap();

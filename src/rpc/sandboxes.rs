@@ -3,7 +3,7 @@
 use protobuf::MessageField;
 
 use super::any::Any;
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{call, methods};
 use super::wire::sandbox::{
     StoreCreateRequest, StoreCreateResponse, StoreDeleteRequest, StoreDeleteResponse,
@@ -18,7 +18,7 @@ methods! { "containerd.services.sandbox.v1.Store":
 }
 
 /// Writes down a sandbox of this id. Nothing is run for it.
-pub(crate) fn create(cx: &Cx, id: &str, runtime: &str, spec: Any) -> Result<()> {
+pub(crate) fn create(ctx: &Ctx, id: &str, runtime: &str, spec: Any) -> Result<()> {
     let sandbox = Sandbox {
         sandbox_id: id.into(),
         runtime: MessageField::some(Runtime { name: runtime.into(), ..Default::default() }),
@@ -26,11 +26,11 @@ pub(crate) fn create(cx: &Cx, id: &str, runtime: &str, spec: Any) -> Result<()> 
         ..Default::default()
     };
     let request = StoreCreateRequest { sandbox: MessageField::some(sandbox), ..Default::default() };
-    call(cx, &CREATE, &request).map(drop)
+    call(ctx, &CREATE, &request).map(drop)
 }
 
 /// Deletes what was written down.
-pub(crate) fn delete(cx: &Cx, id: &str) -> Result<()> {
+pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<()> {
     let request = StoreDeleteRequest { sandbox_id: id.into(), ..Default::default() };
-    call(cx, &DELETE, &request).map(drop)
+    call(ctx, &DELETE, &request).map(drop)
 }

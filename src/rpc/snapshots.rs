@@ -7,7 +7,7 @@ use protobuf::Message;
 use protobuf::well_known_types::empty::Empty;
 
 use super::any::{labels, time};
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{Method, call, methods};
 use super::wire::snapshots::{
     CommitSnapshotRequest, Info as WireInfo, Kind as WireKind, MountsRequest, MountsResponse,
@@ -94,16 +94,18 @@ impl Info {
 }
 
 /// Sends a request. That there is no such snapshotter the server says without the argument's name.
-fn ask<Q: Message, A: Message + Unpin>(cx: &Cx, method: &Method<Q, A>, request: &Q) -> Result<A> {
-    call(cx, method, request).map_err(|e| match e.message().starts_with("snapshotter not loaded") {
-        true => e.context("snapshotter"),
-        false => e,
+fn ask<Q: Message, A: Message + Unpin>(ctx: &Ctx, method: &Method<Q, A>, request: &Q) -> Result<A> {
+    call(ctx, method, request).map_err(|e| {
+        match e.message().starts_with("snapshotter not loaded") {
+            true => e.context("snapshotter"),
+            false => e,
+        }
     })
 }
 
 /// Makes an active snapshot on top of `parent` (none where it is empty) and gives its mounts.
 pub(crate) fn prepare(
-    cx: &Cx,
+    ctx: &Ctx,
     snapshotter: &str,
     key: &str,
     parent: &str,
@@ -116,19 +118,19 @@ pub(crate) fn prepare(
         labels: labels(with),
         ..Default::default()
     };
-    Ok(ask(cx, &PREPARE, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
+    Ok(ask(ctx, &PREPARE, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
 /// The mounts of an active snapshot.
-pub(crate) fn mounts(cx: &Cx, snapshotter: &str, key: &str) -> Result<Vec<Mount>> {
+pub(crate) fn mounts(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<Vec<Mount>> {
     let request =
         MountsRequest { snapshotter: snapshotter.into(), key: key.into(), ..Default::default() };
-    Ok(ask(cx, &MOUNTS, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
+    Ok(ask(ctx, &MOUNTS, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
 /// Makes an active snapshot a committed one. It takes only the labels given here.
 pub(crate) fn commit(
-    cx: &Cx,
+    ctx: &Ctx,
     snapshotter: &str,
     name: &str,
     key: &str,
@@ -141,27 +143,27 @@ pub(crate) fn commit(
         labels: labels(with),
         ..Default::default()
     };
-    ask(cx, &COMMIT, &request).map(drop)
+    ask(ctx, &COMMIT, &request).map(drop)
 }
 
 /// Removes a snapshot. What it held on the disk goes at the next garbage collection.
-pub(crate) fn remove(cx: &Cx, snapshotter: &str, key: &str) -> Result<()> {
+pub(crate) fn remove(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<()> {
     let request = RemoveSnapshotRequest {
         snapshotter: snapshotter.into(),
         key: key.into(),
         ..Default::default()
     };
-    ask(cx, &REMOVE, &request).map(drop)
+    ask(ctx, &REMOVE, &request).map(drop)
 }
 
 /// What the snapshotter knows of a snapshot.
-pub(crate) fn stat(cx: &Cx, snapshotter: &str, key: &str) -> Result<Info> {
+pub(crate) fn stat(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<Info> {
     let request = StatSnapshotRequest {
         snapshotter: snapshotter.into(),
         key: key.into(),
         ..Default::default()
     };
-    ask(cx, &STAT, &request)?
+    ask(ctx, &STAT, &request)?
         .info
         .into_option()
         .map(Info::from_wire)

@@ -89,12 +89,12 @@ mod tests {
     #[test]
     fn what_the_server_cancels_the_caller_has_not() {
         for changes in [false, true] {
-            let error = error(RpcStatusCode::CANCELLED, "context canceled", changes);
+            let error = error(RpcStatusCode::CANCELLED, "client canceled", changes);
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert_eq!(error.grpc_code(), Some(1));
             assert!(error.is_retryable());
             assert_eq!(error.is_outcome_unknown(), changes);
-            assert_eq!(error.message(), "the server cancelled the call: context canceled");
+            assert_eq!(error.message(), "the server cancelled the call: client canceled");
         }
         let silent = error(RpcStatusCode::CANCELLED, "", true);
         assert_eq!(silent.message(), "the server cancelled the call");

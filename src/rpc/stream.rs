@@ -8,7 +8,7 @@ use futures_util::{Sink, SinkExt, Stream};
 use grpcio::{ClientDuplexReceiver, ClientDuplexSender, ClientSStreamReceiver, WriteFlags};
 use protobuf::Message;
 
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::Method;
 use super::status;
 use crate::call::Limits;
@@ -23,14 +23,14 @@ pub(super) struct Receiver<R> {
 
 /// Sends the request whose answer is many messages.
 pub(super) fn receive<Q: Message, R: Message + Unpin>(
-    cx: &Cx,
+    ctx: &Ctx,
     method: &Method<Q, R>,
     request: &Q,
 ) -> Result<Receiver<R>> {
-    cx.limits.check()?;
-    let options = cx.options()?;
+    ctx.limits.check()?;
+    let options = ctx.options()?;
     sys::with_signals_blocked(|| {
-        cx.connection.client.server_streaming(&method.grpc, request, options)
+        ctx.connection.client.server_streaming(&method.grpc, request, options)
     })
     .map(|inner| Receiver { inner })
     .map_err(|e| status::from_grpc(e, false))
@@ -39,12 +39,12 @@ pub(super) fn receive<Q: Message, R: Message + Unpin>(
 impl<R: Message + Unpin> Receiver<R> {
     /// The next message; `None` at the end.
     pub(super) fn next(&mut self, limits: &Limits) -> Result<Option<R>> {
-        block_on(limits, poll_fn(|context| self.poll_next(context)))?.transpose()
+        block_on(limits, poll_fn(|cx| self.poll_next(cx)))?.transpose()
     }
 
     /// The same for who waits for other things as well. Nothing may be asked for after the end.
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<R>>> {
-        let next = ready!(Pin::new(&mut self.inner).poll_next(context));
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<R>>> {
+        let next = ready!(Pin::new(&mut self.inner).poll_next(cx));
         Poll::Ready(next.map(|next| next.map_err(|e| status::from_grpc(e, false))))
     }
 }
@@ -63,12 +63,12 @@ pub(super) struct Duplex<Q, R> {
 
 /// Opens such a call.
 pub(super) fn duplex<Q: Message, R: Message + Unpin>(
-    cx: &Cx,
+    ctx: &Ctx,
     method: &Method<Q, R>,
 ) -> Result<Duplex<Q, R>> {
-    cx.limits.check()?;
-    let options = cx.options()?;
-    sys::with_signals_blocked(|| cx.connection.client.duplex_streaming(&method.grpc, options))
+    ctx.limits.check()?;
+    let options = ctx.options()?;
+    sys::with_signals_blocked(|| ctx.connection.client.duplex_streaming(&method.grpc, options))
         .map(|(sender, receiver)| Duplex { sender, receiver })
         .map_err(|e| status::from_grpc(e, true))
 }
@@ -80,12 +80,12 @@ impl<Q: Message, R: Message + Unpin> Duplex<Q, R> {
         let sender = &mut self.sender;
         let sent = block_on(
             limits,
-            poll_fn(|context| {
-                ready!(Pin::new(&mut *sender).poll_ready(context))?;
+            poll_fn(|cx| {
+                ready!(Pin::new(&mut *sender).poll_ready(cx))?;
                 if let Some(message) = message.take() {
                     Pin::new(&mut *sender).start_send(message)?;
                 }
-                Pin::new(&mut *sender).poll_flush(context)
+                Pin::new(&mut *sender).poll_flush(cx)
             }),
         )?;
         match sent {
@@ -100,7 +100,7 @@ impl<Q: Message, R: Message + Unpin> Duplex<Q, R> {
     /// The server's next message; `None` where it has ended the call without an error.
     pub(super) fn next(&mut self, limits: &Limits) -> Result<Option<R>> {
         let receiver = &mut self.receiver;
-        block_on(limits, poll_fn(|context| Pin::new(&mut *receiver).poll_next(context)))?
+        block_on(limits, poll_fn(|cx| Pin::new(&mut *receiver).poll_next(cx)))?
             .transpose()
             .map_err(|e| status::from_grpc(e, true))
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use protobuf::well_known_types::empty::Empty;
 
 use super::any::time;
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{Reply, call, methods, start as send};
 use super::snapshots::Mount;
 use super::wire::task_types::{Process as WireProcess, Status as WireStatus};
@@ -120,7 +120,7 @@ pub(crate) struct Create {
 }
 
 /// Creates the task of a container: the process stands and does not run yet. Gives its pid.
-pub(crate) fn create(cx: &Cx, task: Create) -> Result<u32> {
+pub(crate) fn create(ctx: &Ctx, task: Create) -> Result<u32> {
     let request = CreateTaskRequest {
         container_id: task.id,
         rootfs: task.rootfs.into_iter().map(Mount::into_wire).collect(),
@@ -130,45 +130,45 @@ pub(crate) fn create(cx: &Cx, task: Create) -> Result<u32> {
         terminal: task.terminal,
         ..Default::default()
     };
-    call(cx, &CREATE, &request).map(|response| response.pid)
+    call(ctx, &CREATE, &request).map(|response| response.pid)
 }
 
 /// Lets a created process run. An empty `exec` means the container's first process.
-pub(crate) fn start(cx: &Cx, id: &str, exec: &str) -> Result<u32> {
+pub(crate) fn start(ctx: &Ctx, id: &str, exec: &str) -> Result<u32> {
     let request =
         StartRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
-    call(cx, &START, &request).map(|response| response.pid)
+    call(ctx, &START, &request).map(|response| response.pid)
 }
 
 /// Asks for a process's exit: the answer comes once it has ended, also again, until its deletion.
-pub(crate) fn wait(cx: &Cx, id: &str, exec: &str) -> Result<Reply<Exit>> {
+pub(crate) fn wait(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<Exit>> {
     let request =
         WaitRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
-    send(cx, &WAIT, &request, |response| Exit {
+    send(ctx, &WAIT, &request, |response| Exit {
         code: response.exit_status,
         at: time(response.exited_at.as_ref()),
     })
 }
 
 /// Deletes a task that has ended or never ran. Gives its process and how that ended.
-pub(crate) fn delete(cx: &Cx, id: &str) -> Result<(u32, Exit)> {
+pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<(u32, Exit)> {
     let request = DeleteTaskRequest { container_id: id.into(), ..Default::default() };
-    let response = call(cx, &DELETE, &request)?;
+    let response = call(ctx, &DELETE, &request)?;
     let exit = Exit { code: response.exit_status, at: time(response.exited_at.as_ref()) };
     Ok((response.pid, exit))
 }
 
 /// What the server knows of a process.
-pub(crate) fn get(cx: &Cx, id: &str, exec: &str) -> Result<Process> {
+pub(crate) fn get(ctx: &Ctx, id: &str, exec: &str) -> Result<Process> {
     let request =
         GetRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
-    call(cx, &GET, &request).and_then(process)
+    call(ctx, &GET, &request).and_then(process)
 }
 
 /// The same for who must not block.
-pub(crate) async fn look(cx: Cx, id: String, exec: String) -> Result<Process> {
+pub(crate) async fn look(ctx: Ctx, id: String, exec: String) -> Result<Process> {
     let request = GetRequest { container_id: id, exec_id: exec, ..Default::default() };
-    send(&cx, &GET, &request, process)?.await?
+    send(&ctx, &GET, &request, process)?.await?
 }
 
 fn process(response: GetResponse) -> Result<Process> {
@@ -181,13 +181,13 @@ fn process(response: GetResponse) -> Result<Process> {
 
 /// The first processes of the namespace's tasks, each with its container's id. The request has a
 /// filter, which containerd does not look at.
-pub(crate) fn list(cx: &Cx) -> Result<Vec<(String, Process)>> {
-    call(cx, &LIST, &ListTasksRequest::new()).map(processes)
+pub(crate) fn list(ctx: &Ctx) -> Result<Vec<(String, Process)>> {
+    call(ctx, &LIST, &ListTasksRequest::new()).map(processes)
 }
 
 /// The same for who must not block.
-pub(crate) async fn look_at_all(cx: Cx) -> Result<Vec<(String, Process)>> {
-    send(&cx, &LIST, &ListTasksRequest::new(), processes)?.await
+pub(crate) async fn look_at_all(ctx: Ctx) -> Result<Vec<(String, Process)>> {
+    send(&ctx, &LIST, &ListTasksRequest::new(), processes)?.await
 }
 
 fn processes(response: ListTasksResponse) -> Vec<(String, Process)> {
@@ -196,7 +196,7 @@ fn processes(response: ListTasksResponse) -> Vec<(String, Process)> {
 }
 
 /// Sends a signal; with `all`, to every process of the container.
-pub(crate) fn kill(cx: &Cx, id: &str, exec: &str, signal: u32, all: bool) -> Result<()> {
+pub(crate) fn kill(ctx: &Ctx, id: &str, exec: &str, signal: u32, all: bool) -> Result<()> {
     let request = KillRequest {
         container_id: id.into(),
         exec_id: exec.into(),
@@ -204,22 +204,22 @@ pub(crate) fn kill(cx: &Cx, id: &str, exec: &str, signal: u32, all: bool) -> Res
         all,
         ..Default::default()
     };
-    call(cx, &KILL, &request).map(drop)
+    call(ctx, &KILL, &request).map(drop)
 }
 
 /// Closes the shim's own end of a process's stdin. Before the start it has no effect.
-pub(crate) fn close_stdin(cx: &Cx, id: &str, exec: &str) -> Result<Reply<()>> {
+pub(crate) fn close_stdin(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<()>> {
     let request = CloseIORequest {
         container_id: id.into(),
         exec_id: exec.into(),
         stdin: true,
         ..Default::default()
     };
-    send(cx, &CLOSE_IO, &request, drop)
+    send(ctx, &CLOSE_IO, &request, drop)
 }
 
 /// The pids of all processes of a container.
-pub(crate) fn list_pids(cx: &Cx, id: &str) -> Result<Vec<u32>> {
+pub(crate) fn list_pids(ctx: &Ctx, id: &str) -> Result<Vec<u32>> {
     let request = ListPidsRequest { container_id: id.into(), ..Default::default() };
-    Ok(call(cx, &LIST_PIDS, &request)?.processes.into_iter().map(|p| p.pid).collect())
+    Ok(call(ctx, &LIST_PIDS, &request)?.processes.into_iter().map(|p| p.pid).collect())
 }

@@ -115,11 +115,11 @@ pub(super) fn serve<Q: Message, R: Message>(
         req_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
         resp_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
     };
-    service.add_unary_handler(&method, move |context, request: Q, sink| {
+    service.add_unary_handler(&method, move |client, request: Q, sink| {
         let sent = match answer(request) {
             Ok(response) => sink.success(response),
             Err(status) => sink.fail(status),
         };
-        context.spawn(async move { drop(sent.await) });
+        client.spawn(async move { drop(sent.await) });
     })
 }

@@ -2,7 +2,7 @@
 
 use protobuf::well_known_types::empty::Empty;
 
-use super::channel::Cx;
+use super::channel::Ctx;
 use super::method::{call, methods, start};
 use super::wire::version::VersionResponse;
 use crate::error::Result;
@@ -12,11 +12,11 @@ methods! { "containerd.services.version.v1.Version":
 }
 
 /// The server's version and revision, as it tells them.
-pub(crate) fn version(cx: &Cx) -> Result<(String, String)> {
-    call(cx, &VERSION, &Empty::new()).map(|r| (r.version, r.revision))
+pub(crate) fn version(ctx: &Ctx) -> Result<(String, String)> {
+    call(ctx, &VERSION, &Empty::new()).map(|r| (r.version, r.revision))
 }
 
 /// Ends when the server answers at all. For who must not block.
-pub(crate) async fn ping(cx: Cx) -> Result<()> {
-    start(&cx, &VERSION, &Empty::new(), drop)?.await
+pub(crate) async fn ping(ctx: Ctx) -> Result<()> {
+    start(&ctx, &VERSION, &Empty::new(), drop)?.await
 }

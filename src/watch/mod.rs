@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::message::{Body, Message, MessageKind, Origin};
 use crate::rpc::tasks::{self, Exit};
-use crate::rpc::{Connection, Cx, containers};
+use crate::rpc::{Connection, Ctx, containers};
 use crate::stdio::{Attached, DRAIN, Paths};
 use crate::wait::{block_on, detach};
 pub(crate) use pidfd::Pidfd;
@@ -280,13 +280,13 @@ impl Watches {
         tasks: &mut HashMap<String, Option<HashSet<String>>>,
     ) -> Result<bool> {
         let Key { namespace, container } = &watch.key;
-        let cx = |limit| self.cx(namespace, Limits::within(limit));
-        match containers::look(cx(LOOK), container.clone()).await {
+        let ctx = |limit| self.ctx(namespace, Limits::within(limit));
+        match containers::look(ctx(LOOK), container.clone()).await {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             other => return other.map(|_| false),
         }
         if !tasks.contains_key(namespace) {
-            let list = tasks::look_at_all(cx(LIST)).await.ok();
+            let list = tasks::look_at_all(ctx(LIST)).await.ok();
             let ids = list.map(|list| list.into_iter().map(|(id, _)| id).collect());
             tasks.insert(namespace.clone(), ids);
         }
@@ -333,12 +333,12 @@ impl Watches {
     /// another one: it goes on apart from it.
     fn enter(
         &self,
-        cx: &Cx,
+        ctx: &Ctx,
         container: &str,
         process: Process,
         is_same: impl Fn(&Process, &Process) -> bool,
     ) -> Result<(Arc<Watch>, bool, Option<Arc<Watch>>)> {
-        let key = Key { namespace: cx.namespace.clone(), container: container.into() };
+        let key = Key { namespace: ctx.namespace.clone(), container: container.into() };
         let mut table = self.lock();
         table.check_open()?;
         let before = table.watches.get(&key).cloned();
@@ -361,14 +361,14 @@ impl Watches {
     /// way when this returns.
     pub(crate) fn start(
         &self,
-        cx: &Cx,
+        ctx: &Ctx,
         container: &str,
         process: Process,
         stdio: Option<Attached>,
         then: Option<Then>,
     ) -> Result<Arc<Watch>> {
         // Somebody who probes may have found it first.
-        let (watch, _, before) = self.enter(cx, container, process, Process::is)?;
+        let (watch, _, before) = self.enter(ctx, container, process, Process::is)?;
         watch.do_after(&self.0.bus, then);
         // Where it has streams and was found by somebody else, that one has none of them.
         watch.set_streams(stdio.is_none().then(Paths::default), stdio);
@@ -379,10 +379,10 @@ impl Watches {
 
     /// Starts to watch a process that was found at the server, unless another caller has found it
     /// at the same time.
-    pub(crate) fn adopt(&self, cx: &Cx, container: &str, find: Find) -> Result<Arc<Watch>> {
+    pub(crate) fn adopt(&self, ctx: &Ctx, container: &str, find: Find) -> Result<Arc<Watch>> {
         // Another record may have been put under it.
         let is_same = |found: &Process, process: &Process| found.pid == process.pid;
-        let (watch, is_new, before) = self.enter(cx, container, find.process, is_same)?;
+        let (watch, is_new, before) = self.enter(ctx, container, find.process, is_same)?;
         // Before its exit can be told: what is done after that needs them.
         watch.set_streams(find.paths, find.stdio);
         if find.started {
@@ -545,19 +545,19 @@ impl Watches {
     fn follow(&self, watch: &Arc<Watch>) -> Result<()> {
         let Some(following) = Following::begin(watch) else { return Ok(()) };
         // It may take as long as the process runs: no deadline.
-        let cx = self.cx(&watch.key.namespace, Limits::default());
-        let mut reply = tasks::wait(&cx, &watch.key.container, "")?;
+        let ctx = self.ctx(&watch.key.namespace, Limits::default());
+        let mut reply = tasks::wait(&ctx, &watch.key.container, "")?;
         // Who looks it up once the Wait breaks off: then a thread for it might be refused.
         let kept = self.0.executor.keep()?;
         let watches = self.clone();
         let watch = watch.clone();
         let mut following = Some(following);
-        detach(poll_fn(move |context| {
+        detach(poll_fn(move |cx| {
             // Once it is over the future ends, and with it the Wait.
-            if watch.poll_over(context) {
+            if watch.poll_over(cx) {
                 return Poll::Ready(());
             }
-            let Poll::Ready(answer) = Pin::new(&mut reply).poll(context) else {
+            let Poll::Ready(answer) = Pin::new(&mut reply).poll(cx) else {
                 return Poll::Pending;
             };
             // Who looks it up may follow it anew.
@@ -577,8 +577,8 @@ impl Watches {
         Ok(())
     }
 
-    fn cx(&self, namespace: &str, limits: Limits) -> Cx {
-        Cx::new(&self.0.connection, namespace, limits)
+    fn ctx(&self, namespace: &str, limits: Limits) -> Ctx {
+        Ctx::new(&self.0.connection, namespace, limits)
     }
 }
 
@@ -619,16 +619,16 @@ mod tests {
     use crate::rpc::TestServer;
 
     /// Watches of a server that is not there.
-    fn watches() -> (Watches, Cx) {
+    fn watches() -> (Watches, Ctx) {
         watches_at(Path::new("/nonexistent/socket"))
     }
 
-    fn watches_at(socket: &Path) -> (Watches, Cx) {
+    fn watches_at(socket: &Path) -> (Watches, Ctx) {
         let connection = Arc::new(Connection::new(socket));
-        let cx = Cx::new(&connection, "ns", Limits::default());
+        let ctx = Ctx::new(&connection, "ns", Limits::default());
         let executor = Executor::new("test");
         let bus = Bus::new(&executor);
-        (Watches::new(connection, executor, bus, true), cx)
+        (Watches::new(connection, executor, bus, true), ctx)
     }
 
     fn close(watches: &Watches) {
@@ -653,15 +653,15 @@ mod tests {
 
     #[test]
     fn who_finds_a_process_before_its_maker_watches_it_has_the_same_watch() {
-        let (watches, cx) = watches();
-        let found = watches.adopt(&cx, "c", find(1, "a", None)).unwrap();
-        let made = watches.start(&cx, "c", process(1, "a"), None, None).unwrap();
+        let (watches, ctx) = watches();
+        let found = watches.adopt(&ctx, "c", find(1, "a", None)).unwrap();
+        let made = watches.start(&ctx, "c", process(1, "a"), None, None).unwrap();
         assert!(Arc::ptr_eq(&found, &made));
 
         // Another process, or another container: the one before has gone.
         for (pid, generation) in [(2, "a"), (2, "b")] {
             let before = watches.find("ns", "c").unwrap();
-            let made = watches.start(&cx, "c", process(pid, generation), None, None).unwrap();
+            let made = watches.start(&ctx, "c", process(pid, generation), None, None).unwrap();
             assert!(!Arc::ptr_eq(&before, &made));
             let message = before.wait(&Limits::within(Duration::from_secs(30))).unwrap();
             assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
@@ -669,23 +669,23 @@ mod tests {
         }
         close(&watches);
         assert_eq!(
-            watches.start(&cx, "c", process(3, "c"), None, None).err().unwrap().kind(),
+            watches.start(&ctx, "c", process(3, "c"), None, None).err().unwrap().kind(),
             ErrorKind::Closed
         );
     }
 
     #[test]
     fn a_process_ends_once() {
-        let (watches, cx) = watches();
+        let (watches, ctx) = watches();
         let exit = |code| Some(Exit { code, at: None });
-        let watch = watches.adopt(&cx, "c", find(1, "a", exit(3))).unwrap();
+        let watch = watches.adopt(&ctx, "c", find(1, "a", exit(3))).unwrap();
         watches.deliver(&watch, Origin::Live, exit(4), None);
         watches.never_ran(&watch, Origin::Live);
         watches.replaced(&watch);
         let message = watch.wait(&Limits::within(Duration::from_secs(30))).unwrap();
         assert_eq!((message.exit_code(), message.origin()), (Some(3), Origin::Recovered));
         // What is given up tells nothing any more.
-        let watch = watches.adopt(&cx, "d", find(1, "a", None)).unwrap();
+        let watch = watches.adopt(&ctx, "d", find(1, "a", None)).unwrap();
         watches.forget(&watch);
         watches.deliver(&watch, Origin::Live, exit(4), None);
         let error = watch.wait(&Limits::within(Duration::from_secs(30))).unwrap_err();
@@ -695,8 +695,8 @@ mod tests {
 
     #[test]
     fn a_watch_is_listed_once() {
-        let (watches, cx) = watches();
-        let watch = watches.adopt(&cx, "c", find(1, "a", None)).unwrap();
+        let (watches, ctx) = watches();
+        let watch = watches.adopt(&ctx, "c", find(1, "a", None)).unwrap();
         (0..100).for_each(|_| watches.look_again(&watch, held()));
         // None, where the keeper has it and waits for the server.
         assert!(watches.0.reconciler.len() <= 1);
@@ -708,16 +708,16 @@ mod tests {
 
     #[test]
     fn who_looked_before_a_container_was_destroyed_finds_nothing_new() {
-        let (watches, cx) = watches();
+        let (watches, ctx) = watches();
         let exit = Some(Exit { code: 3, at: None });
-        let watch = watches.adopt(&cx, "c", find(1, "a", exit)).unwrap();
+        let watch = watches.adopt(&ctx, "c", find(1, "a", exit)).unwrap();
         watches.forget(&watch);
-        let error = watches.adopt(&cx, "c", find(1, "a", exit)).err().unwrap();
+        let error = watches.adopt(&ctx, "c", find(1, "a", exit)).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         // Another one, and one that ended untold.
-        let other = watches.adopt(&cx, "c", find(1, "b", None)).unwrap();
+        let other = watches.adopt(&ctx, "c", find(1, "b", None)).unwrap();
         watches.forget(&other);
-        watches.adopt(&cx, "c", find(1, "b", exit)).unwrap();
+        watches.adopt(&ctx, "c", find(1, "b", exit)).unwrap();
         close(&watches);
     }
 
@@ -725,11 +725,11 @@ mod tests {
     fn told_exits_go_with_the_containers_that_other_clients_have_removed() {
         // One has its record still, and of one the task alone is there.
         let server = TestServer::of(vec!["c0".into()], vec!["c1".into()]);
-        let (watches, cx) = watches_at(&server.socket());
+        let (watches, ctx) = watches_at(&server.socket());
         let exit = Some(Exit { code: 3, at: None });
         let count = 2 + 2 * MAX_RETIRED;
         for number in 0..count {
-            watches.adopt(&cx, &format!("c{number}"), find(1, "a", exit)).unwrap();
+            watches.adopt(&ctx, &format!("c{number}"), find(1, "a", exit)).unwrap();
         }
         let kept = || (0..count).filter(|n| watches.find("ns", &format!("c{n}")).is_some()).count();
         let began = Instant::now();
@@ -745,8 +745,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_on_its_way_is_waited_for() {
-        let (watches, cx) = watches();
-        let watch = watches.adopt(&cx, "c", find(1, "a", None)).unwrap();
+        let (watches, ctx) = watches();
+        let watch = watches.adopt(&ctx, "c", find(1, "a", None)).unwrap();
         std::thread::scope(|scope| {
             let replacing = scope.spawn(|| watches.replaced(&watch));
             std::thread::sleep(ENDING_PAUSE);
@@ -759,7 +759,7 @@ mod tests {
 
     #[test]
     fn what_is_said_late_of_the_time_after_waits_for_the_hooks_too() {
-        let (watches, cx) = watches();
+        let (watches, ctx) = watches();
         let (begun, begins) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let run = Box::new(move |_: &Message| {
@@ -774,10 +774,10 @@ mod tests {
             let done = done.clone();
             let then: Then = Box::new(move |_| done.send(()).unwrap());
             let find = Find { then: Some(then), ..find(1, "a", exit) };
-            watches.adopt(&cx, container, find).unwrap();
+            watches.adopt(&ctx, container, find).unwrap();
         };
         for container in ["c", "d"] {
-            watches.adopt(&cx, container, find(1, "a", exit)).unwrap();
+            watches.adopt(&ctx, container, find(1, "a", exit)).unwrap();
         }
         begins.recv().unwrap();
         say("c");

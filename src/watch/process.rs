@@ -322,12 +322,12 @@ impl Watch {
     }
 
     /// Whether nothing is left to be heard. Otherwise the driver is woken when that changes.
-    pub(super) fn poll_over(&self, context: &mut Context<'_>) -> bool {
+    pub(super) fn poll_over(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.lock();
         if state.exit.is_some() || state.over.is_some() {
             return true;
         }
-        state.driver = Some(context.waker().clone());
+        state.driver = Some(cx.waker().clone());
         false
     }
 
@@ -456,7 +456,7 @@ struct Waiting {
 impl Future for Waiting {
     type Output = Result<Message>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Message>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Message>> {
         let this = &mut *self;
         let mut state = this.watch.lock();
         if let Some(message) = state.exit.clone() {
@@ -470,7 +470,7 @@ impl Future for Waiting {
             state.next_waiter += 1;
             state.next_waiter
         });
-        state.waiters.insert(number, context.waker().clone());
+        state.waiters.insert(number, cx.waker().clone());
         Poll::Pending
     }
 }

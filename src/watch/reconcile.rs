@@ -263,15 +263,15 @@ impl Watches {
     async fn wait_for_change(&self, until: Option<Instant>, changes: u64) {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let mut sleep = pin!(left.map(|left| self.0.executor.sleep(left)));
-        poll_fn(|context| {
+        poll_fn(|cx| {
             let mut state = self.0.reconciler.lock();
             if state.changes != changes {
                 return Poll::Ready(());
             }
-            state.keeper = Some(context.waker().clone());
+            state.keeper = Some(cx.waker().clone());
             drop(state);
             match sleep.as_mut().as_pin_mut() {
-                Some(sleep) => sleep.poll(context),
+                Some(sleep) => sleep.poll(cx),
                 None => Poll::Pending,
             }
         })
@@ -286,9 +286,9 @@ impl Watches {
         if watch.is_held() {
             return Look::Again(why);
         }
-        let cx = || self.cx(&watch.key.namespace, Limits::within(LOOK));
+        let ctx = || self.ctx(&watch.key.namespace, Limits::within(LOOK));
         let id = &watch.key.container;
-        let record = match containers::look(cx(), id.clone()).await {
+        let record = match containers::look(ctx(), id.clone()).await {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Its task may stand all the same.
@@ -302,7 +302,7 @@ impl Watches {
             kept.map(|kept| kept.end)
         };
         let mut kept_end = kept(&record);
-        let process = match tasks::look(cx(), id.clone(), String::new()).await {
+        let process = match tasks::look(ctx(), id.clone(), String::new()).await {
             Ok(process) => process,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let how = match is_own {
@@ -320,7 +320,7 @@ impl Watches {
         let may_have_run = watch.is_started() || process.exit.code != KILLED;
         if process.status == Status::Stopped && is_own && !may_have_run && kept_end.is_none() {
             // It may have been written since that it was not to run.
-            match containers::look(cx(), id.clone()).await {
+            match containers::look(ctx(), id.clone()).await {
                 Ok(record) => kept_end = kept(&record),
                 Err(error) => return Look::Again(error),
             }
@@ -371,8 +371,8 @@ impl Watches {
     /// Get finds no task where the container's record is gone; the list shows it still.
     async fn look_in_list(&self, watch: &Arc<Watch>, why: Error) -> Look {
         let how = "its container is gone from containerd";
-        let cx = self.cx(&watch.key.namespace, Limits::within(LIST));
-        let list = match tasks::look_at_all(cx).await {
+        let ctx = self.ctx(&watch.key.namespace, Limits::within(LIST));
+        let list = match tasks::look_at_all(ctx).await {
             Ok(list) => list,
             // Some shim does not answer, and need not be its own.
             Err(_) if matches!(watch.process.look(), Sight::Ended(_)) => {
@@ -442,7 +442,7 @@ impl Watches {
     async fn wait_for_server(&self) {
         let mut pause = PAUSES.0;
         loop {
-            let answer: Result<()> = version::ping(self.cx("default", Limits::within(LOOK))).await;
+            let answer: Result<()> = version::ping(self.ctx("default", Limits::within(LOOK))).await;
             if answer.is_ok() {
                 return;
             }

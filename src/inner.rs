@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::identifier;
 use crate::image;
-use crate::rpc::{Connection, Cx};
+use crate::rpc::{Connection, Ctx};
 use crate::stdio::{Place, Pump};
 use crate::turns::Turns;
 use crate::wait::wait_while;
@@ -61,7 +61,7 @@ impl Default for ClientConfig {
 }
 
 /// What the operations of one client share.
-pub(crate) struct Context {
+pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) connection: Arc<Connection>,
     pub(crate) images: image::Cache,
@@ -100,7 +100,7 @@ impl Gate {
 /// An operation under way. The client's close waits for its end.
 pub(crate) struct Operation {
     /// What its calls run with.
-    pub(crate) cx: Cx,
+    pub(crate) ctx: Ctx,
     thread: ThreadId,
     gate: Arc<Gate>,
 }
@@ -116,16 +116,16 @@ impl Drop for Operation {
     }
 }
 
-impl Context {
+impl Inner {
     /// A context over a connection to the socket at `path`. `sees_processes` says whether the numbers
     /// that the server gives to processes are ours too.
-    pub(crate) fn new(config: ClientConfig, path: &Path, sees_processes: bool) -> Context {
+    pub(crate) fn new(config: ClientConfig, path: &Path, sees_processes: bool) -> Inner {
         let connection = Arc::new(Connection::new(path));
         let executor = Executor::new("ctrd-work");
         let bus = Bus::new(&executor);
         let canonical = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let hash = Sha256::digest(canonical.as_os_str().as_bytes());
-        Context {
+        Inner {
             server: hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect(),
             images: image::Cache::default(),
             pump: Pump::default(),
@@ -166,16 +166,16 @@ impl Context {
         }
         let mut state = self.gate.lock();
         if state.closed {
-            return Err(Context::closed());
+            return Err(Inner::closed());
         }
         let thread = thread::current().id();
         state.running.push(thread);
         drop(state);
         self.bus.retry();
         Ok(Operation {
-            cx: Cx {
+            ctx: Ctx {
                 lease: call.lease.clone(),
-                ..Cx::new(&self.connection, namespace, call.limits(default))
+                ..Ctx::new(&self.connection, namespace, call.limits(default))
             },
             thread,
             gate: self.gate.clone(),
