@@ -14,7 +14,8 @@ use crate::call::{Call, Limits};
 use crate::container::{self, ContainerConfig, Recovery};
 use crate::delivery::{self, HookId, HookMode, Presence, Queue, QueueConfig, Sink, Wants};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::events::{self, EventFilter};
+use crate::events;
+use crate::filter::{self, EventFilter};
 use crate::identifier;
 use crate::image::{self, Image, Progress, PullConfig};
 use crate::inner::{ClientConfig, Inner, Operation};
@@ -351,7 +352,7 @@ impl Client {
         call: &Call,
     ) -> Result<HookId> {
         let add = || {
-            let filters = events::render(filters)?;
+            let filters = filter::render(filters)?;
             let operation = self.inner.begin(call)?;
             let hook = Box::new(hook);
             let added = self.inner.bus.add_hook(Wants::default(), mode, EVENTS_PER_HOOK, hook)?;
@@ -369,7 +370,7 @@ impl Client {
     pub fn open_queue(&self, config: &QueueConfig, call: &Call) -> Result<Queue> {
         let open = || {
             config.check()?;
-            let filters = events::render(&config.filters)?;
+            let filters = filter::render(&config.filters)?;
             let operation = self.inner.begin(call)?;
             let kinds = config.kinds.iter().copied().filter(|k| *k != MessageKind::Event);
             let wants = Wants { kinds: kinds.collect(), container: None };

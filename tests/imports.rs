@@ -13,8 +13,18 @@ use std::path::{Path, PathBuf};
 const WIRE: [&str; 5] = ["grpcio", "grpcio_sys", "protobuf", "futures_util", "futures"];
 
 /// The modules at the bottom: they import each other and nothing else.
-const BASE: [&str; 8] =
-    ["call", "cancel", "error", "identifier", "message", "sys", "timestamp", "wait"];
+const BASE: [&str; 10] = [
+    "call",
+    "cancel",
+    "error",
+    "filter",
+    "identifier",
+    "message",
+    "random",
+    "sys",
+    "timestamp",
+    "wait",
+];
 
 /// The modules above the bottom and below the nouns.
 const MIDDLE: [&str; 2] = ["executor", "rpc"];

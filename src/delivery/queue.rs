@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::{Bus, NAP, overflow};
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::events::EventFilter;
+use crate::filter::EventFilter;
 use crate::message::{Message, MessageKind};
 use crate::wait::block_on;
 

@@ -21,7 +21,7 @@ use self::reference::Reference;
 use self::unpack::Unpack;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::events;
+use crate::filter;
 use crate::inner::Inner;
 use crate::lease::Lease;
 use crate::rpc::content::Descriptor;
@@ -227,7 +227,7 @@ pub(crate) fn get(client: &Inner, reference: &str, call: &Call) -> Result<Image>
 
 pub(crate) fn list(client: &Inner, filters: &[&str], call: &Call) -> Result<Vec<Image>> {
     for (i, filter) in filters.iter().enumerate() {
-        events::check_filter(&format!("filters[{i}]"), filter)?;
+        filter::check(&format!("filters[{i}]"), filter)?;
     }
     let operation = client.begin(call)?;
     let records = images::list(&operation.ctx, filters)?;

@@ -7,7 +7,7 @@ use super::{brief, digest, long};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inner::Inner;
-use crate::lease::random_hex;
+use crate::random::random_hex;
 use crate::rpc::snapshots::Mount;
 use crate::rpc::{Ctx, content, diff, leases, snapshots};
 use crate::wait::until_reached;

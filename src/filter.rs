@@ -109,7 +109,7 @@ pub(crate) fn render(filters: &[EventFilter]) -> Result<Vec<String>> {
 }
 
 /// A value as containerd reads it back.
-pub(super) fn quote(value: &str) -> String {
+pub(crate) fn quote(value: &str) -> String {
     let mut quoted = String::from('"');
     for c in value.chars() {
         match c {
@@ -297,7 +297,7 @@ impl Parser<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
