@@ -315,6 +315,8 @@ impl Error {
 pub(crate) trait ResultExt<T> {
     fn at(self, operation: &'static str, subject: &str) -> Result<T>;
     fn step(self, step: &'static str) -> Result<T>;
+    /// `None` if what was asked for, or was to be removed, does not exist.
+    fn optional(self) -> Result<Option<T>>;
 }
 
 impl<T> ResultExt<T> for Result<T> {
@@ -324,6 +326,13 @@ impl<T> ResultExt<T> for Result<T> {
 
     fn step(self, step: &'static str) -> Result<T> {
         self.map_err(|e| e.step(step))
+    }
+
+    fn optional(self) -> Result<Option<T>> {
+        match self {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
     }
 }
 

@@ -7,12 +7,10 @@ use crate::call::Limits;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
 use crate::random::random_hex;
+use crate::record::OWNER_LABEL;
 use crate::rpc::{Ctx, leases};
 use crate::timestamp::rfc3339;
 use crate::wait::until_removed;
-
-/// The label that names the owner of what a client makes.
-pub(crate) const OWNER_LABEL: &str = "io.ctrd.owner";
 
 /// When containerd drops a lease whose owner died (Go's client says the same).
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);

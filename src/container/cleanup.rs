@@ -3,52 +3,16 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::destroy::{remove, remove_task, tell_another};
-use super::probe::has_another_task;
-use super::{Deleted, generation, turn};
+use super::remove::{remove, remove_task, tell_another};
+use super::task::{Deleted, has_another_task};
+use super::turn::turn;
 use crate::call::Call;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::executor::Kept;
 use crate::inner::Inner;
-use crate::lease::OWNER_LABEL;
-use crate::rpc::containers::{self, Container};
+use crate::record::{Cleanup, OWNER_LABEL, generation};
+use crate::rpc::containers;
 use crate::watch::{Then, Watch};
-
-/// What is removed of a container once its process has ended and every hook that was told has returned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Cleanup {
-    /// Nothing: [`crate::Client::destroy_container`] does it.
-    #[default]
-    Keep,
-    /// The task. The record keeps the exit, and the snapshot what the process has written.
-    Task,
-    /// Everything: task, snapshot and record.
-    All,
-}
-
-/// The label that says it, for whoever recovers the container.
-pub(super) const LABEL: &str = "io.ctrd.cleanup";
-
-impl Cleanup {
-    pub(super) fn label(self) -> Option<(String, String)> {
-        let word = match self {
-            Cleanup::Keep => return None,
-            Cleanup::Task => "task",
-            Cleanup::All => "all",
-        };
-        Some((LABEL.into(), word.into()))
-    }
-
-    /// What a record says.
-    pub(super) fn of(record: &Container) -> Cleanup {
-        match record.labels.get(LABEL).map(String::as_str) {
-            Some("task") => Cleanup::Task,
-            Some("all") => Cleanup::All,
-            _ => Cleanup::Keep,
-        }
-    }
-}
 
 /// What is to be done about a container after its exit.
 pub(super) fn job(client: &Arc<Inner>, namespace: &str, cleanup: Cleanup) -> Result<Option<Then>> {

@@ -3,22 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::probe::{LOOK_UP, adopt, no_answer, of_record};
-use super::{
-    Deleted, ExitLabel, check_owner, delete_sandbox, delete_task, exit_label, found, generation,
-    turn,
-};
+use super::adopt::{adopt, of_record};
+use super::remove::{keep_exit, remove, tell_another};
+use super::task::{Deleted, LOOK_UP, no_answer, signal};
+use super::turn::turn;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::message::{Body, Message, MessageKind, Origin};
+use crate::record::{End, ExitLabel, KILLED, check_owner, clear_exit};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
-use crate::rpc::snapshots;
-use crate::rpc::tasks::{self, Exit, Status};
-use crate::stdio;
-use crate::watch::{End, Find, KILLED, Process, Watch};
+use crate::rpc::tasks::{self, Status};
+use crate::watch::Watch;
 
 /// How many processes of one container are ended, one after the other, where another client starts it
 /// anew.
@@ -74,7 +72,7 @@ fn destroy_once(
         }
         Err(e) => return Err(e.step("look the record up")),
     };
-    check_owner(client, &record)?;
+    check_owner(&record, &client.config.owner)?;
     let watch = match of_record(client, ctx, &record)? {
         Some(watch) => Some(watch),
         None => match adopt(client, ctx, &record, None) {
@@ -111,72 +109,6 @@ fn destroy_once(
             Ok(other.exit())
         }
     }
-}
-
-/// Tells how another process ended: somebody has run the container once more, of which nobody here was
-/// told.
-pub(super) fn tell_another(
-    client: &Inner,
-    ctx: &Ctx,
-    record: &Container,
-    pid: u32,
-    exit: Exit,
-) -> Result<Arc<Watch>> {
-    let process = Process::new(pid, generation(record), None);
-    client.watches.adopt(ctx, &record.id, Find::ended(process, End::of(exit)))
-}
-
-/// Removes a container whose process has ended: its task, then snapshot and record.
-pub(super) fn remove(
-    client: &Inner,
-    ctx: &Ctx,
-    record: &Container,
-    watch: Option<&Arc<Watch>>,
-    message: Option<&Message>,
-) -> Result<Deleted> {
-    let deleted = remove_task(client, ctx, record, watch, message)?;
-    if matches!(deleted, Deleted::No | Deleted::Replaced) {
-        return Ok(deleted);
-    }
-    if !record.snapshot_key.is_empty() {
-        found(snapshots::remove(ctx, &record.snapshotter, &record.snapshot_key))
-            .step("remove the snapshot")?;
-    }
-    found(containers::delete(ctx, &record.id)).step("delete the record")?;
-    Ok(deleted)
-}
-
-/// Removes the task of a container whose process has ended, with its streams: the exit is written down
-/// before. Nothing is done where the id is found to be another container's, made by another client
-/// meanwhile, or to have another process.
-pub(super) fn remove_task(
-    client: &Inner,
-    ctx: &Ctx,
-    record: &Container,
-    watch: Option<&Arc<Watch>>,
-    message: Option<&Message>,
-) -> Result<Deleted> {
-    let id = &record.id;
-    let pid = watch.map(|watch| watch.process.pid);
-    if let (Some(pid), Some(message)) = (pid, message)
-        && !keep_exit(ctx, record, ExitLabel::told(pid, message))?
-    {
-        return Ok(Deleted::Replaced);
-    }
-    let deleted = delete_task(ctx, id, pid).step("delete the task")?;
-    match deleted {
-        Deleted::Yes => {}
-        Deleted::No | Deleted::Replaced => return Ok(deleted),
-        Deleted::Another(pid, exit) => {
-            keep_exit(ctx, record, ExitLabel { pid, end: End::of(exit) })?;
-        }
-    }
-    match watch {
-        Some(watch) => watch.close_stdio(client.place(&ctx.namespace)),
-        None => stdio::remove_of(client.place(&ctx.namespace), id),
-    }
-    delete_sandbox(ctx, record).step("delete the sandbox")?;
-    Ok(deleted)
 }
 
 /// Whether a process was never started.
@@ -235,7 +167,7 @@ fn unstarted(
         }
     }
     if stage_now == Stage::Started {
-        exit_label::clear(ctx, id)?;
+        clear_exit(ctx, id)?;
     }
     Ok(Unstarted::No)
 }
@@ -310,37 +242,4 @@ fn end(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Result
 /// The container was told to end, and may yet.
 fn unfinished(error: Error) -> Error {
     error.with_outcome_unknown(true)
-}
-
-/// What containerd answers for a shim that died a moment ago, before it has cleaned up after it.
-const DEAD_SHIM: &str = "ttrpc: closed";
-
-/// Says whether there was a process to get it.
-fn signal(ctx: &Ctx, id: &str, signal: i32) -> Result<bool> {
-    match tasks::kill(ctx, id, "", signal.unsigned_abs(), true) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) if e.kind() == ErrorKind::Unknown && e.message().contains(DEAD_SHIM) => Ok(false),
-        other => other.map(|()| true),
-    }
-}
-
-/// Writes to the record how the process ended, where it outlives the task. Says whether the container
-/// still stands: its record may be gone, or another container's.
-fn keep_exit(ctx: &Ctx, record: &Container, kept: ExitLabel) -> Result<bool> {
-    let generation = generation(record);
-    let now = match ExitLabel::of(record) {
-        Some(same) if same == kept => containers::get(ctx, &record.id),
-        // It knows more.
-        Some(ExitLabel { pid, end: End::Exit(_) })
-            if pid == kept.pid && kept.end == End::Unknown =>
-        {
-            containers::get(ctx, &record.id)
-        }
-        _ => containers::set_labels(ctx, &record.id, &[kept.label(&generation)]),
-    };
-    match now {
-        Ok(now) => Ok(super::generation(&now) == generation),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e.step("keep the exit code")),
-    }
 }

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::probe::{LOOK_UP, adopt, has_another_task, of_record};
-use super::turn;
+use super::adopt::{adopt, of_record};
+use super::task::{LOOK_UP, has_another_task};
+use super::turn::turn;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::lease::OWNER_LABEL;
+use crate::record::OWNER_LABEL;
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::stdio::{self, Stdio};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::call::Limits;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::rpc::Ctx;
 use crate::wait::until_removed;
 
@@ -45,4 +45,9 @@ impl Undo {
         }
         error
     }
+}
+
+/// Whether what a step has removed existed.
+pub(super) fn existed(removed: Result<()>) -> Result<bool> {
+    removed.optional().map(|removed| removed.is_some())
 }

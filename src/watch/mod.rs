@@ -20,14 +20,15 @@ use crate::delivery::Bus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::message::{Body, Message, MessageKind, Origin};
+use crate::record::{End, KILLED};
 use crate::rpc::tasks::{self, Exit};
 use crate::rpc::{Connection, Ctx, containers};
 use crate::stdio::{Attached, DRAIN, Paths};
 use crate::wait::{block_on, detach};
 pub(crate) use pidfd::Pidfd;
 use pidfd::Sight;
-pub(crate) use process::{End, KILLED, Process, Then, Watch};
 use process::{Following, Key};
+pub(crate) use process::{Process, Then, Watch};
 use reconcile::{LIST, LOOK, Look, Reconciler};
 
 /// How often a process is looked at that must have ended, and the pause between.

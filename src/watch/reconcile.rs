@@ -12,10 +12,10 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::pidfd::Sight;
-use super::{End, KILLED, Watch, Watches};
+use super::{Watch, Watches};
 use crate::call::Limits;
-use crate::container::{ExitLabel, generation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::{End, ExitLabel, KILLED, generation};
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
 use crate::rpc::version;

@@ -6,13 +6,13 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::generation;
+use super::generation::generation;
+use super::outcome::End;
 use crate::error::{Result, ResultExt};
 use crate::message::Message;
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::Exit;
-use crate::watch::End;
 
 const KEY: &str = "io.ctrd.exit";
 
@@ -20,7 +20,7 @@ const UNKNOWN: &str = "unknown";
 const NEVER: &str = "never";
 
 /// Takes back what a label says: its process is to run, or does.
-pub(super) fn clear(ctx: &Ctx, id: &str) -> Result<()> {
+pub(crate) fn clear_exit(ctx: &Ctx, id: &str) -> Result<()> {
     // containerd keeps no empty label.
     let label = (KEY.to_owned(), String::new());
     containers::set_labels(ctx, id, &[label]).step("take back that it is not to run").map(drop)
@@ -52,7 +52,7 @@ impl ExitLabel {
     }
 
     /// What was told of a process.
-    pub(super) fn told(pid: u32, message: &Message) -> ExitLabel {
+    pub(crate) fn told(pid: u32, message: &Message) -> ExitLabel {
         let end = match message.exit_code() {
             Some(code) => End::Exit(Exit { code, at: message.exit_time() }),
             None if message.start_error().is_some() => End::NeverRan,
@@ -62,7 +62,7 @@ impl ExitLabel {
     }
 
     /// The label for a record of this generation.
-    pub(super) fn label(&self, generation: &str) -> (String, String) {
+    pub(crate) fn label(&self, generation: &str) -> (String, String) {
         let (code, at) = match self.end {
             End::Exit(exit) => (exit.code.to_string(), exit.at),
             End::Unknown => (UNKNOWN.into(), None),
@@ -77,7 +77,7 @@ impl ExitLabel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::GENERATION_LABEL;
+    use crate::record::GENERATION_LABEL;
     use crate::rpc::Any;
 
     #[test]

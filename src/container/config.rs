@@ -1,0 +1,169 @@
+//! What a new container is to be: as the caller says it, and checked.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::sandbox::SANDBOX_LABEL;
+use crate::error::{Error, Result};
+use crate::identifier;
+use crate::image;
+use crate::inner::Inner;
+use crate::random::random_hex;
+use crate::record::{Cleanup, GENERATION_LABEL, OWNER_LABEL};
+use crate::rpc::snapshots::Mount;
+use crate::snapshot;
+use crate::spec;
+use crate::stdio::Stdio;
+
+/// What a new container is to be.
+#[derive(Debug, Default)]
+pub struct ContainerConfig {
+    /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
+    pub id: String,
+    /// The image that it is made from, which must be there. Either this or `rootfs`.
+    pub image: Option<String>,
+    /// A directory that is its root file system, prepared by the caller, as an absolute path that
+    /// containerd sees too. Nothing in it is ever removed.
+    pub rootfs: Option<PathBuf>,
+    /// Default: the client's.
+    pub snapshotter: Option<String>,
+    /// The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. Default:
+    /// the id.
+    pub snapshot_key: Option<String>,
+    /// Default: `io.containerd.runc.v2`.
+    pub runtime: Option<String>,
+    /// The runtime specification, as JSON; members that this library does not know are kept.
+    /// Default: [`crate::default_spec`] with the image's configuration applied to it.
+    pub spec: Option<String>,
+    /// The command: instead of the image's, or of the specification's.
+    pub args: Vec<String>,
+    /// Labels of the record. Those that begin with `io.ctrd.` are the library's.
+    pub labels: Vec<(String, String)>,
+    /// Where its input comes from and its output goes.
+    pub stdio: Stdio,
+    /// What is removed by itself once its process has ended. Default: nothing.
+    pub cleanup: Cleanup,
+    /// Create it and do not start it.
+    pub no_start: bool,
+}
+
+/// A configuration that was checked.
+pub(super) struct Plan {
+    pub(super) id: String,
+    /// Its full name.
+    pub(super) image: Option<String>,
+    pub(super) rootfs: Option<Mount>,
+    pub(super) snapshotter: String,
+    pub(super) snapshot_key: String,
+    pub(super) runtime: String,
+    pub(super) spec: Option<Value>,
+    pub(super) args: Vec<String>,
+    pub(super) labels: HashMap<String, String>,
+    pub(super) generation: String,
+    pub(super) cleanup: Cleanup,
+    pub(super) stdio: Stdio,
+    pub(super) no_start: bool,
+}
+
+impl Plan {
+    pub(super) fn new(client: &Inner, config: ContainerConfig) -> Result<Plan> {
+        identifier::check("id", &config.id)?;
+        let rootfs = match (&config.image, config.rootfs) {
+            (None, None) => {
+                return Err(Error::invalid("image", "neither image nor rootfs is given"));
+            }
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("rootfs", "both image and rootfs are given"));
+            }
+            (Some(_), None) => None,
+            (None, Some(path)) => {
+                let path = path
+                    .into_os_string()
+                    .into_string()
+                    .map_err(|_| Error::invalid("rootfs", "is not UTF-8"))?;
+                if !path.starts_with('/') {
+                    return Err(Error::invalid("rootfs", format!("{path} is not absolute")));
+                }
+                if !std::path::Path::new(&path).is_dir() {
+                    return Err(Error::invalid("rootfs", format!("{path} is not a directory")));
+                }
+                Some(Mount {
+                    kind: "bind".into(),
+                    source: path,
+                    target: String::new(),
+                    options: vec!["rbind".into(), "rw".into()],
+                })
+            }
+        };
+        let image = config.image.as_deref().map(image::name_for_container).transpose()?;
+        let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
+        let snapshot_key = config.snapshot_key.unwrap_or_else(|| config.id.clone());
+        identifier::check_snapshot_key("snapshot_key", &snapshot_key)?;
+        let runtime = config.runtime.unwrap_or_else(|| DEFAULT_RUNTIME.to_owned());
+        if runtime.is_empty() {
+            return Err(Error::invalid("runtime", "must not be empty"));
+        }
+        let spec = config.spec.as_deref().map(spec::parse).transpose()?;
+        let generation = random_hex()?;
+        let mut labels = check_labels(config.labels)?;
+        labels.insert(OWNER_LABEL.into(), client.config.owner.clone());
+        labels.insert(GENERATION_LABEL.into(), generation.clone());
+        labels.extend(config.cleanup.label());
+        if client.config.keep_stopped_tasks {
+            labels.insert(SANDBOX_LABEL.into(), String::new());
+        }
+        if let Some(position) = config.args.iter().position(|arg| arg.contains('\0')) {
+            return Err(Error::invalid("args", format!("number {position} holds a NUL")));
+        }
+        Ok(Plan {
+            snapshotter: snapshotter.to_owned(),
+            snapshot_key,
+            runtime,
+            stdio: Stdio {
+                // Where the specification asks for a terminal it is to have one.
+                terminal: config.stdio.terminal || spec.as_ref().is_some_and(wants_terminal),
+                ..config.stdio
+            },
+            spec,
+            image,
+            rootfs,
+            args: config.args,
+            labels,
+            generation,
+            cleanup: config.cleanup,
+            no_start: config.no_start,
+            id: config.id,
+        })
+    }
+}
+
+fn wants_terminal(spec: &Value) -> bool {
+    spec.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>> {
+    let mut labels = HashMap::new();
+    for (key, value) in given {
+        let why = if key.is_empty() {
+            "has an empty key"
+        } else if key.starts_with("io.ctrd.") {
+            "has a key of the library's own (io.ctrd.)"
+        } else if key.len() + value.len() > MAX_LABEL {
+            "has more than 4096 bytes in key and value"
+        } else if labels.insert(key.clone(), value).is_some() {
+            "is given twice"
+        } else {
+            continue;
+        };
+        let key: String = key.chars().take(80).collect();
+        return Err(Error::invalid("labels", format!("{key:?} {why}")));
+    }
+    Ok(labels)
+}
+
+const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
+
+/// The most that a label's key and value may have together (containerd `labels.Validate`).
+const MAX_LABEL: usize = 4096;

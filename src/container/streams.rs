@@ -1,0 +1,77 @@
+//! The streams of a container's process: made for a new one, taken over of one that runs.
+
+use std::time::Duration;
+
+use crate::call::Limits;
+use crate::error::{ErrorKind, Result, ResultExt};
+use crate::inner::Inner;
+use crate::rpc::{Ctx, tasks};
+use crate::stdio::{self, Attached, Paths, Prepared, Stdio, Stream};
+use crate::wait::detach;
+
+/// Opens the streams that are asked for, where there are any.
+pub(super) fn prepare_stdio(
+    client: &Inner,
+    ctx: &Ctx,
+    id: &str,
+    stdio: Stdio,
+) -> Result<Option<Prepared>> {
+    let streams = [&stdio.stdin, &stdio.stdout, &stdio.stderr];
+    if !stdio.terminal && streams.iter().all(|stream| matches!(stream, Stream::None)) {
+        return Ok(None);
+    }
+    stdio::prepare(&client.pump, client.place(&ctx.namespace), id, "", stdio).map(Some)
+}
+
+/// Tells the shim that the input of a container's process has ended.
+pub(super) fn end_of_input(
+    client: &Inner,
+    namespace: &str,
+    id: &str,
+    terminal: bool,
+) -> Box<dyn FnOnce() + Send> {
+    let connection = client.connection.clone();
+    let (namespace, id) = (namespace.to_owned(), id.to_owned());
+    Box::new(move || {
+        if terminal {
+            // It would hang the terminal up, which ends the process.
+            return;
+        }
+        // The pump's thread must not wait for the answer.
+        detach(async move {
+            let ctx = Ctx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));
+            let closed = match tasks::close_stdin(&ctx, &id, "") {
+                Ok(answer) => answer.await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = closed {
+                log::debug!("the end of container {id}'s input: {e}");
+            }
+        });
+    })
+}
+
+/// How long the shim may take to be told that the input has ended.
+const CLOSE_STDIN: Duration = Duration::from_secs(10);
+
+/// Opens the streams of a process, as far as their FIFOs stand.
+pub(super) fn open_streams(
+    client: &Inner,
+    ctx: &Ctx,
+    id: &str,
+    paths: &Paths,
+    stdio: Stdio,
+) -> Result<Option<Attached>> {
+    let state_dir = &client.config.state_dir;
+    let reopened = match stdio::reopen(&client.pump, state_dir, paths, stdio) {
+        Ok(reopened) => reopened,
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            log::warn!("the streams of container {id} are gone: {e}");
+            None
+        }
+        Err(e) => return Err(e.step("reopen stdio")),
+    };
+    let Some(prepared) = reopened else { return Ok(None) };
+    let end = end_of_input(client, &ctx.namespace, id, paths.terminal);
+    prepared.attach(end).step("attach stdio").map(Some)
+}
