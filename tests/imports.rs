@@ -324,7 +324,7 @@ fn assert_none(broken: Vec<String>) {
 /// The sources of the core and of the C interface; both must be there.
 fn all() -> Vec<Source> {
     let all: Vec<Source> = ["src", "ffi/src"].into_iter().flat_map(sources).collect();
-    for path in ["src/lib.rs", "src/sys.rs", "src/rpc/mod.rs", "src/client.rs", "ffi/src/lib.rs"] {
+    for path in ["src/lib.rs", "src/sys.rs", "src/rpc/mod.rs", "src/client/mod.rs", "ffi/src/lib.rs"] {
         assert!(all.iter().any(|source| source.path == path), "{path} is not there");
     }
     all
@@ -417,7 +417,7 @@ fn what_breaks_a_rule_is_seen() {
         (&layers, "src/wait.rs", "use crate::{call::Limits, error::{Error, Result}};"),
         (&layers, "src/rpc/tasks.rs", "use crate::sys; use crate::Error; use super::any;"),
         (&layers, "src/image/mod.rs", "use crate::{content, context::Context, rpc, snapshot};"),
-        (&layers, "src/client.rs", "use crate::{image, container};"),
+        (&layers, "src/client/mod.rs", "use crate::{image, container};"),
         (&layers, "src/lib.rs", "pub use client::Client;"),
         (&check_unsafe, "src/sys.rs", "// SAFETY: fine\nunsafe { f() }"),
         (&check_unsafe, "ffi/src/lib.rs", "#[unsafe(no_mangle)] pub unsafe extern \"C\" fn f() {}"),

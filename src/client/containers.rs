@@ -1,0 +1,63 @@
+//! Containers: their life from the creation to the removal.
+
+use std::time::Duration;
+
+use super::Client;
+use crate::call::Call;
+use crate::container::{self, ContainerConfig, Recovery};
+use crate::error::{Result, ResultExt};
+use crate::message::Message;
+use crate::stdio::Stdio;
+
+impl Client {
+    // What changes a container waits for its turn: first come, first served among the calls of one
+    // client. Where its time ends before, the error is `Busy` and names the operation that has it.
+
+    /// Creates a container and starts its process, unless the configuration says not to. Gives the
+    /// process's id. What was done is undone where a step fails, and the error names the step; where
+    /// the server does not answer or cannot be reached, that may take up to 15 s, also beyond the
+    /// call's timeout.
+    pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {
+        let id = config.id.clone();
+        container::create(&self.inner, config, call).at("create_container", &id)
+    }
+
+    /// Starts the process of a container that was created without starting it.
+    pub fn start_container(&self, id: &str, call: &Call) -> Result<u32> {
+        container::start(&self.inner, id, call).at("start_container", id)
+    }
+
+    /// Ends a container's processes and removes it: SIGTERM, SIGKILL once `grace` has passed, then
+    /// task, record and snapshot are deleted. Gives the exit message, which is without a code where
+    /// no source holds one or the process never ran. Blocks for at most `grace` and the client's
+    /// call timeout unless `call` says otherwise; a grace of [`Duration::MAX`] has no end. Fails
+    /// with [`crate::ErrorKind::FailedPrecondition`] where the container is another owner's, and with
+    /// [`crate::ErrorKind::Aborted`] where another client starts it again and again.
+    pub fn destroy_container(&self, id: &str, grace: Duration, call: &Call) -> Result<Message> {
+        container::destroy(&self.inner, id, grace, call).at("destroy_container", id)
+    }
+
+    /// Takes a container over after this program was started anew: its streams, as far as their FIFOs
+    /// stand (`stdio`: descriptors or none; what is not given is fetched and dropped), and the watch of
+    /// its process. One that has ended meanwhile is told of with its real exit, as far as containerd
+    /// still knows. Only a container with the client's owner label is taken over
+    /// ([`crate::ErrorKind::FailedPrecondition`]). Fails with [`crate::ErrorKind::NotFound`] where there is no
+    /// container or it has no task, and leaves it as it is; with [`crate::ErrorKind::Unavailable`] where its
+    /// shim does not answer. A container that is recovered already stays so.
+    pub fn recover_container(&self, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
+        container::recover(&self.inner, id, stdio, call).at("recover_container", id)
+    }
+
+    /// Does so for every container of the namespace with the client's owner label, 16 at once by threads
+    /// that end with the call, each within 5 s, and says what became of each, in the order of their ids.
+    /// `streams` gives the descriptors of one; it runs on the calling thread, for all before the first is
+    /// recovered. A container for which it fails is left as it is. FIFOs of containers that do not stand
+    /// any more are removed.
+    pub fn recover_all(
+        &self,
+        streams: &mut dyn FnMut(&str) -> Result<Stdio>,
+        call: &Call,
+    ) -> Result<Vec<Recovery>> {
+        container::recover_all(&self.inner, streams, call).at("recover_all", "")
+    }
+}
