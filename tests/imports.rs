@@ -324,7 +324,9 @@ fn assert_none(broken: Vec<String>) {
 /// The sources of the core and of the C interface; both must be there.
 fn all() -> Vec<Source> {
     let all: Vec<Source> = ["src", "ffi/src"].into_iter().flat_map(sources).collect();
-    for path in ["src/lib.rs", "src/sys.rs", "src/rpc/mod.rs", "src/client/mod.rs", "ffi/src/lib.rs"] {
+    for path in
+        ["src/lib.rs", "src/sys.rs", "src/rpc/mod.rs", "src/client/mod.rs", "ffi/src/lib.rs"]
+    {
         assert!(all.iter().any(|source| source.path == path), "{path} is not there");
     }
     all
