@@ -60,6 +60,7 @@ mod executor;
 mod identifier;
 mod image;
 mod inner;
+mod keyed_mutex;
 mod lease;
 mod message;
 mod rootfs;
@@ -69,9 +70,10 @@ mod spec;
 mod stdio;
 mod sys;
 mod timestamp;
-mod turns;
+
 mod wait;
 mod watch;
+mod watchdog;
 
 pub use call::{Call, Timeout};
 pub use cancel::Cancel;

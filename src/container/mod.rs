@@ -16,12 +16,12 @@ use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identifier;
 use crate::inner::Inner;
+use crate::keyed_mutex::KeyGuard;
 use crate::lease::OWNER_LABEL;
 use crate::rpc::containers::Container;
 use crate::rpc::tasks::{self, Exit};
 use crate::rpc::{Ctx, sandboxes};
 use crate::stdio::Stdio;
-use crate::turns::Turn;
 
 pub use cleanup::Cleanup;
 pub(crate) use create::{create, start};
@@ -106,9 +106,9 @@ pub struct ContainerConfig {
 }
 
 /// Waits until no other call of this client changes the container.
-fn turn<'a>(client: &'a Inner, ctx: &Ctx, id: &str, what: &'static str) -> Result<Turn<'a>> {
+fn turn<'a>(client: &'a Inner, ctx: &Ctx, id: &str, what: &'static str) -> Result<KeyGuard> {
     let key = format!("{} {id}", ctx.namespace);
-    client.turns.take(key, what, &ctx.limits).map_err(|error| match error.kind() {
+    client.locks.lock(key, what, &ctx.limits).map_err(|error| match error.kind() {
         ErrorKind::Timeout | ErrorKind::WouldBlock => error.with_kind(ErrorKind::Busy),
         _ => error,
     })
