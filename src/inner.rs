@@ -14,9 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::identifier;
 use crate::image;
+use crate::keyed_mutex::KeyedMutex;
 use crate::rpc::{Connection, Ctx};
 use crate::stdio::{Place, Pump};
-use crate::turns::Turns;
 use crate::wait::wait_while;
 use crate::watch::Watches;
 
@@ -72,7 +72,7 @@ pub(crate) struct Inner {
     server: String,
     pub(crate) watches: Watches,
     /// Who changes a container, by its namespace and id.
-    pub(crate) turns: Turns,
+    pub(crate) locks: KeyedMutex,
     process: u32,
     gate: Arc<Gate>,
 }
@@ -129,7 +129,7 @@ impl Inner {
             server: hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect(),
             images: image::Cache::default(),
             pump: Pump::default(),
-            turns: Turns::default(),
+            locks: KeyedMutex::default(),
             watches: Watches::new(
                 connection.clone(),
                 executor.clone(),

@@ -61,6 +61,7 @@ mod filter;
 mod identifier;
 mod image;
 mod inner;
+mod keyed_mutex;
 mod lease;
 mod message;
 mod random;
@@ -72,9 +73,9 @@ mod spec;
 mod stdio;
 mod sys;
 mod timestamp;
-mod turns;
 mod wait;
 mod watch;
+mod watchdog;
 
 pub use call::{Call, Timeout};
 pub use cancel::Cancel;

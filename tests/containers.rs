@@ -88,7 +88,7 @@ fn a_probe_ends_by_its_limits_and_the_process_goes_on() {
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     let short = Call::new().timeout(Duration::from_millis(30));
     assert_eq!(plot.client.probe(&id, &short).unwrap_err().kind(), ErrorKind::Timeout);
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     let call = Call::new().cancel(&cancel);
     let error = thread::scope(|scope| {
         let probing = scope.spawn(|| plot.client.probe(&id, &call));
@@ -580,7 +580,7 @@ fn a_create_that_is_cancelled_leaves_nothing() {
     let before = plot.holdings();
     // At moments spread over the time that a create takes.
     for round in 0..25 {
-        let cancel = Cancel::new().unwrap();
+        let cancel = Cancel::new();
         let config = plot.shell("sleep 1000");
         let id = config.id.clone();
         let call = Call::new().cancel(&cancel);

@@ -113,7 +113,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     assert_eq!(client.container_pid(&id, call).unwrap(), pid);
     assert!(client.container_pids(&id, call).unwrap().contains(&pid));
     client.recover_container(&id, Stdio::default(), call).unwrap();
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     cancel.fire();
     fails(ErrorKind::Cancelled, client.probe(&id, &Call::new().cancel(&cancel)).unwrap_err());
 

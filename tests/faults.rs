@@ -596,7 +596,7 @@ fn what_is_answered_after_the_end_of_a_create_is_undone() {
         ("Tasks/Create", "start the task"),
     ] {
         let rule = proxy.at(call, Fault::Stall);
-        let cancel = Cancel::new().unwrap();
+        let cancel = Cancel::new();
         let (config, given) = (with_streams(&plot), Call::new().cancel(&cancel));
         let error = thread::scope(|scope| {
             let creating = scope.spawn(|| client.create_container(config, &given));

@@ -347,7 +347,7 @@ fn ends_when_it_is_told_to() {
     };
 
     let namespace = unique("cancel");
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     let mut fired = None;
     let mut workers = 0;
     let fire = &mut |progress: &[Progress]| {

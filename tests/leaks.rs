@@ -22,7 +22,7 @@ fn many_probes_of_many_containers_take_no_threads() {
     let _alone = alone();
     let plot = Plot::new();
     let ids: Vec<String> = (0..10).map(|_| plot.create(plot.shell("sleep 1000"))).collect();
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     let call = Call::new().cancel(&cancel);
     let one = thread::scope(|scope| {
         scope.spawn(|| plot.client.probe(&ids[0], &call).unwrap_err());

@@ -306,7 +306,7 @@ fn a_destroy_of_what_never_ran_can_be_cut_short_and_made_again() {
                 let id = config.id.clone();
                 client.create_container(config, &Call::new()).unwrap();
                 let rule = proxy.at(call, fault);
-                let cancel = Cancel::new().unwrap();
+                let cancel = Cancel::new();
                 let error = thread::scope(|scope| {
                     let call = Call::new().cancel(&cancel);
                     let (client, id) = (&client, &id);

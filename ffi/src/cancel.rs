@@ -38,7 +38,7 @@ pub extern "C" fn ctrd_cancel_new(
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
     guard::produce("cancel_new", Out::required("out", out), err, || {
-        Ok(Box::new(ctrd_cancel_t { cancel: Cancel::new()?, process: std::process::id() }))
+        Ok(Box::new(ctrd_cancel_t { cancel: Cancel::new(), process: std::process::id() }))
     })
 }
 

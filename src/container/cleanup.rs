@@ -3,9 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::lock::lock;
 use super::remove::{remove, remove_task, tell_another};
 use super::task::{Deleted, has_another_task};
-use super::turn::turn;
 use crate::call::Call;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::executor::Kept;
@@ -76,7 +76,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
     let operation = client.begin_with(&Call::new().namespace(namespace), Some(limit))?;
     let ctx = &operation.ctx;
     let id = watch.container();
-    let _turn = turn(client, ctx, id, "cleanup")?;
+    let _lock = lock(client, ctx, id, "cleanup")?;
     let record = match containers::get(ctx, id) {
         // Somebody has replaced it.
         Ok(record) if generation(&record) != watch.process.generation() => {

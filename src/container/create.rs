@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::cleanup;
 use super::config::{ContainerConfig, Plan};
+use super::lock::lock;
 use super::sandbox::{SANDBOX_LABEL, create_sandbox};
 use super::start::run;
 use super::streams::{end_of_input, prepare_stdio};
 use super::task::delete_task;
-use super::turn::turn;
 use super::undo::{Undo, existed};
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -28,7 +28,7 @@ pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) 
     let plan = Plan::new(client, config)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
-    let _turn = turn(client, ctx, &plan.id, "create_container")?;
+    let _lock = lock(client, ctx, &plan.id, "create_container")?;
     let image = match &plan.image {
         Some(name) => {
             let unpacked = image::for_container(client, ctx, name).step("look the image up")?;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::adopt::{adopt, of_record};
+use super::lock::lock;
 use super::remove::{keep_exit, remove, tell_another};
 use super::task::{Deleted, LOOK_UP, no_answer, signal};
-use super::turn::turn;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
@@ -33,7 +33,7 @@ pub(crate) fn destroy(
     let operation = client.begin_with(call, grace.checked_add(client.config.call_timeout))?;
     let ctx = &operation.ctx;
     let before = client.watches.find(&ctx.namespace, id);
-    let _turn = turn(client, ctx, id, "destroy_container")?;
+    let _lock = lock(client, ctx, id, "destroy_container")?;
 
     for _ in 0..ATTEMPTS {
         if let Some(message) = destroy_once(client, ctx, id, grace, before.as_ref())? {

@@ -5,6 +5,7 @@ mod cleanup;
 mod config;
 mod create;
 mod destroy;
+mod lock;
 mod probe;
 mod processes;
 mod recover;
@@ -13,7 +14,6 @@ mod sandbox;
 mod start;
 mod streams;
 mod task;
-mod turn;
 mod undo;
 
 pub use config::ContainerConfig;

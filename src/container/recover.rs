@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::adopt::{adopt, of_record};
+use super::lock::lock;
 use super::task::{LOOK_UP, has_another_task};
-use super::turn::turn;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
@@ -56,7 +56,7 @@ pub(crate) fn recover(client: &Arc<Inner>, id: &str, stdio: Stdio, call: &Call) 
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
-    let _turn = turn(client, ctx, id, "recover_container")?;
+    let _lock = lock(client, ctx, id, "recover_container")?;
     let record = containers::get(ctx, id).map_err(|e| match e.kind() {
         ErrorKind::NotFound => e.context("container"),
         _ => e,
@@ -158,7 +158,7 @@ fn recover_one(client: &Arc<Inner>, ctx: &Ctx, id: &str, stdio: Result<Stdio>) -
         }
     };
     let recover = || {
-        let _turn = turn(client, ctx, id, "recover_all")?;
+        let _lock = lock(client, ctx, id, "recover_all")?;
         // Another call may have destroyed it since, and have made it anew.
         let record = match containers::get(ctx, id) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),

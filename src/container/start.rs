@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::adopt::{adopt, watch};
+use super::lock::lock;
 use super::task::LOOK_UP;
-use super::turn::turn;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
@@ -25,7 +25,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
-    let _turn = turn(client, ctx, id, "start_container")?;
+    let _lock = lock(client, ctx, id, "start_container")?;
     let record = containers::get(ctx, id).step("look the record up")?;
     check_owner(&record, &client.config.owner)?;
     let mut watch = watch(client, ctx, id)?;

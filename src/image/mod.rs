@@ -23,10 +23,10 @@ use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter;
 use crate::inner::Inner;
+use crate::keyed_mutex::KeyedMutex;
 use crate::lease::Lease;
 use crate::rpc::content::Descriptor;
 use crate::rpc::{Ctx, content, images};
-use crate::turns::Turns;
 
 pub(crate) use self::progress::publish_progress;
 pub(crate) use self::pull::pull;
@@ -45,7 +45,7 @@ const LONG: Duration = Duration::from_secs(10 * 60);
 #[derive(Default)]
 pub(crate) struct Cache {
     known: Mutex<HashMap<String, Arc<Known>>>,
-    turns: Turns,
+    locks: KeyedMutex,
 }
 
 /// What is remembered of an image, for this machine's platform.

@@ -21,12 +21,12 @@ use crate::call::{Call, Limits};
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
+use crate::keyed_mutex::KeyGuard;
 use crate::lease::Lease;
 use crate::rpc::content::{Descriptor, Writer};
 use crate::rpc::{Ctx, content, images};
 use crate::snapshot;
 use crate::sys;
-use crate::turns::Turn;
 
 /// How many layers are fetched at once.
 const FETCHERS: usize = 3;
@@ -73,7 +73,7 @@ pub(crate) fn pull(
     let (ctx, _lease) = Lease::hold(client, &brief(client, &operation.ctx))?;
 
     // The pull's own handle ends its threads, whatever is the reason.
-    let stop = Cancel::new()?;
+    let stop = Cancel::new();
     let ctx = ctx.with_limits(Limits { cancel: Some(stop.clone()), ..limits.clone() });
     let (board, item) = Board::new(&reference.to_string());
     let pull = Pull {
@@ -482,9 +482,9 @@ impl Pull<'_> {
     }
 
     /// Waits for the other pulls of this client that are at the same blob.
-    fn turn(&self, name: &str) -> Result<Turn<'_>> {
+    fn turn(&self, name: &str) -> Result<KeyGuard> {
         let key = format!("{} {name}", self.ctx.namespace);
-        self.client.images.turns.take(key, "another pull", &self.ctx.limits)
+        self.client.images.locks.lock(key, "another pull", &self.ctx.limits)
     }
 
     /// Opens the write of a blob; `None` where the store has it, which the lease then holds too.

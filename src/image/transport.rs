@@ -28,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may stand still.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a thread that waits for a name looks whether its pull has ended.
+/// How often a thread that waits for a name or for a socket looks whether its pull has ended.
 const TICK: Duration = Duration::from_millis(50);
 
 /// An HTTP client whose waits end with `limits`. It follows no redirect, takes no proxy from the
@@ -261,22 +261,14 @@ fn wait(limits: &Limits, stream: &TcpStream, for_: PollFlags, timeout: Duration)
                 format!("the connection stood still for {timeout:?}"),
             ));
         }
+        // A cancel handle has no descriptor to poll.
+        let left = limits.cancel.as_ref().map_or(left, |_| left.min(TICK));
         let left = Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let socket = PollFd::new(stream, for_);
-        let ready = match &limits.cancel {
-            Some(cancel) => {
-                let cancelled = cancel.event();
-                let mut fds = [socket, PollFd::new(&cancelled, PollFlags::IN)];
-                poll(&mut fds, Some(&left)).map(|_| !fds[0].revents().is_empty())
-            }
-            None => {
-                let mut fds = [socket];
-                poll(&mut fds, Some(&left)).map(|_| !fds[0].revents().is_empty())
-            }
-        };
+        let mut fds = [PollFd::new(stream, for_)];
+        let ready = poll(&mut fds, Some(&left)).map(|_| !fds[0].revents().is_empty());
         match ready {
             Ok(true) => return Ok(()),
             Ok(false) | Err(Errno::INTR) => {}

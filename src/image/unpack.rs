@@ -62,7 +62,7 @@ impl<'a> Unpack<'a> {
     /// Unpacks one layer, whose content is there, onto the one below, which is unpacked.
     pub(super) fn layer(&self, at: usize) -> Result<()> {
         let turn = format!("{} {} {}", self.ctx.namespace, self.snapshotter, self.name(at));
-        let _turn = self.client.images.turns.take(turn, "another pull", &self.ctx.limits)?;
+        let _turn = self.client.images.locks.lock(turn, "another pull", &self.ctx.limits)?;
         for _ in 0..ATTEMPTS {
             let Some((key, mounts)) = self.prepare(at)? else {
                 if self.hold(at)? {
