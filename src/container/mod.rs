@@ -18,6 +18,7 @@ mod undo;
 
 pub use config::ContainerConfig;
 pub(crate) use create::create;
+pub use destroy::DestroyConfig;
 pub(crate) use destroy::destroy;
 pub(crate) use probe::probe;
 pub(crate) use processes::{pid, pids};
