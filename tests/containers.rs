@@ -14,7 +14,7 @@ use ctrd::{
     PullConfig, Stdio, Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{Plot, at_once, gently, kill, pipe, stop, within};
+use ground::plot::{Plot, at_once, client_of, gently, kill, pipe, stop, within};
 use ground::proxy::Proxy;
 use ground::{Ground, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -71,6 +71,9 @@ fn another_client_probes_what_the_first_has_made() {
     let other = Client::open(config, &Call::new()).unwrap();
     let message = other.probe(&ended, &within(10)).unwrap();
     assert_eq!((message.exit_code(), message.origin()), (Some(4), Origin::Recovered));
+    let error = other.probe(&running, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    other.watch_container(&running, &within(10)).unwrap();
     let error = other.probe(&running, &Call::new().poll()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     kill(other.container_pid(&running, &Call::new()).unwrap());
@@ -675,4 +678,71 @@ fn calls_keep_their_deadlines_while_containerd_is_stopped() {
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     kill_process(pid, Signal::CONT).unwrap();
     client.version(&Call::new()).unwrap();
+}
+
+#[test]
+fn a_poll_asks_nobody() {
+    // The guardian takes it down after the program's end.
+    let ground: &Ground = Box::leak(Box::new(Ground::raise()));
+    let plot = Plot::with_image(ground, ground.image());
+    let other = client_of(&plot);
+    let [running, ended, unwatched] =
+        ["sleep 1000", "exit 3", "exit 4"].map(|script| plot.create(plot.shell(script)));
+    // It is reported before the server is stopped, and again while it is.
+    assert_eq!(plot.probe(&ended).exit_code(), Some(3));
+    other.watch_container(&running, &within(10)).unwrap();
+    other.watch_container(&ended, &within(10)).unwrap();
+    let error = other.watch_container("no-such-container", &within(10)).unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::NotFound, "watch_container"));
+
+    let daemon = Pid::from_raw(ground.daemon().pid().try_into().unwrap()).unwrap();
+    stop(daemon);
+    let start = Instant::now();
+    const POLLS: u32 = 100;
+    for _ in 0..POLLS {
+        let poll = |client: &Client, id: &str| {
+            let polled = client.probe(id, &Call::new().poll());
+            polled.map(|message| message.exit_code()).map_err(|error| error.kind())
+        };
+        for client in [&plot.client, &other] {
+            assert_eq!(poll(client, &running), Err(ErrorKind::WouldBlock));
+            assert_eq!(poll(client, &ended), Ok(Some(3)));
+        }
+        for id in [&*unwatched, "no-such-container"] {
+            assert_eq!(poll(&other, id), Err(ErrorKind::FailedPrecondition));
+        }
+    }
+    // Each took 1 s when polls asked the server.
+    assert!(start.elapsed() < Duration::from_secs(1) * POLLS / 10, "{:?}", start.elapsed());
+    // What has to ask is bounded.
+    let short = Call::new().timeout(Duration::from_millis(200));
+    let error = other.watch_container(&unwatched, &short).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let error = other.watch_container(&unwatched, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+    kill_process(daemon, Signal::CONT).unwrap();
+
+    other.watch_container(&unwatched, &within(10)).unwrap();
+    wait_until("its exit", || other.probe(&unwatched, &Call::new().poll()).is_ok());
+    for id in [running, ended, unwatched] {
+        plot.client.destroy_container(&id, &at_once(), &Call::new()).unwrap();
+    }
+}
+
+#[test]
+fn a_poll_returns_what_the_client_knows_until_it_is_asked_to_look() {
+    let plot = Plot::new();
+    let told = plot.create(plot.shell("exit 3"));
+    assert_eq!(plot.probe(&told).exit_code(), Some(3));
+    // Another client replaces the container.
+    let other = client_of(&plot);
+    other.destroy_container(&told, &gently(), &within(30)).unwrap();
+    let again = ContainerConfig { id: told.clone(), ..plot.shell("sleep 1000") };
+    other.create_container(again, &Call::new()).unwrap();
+    let poll = || plot.client.probe(&told, &Call::new().poll());
+    assert_eq!(poll().unwrap().exit_code(), Some(3));
+    plot.client.watch_container(&told, &within(10)).unwrap();
+    assert_eq!(poll().unwrap_err().kind(), ErrorKind::WouldBlock);
+    other.destroy_container(&told, &at_once(), &within(30)).unwrap();
+    wait_until("its exit", || poll().is_ok_and(|message| message.exit_code() == Some(137)));
 }

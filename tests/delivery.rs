@@ -622,7 +622,7 @@ fn who_probes_before_he_recovers_loses_nothing() {
     first.close(&within(10)).unwrap();
     let second = another(&plot);
     for id in [&running, &ended, &again] {
-        second.probe(id, &Call::new().poll()).unwrap_err();
+        second.watch_container(id, &within(10)).unwrap();
     }
     [other, third].into_iter().for_each(kill);
     assert_eq!(second.probe(&ended, &within(30)).unwrap().exit_code(), Some(137));

@@ -94,7 +94,7 @@ fn a_container_that_was_made_anew_is_another_one() {
     let unseeing = client_behind(&plot, &unseen);
     let config = plot.shell("sleep 1000");
     let id = plot.create(config);
-    unseeing.probe(&id, &Call::new().poll()).unwrap_err();
+    unseeing.watch_container(&id, &within(10)).unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| client.probe(&id, &within(30)).unwrap());
         wait_until("a watch", || client.counters().outstanding == 1);
@@ -226,7 +226,7 @@ fn a_guess_of_containerds_is_no_code() {
     let plot = Plot::new();
     let (id, process) = ending_with(&plot, 3);
     let unseeing = client_behind(&plot, &unseen_proxy_of(plot.ground));
-    unseeing.probe(&id, &Call::new().poll()).unwrap_err();
+    unseeing.watch_container(&id, &within(10)).unwrap();
     let shim = shim_of(process.as_raw_nonzero().get().unsigned_abs());
     // The shim does not see the exit, and dies; containerd says 137 then.
     stop(shim);

@@ -452,6 +452,7 @@ fn what_another_client_never_started_has_no_code() {
         config.no_start = true;
         let id = config.id.clone();
         other.create_container(config, &Call::new()).unwrap();
+        plot.client.watch_container(&id, &within(10)).unwrap();
         let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
         let destroyed = other.destroy_container(&id, &gently(), &within(10)).unwrap();

@@ -152,6 +152,7 @@ pub fn job(arguments: &[String]) {
     let events = client.open_queue(&QueueConfig { kinds, ..Default::default() }, &Call::new());
     let _events = events.unwrap();
     for id in ids {
+        client.watch_container(id, &Call::new()).unwrap();
         let error = client.probe(id, &Call::new().poll()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
     }

@@ -419,7 +419,8 @@ impl<'a> Pool<'a> {
     fn adopt(&self, id: &str, before: Option<u64>) {
         let start = Instant::now();
         loop {
-            match self.client.probe(id, &Call::new().poll()) {
+            let watched = self.client.watch_container(id, &within(1));
+            match watched.and_then(|()| self.client.probe(id, &Call::new().poll())) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Ok(message) if before != Some(message.seq()) => {
                     return self.tally.false_exits.note(format_args!("{id}: {message:?}"));
