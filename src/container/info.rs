@@ -321,3 +321,40 @@ pub(crate) fn list(client: &Inner, filters: &[&str], call: &Call) -> Result<Vec<
     infos.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(infos)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::call::Limits;
+    use crate::inner::ClientConfig;
+    use crate::rpc::TestServer;
+
+    #[test]
+    fn ten_thousand_containers_are_listed() {
+        const COUNT: usize = 10_000;
+        let server = TestServer::of_many(COUNT);
+        let client = Arc::new(Inner::new(ClientConfig::default(), &server.socket(), false));
+        let infos = list(&client, &[], &Call::new()).unwrap();
+        assert_eq!(infos.len(), COUNT);
+        assert!(infos.iter().all(|info| info.status() == ContainerStatus::Running));
+        assert!(infos.is_sorted_by_key(|info| info.id()));
+        client.close(&Limits::default()).unwrap();
+    }
+
+    #[test]
+    fn a_terminal_is_what_the_process_asks_for() {
+        for (spec, expected) in [
+            (r#"{"process":{"terminal":true}}"#, true),
+            (r#"{"process":{"terminal":false}}"#, false),
+            (r#"{"process":{"args":["\"terminal\":true"]},"terminal":true}"#, false),
+            (r#"{"process":{}}"#, false),
+            (r#""terminal""#, false),
+            ("", false),
+        ] {
+            assert_eq!(has_terminal(spec.as_bytes()), expected, "{spec}");
+        }
+        assert!(!has_terminal(&[0xff]));
+    }
+}
