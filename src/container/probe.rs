@@ -1,4 +1,4 @@
-//! Waiting for a container's end.
+//! Waiting for the exit of a container's process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::message::Message;
 pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Message> {
     identifier::check("id", id)?;
     let polls = call.timeout == Timeout::Poll;
-    if let Some(message) = known(client, id, call, polls)? {
+    if let Some(message) = unseen_exit(client, id, call, polls)? {
         return Ok(message);
     }
     if polls {
-        // The look at the server is to be given a little time, the wait is not.
-        let call = Call { timeout: Timeout::After(POLL_LOOK), ..call.clone() };
+        // The request to the server needs a little time. Nothing waits for the exit.
+        let call = Call { timeout: Timeout::After(POLL_REQUEST), ..call.clone() };
         let operation = client.begin(&call)?;
         let watch = watch(client, &operation.ctx, id).map_err(|e| match e.kind() {
             ErrorKind::Timeout => e.with_kind(ErrorKind::WouldBlock),
@@ -32,15 +32,15 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
     watch(client, &bounded, id)?.wait(&operation.ctx.limits)
 }
 
-/// What is known of a container without a call: the exit that nobody was told yet. Who polls is told as
-/// well that one which is watched has not ended. An exit that was told may be that of an earlier
-/// container of the id.
-fn known(client: &Inner, id: &str, call: &Call, polls: bool) -> Result<Option<Message>> {
+/// The exit that is known without a request, if no caller has got it yet: one that a caller has got may be
+/// that of an earlier container with the id. A caller that polls also learns without a request that a
+/// watched process has not exited.
+fn unseen_exit(client: &Inner, id: &str, call: &Call, polls: bool) -> Result<Option<Message>> {
     let operation = client.begin(call)?;
     let Some(watch) = client.watches.find(&operation.ctx.namespace, id) else { return Ok(None) };
-    match watch.untold() {
+    match watch.take_unseen_exit() {
         None if polls && watch.exit().is_none() => Err(not_yet()),
-        untold => Ok(untold),
+        exit => Ok(exit),
     }
 }
 
@@ -48,5 +48,5 @@ fn not_yet() -> Error {
     Error::new(ErrorKind::WouldBlock, "the container's process has not ended").with_retryable(true)
 }
 
-/// How long the look at the server may take where the caller polls.
-const POLL_LOOK: Duration = Duration::from_secs(1);
+/// How long the request to the server may take if the caller polls.
+const POLL_REQUEST: Duration = Duration::from_secs(1);

@@ -1,17 +1,17 @@
-//! Which of the containers that have an id, one after the other, a record belongs to.
+//! The generation of a container: it tells a container from an earlier or later one with the same id.
 
 use std::time::UNIX_EPOCH;
 
 use crate::rpc::containers::Container;
 
-/// The label that tells one container from a later one of the same id.
-pub(crate) const GENERATION_LABEL: &str = "io.ctrd.generation";
+/// The label that has the generation of a container, or of a snapshot.
+pub(crate) const LABEL: &str = "io.ctrd.generation";
 
-/// What tells this container from another of the same id, whoever made it.
-pub(crate) fn generation(record: &Container) -> String {
-    match record.labels.get(GENERATION_LABEL) {
+/// The generation of the container that a record describes, whoever created it.
+pub(crate) fn of(record: &Container) -> String {
+    match record.labels.get(LABEL) {
         Some(generation) => generation.clone(),
-        // The server sets it.
+        // Another client created the container. Its time of creation comes from the server.
         None => record
             .created_at
             .and_then(|at| at.duration_since(UNIX_EPOCH).ok())

@@ -1,13 +1,12 @@
-//! What a container's record says, beside what containerd itself reads of it: labels of this library's.
+//! What a container's record says in labels of this library, beside what containerd itself reads.
 
 mod cleanup;
 mod exit_label;
-mod generation;
+pub(crate) mod generation;
 mod outcome;
 mod owner;
 
 pub use cleanup::Cleanup;
 pub(crate) use exit_label::{ExitLabel, clear_exit};
-pub(crate) use generation::{GENERATION_LABEL, generation};
-pub(crate) use outcome::{End, KILLED};
+pub(crate) use outcome::{Outcome, SIGKILL_CODE};
 pub(crate) use owner::{OWNER_LABEL, check_owner};
