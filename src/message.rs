@@ -1,4 +1,4 @@
-//! What a client is told: of a process's end, of an event, of what it may have missed.
+//! Messages to a client: the end of a process, an event, what it may have missed.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -14,34 +14,69 @@ pub enum MessageKind {
     Exit,
     /// A process that was executed in a container has ended.
     ExecExit,
-    /// An event of the server's.
+    /// An event of the server.
     Event,
     /// Events may have been missed: the connection was broken, and the server does not repeat them.
-    /// What the library itself tells of, it has looked up meanwhile.
+    /// Exits are not missed: the library looks them up.
     Gap,
-    /// A queue or hook was full, and so many messages for it were dropped: [`Message::dropped`].
+    /// A queue or hook was full, and messages for it were dropped: [`Message::dropped`].
     Overflow,
     /// A step of a pull.
     Progress,
 }
 
-/// How the library came to know what a message says.
+/// How the library learned what a message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
     /// From the server, as it happened.
     Live,
-    /// Looked up afterwards: the connection was broken, or the program is a later one.
+    /// Looked up afterwards: the connection was broken, or the program was started again.
     Recovered,
-    /// It happened while nobody could see it, and no source holds the details.
+    /// It happened while nobody watched, and no source has the details.
     Gap,
 }
 
-/// What a client is told. Cheap to clone.
+/// How many bytes of a process's output did not reach the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct OutputLost {
+    stdout: u64,
+    stderr: u64,
+}
+
+impl OutputLost {
+    pub(crate) fn new(stdout: u64, stderr: u64) -> OutputLost {
+        OutputLost { stdout, stderr }
+    }
+
+    /// Of its standard output, in bytes; with a terminal, of everything it wrote.
+    pub fn stdout(&self) -> u64 {
+        self.stdout
+    }
+
+    /// Of its standard error, in bytes.
+    pub fn stderr(&self) -> u64 {
+        self.stderr
+    }
+
+    /// Of both, in bytes.
+    pub fn total(&self) -> u64 {
+        self.stdout.saturating_add(self.stderr)
+    }
+}
+
+impl fmt::Display for OutputLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of stdout, {} bytes of stderr", self.stdout, self.stderr)
+    }
+}
+
+/// A message to a client. It does not change. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Message(Arc<Body>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Body {
     pub(crate) kind: MessageKind,
     pub(crate) origin: Origin,
@@ -49,16 +84,19 @@ pub(crate) struct Body {
     pub(crate) namespace: String,
     pub(crate) container_id: String,
     pub(crate) exec_id: Option<String>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) generation: Option<u64>,
     pub(crate) exit_code: Option<u32>,
     pub(crate) exit_time: Option<SystemTime>,
     pub(crate) error: Option<Error>,
     pub(crate) start_error: Option<Error>,
+    pub(crate) output_lost: OutputLost,
     pub(crate) detail: Option<Detail>,
     pub(crate) dropped: u64,
 }
 
 impl Body {
-    /// A message of this kind that says nothing yet.
+    /// An empty message of this kind.
     pub(crate) fn new(kind: MessageKind, seq: u64) -> Body {
         Body {
             kind,
@@ -67,21 +105,30 @@ impl Body {
             namespace: String::new(),
             container_id: String::new(),
             exec_id: None,
+            pid: None,
+            generation: None,
             exit_code: None,
             exit_time: None,
             error: None,
             start_error: None,
+            output_lost: OutputLost::default(),
             detail: None,
             dropped: 0,
         }
     }
 }
 
-/// An event or a step of progress, whose JSON is made when it is asked for.
+/// An event or a step of progress.
+#[derive(Clone)]
 pub(crate) struct Detail {
     pub(crate) topic: String,
     pub(crate) time: Option<SystemTime>,
-    json: OnceLock<String>,
+    json: Arc<Json>,
+}
+
+/// JSON that is made when it is first asked for.
+struct Json {
+    text: OnceLock<String>,
     make: Box<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -91,7 +138,7 @@ impl Detail {
         time: Option<SystemTime>,
         make: impl Fn() -> String + Send + Sync + 'static,
     ) -> Detail {
-        Detail { topic, time, json: OnceLock::new(), make: Box::new(make) }
+        Detail { topic, time, json: Arc::new(Json { text: OnceLock::new(), make: Box::new(make) }) }
     }
 }
 
@@ -106,76 +153,111 @@ impl Message {
         Message(Arc::new(body))
     }
 
-    /// What it is about.
+    /// What the message is about.
     pub fn kind(&self) -> MessageKind {
         self.0.kind
     }
 
-    /// How the library came to know.
+    /// How the library learned of it.
     pub fn origin(&self) -> Origin {
         self.0.origin
     }
 
-    /// Its number among the messages of the client. They rise in the order in which it came to know;
-    /// messages that are about different things may be told in another.
+    /// Its number among the messages of the client. The numbers rise in the order in which the client
+    /// learned of things. Messages about different things may be delivered in another order.
     pub fn seq(&self) -> u64 {
         self.0.seq
     }
 
-    /// The namespace that it is from; empty where it is about none.
+    /// The namespace that it is from; empty if it is about none.
     pub fn namespace(&self) -> &str {
         &self.0.namespace
     }
 
-    /// The container; empty where it is about none.
+    /// The container; empty if it is about none.
     pub fn container_id(&self) -> &str {
         &self.0.container_id
     }
 
-    /// The exec, where the message is not about the container's first process.
+    /// The exec. `None` if the message is about the container's first process, or about none.
     pub fn exec_id(&self) -> Option<&str> {
         self.0.exec_id.as_deref()
     }
 
-    /// The exit code: 128 and the signal's number where a signal ended the process. `None` where no
-    /// source holds it; it is never a guess.
+    /// The process, in the server's pid namespace. `None` if the message is not about a process, or its
+    /// id is not known. Another process may have the id by now.
+    pub fn pid(&self) -> Option<u32> {
+        self.0.pid
+    }
+
+    /// Tells one life of the container's id from the next: all messages about the same container have
+    /// the same number, also those of a later run of the program, and those about a later container of
+    /// the same id have another one. [`crate::ContainerInfo::generation`] is the same number. It has no
+    /// other meaning, and is never 0. `None` if the message is not about a container.
+    pub fn generation(&self) -> Option<u64> {
+        self.0.generation
+    }
+
+    /// How much of the process's output did not reach the host, if any of it is lost: the host's
+    /// descriptor failed, or the time for the output was over ([`crate::DestroyConfig::drain`],
+    /// [`crate::ContainerConfig::drain`]) while its reader was behind.
+    ///
+    /// A message says what is known when it is handed out. It does not change: what is lost after that
+    /// is in the message that [`crate::Client::probe`] or [`crate::Client::destroy_container`] returns
+    /// then. All is known once the streams have ended: in the message of the destroy, and in that of a
+    /// probe after a clean-up. Bytes that the host's own pipe holds count as passed on.
+    pub fn output_lost(&self) -> Option<OutputLost> {
+        Some(self.0.output_lost).filter(|lost| lost.total() > 0)
+    }
+
+    /// The same message with this loss.
+    pub(crate) fn with_output_lost(&self, output_lost: OutputLost) -> Message {
+        if self.0.output_lost == output_lost {
+            return self.clone();
+        }
+        Message::new(Body { output_lost, ..Body::clone(&self.0) })
+    }
+
+    /// The exit code. It is 128 and the signal's number if a signal ended the process. `None` if no
+    /// source has it; it is never a guess.
     pub fn exit_code(&self) -> Option<u32> {
         self.0.exit_code
     }
 
-    /// When the process ended, by the server's clock. `None` where that is not known.
+    /// When the process ended, by the server's clock. `None` if that is not known.
     pub fn exit_time(&self) -> Option<SystemTime> {
         self.0.exit_time
     }
 
-    /// Why details are missing, where they are.
+    /// Why details are missing. `None` if none are.
     pub fn error(&self) -> Option<&Error> {
         self.0.error.as_ref()
     }
 
-    /// Why the process never ran, where it did not.
+    /// Why the process never ran. `None` if it ran, or if that is not known.
     pub fn start_error(&self) -> Option<&Error> {
         self.0.start_error.as_ref()
     }
 
-    /// An event's topic, as `/tasks/start`; the reference of the image that progress is about.
+    /// The topic of an event, for example `/tasks/start`; or the reference of the image that progress is
+    /// about.
     pub fn topic(&self) -> Option<&str> {
         self.0.detail.as_ref().map(|detail| detail.topic.as_str())
     }
 
-    /// When an event happened, by the server's clock.
+    /// When the event happened, by the server's clock.
     pub fn event_time(&self) -> Option<SystemTime> {
         self.0.detail.as_ref()?.time
     }
 
-    /// An event as JSON, with the fields as containerd names them; progress as an array of what is
-    /// fetched. Made when it is asked for first.
+    /// An event as JSON, with containerd's names for the fields; or progress as an array of the items
+    /// that are fetched. The text is made at the first call.
     pub fn json(&self) -> Option<&str> {
-        let detail = self.0.detail.as_ref()?;
-        Some(detail.json.get_or_init(|| (detail.make)()))
+        let json = &self.0.detail.as_ref()?.json;
+        Some(json.text.get_or_init(|| (json.make)()))
     }
 
-    /// How many messages were dropped, of an [`MessageKind::Overflow`].
+    /// How many messages were dropped, for an [`MessageKind::Overflow`]; else 0.
     pub fn dropped(&self) -> u64 {
         self.0.dropped
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use ctrd::{Call, Client, ClientConfig, ContainerConfig};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::ground::plot::{GRACE, kill};
+use crate::ground::plot::{at_once, gently, kill};
 use crate::ground::unique;
 
 /// How many containers the waits are for.
@@ -81,7 +81,7 @@ impl Program<'_> {
     }
 
     fn destroy(&self, id: &str) {
-        self.client.destroy_container(id, GRACE, &Call::new()).unwrap();
+        self.client.destroy_container(id, &gently(), &Call::new()).unwrap();
     }
 
     fn death(&self) -> Duration {
@@ -115,7 +115,7 @@ impl Program<'_> {
             thread::sleep(SETTLE);
             usage();
             for id in &ids {
-                self.client.destroy_container(id, Duration::ZERO, &Call::new()).unwrap();
+                self.client.destroy_container(id, &at_once(), &Call::new()).unwrap();
             }
         });
     }

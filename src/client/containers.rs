@@ -1,10 +1,8 @@
 //! Containers: their life from the creation to the removal.
 
-use std::time::Duration;
-
 use super::Client;
 use crate::call::Call;
-use crate::container::{self, ContainerConfig, Recovery};
+use crate::container::{self, ContainerConfig, DestroyConfig, Recovery};
 use crate::error::{Result, ResultExt};
 use crate::message::Message;
 use crate::stdio::Stdio;
@@ -27,14 +25,25 @@ impl Client {
         container::start(&self.inner, id, call).at("start_container", id)
     }
 
-    /// Ends a container's processes and removes it: SIGTERM, SIGKILL once `grace` has passed, then
-    /// task, record and snapshot are deleted. Gives the exit message, which is without a code where
-    /// no source holds one or the process never ran. Blocks for at most `grace` and the client's
-    /// call timeout unless `call` says otherwise; a grace of [`Duration::MAX`] has no end. Fails
-    /// with [`crate::ErrorKind::FailedPrecondition`] where the container is another owner's, and with
-    /// [`crate::ErrorKind::Aborted`] where another client starts it again and again.
-    pub fn destroy_container(&self, id: &str, grace: Duration, call: &Call) -> Result<Message> {
-        container::destroy(&self.inner, id, grace, call).at("destroy_container", id)
+    /// Ends a container's processes and removes it: SIGTERM, SIGKILL once the grace period is over,
+    /// then a wait for the output that is still in the pipes, then task, snapshot and record are
+    /// deleted. If it fails half-way, another call goes on.
+    ///
+    /// Returns the exit message. It has no code if no source has one or the process never ran. It says
+    /// how much output was lost because its reader was behind or had gone
+    /// ([`Message::output_lost`]).
+    ///
+    /// Blocks for at most the grace period, the time for the output and the client's call timeout,
+    /// unless `call` says otherwise; without a limit if one of the two is [`std::time::Duration::MAX`].
+    /// Fails with [`crate::ErrorKind::FailedPrecondition`] if the container is another owner's, and with
+    /// [`crate::ErrorKind::Aborted`] if another client starts it again and again.
+    pub fn destroy_container(
+        &self,
+        id: &str,
+        config: &DestroyConfig,
+        call: &Call,
+    ) -> Result<Message> {
+        container::destroy(&self.inner, id, config, call).at("destroy_container", id)
     }
 
     /// Takes a container over after this program was started anew: its streams, as far as their FIFOs

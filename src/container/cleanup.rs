@@ -28,7 +28,7 @@ pub(super) fn job(
     let client = Arc::downgrade(client);
     let namespace = namespace.to_owned();
     Ok(Some(Box::new(move |watch| {
-        Work { client, namespace, watch, cleanup, pause: FIRST_PAUSE, _kept: kept }.run();
+        Work { client, namespace, watch, cleanup, pause: FIRST_PAUSE, _kept: kept }.run_drained();
     })))
 }
 
@@ -51,6 +51,13 @@ struct Work {
 }
 
 impl Work {
+    /// Waits for the output first.
+    fn run_drained(self) {
+        let Some(client) = self.client.upgrade() else { return };
+        let watch = self.watch.clone();
+        client.watches.run_drained(&watch, Box::new(move || self.run()));
+    }
+
     fn run(mut self) {
         let Some(client) = self.client.upgrade() else { return };
         let result = clean_up(&client, &self.namespace, &self.watch, self.cleanup);
@@ -85,7 +92,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
     let record = match containers::get(ctx, id) {
         // Another client has replaced the container.
         Ok(record) if generation::of(&record) != watch.process.generation() => {
-            watch.drain_and_close(&ctx.limits);
+            watch.close_streams();
             return Ok(());
         }
         Ok(record)
@@ -98,18 +105,16 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
         Ok(_) => return Ok(()),
         // Another call has destroyed the container.
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            watch.drain_and_close(&ctx.limits);
-            watch.close_stdio(client.place(namespace));
+            watch.close_stdio(client.fifo_dir(namespace));
             client.watches.retire(watch);
             return Ok(());
         }
         Err(e) => return Err(e.step("look the record up")),
     };
     if has_another_process(ctx, watch).step("look the task up")? {
-        watch.drain_and_close(&ctx.limits);
+        watch.close_streams();
         return Ok(());
     }
-    watch.drain(&ctx.limits);
     let remove = match cleanup {
         Cleanup::Keep => return Ok(()),
         Cleanup::Task => remove_task,
@@ -125,7 +130,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
             }
         }
         Deletion::OtherRuns | Deletion::OtherContainer => {
-            watch.drain_and_close(&ctx.limits);
+            watch.close_streams();
             return Ok(());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::identifier;
 use crate::image;
 use crate::inner::Inner;
 use crate::random::random_hex;
-use crate::record::{Cleanup, OWNER_LABEL, generation};
+use crate::record::{Cleanup, DEFAULT_DRAIN, OWNER_LABEL, drain_label, generation};
 use crate::rpc::snapshots::Mount;
 use crate::snapshot;
 use crate::spec;
@@ -45,6 +46,13 @@ pub struct ContainerConfig {
     pub stdio: Stdio,
     /// What the library removes by itself after the exit of its process. Default: nothing.
     pub cleanup: Cleanup,
+    /// How long output that is still in the pipes after the exit is waited for before its streams are
+    /// closed without a call: by a clean-up, or because another client has removed the container. What
+    /// is left then is dropped, and counted in [`crate::Message::output_lost`] and
+    /// [`crate::Counters::output_lost`]. A later run of the program that recovers the container keeps
+    /// to it. `None`: 1 s. [`Duration::MAX`]: until all is passed on; then a clean-up does not happen
+    /// while a reader is stuck, or while a descendant of the process has its output open.
+    pub drain: Option<Duration>,
     /// Creates the container and does not start its process. Default: no.
     pub no_start: bool,
 }
@@ -63,6 +71,7 @@ pub(super) struct CheckedConfig {
     pub(super) labels: HashMap<String, String>,
     pub(super) generation: String,
     pub(super) cleanup: Cleanup,
+    pub(super) drain: Duration,
     pub(super) stdio: Stdio,
     pub(super) no_start: bool,
 }
@@ -111,6 +120,8 @@ impl CheckedConfig {
         labels.insert(OWNER_LABEL.into(), client.config.owner.clone());
         labels.insert(generation::LABEL.into(), generation.clone());
         labels.extend(config.cleanup.label());
+        let drain = config.drain.unwrap_or(DEFAULT_DRAIN);
+        labels.extend(drain_label(drain));
         if client.config.keep_stopped_tasks {
             labels.insert(SANDBOX_LABEL.into(), String::new());
         }
@@ -133,6 +144,7 @@ impl CheckedConfig {
             labels,
             generation,
             cleanup: config.cleanup,
+            drain,
             no_start: config.no_start,
             id: config.id,
         })

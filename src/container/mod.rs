@@ -18,8 +18,9 @@ mod undo;
 
 pub use config::ContainerConfig;
 pub(crate) use create::create;
+pub use destroy::DestroyConfig;
 pub(crate) use destroy::destroy;
-pub(crate) use probe::probe;
+pub(crate) use probe::{probe, watch_container};
 pub(crate) use processes::{pid, pids};
 pub use recover::{Recovery, RecoveryState};
 pub(crate) use recover::{recover, recover_all};

@@ -1,12 +1,14 @@
 //! What a container's record says in labels of this library, beside what containerd itself reads.
 
 mod cleanup;
+mod drain;
 mod exit_label;
 pub(crate) mod generation;
 mod outcome;
 mod owner;
 
 pub use cleanup::Cleanup;
+pub(crate) use drain::{DEFAULT_DRAIN, drain, drain_label};
 pub(crate) use exit_label::{ExitLabel, clear_exit};
 pub(crate) use outcome::{Outcome, SIGKILL_CODE};
 pub(crate) use owner::{OWNER_LABEL, check_owner};

@@ -99,9 +99,8 @@ impl Watches {
             table.displaced.retain(|other| !Arc::ptr_eq(other, watch));
             table.displaced.len() < before
         };
-        if was_displaced && watch.stdio().is_some() {
-            let watch = watch.clone();
-            self.0.bus.run(Box::new(move || watch.drain_and_close(&Limits::default())));
+        if was_displaced {
+            self.close_drained(watch);
         }
     }
 

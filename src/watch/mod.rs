@@ -5,6 +5,7 @@
 //! the [`reconcile`]r then looks it up.
 
 mod displaced;
+mod drain;
 mod lookup;
 mod pidfd;
 mod process;

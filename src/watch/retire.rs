@@ -9,7 +9,6 @@ use super::watches::Watches;
 use crate::call::Limits;
 use crate::error::{ErrorKind, Result};
 use crate::rpc::{containers, tasks};
-use crate::stdio::DRAIN;
 
 /// How many exits are kept of containers that are gone without a call of this client.
 pub(super) const MAX_RETIRED: usize = 1024;
@@ -39,12 +38,14 @@ impl Watches {
             state.exit.is_some() && !state.retired
         });
         let mut tasks = HashMap::new();
-        let (mut existing, mut with_streams) = (0, Vec::new());
+        let mut existing = 0;
         for watch in exited {
             match self.is_removed(&watch, &mut tasks).await {
                 Ok(false) => existing += 1,
-                Ok(true) if watch.stdio().is_some() => with_streams.push(watch),
-                Ok(true) => self.retire(&watch),
+                Ok(true) => {
+                    self.close_drained(&watch);
+                    self.retire(&watch);
+                }
                 Err(e) => {
                     // The server does not answer. The next search will find them.
                     log::debug!("searching for containers that are gone: {e}");
@@ -53,18 +54,6 @@ impl Watches {
             }
         }
         self.lock().existing = existing;
-        if with_streams.is_empty() {
-            return;
-        }
-        let watches = self.clone();
-        self.0.bus.run(Box::new(move || {
-            // One limit for all of them: other jobs wait for this thread.
-            let limits = Limits::within(DRAIN);
-            for watch in with_streams {
-                watch.drain_and_close(&limits);
-                watches.retire(&watch);
-            }
-        }));
     }
 
     /// Whether a container has neither a record nor a task. `tasks` caches the ids of each namespace's tasks:

@@ -192,9 +192,15 @@ impl Watches {
             self.lock().note_forgotten(watch);
         }
         self.give_up(watch);
-        if let Some(stdio) = watch.stdio() {
-            stdio.close();
-        }
+        watch.close_streams();
+    }
+
+    /// Drops a watch whose exit is reported and whose id another process has. The output that is still in
+    /// the pipes is passed on.
+    pub(crate) fn release(&self, watch: &Arc<Watch>) {
+        self.lock().note_forgotten(watch);
+        self.give_up(watch);
+        self.close_drained(watch);
     }
 
     /// Drops a watch of a container that still exists.
