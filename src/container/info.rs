@@ -11,9 +11,7 @@ use crate::error::{ErrorKind, Result, ResultExt};
 use crate::filter;
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::{
-    Cleanup, End, ExitLabel, LABEL_PREFIX, OWNER_LABEL, generation, generation_number,
-};
+use crate::record::{Cleanup, ExitLabel, LABEL_PREFIX, OWNER_LABEL, Outcome, generation};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Exit, Process, Status};
@@ -52,7 +50,7 @@ pub struct ContainerInfo {
     exit_label: Option<ExitLabel>,
     status: ContainerStatus,
     pid: Option<u32>,
-    exit: Option<Exit>,
+    outcome: Option<Outcome>,
 }
 
 /// The state of a container's first process.
@@ -142,7 +140,7 @@ impl ContainerInfo {
     /// Tells this container from another of the same id, before or after it:
     /// [`crate::Message::generation`] is the same number.
     pub fn generation(&self) -> Option<u64> {
-        generation_number(&self.generation)
+        generation::number(&self.generation)
     }
 
     /// The state of its process.
@@ -160,17 +158,24 @@ impl ContainerInfo {
     /// The exit code of a process that has ended, also if its task is deleted and the record or this
     /// client knows it. `None` if the process has not ended, never ran, or no source has the code.
     pub fn exit_code(&self) -> Option<u32> {
-        self.exit.map(|exit| exit.code)
+        self.exit().map(|exit| exit.code)
     }
 
     /// When the process ended, by the server's clock. `None` if that is not known.
     pub fn exit_time(&self) -> Option<SystemTime> {
-        self.exit.and_then(|exit| exit.at)
+        self.exit().and_then(|exit| exit.at)
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        match self.outcome {
+            Some(Outcome::Exited(exit)) => Some(exit),
+            Some(Outcome::NeverStarted | Outcome::Unknown) | None => None,
+        }
     }
 
     /// What the record says. The state of the process is not known yet.
     pub(super) fn new(record: Container) -> ContainerInfo {
-        let (generation, exit_label) = (generation(&record), ExitLabel::of(&record));
+        let (generation, exit_label) = (generation::of(&record), ExitLabel::of(&record));
         let (cleanup, terminal) = (Cleanup::of(&record), has_terminal(&record.spec.value));
         let Container { id, mut labels, image, runtime, snapshotter, snapshot_key, .. } = record;
         let owner = labels.remove(OWNER_LABEL);
@@ -193,7 +198,7 @@ impl ContainerInfo {
             exit_label,
             status: ContainerStatus::Unknown,
             pid: None,
-            exit: None,
+            outcome: None,
         }
     }
 
@@ -219,19 +224,21 @@ impl ContainerInfo {
             _ if is_watched => watch.as_ref().map(|watch| watch.process.pid),
             _ => None,
         };
-        // What is known of another process of the record says nothing of this one.
-        let is_its = |pid| task.is_none_or(|task| task.pid == pid);
-        let label = self.exit_label.filter(|label| is_its(label.pid)).map(|label| label.end);
-        let told = watch.as_ref().filter(|watch| is_its(watch.process.pid));
-        let told = told.and_then(|watch| watch.exit());
-        self.exit = match (&told, task) {
-            _ if !matches!(self.status, ContainerStatus::Stopped | ContainerStatus::NoTask) => None,
-            (Some(message), _) => {
-                message.exit_code().map(|code| Exit { code, at: message.exit_time() })
-            }
-            (None, Some(task)) => exit_of(End::seen(task, label, false)),
-            (None, None) => exit_of(label),
-        };
+        if matches!(self.status, ContainerStatus::Stopped | ContainerStatus::NoTask) {
+            // What is known about another process of the container says nothing about this one.
+            let is_its = |pid| task.is_none_or(|task| task.pid == pid);
+            let recorded = self.exit_label.filter(|label| is_its(label.pid));
+            let recorded = recorded.map(|label| label.outcome);
+            let watch = watch.filter(|watch| is_its(watch.process.pid));
+            let reported = watch.and_then(|watch| {
+                let message = watch.exit()?;
+                Some(ExitLabel::of_message(watch.process.pid, &message).outcome)
+            });
+            self.outcome = reported.or_else(|| match task {
+                Some(task) => Outcome::of_process(task, recorded, false),
+                None => recorded,
+            });
+        }
         self
     }
 }
@@ -246,13 +253,6 @@ impl From<Status> for ContainerStatus {
             Status::Stopped | Status::Ending => ContainerStatus::Stopped,
             Status::Unknown => ContainerStatus::Unknown,
         }
-    }
-}
-
-fn exit_of(end: Option<End>) -> Option<Exit> {
-    match end {
-        Some(End::Exit(exit)) => Some(exit),
-        Some(End::NeverRan | End::Unknown) | None => None,
     }
 }
 
