@@ -164,7 +164,7 @@ pub unsafe extern "C" fn ctrd_recover_all(
         let client = live(client)?;
         // SAFETY: the caller's structs and strings are as the header says.
         let call = unsafe { call::read(call)? };
-        let found = client.recover_all(&mut |id| ask(io, &userdata, id), &call)?;
+        let found = client.recover_all(&mut |info| ask(io, &userdata, info.id()), &call)?;
         Ok(Box::new(ctrd_recovery_t(found.into_iter().map(Found::from).collect())))
     })
 }

@@ -166,6 +166,11 @@ impl ContainerInfo {
         self.exit().and_then(|exit| exit.at)
     }
 
+    /// Whether it is known how the process ended, or that nobody knows how.
+    pub(super) fn has_outcome(&self) -> bool {
+        self.outcome.is_some()
+    }
+
     fn exit(&self) -> Option<Exit> {
         match self.outcome {
             Some(Outcome::Exited(exit)) => Some(exit),
@@ -203,25 +208,28 @@ impl ContainerInfo {
     }
 
     /// The same with the state of the process: of the task that the server has, if it has one, and as
-    /// far as this client knows more.
-    pub(super) fn with_task(
+    /// far as this client knows more. `missing` is the status without a task if this client waits for
+    /// the exit.
+    fn with_task(
         mut self,
         client: &Inner,
         namespace: &str,
         task: Option<&Process>,
+        missing: ContainerStatus,
     ) -> ContainerInfo {
         let watch = client.watches.find(namespace, &self.id);
         let watch = watch.filter(|watch| watch.process.generation() == self.generation);
-        // containerd may leave the task of a shim that does not answer out of its list.
         let is_watched = watch.as_ref().is_some_and(|watch| watch.exit().is_none());
         self.status = match task {
             Some(task) => task.status.into(),
-            None if is_watched => ContainerStatus::Unknown,
+            None if is_watched => missing,
             None => ContainerStatus::NoTask,
         };
         self.pid = match task {
             Some(task) if task.pid != 0 => Some(task.pid),
-            _ if is_watched => watch.as_ref().map(|watch| watch.process.pid),
+            _ if is_watched && self.status == ContainerStatus::Unknown => {
+                watch.as_ref().map(|watch| watch.process.pid)
+            }
             _ => None,
         };
         if matches!(self.status, ContainerStatus::Stopped | ContainerStatus::NoTask) {
@@ -292,7 +300,7 @@ pub(super) fn look_task_up(
         }
         Err(e) => return Err(e.step(LOOK_UP)),
     };
-    Ok(info.with_task(client, &ctx.namespace, task.as_ref()))
+    Ok(info.with_task(client, &ctx.namespace, task.as_ref(), ContainerStatus::NoTask))
 }
 
 /// Lists containers: two calls, however many there are.
@@ -315,7 +323,8 @@ pub(crate) fn list(client: &Inner, filters: &[&str], call: &Call) -> Result<Vec<
         .into_iter()
         .map(|info| {
             let task = tasks.get(&info.id);
-            info.with_task(client, &ctx.namespace, task)
+            // containerd may leave the task of a shim that does not answer out of the list.
+            info.with_task(client, &ctx.namespace, task, ContainerStatus::Unknown)
         })
         .collect();
     infos.sort_by(|a, b| a.id.cmp(&b.id));
