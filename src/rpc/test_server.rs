@@ -76,7 +76,7 @@ impl TestServer {
         let service = serve_stream(
             ServiceBuilder::new(),
             "/containerd.services.containers.v1.Containers/ListStream",
-            move |_: ListContainersRequest| (0..count).map(record.clone()),
+            move |_: ListContainersRequest| (0..count).map(record),
         );
         let service = serve(
             service,
