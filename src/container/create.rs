@@ -22,6 +22,7 @@ use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots::{self, Mount};
 use crate::rpc::{Any, Ctx, tasks};
 use crate::spec;
+use crate::submit;
 use crate::watch::Process;
 
 pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) -> Result<u32> {
@@ -29,6 +30,8 @@ pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) 
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, &plan.id, "create_container")?;
+    client.bus.check_backlog()?;
+    submit::begin_start(&(ctx.namespace.clone(), plan.id.clone()));
     let image = match &plan.image {
         Some(name) => {
             let unpacked = image::for_container(client, ctx, name).step("look the image up")?;

@@ -16,6 +16,7 @@ use crate::record::{End, ExitLabel, KILLED, check_owner, clear_exit};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
+use crate::submit;
 use crate::watch::Watch;
 
 /// How many processes of one container are ended, one after the other, where another client starts it
@@ -32,11 +33,15 @@ pub(crate) fn destroy(
     // The grace period has a clock of its own: the default leaves all of it, and a call's time.
     let operation = client.begin_with(call, grace.checked_add(client.config.call_timeout))?;
     let ctx = &operation.ctx;
-    let before = client.watches.find(&ctx.namespace, id);
+    // Another call may destroy it while this one waits for the lock.
+    let before = submit::remember("watch", || client.watches.find(&ctx.namespace, id));
     let _lock = lock(client, ctx, id, "destroy_container")?;
+    if !grace.is_zero() {
+        submit::begin_long()?;
+    }
 
     for _ in 0..ATTEMPTS {
-        if let Some(message) = destroy_once(client, ctx, id, grace, before.as_ref())? {
+        if let Some(message) = destroy_once(client, ctx, id, grace, before.as_ref().as_ref())? {
             return Ok(message);
         }
     }

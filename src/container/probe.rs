@@ -9,35 +9,35 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::message::Message;
+use crate::rpc::Ctx;
+use crate::submit;
 
 pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Message> {
     identifier::check("id", id)?;
     let polls = call.timeout == Timeout::Poll;
-    if let Some(message) = known(client, id, call, polls)? {
+    // The look at the server is to be given a little time, the wait is not.
+    let look = Call { timeout: Timeout::After(POLL_LOOK), ..call.clone() };
+    let operation = client.begin_with(if polls { &look } else { call }, None)?;
+    if let Some(message) = known(client, &operation.ctx, id, polls)? {
         return Ok(message);
     }
     if polls {
-        // The look at the server is to be given a little time, the wait is not.
-        let call = Call { timeout: Timeout::After(POLL_LOOK), ..call.clone() };
-        let operation = client.begin(&call)?;
         let watch = watch(client, &operation.ctx, id).map_err(|e| match e.kind() {
             ErrorKind::Timeout => e.with_kind(ErrorKind::WouldBlock),
             _ => e,
         })?;
         return watch.exit().ok_or_else(not_yet);
     }
-    let operation = client.begin_with(call, None)?;
     let bounded =
         operation.ctx.with_limits(operation.ctx.limits.at_most(client.config.call_timeout));
-    watch(client, &bounded, id)?.wait(&operation.ctx.limits)
+    submit::wait(&operation.ctx.limits, watch(client, &bounded, id)?.waiting())?
 }
 
 /// What is known of a container without a call: the exit that nobody was told yet. Who polls is told as
 /// well that one which is watched has not ended. An exit that was told may be that of an earlier
 /// container of the id.
-fn known(client: &Inner, id: &str, call: &Call, polls: bool) -> Result<Option<Message>> {
-    let operation = client.begin(call)?;
-    let Some(watch) = client.watches.find(&operation.ctx.namespace, id) else { return Ok(None) };
+fn known(client: &Inner, ctx: &Ctx, id: &str, polls: bool) -> Result<Option<Message>> {
+    let Some(watch) = client.watches.find(&ctx.namespace, id) else { return Ok(None) };
     match watch.untold() {
         None if polls && watch.exit().is_none() => Err(not_yet()),
         untold => Ok(untold),

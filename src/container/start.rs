@@ -13,6 +13,7 @@ use crate::record::{End, ExitLabel, check_owner, clear_exit};
 use crate::rpc::Ctx;
 use crate::rpc::containers;
 use crate::rpc::tasks::{self, Status};
+use crate::submit;
 use crate::watch::Watch;
 
 /// Starts the process that stands, and its input.
@@ -26,6 +27,8 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, id, "start_container")?;
+    client.bus.check_backlog()?;
+    submit::begin_start(&(ctx.namespace.clone(), id.to_owned()));
     let record = containers::get(ctx, id).step("look the record up")?;
     check_owner(&record, &client.config.owner)?;
     let mut watch = watch(client, ctx, id)?;

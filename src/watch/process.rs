@@ -207,7 +207,14 @@ impl Watch {
 
     /// Waits for the exit.
     pub(crate) fn wait(self: &Arc<Self>, limits: &Limits) -> Result<Message> {
-        block_on(limits, Waiting { watch: self.clone(), number: None })?
+        block_on(limits, self.waiting())?
+    }
+
+    /// A future that gives the exit.
+    pub(crate) fn waiting(
+        self: &Arc<Self>,
+    ) -> impl Future<Output = Result<Message>> + Send + use<> {
+        Waiting { watch: self.clone(), number: None }
     }
 
     /// Has this done after its exit, once the hooks have returned. The first one counts.

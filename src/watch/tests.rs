@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::retire::MAX_RETIRED;
 use super::watches::{Find, Watches, held};
 use super::{Process, Then};
 use crate::call::Limits;
-use crate::delivery::{Bus, HookMode, Wants};
+use crate::delivery::{Bus, HookConfig};
 use crate::error::ErrorKind;
 use crate::executor::Executor;
 use crate::message::{Message, MessageKind, Origin};
@@ -162,12 +163,13 @@ fn what_is_said_late_of_the_time_after_waits_for_the_hooks_too() {
     let (watches, ctx) = watches();
     let (begun, begins) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
-    let run = Box::new(move |_: &Message| {
+    let released = Mutex::new(released);
+    let run = Arc::new(move |_: &Message| {
         begun.send(()).unwrap();
-        let _ = released.recv();
+        let _ = released.lock().unwrap().recv();
     });
-    let wants = Wants { kinds: vec![MessageKind::Exit], container: Some("c".into()) };
-    watches.0.bus.add_hook(wants, HookMode::Thread, 1, run).unwrap();
+    let config = HookConfig::new([MessageKind::Exit]).container("c");
+    watches.0.bus.add_hook(&config, run).unwrap();
     let exit = Some(Exit { code: 3, at: None });
     let (done, after) = mpsc::channel();
     let say = |container: &str| {
