@@ -11,6 +11,7 @@ use crate::inner::Inner;
 use crate::message::Message;
 use crate::rpc::Ctx;
 use crate::submit;
+use crate::watch::Watch;
 
 pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Message> {
     identifier::check("id", id)?;
@@ -18,6 +19,10 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
     // The look at the server is to be given a little time, the wait is not.
     let look = Call { timeout: Timeout::After(POLL_LOOK), ..call.clone() };
     let operation = client.begin_with(if polls { &look } else { call }, None)?;
+    if let Some(watch) = submit::remembered::<Arc<Watch>>("watch") {
+        // Since it began to wait, the container may have been removed.
+        return submit::wait(&operation.ctx.limits, watch.waiting())?;
+    }
     if let Some(message) = known(client, &operation.ctx, id, polls)? {
         return Ok(message);
     }
@@ -30,7 +35,9 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
     }
     let bounded =
         operation.ctx.with_limits(operation.ctx.limits.at_most(client.config.call_timeout));
-    submit::wait(&operation.ctx.limits, watch(client, &bounded, id)?.waiting())?
+    let watch = watch(client, &bounded, id)?;
+    let watch = submit::remember("watch", || watch);
+    submit::wait(&operation.ctx.limits, watch.waiting())?
 }
 
 /// What is known of a container without a call: the exit that nobody was told yet. Who polls is told as

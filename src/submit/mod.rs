@@ -211,12 +211,17 @@ pub(crate) fn note_operation() {
 /// What `make` gives. A submitted call that is begun again finds what it gave the first time.
 pub(crate) fn remember<T: Send + Sync + 'static>(key: &str, make: impl FnOnce() -> T) -> Arc<T> {
     let Some(job) = job::current() else { return Arc::new(make()) };
-    if let Some(known) = job.held(key).and_then(|held| held.downcast().ok()) {
+    if let Some(known) = remembered(key) {
         return known;
     }
     let made = Arc::new(make());
     job.hold(key, made.clone());
     made
+}
+
+/// What a submitted call has remembered under this key before it was begun again.
+pub(crate) fn remembered<T: Send + Sync + 'static>(key: &str) -> Option<Arc<T>> {
+    job::current()?.held(key)?.downcast().ok()
 }
 
 /// Keeps the thread from here on: the operation that runs cannot be begun again.
