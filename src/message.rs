@@ -1,10 +1,12 @@
-//! Messages to a client: the end of a process, an event, what it may have missed.
+//! What a program receives: exits, events, gaps, progress, and the completions of submitted calls.
 
+use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +25,11 @@ pub enum MessageKind {
     Overflow,
     /// A step of a pull.
     Progress,
+    /// A submitted call is over: [`Message::error`] says why it failed, if it did, and
+    /// [`Message::take_result`] gives what it made. Its tag is the call's.
+    Done,
+    /// A client that was subscribed to is closed. It is the last message of its subscription.
+    Closed,
 }
 
 /// How the library learned what a message says.
@@ -72,11 +79,128 @@ impl fmt::Display for OutputLost {
     }
 }
 
-/// A message to a client. It does not change. Cheap to clone.
+/// What a program receives. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Message(Arc<Body>);
+pub struct Message {
+    body: Arc<Body>,
+    output_lost: OutputLost,
+    tag: u64,
+    /// The room that it takes in a queue.
+    permit: Option<Arc<Permit>>,
+}
 
-#[derive(Clone, Debug)]
+/// The room that a message takes in a queue, or a call among those in flight. It is given back once:
+/// when the message is taken from the queue, or with the last clone.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    count: Arc<AtomicUsize>,
+    returned: AtomicBool,
+}
+
+impl Permit {
+    /// Room for one more, if there are fewer than `most`.
+    pub(crate) fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Permit> {
+        let more = |count: usize| (count < most).then_some(count + 1);
+        count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        Some(Permit { count: count.clone(), returned: AtomicBool::new(false) })
+    }
+
+    fn give_back(&self) {
+        if !self.returned.swap(true, Ordering::SeqCst) {
+            self.count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// How many messages a subscription has lost. It grows until somebody takes the message about it.
+#[derive(Debug, Default)]
+pub(crate) struct Lost(Mutex<LostState>);
+
+#[derive(Debug, Default)]
+struct LostState {
+    count: u64,
+    /// Whether a message about it waits in the queue.
+    announced: bool,
+}
+
+impl Lost {
+    /// Counts one more. Says whether a message is to announce it: one does so for all until it is taken.
+    pub(crate) fn add(&self) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.count += 1;
+        !std::mem::replace(&mut state.announced, true)
+    }
+
+    fn take(&self) -> u64 {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.announced = false;
+        std::mem::take(&mut state.count)
+    }
+}
+
+/// How many messages were dropped, of a message that says so.
+#[derive(Debug, Default)]
+pub(crate) struct Dropped {
+    lost: Option<Arc<Lost>>,
+    /// Fixed when the message is taken.
+    count: OnceLock<u64>,
+}
+
+impl Dropped {
+    /// As many as there are when the message is taken.
+    pub(crate) fn of(lost: Arc<Lost>) -> Dropped {
+        Dropped { lost: Some(lost), count: OnceLock::new() }
+    }
+
+    /// So many.
+    pub(crate) fn number(count: u64) -> Dropped {
+        Dropped { lost: None, count: OnceLock::from(count) }
+    }
+
+    fn get(&self) -> u64 {
+        *self.count.get_or_init(|| self.lost.as_ref().map_or(0, |lost| lost.take()))
+    }
+}
+
+/// What a submitted call has made, until somebody takes it.
+type Made = Box<dyn Any + Send>;
+
+/// Where a result that nobody has taken is dropped: its destructor may block, and the thread that drops
+/// the message may be the host's.
+pub(crate) type Discard = fn(Made);
+
+/// The result of a submitted call.
+pub(crate) struct Outcome {
+    made: Mutex<Option<Made>>,
+    discard: Discard,
+}
+
+impl Outcome {
+    pub(crate) fn new(made: Made, discard: Discard) -> Outcome {
+        Outcome { made: Mutex::new(Some(made)), discard }
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        let made = self.made.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        made.into_iter().for_each(self.discard);
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
 pub(crate) struct Body {
     pub(crate) kind: MessageKind,
     pub(crate) origin: Origin,
@@ -90,9 +214,9 @@ pub(crate) struct Body {
     pub(crate) exit_time: Option<SystemTime>,
     pub(crate) error: Option<Error>,
     pub(crate) start_error: Option<Error>,
-    pub(crate) output_lost: OutputLost,
     pub(crate) detail: Option<Detail>,
-    pub(crate) dropped: u64,
+    pub(crate) dropped: Dropped,
+    pub(crate) outcome: Option<Outcome>,
 }
 
 impl Body {
@@ -111,24 +235,18 @@ impl Body {
             exit_time: None,
             error: None,
             start_error: None,
-            output_lost: OutputLost::default(),
             detail: None,
-            dropped: 0,
+            dropped: Dropped::default(),
+            outcome: None,
         }
     }
 }
 
-/// An event or a step of progress.
-#[derive(Clone)]
+/// An event or a step of progress, whose JSON is made when it is asked for.
 pub(crate) struct Detail {
     pub(crate) topic: String,
     pub(crate) time: Option<SystemTime>,
-    json: Arc<Json>,
-}
-
-/// JSON that is made when it is first asked for.
-struct Json {
-    text: OnceLock<String>,
+    json: OnceLock<String>,
     make: Box<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -138,7 +256,7 @@ impl Detail {
         time: Option<SystemTime>,
         make: impl Fn() -> String + Send + Sync + 'static,
     ) -> Detail {
-        Detail { topic, time, json: Arc::new(Json { text: OnceLock::new(), make: Box::new(make) }) }
+        Detail { topic, time, json: OnceLock::new(), make: Box::new(make) }
     }
 }
 
@@ -150,44 +268,62 @@ impl fmt::Debug for Detail {
 
 impl Message {
     pub(crate) fn new(body: Body) -> Message {
-        Message(Arc::new(body))
+        Message { body: Arc::new(body), output_lost: OutputLost::default(), tag: 0, permit: None }
+    }
+
+    /// The same message for a subscription or call with this tag; `permit` is the room that it takes.
+    pub(crate) fn tagged(&self, tag: u64, permit: Option<Permit>) -> Message {
+        Message { tag, permit: permit.map(Arc::new), ..self.clone() }
+    }
+
+    /// Notes that it was taken from its queue.
+    pub(crate) fn taken(&self) {
+        self.permit.iter().for_each(|permit| permit.give_back());
+        if self.body.dropped.lost.is_some() {
+            self.dropped();
+        }
     }
 
     /// What the message is about.
     pub fn kind(&self) -> MessageKind {
-        self.0.kind
+        self.body.kind
+    }
+
+    /// The tag of the subscription or call that it came by; 0 for hooks and for what an operation gives.
+    pub fn tag(&self) -> u64 {
+        self.tag
     }
 
     /// How the library learned of it.
     pub fn origin(&self) -> Origin {
-        self.0.origin
+        self.body.origin
     }
 
     /// Its number among the messages of the client. The numbers rise in the order in which the client
     /// learned of things. Messages about different things may be delivered in another order.
     pub fn seq(&self) -> u64 {
-        self.0.seq
+        self.body.seq
     }
 
     /// The namespace that it is from; empty if it is about none.
     pub fn namespace(&self) -> &str {
-        &self.0.namespace
+        &self.body.namespace
     }
 
     /// The container; empty if it is about none.
     pub fn container_id(&self) -> &str {
-        &self.0.container_id
+        &self.body.container_id
     }
 
     /// The exec. `None` if the message is about the container's first process, or about none.
     pub fn exec_id(&self) -> Option<&str> {
-        self.0.exec_id.as_deref()
+        self.body.exec_id.as_deref()
     }
 
     /// The process, in the server's pid namespace. `None` if the message is not about a process, or its
     /// id is not known. Another process may have the id by now.
     pub fn pid(&self) -> Option<u32> {
-        self.0.pid
+        self.body.pid
     }
 
     /// Tells one life of the container's id from the next: all messages about the same container have
@@ -195,7 +331,7 @@ impl Message {
     /// the same id have another one. [`crate::ContainerInfo::generation`] is the same number. It has no
     /// other meaning, and is never 0. `None` if the message is not about a container.
     pub fn generation(&self) -> Option<u64> {
-        self.0.generation
+        self.body.generation
     }
 
     /// How much of the process's output did not reach the host, if any of it is lost: the host's
@@ -207,58 +343,77 @@ impl Message {
     /// then. All is known once the streams have ended: in the message of the destroy, and in that of a
     /// probe after a clean-up. Bytes that the host's own pipe holds count as passed on.
     pub fn output_lost(&self) -> Option<OutputLost> {
-        Some(self.0.output_lost).filter(|lost| lost.total() > 0)
+        Some(self.output_lost).filter(|lost| lost.total() > 0)
     }
 
     /// The same message with this loss.
     pub(crate) fn with_output_lost(&self, output_lost: OutputLost) -> Message {
-        if self.0.output_lost == output_lost {
-            return self.clone();
-        }
-        Message::new(Body { output_lost, ..Body::clone(&self.0) })
+        Message { output_lost, ..self.clone() }
     }
 
     /// The exit code. It is 128 and the signal's number if a signal ended the process. `None` if no
     /// source has it; it is never a guess.
     pub fn exit_code(&self) -> Option<u32> {
-        self.0.exit_code
+        self.body.exit_code
     }
 
     /// When the process ended, by the server's clock. `None` if that is not known.
     pub fn exit_time(&self) -> Option<SystemTime> {
-        self.0.exit_time
+        self.body.exit_time
     }
 
     /// Why details are missing. `None` if none are.
     pub fn error(&self) -> Option<&Error> {
-        self.0.error.as_ref()
+        self.body.error.as_ref()
     }
 
     /// Why the process never ran. `None` if it ran, or if that is not known.
     pub fn start_error(&self) -> Option<&Error> {
-        self.0.start_error.as_ref()
+        self.body.start_error.as_ref()
     }
 
     /// The topic of an event, for example `/tasks/start`; or the reference of the image that progress is
     /// about.
     pub fn topic(&self) -> Option<&str> {
-        self.0.detail.as_ref().map(|detail| detail.topic.as_str())
+        self.body.detail.as_ref().map(|detail| detail.topic.as_str())
     }
 
     /// When the event happened, by the server's clock.
     pub fn event_time(&self) -> Option<SystemTime> {
-        self.0.detail.as_ref()?.time
+        self.body.detail.as_ref()?.time
     }
 
     /// An event as JSON, with containerd's names for the fields; or progress as an array of the items
     /// that are fetched. The text is made at the first call.
     pub fn json(&self) -> Option<&str> {
-        let json = &self.0.detail.as_ref()?.json;
-        Some(json.text.get_or_init(|| (json.make)()))
+        let detail = self.body.detail.as_ref()?;
+        Some(detail.json.get_or_init(|| (detail.make)()))
     }
 
     /// How many messages were dropped, for an [`MessageKind::Overflow`]; else 0.
     pub fn dropped(&self) -> u64 {
-        self.0.dropped
+        self.body.dropped.get()
+    }
+
+    /// Takes what a submitted call has made: the `T` that its operation gives. Fails with
+    /// [`ErrorKind::FailedPrecondition`] if there is no result, if it is of another type, and if
+    /// somebody has taken it before. A result that nobody takes is dropped on a thread of the library.
+    pub fn take_result<T: 'static>(&self) -> Result<T> {
+        let none = || Error::new(ErrorKind::FailedPrecondition, "the message holds no such result");
+        let outcome = self.body.outcome.as_ref().ok_or_else(none)?;
+        let mut made = outcome.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if !made.as_ref().is_some_and(|made| made.is::<T>()) {
+            return Err(none());
+        }
+        let taken = made.take().ok_or_else(none)?.downcast().map_err(|_| none())?;
+        Ok(*taken)
+    }
+
+    /// A copy of what a submitted call has made, which stays there. `None` if there is no result of this
+    /// type any more.
+    pub fn peek_result<T: Clone + 'static>(&self) -> Option<T> {
+        let outcome = self.body.outcome.as_ref()?;
+        let made = outcome.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.as_ref()?.downcast_ref().cloned()
     }
 }

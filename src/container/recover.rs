@@ -17,7 +17,7 @@ use crate::record::OWNER_LABEL;
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::stdio::{self, Stdio};
-use crate::sys;
+use crate::{submit, sys};
 
 /// How many containers are recovered at once.
 const THREADS: usize = 16;
@@ -95,6 +95,8 @@ pub(crate) fn recover_all(
 ) -> Result<Vec<Recovery>> {
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
+    submit::begin_long()?;
+    submit::keep_thread();
     // Before the containers are listed: what is made after that is not looked at.
     let fifo_sets = stdio::list_fifo_sets(client.fifo_dir(&ctx.namespace));
     // All of them where it is to be known which FIFOs are nobody's: what others have is theirs.
