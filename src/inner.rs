@@ -16,7 +16,7 @@ use crate::identifier;
 use crate::image;
 use crate::keyed_mutex::KeyedMutex;
 use crate::rpc::{Connection, Ctx};
-use crate::stdio::{Place, Pump};
+use crate::stdio::{FifoDir, Pump};
 use crate::submit::{self, Group};
 use crate::wait::wait_while;
 use crate::watch::Watches;
@@ -154,8 +154,8 @@ impl Inner {
     }
 
     /// Where the FIFOs of a namespace are.
-    pub(crate) fn place<'a>(&'a self, namespace: &'a str) -> Place<'a> {
-        Place { state_dir: &self.config.state_dir, server: &self.server, namespace }
+    pub(crate) fn fifo_dir<'a>(&'a self, namespace: &'a str) -> FifoDir<'a> {
+        FifoDir { state_dir: &self.config.state_dir, server: &self.server, namespace }
     }
 
     /// Begins an operation that lasts no longer than the client's call timeout, unless `call` says

@@ -14,7 +14,7 @@ use ctrd::{
     EventFilter, HookConfig, HookMode, Message, MessageKind, Origin, PullConfig, Queue,
     QueueConfig, RecoveryState, Stdio, Stream, Subscription, SubscriptionConfig, default_spec,
 };
-use ground::plot::{GRACE, Plot, kill, pipe, within};
+use ground::plot::{Plot, at_once, gently, kill, pipe, within};
 use ground::proxy::Proxy;
 use ground::{unique, wait_until};
 
@@ -86,7 +86,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     // What has ended.
     assert_eq!(client.probe(ended, call).unwrap().exit_code(), Some(1));
     client.get_snapshot(None, ended, call).unwrap();
-    client.destroy_container(ended, Duration::ZERO, call).unwrap();
+    client.destroy_container(ended, &at_once(), call).unwrap();
     fails(ErrorKind::NotFound, client.remove_snapshot(None, ended, call).unwrap_err());
 
     // Images.
@@ -136,7 +136,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     drop(other);
 
     // Its end, which is waited for at the queue.
-    client.destroy_container(&id, Duration::ZERO, call).unwrap();
+    client.destroy_container(&id, &at_once(), call).unwrap();
     assert_eq!(queue.next(call).unwrap().container_id(), id);
     drop((queue, subscription));
     hooks.into_iter().for_each(|hook| client.remove_hook(hook, call).unwrap());
@@ -370,7 +370,7 @@ fn a_later_run_of_the_program_takes_containers_over() {
     };
     let (input, _keep) = pipe();
     let stdio =
-        Stdio { stdin: Stream::Fd(input.into()), stdout: Stream::Fd(stdout), ..Default::default() };
+        Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() };
     let talking = config(script, stdio, Cleanup::Keep);
     let running = config("sleep 1000", Stdio::default(), Cleanup::All);
     let ended = config("exit 4", Stdio::default(), Cleanup::Keep);
@@ -405,7 +405,7 @@ fn a_later_run_of_the_program_takes_containers_over() {
     let (mut after, stdout) = pipe();
     let (input, mut say) = pipe_in();
     let mut streams =
-        Some(Stdio { stdin: Stream::Fd(input), stdout: Stream::Fd(stdout), ..Default::default() });
+        Some(Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() });
     let recovered = second
         .recover_all(
             &mut |id| Ok(if id == talking { streams.take().unwrap() } else { Stdio::default() }),
@@ -430,7 +430,7 @@ fn a_later_run_of_the_program_takes_containers_over() {
     say.write_all(b"two\n").unwrap();
     let message = exits.recv_timeout(LONG).unwrap();
     assert_eq!((message.container_id(), message.exit_code()), (&*talking, Some(6)));
-    second.destroy_container(&talking, GRACE, &Call::new()).unwrap();
+    second.destroy_container(&talking, &gently(), &Call::new()).unwrap();
     let mut text = String::new();
     after.read_to_string(&mut text).unwrap();
     assert_eq!(text, "got two\n");
@@ -447,7 +447,7 @@ fn a_later_run_of_the_program_takes_containers_over() {
     assert_eq!(second.probe(&waiting, &within(10)).unwrap().exit_code(), Some(5));
     second.recover_container(&waiting, Stdio::default(), &within(10)).unwrap();
     for id in [&ended, &waiting, &without_task, &foreign] {
-        second.destroy_container(id, GRACE, &Call::new()).unwrap();
+        second.destroy_container(id, &gently(), &Call::new()).unwrap();
     }
     wait_until("the end of everything", || plot.holdings().only_images());
     let error = second.recover_container(&ended, Stdio::default(), &within(10)).unwrap_err();
@@ -465,7 +465,7 @@ fn what_a_killed_program_left_of_fifos_is_removed() {
     let plot = Plot::new();
     let (_output, stdout) = pipe();
     let mut config = plot.shell("sleep 1000");
-    config.stdio.stdout = Stream::Fd(stdout);
+    config.stdio.stdout = Stream::fd(stdout);
     let id = config.id.clone();
     let first = another(&plot);
     first.create_container(config, &Call::new()).unwrap();
@@ -510,7 +510,7 @@ fn who_only_probes_leaves_the_clean_up_to_the_owner() {
     plot.client.on_exit(hook).unwrap();
     let mut config = plot.shell("read x; exit 3");
     let (input, say) = pipe_in();
-    config.stdio.stdin = Stream::Fd(input);
+    config.stdio.stdin = Stream::fd(input);
     config.cleanup = Cleanup::All;
     let id = plot.create(config);
     let other = ClientConfig { owner: "stranger".into(), ..config_of(&plot) };
@@ -525,7 +525,7 @@ fn who_only_probes_leaves_the_clean_up_to_the_owner() {
     is_in.recv_timeout(LONG).unwrap();
     told.recv_timeout(LONG).unwrap();
     for error in [
-        other.destroy_container(&id, GRACE, &Call::new()).unwrap_err(),
+        other.destroy_container(&id, &gently(), &Call::new()).unwrap_err(),
         other.start_container(&id, &Call::new()).unwrap_err(),
         other.recover_container(&id, Stdio::default(), &Call::new()).unwrap_err(),
     ] {
@@ -544,7 +544,7 @@ fn a_recovery_that_fails_leaves_the_container_as_it_is() {
     let first = another(&plot);
     let (_output, stdout) = pipe();
     let mut config = plot.shell("sleep 1000");
-    config.stdio.stdout = Stream::Fd(stdout);
+    config.stdio.stdout = Stream::fd(stdout);
     config.cleanup = Cleanup::All;
     let id = config.id.clone();
     let process = first.create_container(config, &Call::new()).unwrap();
@@ -569,7 +569,7 @@ fn an_input_that_cannot_be_opened_makes_no_half_recovery() {
     let first = another(&plot);
     let (input, _say) = pipe_in();
     let mut config = plot.shell("sleep 1000");
-    config.stdio.stdin = Stream::Fd(input);
+    config.stdio.stdin = Stream::fd(input);
     let id = config.id.clone();
     let process = first.create_container(config, &Call::new()).unwrap();
     drop(first);
@@ -581,7 +581,7 @@ fn an_input_that_cannot_be_opened_makes_no_half_recovery() {
     std::fs::remove_file(&fifo).unwrap();
     let told = stop_hook(&plot.client, HookMode::Thread);
     let (input, _say) = pipe_in();
-    let stdio = Stdio { stdin: Stream::Fd(input), ..Default::default() };
+    let stdio = Stdio { stdin: Stream::fd(input), ..Default::default() };
     let error = plot.client.recover_container(&id, stdio, &within(10)).unwrap_err();
     assert_eq!(plot.client.counters().outstanding, 0, "{error}");
     plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
@@ -601,8 +601,8 @@ fn streams_of_several_kinds_are_taken_over() {
     let (input, _keep) = pipe_in();
     let mut config = plot.shell("read x; echo $x; echo bad >&2");
     config.stdio = Stdio {
-        stdin: Stream::Fd(input),
-        stdout: Stream::Fd(stdout),
+        stdin: Stream::fd(input),
+        stdout: Stream::fd(stdout),
         stderr: Stream::Path(errors.display().to_string()),
         ..Default::default()
     };
@@ -613,11 +613,11 @@ fn streams_of_several_kinds_are_taken_over() {
     let (mut after, stdout) = pipe();
     let (input, mut say) = pipe_in();
     let stdio =
-        Stdio { stdin: Stream::Fd(input), stdout: Stream::Fd(stdout), ..Default::default() };
+        Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() };
     second.recover_container(&id, stdio, &within(10)).unwrap();
     std::io::Write::write_all(&mut say, b"here\n").unwrap();
     assert_eq!(second.probe(&id, &within(20)).unwrap().exit_code(), Some(0));
-    second.destroy_container(&id, GRACE, &within(20)).unwrap();
+    second.destroy_container(&id, &gently(), &within(20)).unwrap();
     let mut text = String::new();
     after.read_to_string(&mut text).unwrap();
     assert_eq!(text, "here\n");
@@ -642,7 +642,7 @@ fn who_probes_before_he_recovers_loses_nothing() {
     first.close(&within(10)).unwrap();
     let second = another(&plot);
     for id in [&running, &ended, &again] {
-        second.probe(id, &Call::new().poll()).unwrap_err();
+        second.watch_container(id, &within(10)).unwrap();
     }
     [other, third].into_iter().for_each(kill);
     assert_eq!(second.probe(&ended, &within(30)).unwrap().exit_code(), Some(137));
@@ -656,6 +656,6 @@ fn who_probes_before_he_recovers_loses_nothing() {
     assert_eq!(state(&ended), RecoveryState::Ended);
     assert_eq!(state(&again), RecoveryState::Alive);
     kill(process);
-    second.destroy_container(&again, GRACE, &within(30)).unwrap();
+    second.destroy_container(&again, &gently(), &within(30)).unwrap();
     wait_until("the end of everything", || plot.holdings().only_images());
 }

@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, ClientConfig, ContainerConfig, Queue, QueueConfig};
+use ctrd::{Call, Client, ClientConfig, ContainerConfig, DestroyConfig, Queue, QueueConfig};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::ground::plot::{GRACE, kill};
+use crate::ground::plot::{at_once, gently, kill};
 use crate::ground::unique;
 
 /// How many containers the waits are for.
@@ -91,7 +91,7 @@ impl Program<'_> {
     }
 
     fn destroy(&self, id: &str) {
-        self.client.destroy_container(id, GRACE, &Call::new()).unwrap();
+        self.client.destroy_container(id, &gently(), &Call::new()).unwrap();
     }
 
     fn submitted(&self, count: usize) {
@@ -110,8 +110,9 @@ impl Program<'_> {
             };
             self.client.submit_change(&queue, tag, &id, &call, create).unwrap();
             let own = id.clone();
-            let destroy =
-                move |client: &Client, call: &Call| client.destroy_container(&own, GRACE, call);
+            let destroy = move |client: &Client, call: &Call| {
+                client.destroy_container(&own, &DestroyConfig::new(), call)
+            };
             self.client.submit_change(&queue, tag, &id, &call, destroy).unwrap();
         }
         for _ in 0..2 * count {
@@ -165,7 +166,7 @@ impl Program<'_> {
             thread::sleep(SETTLE);
             usage();
             for id in &ids {
-                self.client.destroy_container(id, Duration::ZERO, &Call::new()).unwrap();
+                self.client.destroy_container(id, &at_once(), &Call::new()).unwrap();
             }
         });
     }

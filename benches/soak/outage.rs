@@ -12,7 +12,7 @@ use ctrd::{
 use rustix::process::{Signal, kill_process};
 
 use crate::containerd::pid;
-use crate::ground::plot::{Plot, within};
+use crate::ground::plot::{Plot, at_once, within};
 use crate::ground::proxy::Proxy;
 use crate::ground::unique;
 use crate::job::{Job, told};
@@ -132,7 +132,7 @@ pub fn run(options: &Options, report: &mut Report) {
     }
     jobs.into_iter().for_each(|(.., job)| job.end());
     for id in ids {
-        plot.client.destroy_container(id, Duration::ZERO, &Call::new()).unwrap();
+        plot.client.destroy_container(id, &at_once(), &Call::new()).unwrap();
     }
 }
 
@@ -154,6 +154,7 @@ pub fn job(arguments: &[String]) {
     let config = SubscriptionConfig::new([MessageKind::Event]);
     let _events = client.subscribe(&events, &config, &Call::new()).unwrap();
     for id in ids {
+        client.watch_container(id, &Call::new()).unwrap();
         let error = client.probe(id, &Call::new().poll()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
     }

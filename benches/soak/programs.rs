@@ -13,7 +13,7 @@ use rustix::process::{Signal, kill_process};
 
 use crate::Options;
 use crate::containerd::{Containerd, pid};
-use crate::ground::plot::{GRACE, Plot, pipe, within};
+use crate::ground::plot::{Plot, gently, pipe, within};
 use crate::ground::{Holdings, processes_naming, unique};
 use crate::job::{Job, told};
 use crate::pool::Tally;
@@ -295,7 +295,7 @@ pub fn job(arguments: &[String]) {
                 code(&message)
             }),
             ["destroy", id] => {
-                client.destroy_container(id, GRACE, &Call::new()).map(|message| code(&message))
+                client.destroy_container(id, &gently(), &Call::new()).map(|message| code(&message))
             }
             _ => panic!("{line}"),
         };
@@ -317,7 +317,7 @@ fn make(client: &Client, image: &str, id: &str, code: &str) -> ctrd::Result<u32>
         args: ["/bin/sh", "-c", &script].map(Into::into).into(),
         ..Default::default()
     };
-    config.stdio.stdout = Stream::Fd(stdout);
+    config.stdio.stdout = Stream::fd(stdout);
     let process = client.create_container(config, &Call::new())?;
     output.read_exact(&mut [0]).expect("its output");
     Ok(process)

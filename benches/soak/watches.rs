@@ -71,6 +71,7 @@ pub fn job(arguments: &[String]) {
     client.on_exit(hook).unwrap();
     let ids: Vec<String> = (0..count).map(|i| format!("c-{i}")).collect();
     let watch = |id: &String| {
+        client.watch_container(id, &Call::new()).unwrap();
         let error = client.probe(id, &Call::new().poll()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
     };

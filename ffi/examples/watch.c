@@ -114,12 +114,12 @@ int main(int argc, char **argv)
     if (ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, filters, 1, 0, NULL, &queue, &err))
         result = failed("open a queue", err);
 
-    /* An exit is told of what the client knows: asked for once, without waiting, it is watched. */
-    call.timeout_ms = CTRD_POLL;
+    /* The client reports exits of containers that it watches: a probe begins to, also a short one. */
+    call.timeout_ms = 1000;
     for (i = 3; result == 0 && i < argc; i++) {
         ctrd_status_t status = ctrd_probe(client, argv[i], &call, NULL, &err);
 
-        if (status != CTRD_OK && status != CTRD_E_WOULD_BLOCK)
+        if (status != CTRD_OK && status != CTRD_E_TIMEOUT)
             result = failed("look a container up", err);
         else
             ctrd_error_free(err);

@@ -5,7 +5,7 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use ctrd::{Cleanup, ContainerConfig, Error, Result};
+use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, Result};
 
 use crate::args::{self, give, required, text};
 use crate::call::{self, CTRD_FOREVER, CTRD_POLL, ctrd_call_t, milliseconds};
@@ -15,9 +15,6 @@ use crate::guard::{self, Out};
 use crate::message::ctrd_message_t;
 use crate::status::ctrd_status_t;
 use crate::stdio::{self, ctrd_io_t};
-
-/// The grace period of a destroy that names none.
-const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
 /// A container's flag: create it and do not start it; ctrd_start_container() does.
 pub const CTRD_CONTAINER_NO_START: u64 = 1;
@@ -124,6 +121,7 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
         // SAFETY: as the caller promises.
         stdio: unsafe { stdio::read(given.io)? },
         cleanup,
+        drain: None,
         no_start: given.flags & CTRD_CONTAINER_NO_START != 0,
     })
 }
@@ -278,13 +276,13 @@ pub unsafe extern "C" fn ctrd_destroy_container(
         let client = live(client)?;
         // SAFETY: the caller's structs and strings are as the header says.
         let (id, call) = unsafe { (text("id", id)?, call::read(call)?) };
-        let grace = match grace_ms {
-            0 => DEFAULT_GRACE,
-            CTRD_POLL => Duration::ZERO,
-            CTRD_FOREVER => Duration::MAX,
-            ms => milliseconds("grace_ms", ms)?,
+        let config = match grace_ms {
+            0 => DestroyConfig::new(),
+            CTRD_POLL => DestroyConfig::new().grace(Duration::ZERO),
+            CTRD_FOREVER => DestroyConfig::new().grace(Duration::MAX),
+            ms => DestroyConfig::new().grace(milliseconds("grace_ms", ms)?),
         };
-        Ok(ctrd_message_t::new(client.destroy_container(id, grace, &call)?))
+        Ok(ctrd_message_t::new(client.destroy_container(id, &config, &call)?))
     })
 }
 

@@ -50,6 +50,10 @@ pub struct Counters {
     pub dropped: u64,
     /// How many processes are watched whose exit is not known.
     pub outstanding: u64,
+    /// How many bytes of output of containers did not reach the host's descriptors: a descriptor
+    /// failed, or streams were closed while a reader was behind (by a destroy, a clean-up, because
+    /// another client had removed the container, or by the close of the client).
+    pub output_lost: u64,
 }
 
 /// A connection to a containerd. Clones are the same client; it may be used from any thread. The
@@ -175,6 +179,7 @@ impl Client {
             reconciled,
             dropped: self.inner.bus.dropped(),
             outstanding: self.inner.watches.outstanding() as u64,
+            output_lost: self.inner.pump.output_lost(),
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn watch(client: &Arc<Inner>, ctx: &Ctx, id: &str) -> Result<Arc<Watc
                 };
             }
             Ok(record) if has_another_task(ctx, &watch).is_ok_and(|has| has) => {
-                client.watches.forget(&watch);
+                client.watches.release(&watch);
                 return adopt(client, ctx, &record, None);
             }
             // Also where it is gone or cannot be asked for: what is known of it stays true.
@@ -71,8 +71,7 @@ pub(super) fn of_record(
         Ok(found) if found.status == Status::Unknown => Err(no_answer()),
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e.step(LOOK_UP)),
         _ => {
-            watch.drain_and_close(&ctx.limits);
-            watches.forget(&watch);
+            watches.release(&watch);
             Ok(None)
         }
     }
@@ -140,7 +139,7 @@ pub(super) fn adopt(
         clear_exit(ctx, &record.id)?;
     }
     let stdio = match stdio {
-        Some(stdio) if !has_streams() => open_streams(client, ctx, &record.id, &paths, stdio)?,
+        Some(stdio) if !has_streams() => open_streams(client, ctx, record, &paths, stdio)?,
         _ => None,
     };
     if let Some(stdio) = stdio.as_ref().filter(|_| runs) {

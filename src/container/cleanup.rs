@@ -23,7 +23,7 @@ pub(super) fn job(client: &Arc<Inner>, namespace: &str, cleanup: Cleanup) -> Res
     let client = Arc::downgrade(client);
     let namespace = namespace.to_owned();
     Ok(Some(Box::new(move |watch| {
-        Work { client, namespace, watch, cleanup, pause: FIRST_PAUSE, _kept: kept }.run();
+        Work { client, namespace, watch, cleanup, pause: FIRST_PAUSE, _kept: kept }.run_drained();
     })))
 }
 
@@ -46,6 +46,13 @@ struct Work {
 }
 
 impl Work {
+    /// Waits for the output first.
+    fn run_drained(self) {
+        let Some(client) = self.client.upgrade() else { return };
+        let watch = self.watch.clone();
+        client.watches.run_drained(&watch, Box::new(move || self.run()));
+    }
+
     fn run(mut self) {
         let Some(client) = self.client.upgrade() else { return };
         let result = clean_up(&client, &self.namespace, &self.watch, self.cleanup);
@@ -80,7 +87,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
     let record = match containers::get(ctx, id) {
         // Somebody has replaced it.
         Ok(record) if generation(&record) != watch.process.generation() => {
-            watch.drain_and_close(&ctx.limits);
+            watch.close_streams();
             return Ok(());
         }
         Ok(record)
@@ -93,18 +100,16 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
         Ok(_) => return Ok(()),
         // Somebody has destroyed it.
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            watch.drain_and_close(&ctx.limits);
-            watch.close_stdio(client.place(namespace));
+            watch.close_stdio(client.fifo_dir(namespace));
             client.watches.retire(watch);
             return Ok(());
         }
         Err(e) => return Err(e.step("look the record up")),
     };
     if has_another_task(ctx, watch).step("look the task up")? {
-        watch.drain_and_close(&ctx.limits);
+        watch.close_streams();
         return Ok(());
     }
-    watch.drain(&ctx.limits);
     let remove = match cleanup {
         Cleanup::Keep => return Ok(()),
         Cleanup::Task => remove_task,
@@ -120,7 +125,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
             }
         }
         Deleted::No | Deleted::Replaced => {
-            watch.drain_and_close(&ctx.limits);
+            watch.close_streams();
             return Ok(());
         }
     }

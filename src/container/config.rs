@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,7 +12,9 @@ use crate::identifier;
 use crate::image;
 use crate::inner::Inner;
 use crate::random::random_hex;
-use crate::record::{Cleanup, GENERATION_LABEL, OWNER_LABEL};
+use crate::record::{
+    Cleanup, DEFAULT_DRAIN, GENERATION_LABEL, LABEL_PREFIX, OWNER_LABEL, drain_label,
+};
 use crate::rpc::snapshots::Mount;
 use crate::snapshot;
 use crate::spec;
@@ -45,6 +48,13 @@ pub struct ContainerConfig {
     pub stdio: Stdio,
     /// What is removed by itself once its process has ended. Default: nothing.
     pub cleanup: Cleanup,
+    /// How long output that is still in the pipes after the exit is waited for before its streams are
+    /// closed without a call: by a clean-up, or because another client has removed the container. What
+    /// is left then is dropped, and counted in [`crate::Message::output_lost`] and
+    /// [`crate::Counters::output_lost`]. A later run of the program that recovers the container keeps
+    /// to it. `None`: 1 s. [`Duration::MAX`]: until all is passed on; then a clean-up does not happen
+    /// while a reader is stuck, or while a descendant of the process has its output open.
+    pub drain: Option<Duration>,
     /// Create it and do not start it.
     pub no_start: bool,
 }
@@ -63,6 +73,7 @@ pub(super) struct Plan {
     pub(super) labels: HashMap<String, String>,
     pub(super) generation: String,
     pub(super) cleanup: Cleanup,
+    pub(super) drain: Duration,
     pub(super) stdio: Stdio,
     pub(super) no_start: bool,
 }
@@ -111,6 +122,8 @@ impl Plan {
         labels.insert(OWNER_LABEL.into(), client.config.owner.clone());
         labels.insert(GENERATION_LABEL.into(), generation.clone());
         labels.extend(config.cleanup.label());
+        let drain = config.drain.unwrap_or(DEFAULT_DRAIN);
+        labels.extend(drain_label(drain));
         if client.config.keep_stopped_tasks {
             labels.insert(SANDBOX_LABEL.into(), String::new());
         }
@@ -133,6 +146,7 @@ impl Plan {
             labels,
             generation,
             cleanup: config.cleanup,
+            drain,
             no_start: config.no_start,
             id: config.id,
         })
@@ -148,7 +162,7 @@ fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>>
     for (key, value) in given {
         let why = if key.is_empty() {
             "has an empty key"
-        } else if key.starts_with("io.ctrd.") {
+        } else if key.starts_with(LABEL_PREFIX) {
             "has a key of the library's own (io.ctrd.)"
         } else if key.len() + value.len() > MAX_LABEL {
             "has more than 4096 bytes in key and value"

@@ -101,7 +101,7 @@ fn create_steps(
     let attached = match prepared {
         Some(prepared) => {
             let end = end_of_input(client, &ctx.namespace, id, terminal);
-            Some(prepared.attach(end).step("attach stdio")?)
+            Some(prepared.attach(plan.drain, end).step("attach stdio")?)
         }
         None => None,
     };
@@ -118,7 +118,7 @@ fn create_steps(
             .inspect_err(|e| may_run.set(watch.is_started() || e.is_outcome_unknown()))?;
     }
     if let Some(stdio) = watch.stdio() {
-        stdio.stand();
+        stdio.keep_fifos();
     }
     Ok(pid)
 }

@@ -12,48 +12,108 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::message::{Body, Message, MessageKind, Origin};
-use crate::record::{End, ExitLabel, KILLED, check_owner, clear_exit};
+use crate::record::{
+    DEFAULT_DRAIN, End, ExitLabel, KILLED, check_owner, clear_exit, generation, generation_number,
+};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
 use crate::submit;
 use crate::watch::Watch;
 
-/// How many processes of one container are ended, one after the other, where another client starts it
-/// anew.
+/// How many processes of one container are ended, one after the other, if another client starts it
+/// again.
 const ATTEMPTS: u32 = 3;
+
+/// How long a process has after SIGTERM, unless the caller chooses.
+const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How a container is destroyed.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// // SIGTERM, SIGKILL after 30 s; then up to a minute for a slow reader of its output.
+/// let config = ctrd::DestroyConfig::new()
+///     .grace(Duration::from_secs(30))
+///     .drain(Duration::from_secs(60));
+/// # let _ = config;
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct DestroyConfig {
+    grace: Duration,
+    drain: Duration,
+}
+
+impl Default for DestroyConfig {
+    fn default() -> DestroyConfig {
+        DestroyConfig { grace: DEFAULT_GRACE, drain: DEFAULT_DRAIN }
+    }
+}
+
+impl DestroyConfig {
+    /// A grace period of 5 s, and 1 s for the output.
+    pub fn new() -> DestroyConfig {
+        DestroyConfig::default()
+    }
+
+    /// Sets how long the processes have after SIGTERM before SIGKILL. Zero: SIGKILL at once, without a
+    /// SIGTERM. [`Duration::MAX`]: no SIGKILL.
+    pub fn grace(mut self, grace: Duration) -> DestroyConfig {
+        self.grace = grace;
+        self
+    }
+
+    /// Sets how long output that is still in the pipes after the exit is waited for, if its reader is
+    /// behind. What is left then is dropped, and counted in [`Message::output_lost`]. Zero: it is not
+    /// waited for. [`Duration::MAX`]: until all is passed on; nothing is dropped.
+    ///
+    /// If the call's time is over before, the destroy fails with [`ErrorKind::Timeout`], nothing is
+    /// dropped, and another destroy goes on with it. A descendant of the process that is outside of
+    /// the container's pid namespace can keep the output open for ever: then all of this time passes.
+    pub fn drain(mut self, drain: Duration) -> DestroyConfig {
+        self.drain = drain;
+        self
+    }
+
+    /// How long a call may take: each of the two has a clock of its own. `None`: without a limit.
+    fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
+        self.grace.checked_add(self.drain)?.checked_add(call_timeout)
+    }
+}
 
 pub(crate) fn destroy(
     client: &Arc<Inner>,
     id: &str,
-    grace: Duration,
+    config: &DestroyConfig,
     call: &Call,
 ) -> Result<Message> {
     identifier::check("id", id)?;
-    // The grace period has a clock of its own: the default leaves all of it, and a call's time.
-    let operation = client.begin_with(call, grace.checked_add(client.config.call_timeout))?;
+    let timeout = config.default_timeout(client.config.call_timeout);
+    let operation = client.begin_with(call, timeout)?;
     let ctx = &operation.ctx;
     // Another call may destroy it while this one waits for the lock.
     let before = submit::remember("watch", || client.watches.find(&ctx.namespace, id));
     let _lock = lock(client, ctx, id, "destroy_container")?;
-    if !grace.is_zero() {
+    if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
         submit::begin_long()?;
     }
 
     for _ in 0..ATTEMPTS {
-        if let Some(message) = destroy_once(client, ctx, id, grace, before.as_ref().as_ref())? {
+        if let Some(message) = destroy_once(client, ctx, id, config, before.as_ref().as_ref())? {
             return Ok(message);
         }
     }
     Err(Error::new(ErrorKind::Aborted, "somebody starts it again and again").with_retryable(true))
 }
 
-/// Destroys the container that has the id now. `None` where it got another process meanwhile.
+/// Destroys the container that has the id now. `None` if it got another process meanwhile.
 fn destroy_once(
     client: &Arc<Inner>,
     ctx: &Ctx,
     id: &str,
-    grace: Duration,
+    config: &DestroyConfig,
     before: Option<&Arc<Watch>>,
 ) -> Result<Option<Message>> {
     let record = match containers::get(ctx, id) {
@@ -67,13 +127,14 @@ fn destroy_once(
             };
             // Its exit may not have been heard of yet.
             client.watches.settle(watch, &ctx.limits);
-            let Some(message) = watch.exit() else {
+            if watch.exit().is_none() {
                 let runs = "the container's record is gone, and its process may run on";
                 return Err(e.context(runs).step("look the record up"));
-            };
-            watch.drain_and_close(&ctx.limits);
+            }
+            drain(ctx, watch, config)?;
             client.watches.forget(watch);
-            return Ok(Some(message));
+            // With the output that was lost.
+            return Ok(watch.exit());
         }
         Err(e) => return Err(e.step("look the record up")),
     };
@@ -91,22 +152,24 @@ fn destroy_once(
         Some(watch) => match unstarted(client, ctx, &record, watch)? {
             Unstarted::Changed => return Ok(None),
             Unstarted::Removed(message) => Some(message),
-            Unstarted::No => Some(end(client, ctx, watch, grace)?),
+            Unstarted::No => Some(end(client, ctx, watch, config.grace)?),
         },
         None => None,
     };
-    watch.iter().for_each(|watch| watch.drain(&ctx.limits));
+    watch.iter().try_for_each(|watch| drain(ctx, watch, config))?;
     let deleted = remove(client, ctx, &record, watch.as_ref(), message.as_ref())?;
     if let (Deleted::Replaced, Some(watch)) = (&deleted, &watch) {
         // Its task may stand under the other record: so the watch does, which knows that it is told.
-        watch.drain_and_close(&ctx.limits);
-        return Ok(message);
+        watch.close_streams();
+        return Ok(watch.exit());
     }
     watch.iter().for_each(|watch| client.watches.forget(watch));
+    // With the output that was lost.
+    let message = watch.as_ref().and_then(|watch| watch.exit()).or(message);
     match deleted {
         Deleted::No => Ok(None),
         Deleted::Yes | Deleted::Replaced => {
-            Ok(Some(message.unwrap_or_else(|| without_task(client, ctx, id))))
+            Ok(Some(message.unwrap_or_else(|| without_task(client, ctx, &record))))
         }
         Deleted::Another(pid, exit) => {
             let other = tell_another(client, ctx, &record, pid, exit)?;
@@ -203,13 +266,14 @@ fn stage(ctx: &Ctx, watch: &Watch) -> Result<Stage> {
     }
 }
 
-/// The message about a container that has no task, of which nobody knows what became.
-fn without_task(client: &Inner, ctx: &Ctx, id: &str) -> Message {
+/// The message about a container without a task whose record does not say how its process ended.
+fn without_task(client: &Inner, ctx: &Ctx, record: &Container) -> Message {
     let why = "the container has no task, and its record does not say how its process ended";
     Message::new(Body {
         origin: Origin::Gap,
         namespace: ctx.namespace.clone(),
-        container_id: id.into(),
+        container_id: record.id.clone(),
+        generation: generation_number(&generation(record)),
         error: Some(Error::new(ErrorKind::DataLoss, why)),
         ..client.bus.body(MessageKind::Exit)
     })
@@ -242,6 +306,11 @@ fn end(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Result
     }
     send(libc::SIGKILL).step("send SIGKILL")?;
     watch.wait(&ctx.limits).step("wait for the exit").map_err(unfinished)
+}
+
+/// Waits for the output that is still in the pipes.
+fn drain(ctx: &Ctx, watch: &Watch, config: &DestroyConfig) -> Result<()> {
+    watch.drain(config.drain, &ctx.limits).step("wait for the output").map_err(unfinished)
 }
 
 /// The container was told to end, and may yet.

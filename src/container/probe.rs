@@ -1,7 +1,6 @@
 //! Waiting for a container's end.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::adopt::watch;
 use crate::call::{Call, Timeout};
@@ -9,51 +8,49 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::message::Message;
-use crate::rpc::Ctx;
 use crate::submit;
 use crate::watch::Watch;
 
+/// Waits for the exit of a container's process.
 pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Message> {
     identifier::check("id", id)?;
-    let polls = call.timeout == Timeout::Poll;
-    // The look at the server is to be given a little time, the wait is not.
-    let look = Call { timeout: Timeout::After(POLL_LOOK), ..call.clone() };
-    let operation = client.begin_with(if polls { &look } else { call }, None)?;
-    if let Some(watch) = submit::remembered::<Arc<Watch>>("watch") {
-        // Since it began to wait, the container may have been removed.
-        return submit::wait(&operation.ctx.limits, watch.waiting())?;
+    if call.timeout == Timeout::Poll {
+        return poll(client, id, call);
     }
-    if let Some(message) = known(client, &operation.ctx, id, polls)? {
+    let operation = client.begin_with(call, None)?;
+    let ctx = &operation.ctx;
+    if let Some(watch) = submit::remembered::<Arc<Watch>>("watch") {
+        // The container may have been removed since the submitted call began to wait.
+        return submit::wait(&ctx.limits, watch.waiting())?;
+    }
+    // An exit that was reported already may be that of an earlier container of the id: the server is
+    // asked then. One that was not is that of the process which the caller means.
+    let known = client.watches.find(&ctx.namespace, id);
+    if let Some(message) = known.and_then(|watch| watch.untold()) {
         return Ok(message);
     }
-    if polls {
-        let watch = watch(client, &operation.ctx, id).map_err(|e| match e.kind() {
-            ErrorKind::Timeout => e.with_kind(ErrorKind::WouldBlock),
-            _ => e,
-        })?;
-        return watch.exit().ok_or_else(not_yet);
-    }
-    let bounded =
-        operation.ctx.with_limits(operation.ctx.limits.at_most(client.config.call_timeout));
+    let bounded = ctx.with_limits(ctx.limits.at_most(client.config.call_timeout));
     let watch = watch(client, &bounded, id)?;
     let watch = submit::remember("watch", || watch);
-    submit::wait(&operation.ctx.limits, watch.waiting())?
+    submit::wait(&ctx.limits, watch.waiting())?
 }
 
-/// What is known of a container without a call: the exit that nobody was told yet. Who polls is told as
-/// well that one which is watched has not ended. An exit that was told may be that of an earlier
-/// container of the id.
-fn known(client: &Inner, ctx: &Ctx, id: &str, polls: bool) -> Result<Option<Message>> {
-    let Some(watch) = client.watches.find(&ctx.namespace, id) else { return Ok(None) };
-    match watch.untold() {
-        None if polls && watch.exit().is_none() => Err(not_yet()),
-        untold => Ok(untold),
-    }
+/// Returns what this client knows. Asks nobody.
+fn poll(client: &Inner, id: &str, call: &Call) -> Result<Message> {
+    let operation = client.begin(call)?;
+    let Some(watch) = client.watches.find(&operation.ctx.namespace, id) else {
+        let why = "this client does not watch the container: watch_container begins to";
+        return Err(Error::new(ErrorKind::FailedPrecondition, why));
+    };
+    watch.untold().or_else(|| watch.exit()).ok_or_else(|| {
+        let why = "the container's process has not ended";
+        Error::new(ErrorKind::WouldBlock, why).with_retryable(true)
+    })
 }
 
-fn not_yet() -> Error {
-    Error::new(ErrorKind::WouldBlock, "the container's process has not ended").with_retryable(true)
+/// Begins to watch a container's process.
+pub(crate) fn watch_container(client: &Arc<Inner>, id: &str, call: &Call) -> Result<()> {
+    identifier::check("id", id)?;
+    let operation = client.begin(call)?;
+    watch(client, &operation.ctx, id).map(drop)
 }
-
-/// How long the look at the server may take where the caller polls.
-const POLL_LOOK: Duration = Duration::from_secs(1);

@@ -82,7 +82,7 @@ fn take_over(
         && known.exit().is_some()
         && has_another_task(ctx, &known).step(LOOK_UP)?
     {
-        client.watches.forget(&known);
+        client.watches.release(&known);
     }
     let watch = adopt(client, ctx, record, Some(stdio))?;
     Ok(if watch.exit().is_some() { RecoveryState::Ended } else { RecoveryState::Alive })
@@ -98,11 +98,11 @@ pub(crate) fn recover_all(
     submit::begin_long()?;
     submit::keep_thread();
     // Before the containers are listed: what is made after that is not looked at.
-    let standing = stdio::standing(client.place(&ctx.namespace));
+    let fifo_sets = stdio::list_fifo_sets(client.fifo_dir(&ctx.namespace));
     // All of them where it is to be known which FIFOs are nobody's: what others have is theirs.
     let owner = &client.config.owner;
     let filter = format!("labels.{OWNER_LABEL:?}=={owner:?}");
-    let filters = if standing.is_empty() { vec![filter] } else { Vec::new() };
+    let filters = if fifo_sets.is_empty() { vec![filter] } else { Vec::new() };
     let (mut own, mut ids) = (Vec::new(), HashSet::new());
     let add = |record: Container| {
         if record.labels.get(OWNER_LABEL) == Some(owner) {
@@ -111,8 +111,8 @@ pub(crate) fn recover_all(
         ids.insert(record.id);
     };
     containers::list(ctx, &filters, add).step("list the containers")?;
-    let gone = standing.iter().filter(|(id, _)| !ids.contains(id));
-    gone.for_each(|(_, directory)| stdio::remove_standing(directory));
+    let unused = fifo_sets.iter().filter(|(id, _)| !ids.contains(id));
+    unused.for_each(|(_, directory)| stdio::remove_fifo_set(directory));
 
     let work: Vec<(String, Mutex<Option<Result<Stdio>>>)> = own
         .into_iter()

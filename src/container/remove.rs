@@ -74,8 +74,8 @@ pub(super) fn remove_task(
         }
     }
     match watch {
-        Some(watch) => watch.close_stdio(client.place(&ctx.namespace)),
-        None => stdio::remove_of(client.place(&ctx.namespace), id),
+        Some(watch) => watch.close_stdio(client.fifo_dir(&ctx.namespace)),
+        None => stdio::remove_fifo_sets_of(client.fifo_dir(&ctx.namespace), id),
     }
     delete_sandbox(ctx, record).step("delete the sandbox")?;
     Ok(deleted)

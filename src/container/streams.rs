@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::call::Limits;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
+use crate::record;
+use crate::rpc::containers::Container;
 use crate::rpc::{Ctx, tasks};
 use crate::stdio::{self, Attached, Paths, Prepared, Stdio, Stream};
 use crate::wait::detach;
@@ -20,7 +22,7 @@ pub(super) fn prepare_stdio(
     if !stdio.terminal && streams.iter().all(|stream| matches!(stream, Stream::None)) {
         return Ok(None);
     }
-    stdio::prepare(&client.pump, client.place(&ctx.namespace), id, "", stdio).map(Some)
+    stdio::prepare(&client.pump, client.fifo_dir(&ctx.namespace), id, "", stdio).map(Some)
 }
 
 /// Tells the shim that the input of a container's process has ended.
@@ -54,16 +56,16 @@ pub(super) fn end_of_input(
 /// How long the shim may take to be told that the input has ended.
 const CLOSE_STDIN: Duration = Duration::from_secs(10);
 
-/// Opens the streams of a process, as far as their FIFOs stand.
+/// Opens the streams of a process whose FIFOs an earlier program made. `None` if there are none.
 pub(super) fn open_streams(
     client: &Inner,
     ctx: &Ctx,
-    id: &str,
+    record: &Container,
     paths: &Paths,
     stdio: Stdio,
 ) -> Result<Option<Attached>> {
-    let state_dir = &client.config.state_dir;
-    let reopened = match stdio::reopen(&client.pump, state_dir, paths, stdio) {
+    let (state_dir, id) = (&client.config.state_dir, &record.id);
+    let reopened = match stdio::reopen(&client.pump, state_dir, id, paths, stdio) {
         Ok(reopened) => reopened,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             log::warn!("the streams of container {id} are gone: {e}");
@@ -73,5 +75,5 @@ pub(super) fn open_streams(
     };
     let Some(prepared) = reopened else { return Ok(None) };
     let end = end_of_input(client, &ctx.namespace, id, paths.terminal);
-    prepared.attach(end).step("attach stdio").map(Some)
+    prepared.attach(record::drain(record), end).step("attach stdio").map(Some)
 }

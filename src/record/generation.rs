@@ -2,6 +2,8 @@
 
 use std::time::UNIX_EPOCH;
 
+use sha2::{Digest, Sha256};
+
 use crate::rpc::containers::Container;
 
 /// The label that tells one container from a later one of the same id.
@@ -17,4 +19,14 @@ pub(crate) fn generation(record: &Container) -> String {
             .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
             .map_or_else(String::new, |at| at.as_nanos().to_string()),
     }
+}
+
+/// A number that stands for a generation in messages. `None` for an unknown generation, never 0.
+pub(crate) fn generation_number(generation: &str) -> Option<u64> {
+    if generation.is_empty() {
+        return None;
+    }
+    let digest = Sha256::digest(generation.as_bytes());
+    let number = digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+    Some(number.max(1))
 }

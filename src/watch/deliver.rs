@@ -7,7 +7,7 @@ use super::process::Watch;
 use super::watches::Watches;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Body, Message, MessageKind, Origin};
-use crate::record::{End, KILLED};
+use crate::record::{End, KILLED, generation_number};
 use crate::rpc::tasks::Exit;
 
 impl Watches {
@@ -64,9 +64,12 @@ impl Watches {
         let message = Message::new(Body {
             namespace: watch.key.namespace.clone(),
             container_id: watch.key.container.clone(),
+            pid: Some(watch.process.pid),
+            generation: generation_number(&watch.process.generation()),
             ..body
         });
         if watch.set_exit(&message) {
+            let message = watch.with_output_lost(message);
             self.0.bus.publish(&message, Some(watch.take_after(&self.0.bus)));
             self.end_displaced(watch);
             self.count_told();

@@ -87,7 +87,7 @@ impl Watches {
         }
     }
 
-    /// Lets go of a watch whose id is another one's, once its exit is told.
+    /// Drops a watch whose id is another one's, once its exit is told.
     pub(super) fn end_displaced(&self, watch: &Arc<Watch>) {
         let was_displaced = {
             let mut table = self.lock();
@@ -95,9 +95,8 @@ impl Watches {
             table.displaced.retain(|other| !Arc::ptr_eq(other, watch));
             table.displaced.len() < before
         };
-        if was_displaced && watch.stdio().is_some() {
-            let watch = watch.clone();
-            self.0.bus.run(Box::new(move || watch.drain_and_close(&Limits::default())));
+        if was_displaced {
+            self.close_drained(watch);
         }
     }
 

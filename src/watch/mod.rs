@@ -6,6 +6,7 @@
 
 mod deliver;
 mod displaced;
+mod drain;
 mod look;
 mod lost;
 mod pidfd;

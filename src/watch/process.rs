@@ -12,12 +12,17 @@ use super::pidfd::{Pidfd, Sight};
 use crate::call::Limits;
 use crate::delivery::{self, Bus, Job};
 use crate::error::{Error, Result};
+use crate::executor::Executor;
 use crate::message::Message;
-use crate::stdio::{self, Attached, Paths, Place};
+use crate::stdio::{self, Attached, FifoDir, Paths};
 use crate::wait::block_on;
 
 /// How long a process is looked at again and again whose Wait is not relied on.
 const DOUBT: Duration = Duration::from_secs(10);
+
+/// How long the shim may take to pass on what it still holds of output that is dropped: until then it
+/// is counted.
+const DISCARD: Duration = Duration::from_millis(100);
 
 /// Waits that break off again within this time are sent anew ever more slowly.
 const LOSS_COUNTS: Duration = Duration::from_secs(10);
@@ -120,33 +125,43 @@ impl Watch {
         self.stdio.get()
     }
 
-    /// Stops pumping, and removes the FIFOs, also those that another program has left. For when its task
-    /// is deleted.
-    pub(crate) fn close_stdio(&self, place: Place<'_>) {
+    /// Closes the streams, and removes the FIFOs, also those that another program has left. Called when
+    /// the task is deleted.
+    pub(crate) fn close_stdio(&self, dir: FifoDir<'_>) {
         match (self.stdio.get(), self.paths.get()) {
-            (Some(stdio), _) => {
-                stdio.close();
-            }
-            (None, Some(paths)) => stdio::remove(place.state_dir, paths),
-            // No task has told of them.
-            (None, None) => stdio::remove_of(place, &self.key.container),
+            (Some(stdio), _) => stdio.close(),
+            (None, Some(paths)) => stdio::remove_fifos(dir.state_dir, paths),
+            // No task has named their paths.
+            (None, None) => stdio::remove_fifo_sets_of(dir, &self.key.container),
         }
     }
 
-    /// Passes on what is left of the output of a process that has ended.
-    pub(crate) fn drain(&self, limits: &Limits) {
-        let left = limits.at_most(stdio::DRAIN).remaining().unwrap_or_default();
-        if self.stdio().is_some_and(|stdio| !stdio.drain(left)) {
-            log::warn!("the output of container {} was cut", self.key.container);
+    /// Waits until the output of a process that has ended is passed on, at most for this time. After
+    /// it, what is left is dropped and counted as lost. Fails if the limits end the wait before: then
+    /// nothing is dropped.
+    pub(crate) fn drain(&self, time: Duration, limits: &Limits) -> Result<()> {
+        let Some(stdio) = self.stdio() else { return Ok(()) };
+        if stdio.drain(&limits.at_most(time)).is_err() {
+            limits.check()?;
+            stdio.discard();
+            let _ = stdio.drain(&limits.at_most(DISCARD));
+        }
+        Ok(())
+    }
+
+    /// The same without blocking, and for the time that was chosen when the container was created.
+    pub(super) async fn drained(&self, executor: &Executor) {
+        let Some(stdio) = self.stdio() else { return };
+        let within = async |time| executor.within(time, stdio.drained()).await;
+        if within(stdio.drain_time()).await.is_none() {
+            stdio.discard();
+            within(DISCARD).await;
         }
     }
 
-    /// The same, and removes the FIFOs.
-    pub(crate) fn drain_and_close(&self, limits: &Limits) {
-        self.drain(limits);
-        if let Some(stdio) = self.stdio() {
-            stdio.close();
-        }
+    /// Closes the streams that this client passes on, and removes their FIFOs.
+    pub(crate) fn close_streams(&self) {
+        self.stdio().into_iter().for_each(Attached::close);
     }
 
     /// What is known of its streams; what was known before stands.
@@ -194,15 +209,27 @@ impl Watch {
     /// The exit, where it is known and nobody was told yet: then it is that of the process which the
     /// caller means, whatever has become of its id since.
     pub(crate) fn untold(&self) -> Option<Message> {
-        let mut state = self.lock();
-        let known = state.exit.clone().filter(|_| !state.told);
-        state.told |= known.is_some();
-        known
+        let known = {
+            let mut state = self.lock();
+            let known = state.exit.clone().filter(|_| !state.told);
+            state.told |= known.is_some();
+            known
+        };
+        known.map(|message| self.with_output_lost(message))
     }
 
-    /// The exit, where it is known.
+    /// The exit, if it is known.
     pub(crate) fn exit(&self) -> Option<Message> {
-        self.lock().exit.clone()
+        let known = self.lock().exit.clone();
+        known.map(|message| self.with_output_lost(message))
+    }
+
+    /// The message with the loss that is known by now.
+    pub(super) fn with_output_lost(&self, message: Message) -> Message {
+        match self.stdio() {
+            Some(stdio) => message.with_output_lost(stdio.lost()),
+            None => message,
+        }
     }
 
     /// Waits for the exit.
@@ -433,7 +460,7 @@ impl Future for Waiting {
         let mut state = this.watch.lock();
         if let Some(message) = state.exit.clone() {
             state.told = true;
-            return Poll::Ready(Ok(message));
+            return Poll::Ready(Ok(this.watch.with_output_lost(message)));
         }
         if let Some(why) = &state.over {
             return Poll::Ready(Err(why.clone()));

@@ -9,7 +9,6 @@ use super::watches::Watches;
 use crate::call::Limits;
 use crate::error::{ErrorKind, Result};
 use crate::rpc::{containers, tasks};
-use crate::stdio::DRAIN;
 
 /// How many exits are kept of containers that are gone without a call of this client.
 pub(super) const MAX_RETIRED: usize = 1024;
@@ -38,12 +37,14 @@ impl Watches {
             state.exit.is_some() && !state.retired
         });
         let mut tasks = HashMap::new();
-        let (mut standing, mut with_streams) = (0, Vec::new());
+        let mut standing = 0;
         for watch in told {
             match self.is_removed(&watch, &mut tasks).await {
                 Ok(false) => standing += 1,
-                Ok(true) if watch.stdio().is_some() => with_streams.push(watch),
-                Ok(true) => self.retire(&watch),
+                Ok(true) => {
+                    self.close_drained(&watch);
+                    self.retire(&watch);
+                }
                 Err(e) => {
                     // The server is away: another time.
                     log::debug!("looking for containers that are gone: {e}");
@@ -52,18 +53,6 @@ impl Watches {
             }
         }
         self.lock().standing = standing;
-        if with_streams.is_empty() {
-            return;
-        }
-        let watches = self.clone();
-        self.0.bus.run(Box::new(move || {
-            // One time for all of them: others wait for the thread.
-            let limits = Limits::within(DRAIN);
-            for watch in with_streams {
-                watch.drain_and_close(&limits);
-                watches.retire(&watch);
-            }
-        }));
     }
 
     /// Whether a container has neither a record nor a task. `tasks` has the ids of those that were listed;

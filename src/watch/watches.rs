@@ -190,13 +190,23 @@ impl Watches {
     /// told that there is none to come, and its FIFOs go.
     pub(crate) fn forget(&self, watch: &Arc<Watch>) {
         if watch.exit().is_some() {
-            let id = (watch.key.clone(), watch.process.pid, watch.process.generation());
-            self.lock().note_forgotten(id);
+            self.note_forgotten(watch);
         }
         self.give_up(watch);
-        if let Some(stdio) = watch.stdio() {
-            stdio.close();
-        }
+        watch.close_streams();
+    }
+
+    /// Drops a watch whose exit was told and whose id is another process's. The output that is still in
+    /// the pipes is passed on.
+    pub(crate) fn release(&self, watch: &Arc<Watch>) {
+        self.note_forgotten(watch);
+        self.give_up(watch);
+        self.close_drained(watch);
+    }
+
+    fn note_forgotten(&self, watch: &Arc<Watch>) {
+        let id = (watch.key.clone(), watch.process.pid, watch.process.generation());
+        self.lock().note_forgotten(id);
     }
 
     /// Drops a watch of a container that stands.
