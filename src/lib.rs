@@ -4,7 +4,7 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use ctrd::{Call, Client, ClientConfig, ContainerConfig, DestroyConfig, PullConfig};
+//! use ctrd::{Call, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, PullConfig};
 //!
 //! fn main() -> ctrd::Result<()> {
 //!     let client = Client::open(ClientConfig::default(), &Call::new())?;
@@ -83,7 +83,9 @@ mod watchdog;
 pub use call::{Call, Timeout};
 pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
-pub use container::{ContainerConfig, DestroyConfig, Recovery, RecoveryState};
+pub use container::{
+    ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, Recovery, RecoveryState,
+};
 pub use daemon::{Daemon, DaemonConfig};
 pub use delivery::{HookConfig, HookId, HookMode, Subscription, SubscriptionConfig};
 pub use error::{Error, ErrorKind, Result};

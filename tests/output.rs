@@ -136,8 +136,8 @@ fn a_clean_up_reports_the_output_that_was_lost_to_probes() {
     ] {
         let (mut container, reader) = writer(&plot);
         (container.cleanup, container.drain) = (cleanup, drain);
-        let id = plot.create(container);
         let before = plot.client.counters().output_lost;
+        let id = plot.create(container);
         plot.probe(&id);
         wait_until("the clean-up", || plot.holdings().tasks == 0 && plot.holdings().fifos == 0);
         let message = plot.client.probe(&id, &Call::new().poll()).unwrap();

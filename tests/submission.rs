@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ContainerConfig, ErrorKind, Image, Message, MessageKind, PullConfig,
-    Queue, QueueConfig, Submission, SubscriptionConfig,
+    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Image, Message, MessageKind,
+    PullConfig, Queue, QueueConfig, Submission, SubscriptionConfig,
 };
-use ground::plot::{Plot, assert_nothing_is_left, client_of, gently, kill, pid, within};
+use ground::plot::{Plot, assert_nothing_is_left, client_of, kill, pid, within};
 use ground::{Ground, unique, wait_until};
 use rustix::process::{Signal, kill_process};
 
@@ -51,7 +51,7 @@ fn submit_destroy(plot: &Plot, queue: &Queue, tag: u64, id: &str) {
     let own = id.to_owned();
     plot.client
         .submit_change(queue, tag, id, &Call::new(), move |client, call| {
-            client.destroy_container(&own, &gently(), call)
+            client.destroy_container(&own, &DestroyConfig::new(), call)
         })
         .unwrap();
 }

@@ -2,12 +2,38 @@
 
 use super::Client;
 use crate::call::Call;
-use crate::container::{self, ContainerConfig, DestroyConfig, Recovery};
+use crate::container::{self, ContainerConfig, ContainerInfo, DestroyConfig, Recovery};
 use crate::error::{Result, ResultExt};
 use crate::message::Message;
 use crate::stdio::Stdio;
 
 impl Client {
+    /// Looks a container up: its record, and the state of its process. If its shim does not answer, that
+    /// is [`crate::ContainerStatus::Unknown`], after the 2 s for which containerd waits for it.
+    ///
+    /// Blocks until the server has answered, at most for the client's call timeout unless `call` says
+    /// otherwise. Fails with [`crate::ErrorKind::NotFound`] if there is no such container.
+    pub fn get_container(&self, id: &str, call: &Call) -> Result<ContainerInfo> {
+        container::get(&self.inner, id, call).at("get_container", id)
+    }
+
+    /// Lists the containers of the namespace, whoever has made them, in the order of their ids: those
+    /// that match any of the filters, or all if there is none. Filters are in containerd's language, as
+    /// `ctr containers ls` takes them: `labels."org.example.role"==web`, `image~="busybox"`. Those of
+    /// this program are `labels."io.ctrd.owner"==NAME`, with the client's owner name.
+    ///
+    /// It asks for all records and then for all tasks, which is two calls however many there are. The
+    /// list of tasks takes as long as containerd needs for it: it asks the shims one after the other,
+    /// and waits 2 s for one that does not answer. A container with such a shim is listed with
+    /// [`crate::ContainerStatus::Unknown`]. containerd may also leave its task out of the list (1.7 and
+    /// 2.x do at times): then the status is `Unknown` if this client watches the container, and
+    /// [`crate::ContainerStatus::NoTask`] if it does not; [`Client::get_container`] tells which.
+    ///
+    /// Blocks for at most the client's call timeout unless `call` says otherwise.
+    pub fn list_containers(&self, filters: &[&str], call: &Call) -> Result<Vec<ContainerInfo>> {
+        container::list(&self.inner, filters, call).at("list_containers", "")
+    }
+
     // What changes a container waits for its turn: first come, first served among the calls of one
     // client. Where its time ends before, the error is `Busy` and names the operation that has it.
 

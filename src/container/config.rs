@@ -12,7 +12,7 @@ use crate::identifier;
 use crate::image;
 use crate::inner::Inner;
 use crate::random::random_hex;
-use crate::record::{Cleanup, DEFAULT_DRAIN, OWNER_LABEL, drain_label, generation};
+use crate::record::{Cleanup, DEFAULT_DRAIN, LABEL_PREFIX, OWNER_LABEL, drain_label, generation};
 use crate::rpc::snapshots::Mount;
 use crate::snapshot;
 use crate::spec;
@@ -160,7 +160,7 @@ fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>>
     for (key, value) in given {
         let why = if key.is_empty() {
             "has an empty key"
-        } else if key.starts_with("io.ctrd.") {
+        } else if key.starts_with(LABEL_PREFIX) {
             "has a key of the library's own (io.ctrd.)"
         } else if key.len() + value.len() > MAX_LABEL {
             "has more than 4096 bytes in key and value"

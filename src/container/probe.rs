@@ -20,7 +20,7 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
     let operation = client.begin_with(call, None)?;
     let ctx = &operation.ctx;
     if let Some(watch) = submit::remembered::<Arc<Watch>>("watch") {
-        // Since it began to wait, the container may have been removed.
+        // The container may have been removed since the submitted call began to wait.
         return submit::wait(&ctx.limits, watch.waiting())?;
     }
     // An exit that no caller has got yet is that of the process which the caller means. Otherwise it may

@@ -7,6 +7,9 @@ pub(crate) mod generation;
 mod outcome;
 mod owner;
 
+/// What the labels of this library begin with.
+pub(crate) const LABEL_PREFIX: &str = "io.ctrd.";
+
 pub use cleanup::Cleanup;
 pub(crate) use drain::{DEFAULT_DRAIN, drain, drain_label};
 pub(crate) use exit_label::{ExitLabel, clear_exit};

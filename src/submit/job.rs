@@ -13,7 +13,7 @@ use std::thread::ThreadId;
 use super::pool;
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Body, Dropped, Lost, Message, MessageKind, Outcome, Permit};
+use crate::message::{Body, CallResult, Dropped, Lost, Message, MessageKind, Permit};
 use crate::queue::{self, Container};
 use crate::watchdog::{self, Watched};
 
@@ -302,7 +302,7 @@ impl Job {
         };
         let message = Message::new(Body {
             error,
-            outcome: made.map(|made| Outcome::new(made, pool::discard)),
+            result: made.map(|made| CallResult::new(made, pool::discard)),
             ..Body::new(MessageKind::Done, 0)
         });
         let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,12 +1,15 @@
-//! What a program receives: exits, events, gaps, progress, and the completions of submitted calls.
+//! Messages to a program: exits, events, gaps, progress, and the completions of submitted calls.
 
-use std::any::Any;
+mod made;
+mod room;
+
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
+pub(crate) use made::CallResult;
+pub(crate) use room::{Dropped, Lost, Permit};
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,125 +82,15 @@ impl fmt::Display for OutputLost {
     }
 }
 
-/// What a program receives. Cheap to clone.
+/// A message to a client. It does not change. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Message {
     body: Arc<Body>,
-    output_lost: OutputLost,
     tag: u64,
     /// The room that it takes in a queue.
     permit: Option<Arc<Permit>>,
-}
-
-/// The room that a message takes in a queue, or a call among those in flight. It is given back once:
-/// when the message is taken from the queue, or with the last clone.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    count: Arc<AtomicUsize>,
-    returned: AtomicBool,
-}
-
-impl Permit {
-    /// Room for one more, if there are fewer than `most`.
-    pub(crate) fn take(count: &Arc<AtomicUsize>, most: usize) -> Option<Permit> {
-        let more = |count: usize| (count < most).then_some(count + 1);
-        count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
-        Some(Permit { count: count.clone(), returned: AtomicBool::new(false) })
-    }
-
-    fn give_back(&self) {
-        if !self.returned.swap(true, Ordering::SeqCst) {
-            self.count.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
-/// How many messages a subscription has lost. It grows until somebody takes the message about it.
-#[derive(Debug, Default)]
-pub(crate) struct Lost(Mutex<LostState>);
-
-#[derive(Debug, Default)]
-struct LostState {
-    count: u64,
-    /// Whether a message about it waits in the queue.
-    announced: bool,
-}
-
-impl Lost {
-    /// Counts one more. Says whether a message is to announce it: one does so for all until it is taken.
-    pub(crate) fn add(&self) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.count += 1;
-        !std::mem::replace(&mut state.announced, true)
-    }
-
-    fn take(&self) -> u64 {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.announced = false;
-        std::mem::take(&mut state.count)
-    }
-}
-
-/// How many messages were dropped, of a message that says so.
-#[derive(Debug, Default)]
-pub(crate) struct Dropped {
-    lost: Option<Arc<Lost>>,
-    /// Fixed when the message is taken.
-    count: OnceLock<u64>,
-}
-
-impl Dropped {
-    /// As many as there are when the message is taken.
-    pub(crate) fn of(lost: Arc<Lost>) -> Dropped {
-        Dropped { lost: Some(lost), count: OnceLock::new() }
-    }
-
-    /// So many.
-    pub(crate) fn number(count: u64) -> Dropped {
-        Dropped { lost: None, count: OnceLock::from(count) }
-    }
-
-    fn get(&self) -> u64 {
-        *self.count.get_or_init(|| self.lost.as_ref().map_or(0, |lost| lost.take()))
-    }
-}
-
-/// What a submitted call has made, until somebody takes it.
-type Made = Box<dyn Any + Send>;
-
-/// Where a result that nobody has taken is dropped: its destructor may block, and the thread that drops
-/// the message may be the host's.
-pub(crate) type Discard = fn(Made);
-
-/// The result of a submitted call.
-pub(crate) struct Outcome {
-    made: Mutex<Option<Made>>,
-    discard: Discard,
-}
-
-impl Outcome {
-    pub(crate) fn new(made: Made, discard: Discard) -> Outcome {
-        Outcome { made: Mutex::new(Some(made)), discard }
-    }
-}
-
-impl Drop for Outcome {
-    fn drop(&mut self) {
-        let made = self.made.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        made.into_iter().for_each(self.discard);
-    }
-}
-
-impl fmt::Debug for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outcome").finish_non_exhaustive()
-    }
+    /// What was lost since the body was made, and before.
+    output_lost: OutputLost,
 }
 
 #[derive(Debug)]
@@ -214,9 +107,10 @@ pub(crate) struct Body {
     pub(crate) exit_time: Option<SystemTime>,
     pub(crate) error: Option<Error>,
     pub(crate) start_error: Option<Error>,
+    pub(crate) output_lost: OutputLost,
     pub(crate) detail: Option<Detail>,
     pub(crate) dropped: Dropped,
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) result: Option<CallResult>,
 }
 
 impl Body {
@@ -235,18 +129,25 @@ impl Body {
             exit_time: None,
             error: None,
             start_error: None,
+            output_lost: OutputLost::default(),
             detail: None,
             dropped: Dropped::default(),
-            outcome: None,
+            result: None,
         }
     }
 }
 
-/// An event or a step of progress, whose JSON is made when it is asked for.
+/// An event or a step of progress.
+#[derive(Clone)]
 pub(crate) struct Detail {
     pub(crate) topic: String,
     pub(crate) time: Option<SystemTime>,
-    json: OnceLock<String>,
+    json: Arc<Json>,
+}
+
+/// JSON that is made when it is first asked for.
+struct Json {
+    text: OnceLock<String>,
     make: Box<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -256,7 +157,7 @@ impl Detail {
         time: Option<SystemTime>,
         make: impl Fn() -> String + Send + Sync + 'static,
     ) -> Detail {
-        Detail { topic, time, json: OnceLock::new(), make: Box::new(make) }
+        Detail { topic, time, json: Arc::new(Json { text: OnceLock::new(), make: Box::new(make) }) }
     }
 }
 
@@ -268,7 +169,7 @@ impl fmt::Debug for Detail {
 
 impl Message {
     pub(crate) fn new(body: Body) -> Message {
-        Message { body: Arc::new(body), output_lost: OutputLost::default(), tag: 0, permit: None }
+        Message { output_lost: body.output_lost, body: Arc::new(body), tag: 0, permit: None }
     }
 
     /// The same message for a subscription or call with this tag; `permit` is the room that it takes.
@@ -279,19 +180,18 @@ impl Message {
     /// Notes that it was taken from its queue.
     pub(crate) fn taken(&self) {
         self.permit.iter().for_each(|permit| permit.give_back());
-        if self.body.dropped.lost.is_some() {
-            self.dropped();
-        }
+        self.body.dropped.fix();
+    }
+
+    /// The tag of the subscription or call that it came by; 0 for hooks and for what an operation
+    /// returns.
+    pub fn tag(&self) -> u64 {
+        self.tag
     }
 
     /// What the message is about.
     pub fn kind(&self) -> MessageKind {
         self.body.kind
-    }
-
-    /// The tag of the subscription or call that it came by; 0 for hooks and for what an operation gives.
-    pub fn tag(&self) -> u64 {
-        self.tag
     }
 
     /// How the library learned of it.
@@ -386,8 +286,8 @@ impl Message {
     /// An event as JSON, with containerd's names for the fields; or progress as an array of the items
     /// that are fetched. The text is made at the first call.
     pub fn json(&self) -> Option<&str> {
-        let detail = self.body.detail.as_ref()?;
-        Some(detail.json.get_or_init(|| (detail.make)()))
+        let json = &self.body.detail.as_ref()?.json;
+        Some(json.text.get_or_init(|| (json.make)()))
     }
 
     /// How many messages were dropped, for an [`MessageKind::Overflow`]; else 0.
@@ -399,21 +299,14 @@ impl Message {
     /// [`ErrorKind::FailedPrecondition`] if there is no result, if it is of another type, and if
     /// somebody has taken it before. A result that nobody takes is dropped on a thread of the library.
     pub fn take_result<T: 'static>(&self) -> Result<T> {
-        let none = || Error::new(ErrorKind::FailedPrecondition, "the message holds no such result");
-        let outcome = self.body.outcome.as_ref().ok_or_else(none)?;
-        let mut made = outcome.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if !made.as_ref().is_some_and(|made| made.is::<T>()) {
-            return Err(none());
-        }
-        let taken = made.take().ok_or_else(none)?.downcast().map_err(|_| none())?;
-        Ok(*taken)
+        self.body.result.as_ref().and_then(CallResult::take).ok_or_else(|| {
+            Error::new(ErrorKind::FailedPrecondition, "the message holds no such result")
+        })
     }
 
     /// A copy of what a submitted call has made, which stays there. `None` if there is no result of this
     /// type any more.
     pub fn peek_result<T: Clone + 'static>(&self) -> Option<T> {
-        let outcome = self.body.outcome.as_ref()?;
-        let made = outcome.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.as_ref()?.downcast_ref().cloned()
+        self.body.result.as_ref()?.peek()
     }
 }
