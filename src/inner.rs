@@ -17,6 +17,7 @@ use crate::image;
 use crate::keyed_mutex::KeyedMutex;
 use crate::rpc::{Connection, Ctx};
 use crate::stdio::{FifoDir, Pump};
+use crate::submit::{self, Group};
 use crate::wait::wait_while;
 use crate::watch::Watches;
 
@@ -44,6 +45,9 @@ pub struct ClientConfig {
     /// other clients see in their lists; it rests on how these versions are made. containerd 1.6 needs
     /// it not, and nothing is done there. Default: no.
     pub keep_stopped_tasks: bool,
+    /// How many submitted calls of the client may be in flight, completions that nobody has taken
+    /// included: at least 1. Default 1,024.
+    pub max_calls: usize,
 }
 
 impl Default for ClientConfig {
@@ -56,6 +60,7 @@ impl Default for ClientConfig {
             call_timeout: Duration::from_secs(30),
             state_dir: "/run/ctrd".into(),
             keep_stopped_tasks: false,
+            max_calls: 1024,
         }
     }
 }
@@ -73,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) watches: Watches,
     /// Who changes a container, by its namespace and id.
     pub(crate) locks: KeyedMutex,
+    /// Its submitted calls.
+    pub(crate) calls: Arc<Group>,
     process: u32,
     gate: Arc<Gate>,
 }
@@ -139,6 +146,7 @@ impl Inner {
             connection,
             executor,
             bus,
+            calls: Arc::new(Group::new(config.max_calls)),
             process: std::process::id(),
             gate: Arc::default(),
             config,
@@ -159,6 +167,7 @@ impl Inner {
     /// Begins an operation with this default timeout; none where it is `None`.
     pub(crate) fn begin_with(&self, call: &Call, default: Option<Duration>) -> Result<Operation> {
         self.check_process()?;
+        submit::note_operation();
         let namespace = call.namespace.as_ref().unwrap_or(&self.config.namespace);
         identifier::check("namespace", namespace)?;
         if call.lease.as_deref() == Some("") {
@@ -209,10 +218,12 @@ impl Inner {
         self.watches.close();
         self.bus.shut();
         self.executor.close();
+        self.calls.shut();
         if delivery::inside() {
             return Ok(());
         }
         // A destroy that is under way still drains.
+        self.calls.close(limits)?;
         self.wait_idle(limits)?;
         self.pump.close();
         self.bus.end(limits)

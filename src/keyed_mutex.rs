@@ -16,16 +16,17 @@ use crate::error::{Error, Result};
 use crate::wait::block_on;
 
 /// A mutex for each key. Clones are the same.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct KeyedMutex(Arc<Mutex<State>>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     /// For each key the holder, and behind it the waiters in their order.
     by_key: HashMap<String, VecDeque<Waiter>>,
     next: u64,
 }
 
+#[derive(Debug)]
 struct Waiter {
     number: u64,
     /// What the call does, for the errors of others.

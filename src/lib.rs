@@ -64,6 +64,7 @@ mod inner;
 mod keyed_mutex;
 mod lease;
 mod message;
+mod queue;
 mod random;
 mod record;
 mod rootfs;
@@ -71,9 +72,11 @@ mod rpc;
 mod snapshot;
 mod spec;
 mod stdio;
+mod submit;
 mod sys;
 mod timestamp;
 mod wait;
+mod wakeup;
 mod watch;
 mod watchdog;
 
@@ -84,13 +87,15 @@ pub use container::{
     ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, Recovery, RecoveryState,
 };
 pub use daemon::{Daemon, DaemonConfig};
-pub use delivery::{HookId, HookMode, Queue, QueueConfig};
+pub use delivery::{HookConfig, HookId, HookMode, Subscription, SubscriptionConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use filter::EventFilter;
 pub use image::{Credentials, Image, Progress, ProgressStatus, PullConfig};
 pub use inner::ClientConfig;
 pub use message::{Message, MessageKind, Origin, OutputLost};
+pub use queue::{Queue, QueueConfig, QueueFd};
 pub use record::Cleanup;
 pub use snapshot::{Snapshot, SnapshotKind};
 pub use spec::default_spec;
 pub use stdio::{Stdio, Stream};
+pub use submit::{Submission, set_call_threads};

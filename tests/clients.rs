@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, ContainerConfig, ContainerInfo, DestroyConfig, Error, ErrorKind, HookMode, Message,
-    Origin, RecoveryState, Stdio, Stream,
+    Call, ContainerConfig, ContainerInfo, DestroyConfig, Error, ErrorKind, Message, Origin,
+    RecoveryState, Stdio, Stream,
 };
 use ground::host::{Host, Job, job};
 use ground::plot::{
@@ -174,7 +174,7 @@ fn later_run(plot: &Plot, proxy: &Proxy, id: &str, grace: Duration, is_ending: b
     let client = client_behind(plot, proxy);
     let (sender, hook) = mpsc::channel();
     let tell = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, HookMode::Thread, tell).unwrap();
+    client.on_exit(tell).unwrap();
     let recovered = client.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
     let state = recovered.iter().find(|one| one.container_id == id).map(|one| one.state);
     let mut told = Vec::new();
@@ -344,7 +344,7 @@ fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
     let client = client_of(&plot);
     let (sender, hook) = mpsc::channel();
     let tell = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, HookMode::Thread, tell).unwrap();
+    client.on_exit(tell).unwrap();
     let ((mut answers, stdout), (stdin, input)) = (pipe(), pipe());
     let mut to_talking =
         Some(Stdio { stdin: Stream::fd(stdin), stdout: Stream::fd(stdout), ..Default::default() });
@@ -411,7 +411,7 @@ fn watch(job: Job) {
     };
     let hook = sender.clone();
     let tell = move |message: &Message| hook.send(of("hook", message)).unwrap();
-    client.add_stop_hook(None, HookMode::Thread, tell).unwrap();
+    client.on_exit(tell).unwrap();
     let create = |number: usize| {
         let mut config = shell(&ids[number], image, &script(number));
         if number == 0 {

@@ -5,14 +5,15 @@ mod ground;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use ctrd::{
     Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus,
-    Daemon, DaemonConfig, Error, ErrorKind, EventFilter, HookMode, Message, MessageKind, Origin,
-    PullConfig, QueueConfig, RecoveryState, Stdio, Stream, default_spec,
+    Daemon, DaemonConfig, Error, ErrorKind, EventFilter, HookConfig, HookMode, Message,
+    MessageKind, Origin, PullConfig, Queue, QueueConfig, RecoveryState, Stdio, Stream,
+    Subscription, SubscriptionConfig, default_spec,
 };
 use ground::plot::{Plot, at_once, gently, kill, pipe, within};
 use ground::proxy::Proxy;
@@ -32,8 +33,15 @@ fn another(plot: &Plot) -> Client {
 fn stop_hook(client: &Client, mode: HookMode) -> mpsc::Receiver<Message> {
     let (sender, receiver) = mpsc::channel();
     let hook = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, mode, hook).unwrap();
+    client.add_hook(&HookConfig::new([MessageKind::Exit]).mode(mode), hook, &Call::new()).unwrap();
     receiver
+}
+
+/// A queue that is subscribed to what a client has to say.
+fn queue_of(client: &Client, config: &SubscriptionConfig) -> (Queue, Subscription) {
+    let queue = Queue::new(&QueueConfig::new()).unwrap();
+    let subscription = client.subscribe(&queue, config, &within(10)).unwrap();
+    (queue, subscription)
 }
 
 const LONG: Duration = Duration::from_secs(30);
@@ -43,13 +51,8 @@ fn hooks_and_queues_are_told_of_each_exit_once() {
     let plot = Plot::new();
     let hook = stop_hook(&plot.client, HookMode::Thread);
     let dispatched = stop_hook(&plot.client, HookMode::Dispatch);
-    let queue = plot
-        .client
-        .open_queue(
-            &QueueConfig { kinds: vec![MessageKind::Exit], ..Default::default() },
-            &within(5),
-        )
-        .unwrap();
+    let (queue, _subscription) =
+        queue_of(&plot.client, &SubscriptionConfig::new([MessageKind::Exit]));
     let mut expected: BTreeMap<String, Option<u32>> = BTreeMap::new();
     for code in 1..=5 {
         expected.insert(plot.create(plot.shell(&format!("exit {code}"))), Some(code));
@@ -97,13 +100,20 @@ fn call_everything(plot: &Plot, ended: &str) {
     // Other hooks, and queues.
     let filters = vec![EventFilter::new().namespace(&plot.namespace).topic("/tasks/exit")];
     let hooks = [
-        client.add_stop_hook(None, HookMode::Thread, |_| {}).unwrap(),
-        client.add_exit_hook(None, HookMode::Dispatch, |_| {}).unwrap(),
-        client.add_event_hook(&filters, HookMode::Thread, |_| {}, call).unwrap(),
+        client.on_exit(|_| {}).unwrap(),
+        client
+            .add_hook(
+                &HookConfig::new([MessageKind::ExecExit]).mode(HookMode::Dispatch),
+                |_| {},
+                call,
+            )
+            .unwrap(),
+        client
+            .add_hook(&HookConfig::new([MessageKind::Event]).filters(filters.clone()), |_| {}, call)
+            .unwrap(),
     ];
-    let kinds = vec![MessageKind::Exit, MessageKind::Event];
-    let config = QueueConfig { kinds, filters, ..Default::default() };
-    let queue = client.open_queue(&config, call).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Exit, MessageKind::Event]).filters(filters);
+    let (queue, subscription) = queue_of(client, &config);
 
     // What runs.
     let config = ContainerConfig { no_start: true, ..plot.shell("sleep 1000") };
@@ -129,7 +139,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     // Its end, which is waited for at the queue.
     client.destroy_container(&id, &at_once(), call).unwrap();
     assert_eq!(queue.next(call).unwrap().container_id(), id);
-    drop(queue);
+    drop((queue, subscription));
     hooks.into_iter().for_each(|hook| client.remove_hook(hook, call).unwrap());
 
     // Another containerd.
@@ -156,7 +166,14 @@ fn a_hook_may_call_every_operation() {
         };
         let config = ContainerConfig { no_start: true, ..plot.shell("exit 1") };
         let id = plot.create(config);
-        let hook = plot.client.add_stop_hook(Some(&id), mode, hook).unwrap();
+        let hook = plot
+            .client
+            .add_hook(
+                &HookConfig::new([MessageKind::Exit]).container(&*id).mode(mode),
+                hook,
+                &Call::new(),
+            )
+            .unwrap();
         plot.client.start_container(&id, &Call::new()).unwrap();
         if mode == HookMode::Dispatch {
             wait_until("the dispatch", || plot.client.dispatch(1).unwrap() == 1);
@@ -174,6 +191,7 @@ fn a_client_is_closed_from_a_hook_and_while_one_runs() {
         let client = another(&plot);
         let (entered, is_in) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
         let (inner, ends) = (client.clone(), Arc::new(AtomicUsize::new(0)));
         struct Held(Arc<AtomicUsize>);
         impl Drop for Held {
@@ -190,9 +208,9 @@ fn a_client_is_closed_from_a_hook_and_while_one_runs() {
                 assert_eq!(error.kind(), ErrorKind::Closed);
             }
             entered.send(()).unwrap();
-            let _ = released.recv_timeout(LONG);
+            let _ = released.lock().unwrap().recv_timeout(LONG);
         };
-        client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+        client.on_exit(hook).unwrap();
         let mut config = plot.shell("exit 1");
         config.cleanup = Cleanup::Keep;
         let id = config.id.clone();
@@ -215,13 +233,13 @@ fn events_are_told_from_the_subscription_on() {
     let (sender, hook) = mpsc::channel();
     let filters = [here().topic("/tasks/exit"), here().topic("/tasks/start")];
     let add = move |message: &Message| drop(sender.send(message.clone()));
-    let id = plot.client.add_event_hook(&filters, HookMode::Thread, add, &within(10)).unwrap();
-    let config = QueueConfig {
-        kinds: vec![MessageKind::Event, MessageKind::Exit],
-        filters: vec![here().topic_prefix("/tasks/"), here().topic("/containers/delete")],
-        ..Default::default()
-    };
-    let queue = plot.client.open_queue(&config, &within(10)).unwrap();
+    let id = plot
+        .client
+        .add_hook(&HookConfig::new([MessageKind::Event]).filters(filters.clone()), add, &within(10))
+        .unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Event, MessageKind::Exit])
+        .filters([here().topic_prefix("/tasks/"), here().topic("/containers/delete")]);
+    let (queue, _subscription) = queue_of(&plot.client, &config);
     let container = plot.create(plot.shell("exit 9"));
     plot.probe(&container);
     plot.destroy(&container);
@@ -251,7 +269,11 @@ fn events_are_told_from_the_subscription_on() {
 
     let error = plot
         .client
-        .add_event_hook(&[EventFilter::raw("topic==/x")], HookMode::Thread, |_| {}, &within(10))
+        .add_hook(
+            &HookConfig::new([MessageKind::Event]).filters([EventFilter::raw("topic==/x")]),
+            |_| {},
+            &within(10),
+        )
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.message().starts_with("filters[0]: "), "{error}");
@@ -264,12 +286,9 @@ fn a_gap_is_told_before_the_events_after_it() {
     let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
     let config = ClientConfig { address: proxy.address(), ..config_of(&plot) };
     let client = Client::open(config, &Call::new()).unwrap();
-    let config = QueueConfig {
-        kinds: vec![MessageKind::Event],
-        filters: vec![EventFilter::new().namespace(&plot.namespace).topic("/tasks/start")],
-        ..Default::default()
-    };
-    let queue = client.open_queue(&config, &within(10)).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Event])
+        .filters([EventFilter::new().namespace(&plot.namespace).topic("/tasks/start")]);
+    let (queue, _subscription) = queue_of(&client, &config);
     for _ in 0..3 {
         let id = plot.create(plot.shell("exit 0"));
         let message = queue.next(&within(30)).unwrap();
@@ -285,14 +304,14 @@ fn a_gap_is_told_before_the_events_after_it() {
     }
     assert_eq!(client.counters().reconnects, 3);
     client.close(&within(10)).unwrap();
-    assert_eq!(queue.next(&within(10)).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(queue.next(&within(10)).unwrap().kind(), MessageKind::Closed);
 }
 
 #[test]
 fn progress_goes_to_queues_too() {
     let plot = Plot::new();
-    let config = QueueConfig { kinds: vec![MessageKind::Progress], ..Default::default() };
-    let queue = plot.client.open_queue(&config, &within(10)).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Progress]);
+    let (queue, _subscription) = queue_of(&plot.client, &config);
     let pull = PullConfig { reference: plot.ground.image().into(), ..Default::default() };
     let call = Call::new().namespace(unique("progress"));
     plot.client.pull_image(&pull, &mut |_| {}, &call).unwrap();
@@ -308,12 +327,13 @@ fn what_a_policy_names_is_removed_after_the_hooks() {
     let plot = Plot::new();
     for cleanup in [Cleanup::Task, Cleanup::All] {
         let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
         let (entered, is_in) = mpsc::channel();
         let hook = move |_: &Message| {
             entered.send(()).unwrap();
-            let _ = released.recv_timeout(LONG);
+            let _ = released.lock().unwrap().recv_timeout(LONG);
         };
-        let hook = plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+        let hook = plot.client.on_exit(hook).unwrap();
         let mut config = plot.shell("exit 3");
         config.cleanup = cleanup;
         let id = plot.create(config);
@@ -484,12 +504,13 @@ fn what_a_killed_program_left_of_fifos_is_removed() {
 fn who_only_probes_leaves_the_clean_up_to_the_owner() {
     let plot = Plot::new();
     let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let (entered, is_in) = mpsc::channel();
     let hook = move |_: &Message| {
         entered.send(()).unwrap();
-        let _ = released.recv_timeout(LONG);
+        let _ = released.lock().unwrap().recv_timeout(LONG);
     };
-    plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    plot.client.on_exit(hook).unwrap();
     let mut config = plot.shell("read x; exit 3");
     let (input, say) = pipe_in();
     config.stdio.stdin = Stream::fd(input);

@@ -5,13 +5,13 @@ mod ground;
 use std::error::Error as _;
 use std::fs;
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
     Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, Daemon, DaemonConfig, Error,
-    ErrorKind, HookMode, Message, Origin, PullConfig, RecoveryState, Stdio, Stream,
+    ErrorKind, HookConfig, Message, MessageKind, Origin, PullConfig, RecoveryState, Stdio, Stream,
 };
 use ground::image::Recipe;
 use ground::plot::{
@@ -162,7 +162,7 @@ fn containerd_is_killed_under_a_hundred_probes() {
     let plot = Plot::with_image(ground, ground.image());
     let (sender, told) = mpsc::channel();
     let hook = move |message: &Message| drop(sender.send(message.clone()));
-    plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    plot.client.on_exit(hook).unwrap();
     let containers: Vec<(String, Pid, u32)> = (0..30)
         .map(|i| {
             let (id, pid) = ending_with(&plot, 40 + i);
@@ -773,7 +773,7 @@ fn an_exit_is_told_though_the_id_is_taken_over() {
         let (proxy, client) = behind_a_proxy(&plot);
         let (sender, told) = mpsc::channel();
         let hook = move |message: &Message| drop(sender.send(message.clone()));
-        client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+        client.on_exit(hook).unwrap();
         let config = plot.shell("sleep 1000");
         let id = config.id.clone();
         let process = client.create_container(config, &Call::new()).unwrap();
@@ -808,12 +808,13 @@ fn a_policy_outlasts_an_outage() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let (entered, is_in) = mpsc::channel();
     let hook = move |_: &Message| {
         entered.send(()).unwrap();
-        let _ = released.recv_timeout(Duration::from_secs(30));
+        let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(30));
     };
-    let hook = client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let hook = client.on_exit(hook).unwrap();
     let mut config = plot.shell("exit 3");
     config.cleanup = Cleanup::All;
     client.create_container(config, &Call::new()).unwrap();
@@ -833,14 +834,15 @@ fn a_close_from_a_hook_ends_what_is_being_opened() {
     let plot = Plot::with_image(ground, ground.image());
     let client = client_of(&plot);
     let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let (entered, is_in) = mpsc::channel();
     let inner = client.clone();
     let hook = move |_: &Message| {
         entered.send(()).unwrap();
-        let _ = released.recv_timeout(Duration::from_secs(30));
+        let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(30));
         inner.close(&Call::new()).unwrap();
     };
-    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    client.on_exit(hook).unwrap();
     let config = plot.shell("exit 1");
     let id = config.id.clone();
     client.create_container(config, &Call::new()).unwrap();
@@ -850,7 +852,7 @@ fn a_close_from_a_hook_ends_what_is_being_opened() {
     let error = thread::scope(|scope| {
         let opening = scope.spawn(|| {
             let forever = Call::new().forever();
-            client.add_event_hook(&[], HookMode::Thread, |_| {}, &forever).unwrap_err()
+            client.add_hook(&HookConfig::new([MessageKind::Event]), |_| {}, &forever).unwrap_err()
         });
         thread::sleep(Duration::from_millis(300));
         release.send(()).unwrap();
@@ -867,7 +869,7 @@ fn an_exit_is_told_though_the_container_is_gone() {
     let (proxy, client) = behind_a_proxy(&plot);
     let (sender, told) = mpsc::channel();
     let hook = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    client.on_exit(hook).unwrap();
     let config = plot.shell("sleep 1000");
     let id = config.id.clone();
     let process = client.create_container(config, &Call::new()).unwrap();

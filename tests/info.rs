@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ctrd::{
     Call, Cleanup, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus, Error,
-    ErrorKind, HookMode, Stdio,
+    ErrorKind, Stdio,
 };
 use ground::plot::{
     Plot, at_once, client_behind, client_of, kill, proxy_of, shim_of, stop, within,
@@ -128,11 +128,12 @@ fn the_state_of_the_process_is_given() {
     // The exit is kept by the task, and then by the record.
     let (entered, is_in) = std::sync::mpsc::channel();
     let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
     let hook = move |_: &ctrd::Message| {
         entered.send(()).unwrap();
-        let _ = released.recv_timeout(Duration::from_secs(30));
+        let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(30));
     };
-    plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    plot.client.on_exit(hook).unwrap();
     kill(process);
     let message = plot.probe(&id);
     is_in.recv_timeout(Duration::from_secs(30)).unwrap();

@@ -5,13 +5,13 @@ mod ground;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, Cancel, Cleanup, Client, ContainerConfig, Error, ErrorKind, HookMode, Message, Origin,
-    Stdio, Stream,
+    Call, Cancel, Cleanup, Client, ContainerConfig, Error, ErrorKind, Message, Origin, Stdio,
+    Stream,
 };
 use ground::plot::{
     Plot, at_once, by_the_kernel, client_behind, client_of, gently, kill, pipe, proxy_of, shim_of,
@@ -31,7 +31,7 @@ fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
 fn stop_hook(client: &Client) -> mpsc::Receiver<Message> {
     let (sender, receiver) = mpsc::channel();
     let hook = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    client.on_exit(hook).unwrap();
     receiver
 }
 
@@ -406,13 +406,14 @@ fn a_label_of_an_earlier_process_is_not_a_later_ones() {
 fn a_clean_up_leaves_a_later_process_alone() {
     let plot = Plot::new();
     let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let (entered, is_in) = mpsc::channel();
     let (proxy, client) = behind_a_proxy(&plot);
     let hook = move |_: &Message| {
         entered.send(()).unwrap();
-        let _ = released.recv_timeout(LONG);
+        let _ = released.lock().unwrap().recv_timeout(LONG);
     };
-    let hook = client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let hook = client.on_exit(hook).unwrap();
     let mut config = twice(&plot, "exit 3", "sleep 1000");
     config.cleanup = Cleanup::All;
     let id = config.id.clone();

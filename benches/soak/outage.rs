@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use ctrd::{Call, Client, ClientConfig, ErrorKind, MessageKind, QueueConfig};
+use ctrd::{
+    Call, Client, ClientConfig, ErrorKind, MessageKind, Queue, QueueConfig, SubscriptionConfig,
+};
 use rustix::process::{Signal, kill_process};
 
 use crate::containerd::pid;
@@ -145,12 +147,12 @@ pub fn job(arguments: &[String]) {
         ..Default::default()
     };
     let client = Client::open(config, &Call::new()).unwrap();
-    let kinds = vec![MessageKind::Exit];
-    let exits = client.open_queue(&QueueConfig { kinds, ..Default::default() }, &Call::new());
-    let exits = exits.unwrap();
-    let kinds = vec![MessageKind::Event];
-    let events = client.open_queue(&QueueConfig { kinds, ..Default::default() }, &Call::new());
-    let _events = events.unwrap();
+    let exits = Queue::new(&QueueConfig::new()).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Exit]);
+    let _exits = client.subscribe(&exits, &config, &Call::new()).unwrap();
+    let events = Queue::new(&QueueConfig::new()).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Event]);
+    let _events = client.subscribe(&events, &config, &Call::new()).unwrap();
     for id in ids {
         client.watch_container(id, &Call::new()).unwrap();
         let error = client.probe(id, &Call::new().poll()).unwrap_err();

@@ -70,7 +70,7 @@ pub struct Told(Arc<Mutex<HashMap<String, Vec<u64>>>>);
 
 impl Told {
     /// The hook.
-    pub fn hook(&self) -> impl FnMut(&Message) + Send + 'static {
+    pub fn hook(&self) -> impl Fn(&Message) + Send + Sync + 'static {
         let told = self.0.clone();
         move |message: &Message| {
             let mut told = told.lock().unwrap();

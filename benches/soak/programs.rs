@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, ClientConfig, ContainerConfig, HookMode, Message, Stdio, Stream};
+use ctrd::{Call, Client, ClientConfig, ContainerConfig, Message, Stdio, Stream};
 use rustix::process::{Signal, kill_process};
 
 use crate::Options;
@@ -281,7 +281,7 @@ pub fn job(arguments: &[String]) {
             said.lock().unwrap().insert(message.container_id().to_owned());
         }
     };
-    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    client.on_exit(hook).unwrap();
     client.recover_all(&mut |_| Ok(Stdio::default()), &within(60)).unwrap();
     println!("recovered");
     while let Some(line) = told() {

@@ -8,7 +8,7 @@ use super::task::{LOOK_UP, has_another_process, no_answer};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::inner::Inner;
 use crate::message::Message;
-use crate::record::{Cleanup, ExitLabel, Outcome, clear_exit, generation};
+use crate::record::{Cleanup, ExitLabel, ProcessOutcome, clear_exit, generation};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
@@ -115,7 +115,7 @@ pub(super) fn adopt(
         return Err(no_answer());
     }
     let recorded = recorded.filter(|label| label.pid == found.pid).map(|label| label.outcome);
-    let outcome = Outcome::of_process(&found, recorded, false);
+    let outcome = ProcessOutcome::of_process(&found, recorded, false);
     let pidfd = match watches.pidfd(found.pid).filter(|_| outcome.is_none()) {
         // Another process may have got the pid before the descriptor was opened.
         Some(pidfd) => {
@@ -139,7 +139,7 @@ pub(super) fn adopt(
         known.is_some_and(|watch| watch.process.pid == found.pid && watch.stdio().is_some())
     };
     let runs = found.status.runs();
-    if runs && recorded == Some(Outcome::NeverStarted) && stdio.is_some() {
+    if runs && recorded == Some(ProcessOutcome::NeverStarted) && stdio.is_some() {
         // A destroy has written that and broken off, and another call has started the process.
         clear_exit(ctx, &record.id)?;
     }
@@ -156,7 +156,7 @@ pub(super) fn adopt(
         process: Process::new(found.pid, generation::of(record), pidfd),
         paths: Some(paths),
         stdio,
-        started: runs || matches!(outcome, Some(Outcome::Exited(_))),
+        started: runs || matches!(outcome, Some(ProcessOutcome::Exited(_))),
         after_exit,
         outcome,
     };

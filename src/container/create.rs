@@ -17,11 +17,12 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::{self, Unpacked};
 use crate::inner::Inner;
 use crate::lease::Lease;
-use crate::record::{ExitLabel, Outcome, generation};
+use crate::record::{ExitLabel, ProcessOutcome, generation};
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots::{self, Mount};
 use crate::rpc::{Any, Ctx, tasks};
 use crate::spec;
+use crate::submit;
 use crate::watch::Process;
 
 pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) -> Result<u32> {
@@ -29,6 +30,8 @@ pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) 
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, &config.id, "create_container")?;
+    client.bus.check_backlog()?;
+    submit::begin_start(&(ctx.namespace.clone(), config.id.clone()));
     let image = match &config.image {
         Some(name) => {
             let unpacked = image::for_container(client, ctx, name).step("look the image up")?;
@@ -229,7 +232,7 @@ fn create_task(
                 };
                 if let Some(pid) = pid.filter(|_| !may_run.get()) {
                     // If this breaks off, the exit of the process means nothing to a client that finds it.
-                    let label = ExitLabel { pid, outcome: Outcome::NeverStarted };
+                    let label = ExitLabel { pid, outcome: ProcessOutcome::NeverStarted };
                     let label = label.label(&generation);
                     let _ = containers::set_labels(ctx, &id, &[label]);
                 }

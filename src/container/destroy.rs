@@ -13,11 +13,12 @@ use crate::identifier;
 use crate::inner::Inner;
 use crate::message::{Body, Message, MessageKind, Origin};
 use crate::record::{
-    DEFAULT_DRAIN, ExitLabel, Outcome, SIGKILL_CODE, check_owner, clear_exit, generation,
+    DEFAULT_DRAIN, ExitLabel, ProcessOutcome, SIGKILL_CODE, check_owner, clear_exit, generation,
 };
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
+use crate::submit;
 use crate::watch::Watch;
 
 /// How many processes of one container are stopped, one after the other, if another client starts it
@@ -92,11 +93,15 @@ pub(crate) fn destroy(
     let timeout = config.default_timeout(client.config.call_timeout);
     let operation = client.begin_with(call, timeout)?;
     let ctx = &operation.ctx;
-    let before = client.watches.find(&ctx.namespace, id);
+    // Another call may destroy it while this one waits for the lock.
+    let before = submit::remember("watch", || client.watches.find(&ctx.namespace, id));
     let _lock = lock(client, ctx, id, "destroy_container")?;
+    if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
+        submit::begin_long()?;
+    }
 
     for _ in 0..ATTEMPTS {
-        if let Some(message) = destroy_once(client, ctx, id, config, before.as_ref())? {
+        if let Some(message) = destroy_once(client, ctx, id, config, before.as_ref().as_ref())? {
             return Ok(message);
         }
     }
@@ -204,7 +209,7 @@ fn delete_unstarted(
     if !keep_exit(
         ctx,
         record,
-        ExitLabel { pid: watch.process.pid, outcome: Outcome::NeverStarted },
+        ExitLabel { pid: watch.process.pid, outcome: ProcessOutcome::NeverStarted },
     )? {
         return Ok(Unstarted::OtherContainer);
     }
@@ -218,7 +223,11 @@ fn delete_unstarted(
             Ok((_, exit)) => {
                 // Another client may have started the process, and it has exited since.
                 let has_run = exit.at.is_some() && exit.code != SIGKILL_CODE;
-                let outcome = if has_run { Outcome::Exited(exit) } else { Outcome::NeverStarted };
+                let outcome = if has_run {
+                    ProcessOutcome::Exited(exit)
+                } else {
+                    ProcessOutcome::NeverStarted
+                };
                 client.watches.report(watch, Origin::Live, outcome);
                 return Ok(watch.exit().map_or(Unstarted::OtherContainer, Unstarted::Deleted));
             }

@@ -11,7 +11,7 @@ use crate::error::{ErrorKind, Result, ResultExt};
 use crate::filter;
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::{Cleanup, ExitLabel, LABEL_PREFIX, OWNER_LABEL, Outcome, generation};
+use crate::record::{Cleanup, ExitLabel, LABEL_PREFIX, OWNER_LABEL, ProcessOutcome, generation};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Exit, Process, Status};
@@ -50,7 +50,7 @@ pub struct ContainerInfo {
     exit_label: Option<ExitLabel>,
     status: ContainerStatus,
     pid: Option<u32>,
-    outcome: Option<Outcome>,
+    outcome: Option<ProcessOutcome>,
 }
 
 /// The state of a container's first process.
@@ -173,8 +173,8 @@ impl ContainerInfo {
 
     fn exit(&self) -> Option<Exit> {
         match self.outcome {
-            Some(Outcome::Exited(exit)) => Some(exit),
-            Some(Outcome::NeverStarted | Outcome::Unknown) | None => None,
+            Some(ProcessOutcome::Exited(exit)) => Some(exit),
+            Some(ProcessOutcome::NeverStarted | ProcessOutcome::Unknown) | None => None,
         }
     }
 
@@ -243,7 +243,7 @@ impl ContainerInfo {
                 Some(ExitLabel::of_message(watch.process.pid, &message).outcome)
             });
             self.outcome = reported.or_else(|| match task {
-                Some(task) => Outcome::of_process(task, recorded, false),
+                Some(task) => ProcessOutcome::of_process(task, recorded, false),
                 None => recorded,
             });
         }

@@ -8,6 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::message::Message;
+use crate::submit;
+use crate::watch::Watch;
 
 /// Waits for the exit of a container's process.
 pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Message> {
@@ -17,6 +19,10 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
     }
     let operation = client.begin_with(call, None)?;
     let ctx = &operation.ctx;
+    if let Some(watch) = submit::remembered::<Arc<Watch>>("watch") {
+        // The container may have been removed since the submitted call began to wait.
+        return submit::wait(&ctx.limits, watch.waiting())?;
+    }
     // An exit that no caller has got yet is that of the process which the caller means. Otherwise it may
     // be that of an earlier container with the id, and the server is asked.
     let known = client.watches.find(&ctx.namespace, id);
@@ -24,7 +30,9 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
         return Ok(message);
     }
     let bounded = ctx.with_limits(ctx.limits.at_most(client.config.call_timeout));
-    watch(client, &bounded, id)?.wait(&ctx.limits)
+    let watch = watch(client, &bounded, id)?;
+    let watch = submit::remember("watch", || watch);
+    submit::wait(&ctx.limits, watch.waiting())?
 }
 
 /// Returns what this client knows. Asks nobody.

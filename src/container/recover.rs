@@ -18,7 +18,7 @@ use crate::record::OWNER_LABEL;
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::stdio::{self, Stdio};
-use crate::sys;
+use crate::{submit, sys};
 
 /// How many containers are recovered at once.
 const THREADS: usize = 16;
@@ -98,6 +98,8 @@ pub(crate) fn recover_all(
 ) -> Result<Vec<Recovery>> {
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
+    submit::begin_long()?;
+    submit::keep_thread();
     let own = list_own(client, ctx)?;
     let count = own.len();
     let (work, results) = (Mutex::new(own.into_iter()), Mutex::new(Vec::with_capacity(count)));

@@ -7,7 +7,7 @@ use super::task::{Deletion, delete_task};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
 use crate::message::Message;
-use crate::record::{ExitLabel, Outcome, generation};
+use crate::record::{ExitLabel, ProcessOutcome, generation};
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::Exit;
 use crate::rpc::{Ctx, snapshots};
@@ -24,7 +24,7 @@ pub(super) fn report_other_process(
     exit: Exit,
 ) -> Result<Arc<Watch>> {
     let process = Process::new(pid, generation::of(record), None);
-    let found = FoundProcess::without_task(process, Outcome::of_deleted(exit));
+    let found = FoundProcess::without_task(process, ProcessOutcome::of_deleted(exit));
     client.watches.adopt(ctx, &record.id, found)
 }
 
@@ -71,7 +71,7 @@ pub(super) fn remove_task(
         Deletion::Done => {}
         Deletion::OtherRuns | Deletion::OtherContainer => return Ok(deleted),
         Deletion::OtherProcess(pid, exit) => {
-            let outcome = Outcome::of_deleted(exit);
+            let outcome = ProcessOutcome::of_deleted(exit);
             keep_exit(ctx, record, ExitLabel { pid, outcome })?;
         }
     }
@@ -90,8 +90,8 @@ pub(super) fn keep_exit(ctx: &Ctx, record: &Container, label: ExitLabel) -> Resu
     let now = match ExitLabel::of(record) {
         Some(same) if same == label => containers::get(ctx, &record.id),
         // The record has the code already.
-        Some(ExitLabel { pid, outcome: Outcome::Exited(_) })
-            if pid == label.pid && label.outcome == Outcome::Unknown =>
+        Some(ExitLabel { pid, outcome: ProcessOutcome::Exited(_) })
+            if pid == label.pid && label.outcome == ProcessOutcome::Unknown =>
         {
             containers::get(ctx, &record.id)
         }

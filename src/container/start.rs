@@ -9,10 +9,11 @@ use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::{ExitLabel, Outcome, check_owner, clear_exit};
+use crate::record::{ExitLabel, ProcessOutcome, check_owner, clear_exit};
 use crate::rpc::Ctx;
 use crate::rpc::containers;
 use crate::rpc::tasks::{self, Status};
+use crate::submit;
 use crate::watch::Watch;
 
 /// Starts the process that was created, and its input.
@@ -26,6 +27,8 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, id, "start_container")?;
+    client.bus.check_backlog()?;
+    submit::begin_start(&(ctx.namespace.clone(), id.to_owned()));
     let record = containers::get(ctx, id).step("look the record up")?;
     check_owner(&record, &client.config.owner)?;
     let mut watch = watch(client, ctx, id)?;
@@ -42,7 +45,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
             format!("the container's process is {}", process.status.word()),
         ));
     }
-    if ExitLabel::of(&record).is_some_and(|label| label.outcome == Outcome::NeverStarted) {
+    if ExitLabel::of(&record).is_some_and(|label| label.outcome == ProcessOutcome::NeverStarted) {
         // A destroy has written that and broken off.
         clear_exit(ctx, id)?;
     }

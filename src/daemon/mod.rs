@@ -19,6 +19,7 @@ use self::supervisor::{Recipe, Supervisor};
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::rpc::{self, Connection, Ctx};
+use crate::submit;
 use crate::wait::block_on;
 
 /// How long a start may take, unless the call says otherwise.
@@ -100,6 +101,7 @@ impl Daemon {
     }
 
     fn start_in(config: &DaemonConfig, limits: &Limits) -> Result<Daemon> {
+        submit::begin_long()?;
         rpc::check_process()?;
         rpc::check_threads()?;
         limits.check()?;
@@ -192,6 +194,7 @@ impl Daemon {
     }
 
     fn stop_within(&self, limits: &Limits) -> Result<()> {
+        submit::begin_long()?;
         if std::process::id() != self.owner {
             return Err(Error::new(
                 ErrorKind::Forked,

@@ -8,13 +8,19 @@ use serde_json::json;
 use super::{Progress, ProgressStatus};
 use crate::inner::Inner;
 use crate::message::{Body, Detail, Message, MessageKind};
+use crate::submit;
 use crate::timestamp::rfc3339;
 
-/// Tells hooks and queues that want it how far a pull is, as the seed's array of JSON.
+/// Tells the hooks and queues that want it how far a pull is, as the seed's array of JSON; also the queue
+/// of a pull that was submitted.
 pub(crate) fn publish_progress(client: &Inner, reference: &str, items: &[Progress]) {
-    if !client.bus.wants(MessageKind::Progress) {
-        return;
+    submit::report(|| message(client, reference, items));
+    if client.bus.wants(MessageKind::Progress) {
+        client.bus.publish(&message(client, reference, items), None);
     }
+}
+
+fn message(client: &Inner, reference: &str, items: &[Progress]) -> Message {
     let items = items.to_vec();
     let make = move || {
         let item = |item: &Progress| {
@@ -31,7 +37,7 @@ pub(crate) fn publish_progress(client: &Inner, reference: &str, items: &[Progres
     };
     let detail = Detail::new(reference.to_owned(), Some(SystemTime::now()), make);
     let body = client.bus.body(MessageKind::Progress);
-    client.bus.publish(&Message::new(Body { detail: Some(detail), ..body }), None);
+    Message::new(Body { detail: Some(detail), ..body })
 }
 
 fn time(at: SystemTime) -> String {

@@ -26,6 +26,7 @@ use crate::lease::Lease;
 use crate::rpc::content::{Descriptor, Writer};
 use crate::rpc::{Ctx, content, images};
 use crate::snapshot;
+use crate::submit;
 use crate::sys;
 
 /// How many layers are fetched at once.
@@ -69,6 +70,7 @@ pub(crate) fn pull(
     let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
     check_token_hosts(&config.token_hosts)?;
     let operation = client.begin_with(call, None)?;
+    submit::begin_long()?;
     let limits = &operation.ctx.limits;
     let (ctx, _lease) = Lease::hold(client, &brief(client, &operation.ctx))?;
 

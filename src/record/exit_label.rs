@@ -7,7 +7,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::generation;
-use super::outcome::Outcome;
+use super::outcome::ProcessOutcome;
 use crate::error::{Result, ResultExt};
 use crate::message::Message;
 use crate::rpc::Ctx;
@@ -30,7 +30,7 @@ pub(crate) fn clear_exit(ctx: &Ctx, id: &str) -> Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExitLabel {
     pub(crate) pid: u32,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: ProcessOutcome,
 }
 
 impl ExitLabel {
@@ -44,9 +44,9 @@ impl ExitLabel {
         let since = at.parse().ok().map(Duration::from_nanos);
         let at = since.and_then(|since| UNIX_EPOCH.checked_add(since));
         let outcome = match code {
-            UNKNOWN => Outcome::Unknown,
-            NEVER => Outcome::NeverStarted,
-            code => Outcome::Exited(Exit { code: code.parse().ok()?, at }),
+            UNKNOWN => ProcessOutcome::Unknown,
+            NEVER => ProcessOutcome::NeverStarted,
+            code => ProcessOutcome::Exited(Exit { code: code.parse().ok()?, at }),
         };
         Some(ExitLabel { pid: pid.parse().ok()?, outcome })
     }
@@ -54,9 +54,9 @@ impl ExitLabel {
     /// The label for an exit that was reported.
     pub(crate) fn of_message(pid: u32, message: &Message) -> ExitLabel {
         let outcome = match message.exit_code() {
-            Some(code) => Outcome::Exited(Exit { code, at: message.exit_time() }),
-            None if message.start_error().is_some() => Outcome::NeverStarted,
-            None => Outcome::Unknown,
+            Some(code) => ProcessOutcome::Exited(Exit { code, at: message.exit_time() }),
+            None if message.start_error().is_some() => ProcessOutcome::NeverStarted,
+            None => ProcessOutcome::Unknown,
         };
         ExitLabel { pid, outcome }
     }
@@ -64,9 +64,9 @@ impl ExitLabel {
     /// The label for a record of this generation.
     pub(crate) fn label(&self, generation: &str) -> (String, String) {
         let (code, at) = match self.outcome {
-            Outcome::Exited(exit) => (exit.code.to_string(), exit.at),
-            Outcome::Unknown => (UNKNOWN.into(), None),
-            Outcome::NeverStarted => (NEVER.into(), None),
+            ProcessOutcome::Exited(exit) => (exit.code.to_string(), exit.at),
+            ProcessOutcome::Unknown => (UNKNOWN.into(), None),
+            ProcessOutcome::NeverStarted => (NEVER.into(), None),
         };
         let nanos = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|d| d.as_nanos());
         let at = nanos.map_or_else(|| "-".into(), |nanos| nanos.to_string());
@@ -84,10 +84,10 @@ mod tests {
     fn a_label_keeps_the_outcome_for_its_own_generation() {
         let at = UNIX_EPOCH + Duration::from_nanos(1_764_000_000_123_456_789);
         for outcome in [
-            Outcome::Exited(Exit { code: 0, at: None }),
-            Outcome::Exited(Exit { code: 137, at: Some(at) }),
-            Outcome::Unknown,
-            Outcome::NeverStarted,
+            ProcessOutcome::Exited(Exit { code: 0, at: None }),
+            ProcessOutcome::Exited(Exit { code: 137, at: Some(at) }),
+            ProcessOutcome::Unknown,
+            ProcessOutcome::NeverStarted,
         ] {
             let kept = ExitLabel { pid: 77, outcome };
             for of in ["one", "another"] {
@@ -100,7 +100,7 @@ mod tests {
         let labels = [(KEY.into(), "3 - 7 ".into())].into();
         // The generation of another client's container is its time of creation.
         let record = Container { labels, ..Default::default() };
-        let outcome = Outcome::Exited(Exit { code: 3, at: None });
+        let outcome = ProcessOutcome::Exited(Exit { code: 3, at: None });
         assert_eq!(ExitLabel::of(&record), Some(ExitLabel { pid: 7, outcome }));
         for bad in ["", "3", "3 - 7", "x - 7 ", "3 - x ", "3 - 7 y"] {
             let labels = [(KEY.into(), bad.into())].into();

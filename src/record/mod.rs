@@ -13,5 +13,5 @@ pub(crate) const LABEL_PREFIX: &str = "io.ctrd.";
 pub use cleanup::Cleanup;
 pub(crate) use drain::{DEFAULT_DRAIN, drain, drain_label};
 pub(crate) use exit_label::{ExitLabel, clear_exit};
-pub(crate) use outcome::{Outcome, SIGKILL_CODE};
+pub(crate) use outcome::{ProcessOutcome, SIGKILL_CODE};
 pub(crate) use owner::{OWNER_LABEL, check_owner};

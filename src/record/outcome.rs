@@ -4,7 +4,7 @@ use crate::rpc::tasks::{self, Exit, Status};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ProcessOutcome {
     Exited(Exit),
     /// It exited, and no source has the code.
     Unknown,
@@ -12,30 +12,30 @@ pub(crate) enum Outcome {
     NeverStarted,
 }
 
-impl Outcome {
+impl ProcessOutcome {
     /// The outcome that containerd reports for a process. `recorded` is the one in the container's record;
     /// `started` says whether the process is known to have been started. `None` if the process has not
     /// exited, or if its shim does not know yet how it exited.
     pub(crate) fn of_process(
         process: &tasks::Process,
-        recorded: Option<Outcome>,
+        recorded: Option<ProcessOutcome>,
         started: bool,
-    ) -> Option<Outcome> {
+    ) -> Option<ProcessOutcome> {
         // An interrupted destroy has killed it before its start.
-        let was_removed = recorded == Some(Outcome::NeverStarted) && !started;
+        let was_removed = recorded == Some(ProcessOutcome::NeverStarted) && !started;
         match process.status {
             Status::Stopped if was_removed && process.exit.code == SIGKILL_CODE => {
-                Some(Outcome::NeverStarted)
+                Some(ProcessOutcome::NeverStarted)
             }
-            Status::Stopped => Some(Outcome::Exited(process.exit)),
-            Status::Ending if was_removed => Some(Outcome::NeverStarted),
+            Status::Stopped => Some(ProcessOutcome::Exited(process.exit)),
+            Status::Ending if was_removed => Some(ProcessOutcome::NeverStarted),
             _ => None,
         }
     }
 
     /// The outcome in the answer to a task's deletion.
-    pub(crate) fn of_deleted(exit: Exit) -> Outcome {
-        if exit.at.is_some() { Outcome::Exited(exit) } else { Outcome::NeverStarted }
+    pub(crate) fn of_deleted(exit: Exit) -> ProcessOutcome {
+        if exit.at.is_some() { ProcessOutcome::Exited(exit) } else { ProcessOutcome::NeverStarted }
     }
 }
 

@@ -8,7 +8,7 @@ use super::process::Watch;
 use super::watches::Watches;
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind};
-use crate::record::{ExitLabel, Outcome, SIGKILL_CODE, generation};
+use crate::record::{ExitLabel, ProcessOutcome, SIGKILL_CODE, generation};
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
 
@@ -88,7 +88,7 @@ impl Watches {
             // Probably the process of another container, which has the same pid by chance.
             return self.resolve(watch, recorded, "another container has its id", why);
         }
-        if let Some(outcome) = Outcome::of_process(&process, recorded, watch.is_started()) {
+        if let Some(outcome) = ProcessOutcome::of_process(&process, recorded, watch.is_started()) {
             self.report_recovered(watch, outcome);
             return Lookup::Done;
         }
@@ -118,7 +118,12 @@ impl Watches {
 
     /// Waits until the shim knows how the process exited. If a deletion of the task broke off, it never
     /// will.
-    fn wait_for_shim(&self, watch: &Arc<Watch>, recorded: Option<Outcome>, why: Error) -> Lookup {
+    fn wait_for_shim(
+        &self,
+        watch: &Arc<Watch>,
+        recorded: Option<ProcessOutcome>,
+        why: Error,
+    ) -> Lookup {
         if watch.lock().ending_since().elapsed() < ZOMBIE_TIMEOUT {
             // The Wait is answered if the shim finds out.
             return Lookup::Retry(self.send_wait(watch).err().unwrap_or(why));
@@ -159,7 +164,7 @@ impl Watches {
                 self.resolve(watch, None, how, why)
             }
             Status::Stopped => {
-                self.report_recovered(watch, Outcome::Exited(process.exit));
+                self.report_recovered(watch, ProcessOutcome::Exited(process.exit));
                 Lookup::Done
             }
             Status::Ending => self.wait_for_shim(watch, None, why),
@@ -176,27 +181,29 @@ impl Watches {
     pub(super) fn resolve(
         &self,
         watch: &Arc<Watch>,
-        recorded: Option<Outcome>,
+        recorded: Option<ProcessOutcome>,
         how: &str,
         why: Error,
     ) -> Lookup {
         use pidfd::State;
         match recorded {
-            Some(exited @ Outcome::Exited(_)) => self.report_recovered(watch, exited),
-            Some(Outcome::NeverStarted) if !watch.is_started() => {
-                self.report_recovered(watch, Outcome::NeverStarted);
+            Some(exited @ ProcessOutcome::Exited(_)) => self.report_recovered(watch, exited),
+            Some(ProcessOutcome::NeverStarted) if !watch.is_started() => {
+                self.report_recovered(watch, ProcessOutcome::NeverStarted);
             }
-            Some(Outcome::NeverStarted | Outcome::Unknown) | None => match watch.process.state() {
-                // containerd kills a process that it does not know any more, or will find it again.
-                State::Running => return Lookup::Other(why),
-                // Its parent may never wait for it.
-                State::Zombie if watch.lock().ending_since().elapsed() < ZOMBIE_TIMEOUT => {
-                    return Lookup::Other(why);
+            Some(ProcessOutcome::NeverStarted | ProcessOutcome::Unknown) | None => {
+                match watch.process.state() {
+                    // containerd kills a process that it does not know any more, or will find it again.
+                    State::Running => return Lookup::Other(why),
+                    // Its parent may never wait for it.
+                    State::Zombie if watch.lock().ending_since().elapsed() < ZOMBIE_TIMEOUT => {
+                        return Lookup::Other(why);
+                    }
+                    State::Zombie | State::Exited(_) | State::ExitedUnknown | State::Unknown => {
+                        self.report_unknown_to_containerd(watch, how, why);
+                    }
                 }
-                State::Zombie | State::Exited(_) | State::ExitedUnknown | State::Unknown => {
-                    self.report_unknown_to_containerd(watch, how, why);
-                }
-            },
+            }
         }
         Lookup::Done
     }

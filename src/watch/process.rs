@@ -236,7 +236,14 @@ impl Watch {
 
     /// Waits for the exit.
     pub(crate) fn wait(self: &Arc<Self>, limits: &Limits) -> Result<Message> {
-        block_on(limits, ExitWait { watch: self.clone(), number: None })?
+        block_on(limits, self.waiting())?
+    }
+
+    /// A future that gives the exit.
+    pub(crate) fn waiting(
+        self: &Arc<Self>,
+    ) -> impl Future<Output = Result<Message>> + Send + use<> {
+        ExitWait { watch: self.clone(), number: None }
     }
 
     /// Sets the job for the time after the exit. A watch runs at most one: the first that is set.

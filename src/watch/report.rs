@@ -7,7 +7,7 @@ use super::process::Watch;
 use super::watches::Watches;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Body, Message, MessageKind, Origin};
-use crate::record::{Outcome, SIGKILL_CODE, generation};
+use crate::record::{ProcessOutcome, SIGKILL_CODE, generation};
 use crate::rpc::tasks::Exit;
 
 impl Watches {
@@ -42,16 +42,16 @@ impl Watches {
     }
 
     /// Reports what was found out afterwards.
-    pub(super) fn report_recovered(&self, watch: &Arc<Watch>, outcome: Outcome) {
+    pub(super) fn report_recovered(&self, watch: &Arc<Watch>, outcome: ProcessOutcome) {
         self.report(watch, Origin::Recovered, outcome);
     }
 
     /// Reports how a process ended.
-    pub(crate) fn report(&self, watch: &Arc<Watch>, origin: Origin, outcome: Outcome) {
+    pub(crate) fn report(&self, watch: &Arc<Watch>, origin: Origin, outcome: ProcessOutcome) {
         match outcome {
-            Outcome::Exited(exit) => self.report_exit(watch, origin, Some(exit), None),
-            Outcome::NeverStarted => self.report_never_started(watch, origin),
-            Outcome::Unknown => {
+            ProcessOutcome::Exited(exit) => self.report_exit(watch, origin, Some(exit), None),
+            ProcessOutcome::NeverStarted => self.report_never_started(watch, origin),
+            ProcessOutcome::Unknown => {
                 let what = "the exit code is not known: the record says that nobody has seen it";
                 self.report_exit(watch, Origin::Gap, None, Some(no_code(what)));
             }

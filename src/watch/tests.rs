@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,11 @@ use super::watches::{FoundProcess, Watches};
 use super::{AfterExit, Process};
 use crate::call::Limits;
 use crate::cancel::Cancel;
-use crate::delivery::{Bus, HookMode, Wants};
+use crate::delivery::{Bus, HookConfig};
 use crate::error::ErrorKind;
 use crate::executor::Executor;
 use crate::message::{Message, MessageKind, Origin};
-use crate::record::Outcome;
+use crate::record::ProcessOutcome;
 use crate::rpc::tasks::Exit;
 use crate::rpc::{Connection, Ctx, TestServer};
 
@@ -49,7 +50,7 @@ fn found(pid: u32, generation: &str, exit: Option<Exit>) -> FoundProcess {
         stdio: None,
         started: false,
         after_exit: None,
-        outcome: exit.map(Outcome::Exited),
+        outcome: exit.map(ProcessOutcome::Exited),
     }
 }
 
@@ -179,12 +180,13 @@ fn a_job_that_is_set_after_the_exit_waits_for_the_hooks_too() {
     let (watches, ctx) = watches();
     let (begun, begins) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
-    let run = Box::new(move |_: &Message| {
+    let released = Mutex::new(released);
+    let run = Arc::new(move |_: &Message| {
         begun.send(()).unwrap();
-        let _ = released.recv();
+        let _ = released.lock().unwrap().recv();
     });
-    let wants = Wants { kinds: vec![MessageKind::Exit], container: Some("c".into()) };
-    watches.0.bus.add_hook(wants, HookMode::Thread, 1, run).unwrap();
+    let config = HookConfig::new([MessageKind::Exit]).container("c");
+    watches.0.bus.add_hook(&config, run).unwrap();
     let exit = Some(Exit { code: 3, at: None });
     let (done, after) = mpsc::channel();
     let say = |container: &str| {

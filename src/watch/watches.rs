@@ -11,7 +11,7 @@ use crate::call::Limits;
 use crate::delivery::Bus;
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::record::Outcome;
+use crate::record::ProcessOutcome;
 use crate::rpc::{Connection, Ctx};
 use crate::stdio::{Attached, Paths};
 
@@ -44,17 +44,17 @@ pub(crate) struct FoundProcess {
     /// What is to be done after its exit.
     pub(crate) after_exit: Option<AfterExit>,
     /// How it ended, if it has.
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<ProcessOutcome>,
 }
 
 impl FoundProcess {
     /// A process that has ended, and whose task is deleted.
-    pub(crate) fn without_task(process: Process, outcome: Outcome) -> FoundProcess {
+    pub(crate) fn without_task(process: Process, outcome: ProcessOutcome) -> FoundProcess {
         FoundProcess {
             process,
             paths: None,
             stdio: None,
-            started: outcome != Outcome::NeverStarted,
+            started: outcome != ProcessOutcome::NeverStarted,
             after_exit: None,
             outcome: Some(outcome),
         }

@@ -1,10 +1,15 @@
-//! Messages to a client: the end of a process, an event, what it may have missed.
+//! Messages to a program: exits, events, gaps, progress, and the completions of submitted calls.
+
+mod made;
+mod room;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Result};
+pub(crate) use made::CallResult;
+pub(crate) use room::{Dropped, Lost, Permit};
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +28,11 @@ pub enum MessageKind {
     Overflow,
     /// A step of a pull.
     Progress,
+    /// A submitted call is over: [`Message::error`] says why it failed, if it did, and
+    /// [`Message::take_result`] gives what it made. Its tag is the call's.
+    Done,
+    /// A client that was subscribed to is closed. It is the last message of its subscription.
+    Closed,
 }
 
 /// How the library learned what a message says.
@@ -74,9 +84,16 @@ impl fmt::Display for OutputLost {
 
 /// A message to a client. It does not change. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Message(Arc<Body>);
+pub struct Message {
+    body: Arc<Body>,
+    tag: u64,
+    /// The room that it takes in a queue.
+    permit: Option<Arc<Permit>>,
+    /// What was lost since the body was made, and before.
+    output_lost: OutputLost,
+}
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Body {
     pub(crate) kind: MessageKind,
     pub(crate) origin: Origin,
@@ -92,7 +109,8 @@ pub(crate) struct Body {
     pub(crate) start_error: Option<Error>,
     pub(crate) output_lost: OutputLost,
     pub(crate) detail: Option<Detail>,
-    pub(crate) dropped: u64,
+    pub(crate) dropped: Dropped,
+    pub(crate) result: Option<CallResult>,
 }
 
 impl Body {
@@ -113,7 +131,8 @@ impl Body {
             start_error: None,
             output_lost: OutputLost::default(),
             detail: None,
-            dropped: 0,
+            dropped: Dropped::default(),
+            result: None,
         }
     }
 }
@@ -150,44 +169,61 @@ impl fmt::Debug for Detail {
 
 impl Message {
     pub(crate) fn new(body: Body) -> Message {
-        Message(Arc::new(body))
+        Message { output_lost: body.output_lost, body: Arc::new(body), tag: 0, permit: None }
+    }
+
+    /// The same message for a subscription or call with this tag; `permit` is the room that it takes.
+    pub(crate) fn tagged(&self, tag: u64, permit: Option<Permit>) -> Message {
+        Message { tag, permit: permit.map(Arc::new), ..self.clone() }
+    }
+
+    /// Notes that it was taken from its queue.
+    pub(crate) fn taken(&self) {
+        self.permit.iter().for_each(|permit| permit.give_back());
+        self.body.dropped.fix();
+    }
+
+    /// The tag of the subscription or call that it came by; 0 for hooks and for what an operation
+    /// returns.
+    pub fn tag(&self) -> u64 {
+        self.tag
     }
 
     /// What the message is about.
     pub fn kind(&self) -> MessageKind {
-        self.0.kind
+        self.body.kind
     }
 
     /// How the library learned of it.
     pub fn origin(&self) -> Origin {
-        self.0.origin
+        self.body.origin
     }
 
     /// Its number among the messages of the client. The numbers rise in the order in which the client
     /// learned of things. Messages about different things may be delivered in another order.
     pub fn seq(&self) -> u64 {
-        self.0.seq
+        self.body.seq
     }
 
     /// The namespace that it is from; empty if it is about none.
     pub fn namespace(&self) -> &str {
-        &self.0.namespace
+        &self.body.namespace
     }
 
     /// The container; empty if it is about none.
     pub fn container_id(&self) -> &str {
-        &self.0.container_id
+        &self.body.container_id
     }
 
     /// The exec. `None` if the message is about the container's first process, or about none.
     pub fn exec_id(&self) -> Option<&str> {
-        self.0.exec_id.as_deref()
+        self.body.exec_id.as_deref()
     }
 
     /// The process, in the server's pid namespace. `None` if the message is not about a process, or its
     /// id is not known. Another process may have the id by now.
     pub fn pid(&self) -> Option<u32> {
-        self.0.pid
+        self.body.pid
     }
 
     /// Tells one life of the container's id from the next: all messages about the same container have
@@ -195,7 +231,7 @@ impl Message {
     /// the same id have another one. [`crate::ContainerInfo::generation`] is the same number. It has no
     /// other meaning, and is never 0. `None` if the message is not about a container.
     pub fn generation(&self) -> Option<u64> {
-        self.0.generation
+        self.body.generation
     }
 
     /// How much of the process's output did not reach the host, if any of it is lost: the host's
@@ -207,58 +243,70 @@ impl Message {
     /// then. All is known once the streams have ended: in the message of the destroy, and in that of a
     /// probe after a clean-up. Bytes that the host's own pipe holds count as passed on.
     pub fn output_lost(&self) -> Option<OutputLost> {
-        Some(self.0.output_lost).filter(|lost| lost.total() > 0)
+        Some(self.output_lost).filter(|lost| lost.total() > 0)
     }
 
     /// The same message with this loss.
     pub(crate) fn with_output_lost(&self, output_lost: OutputLost) -> Message {
-        if self.0.output_lost == output_lost {
-            return self.clone();
-        }
-        Message::new(Body { output_lost, ..Body::clone(&self.0) })
+        Message { output_lost, ..self.clone() }
     }
 
     /// The exit code. It is 128 and the signal's number if a signal ended the process. `None` if no
     /// source has it; it is never a guess.
     pub fn exit_code(&self) -> Option<u32> {
-        self.0.exit_code
+        self.body.exit_code
     }
 
     /// When the process ended, by the server's clock. `None` if that is not known.
     pub fn exit_time(&self) -> Option<SystemTime> {
-        self.0.exit_time
+        self.body.exit_time
     }
 
     /// Why details are missing. `None` if none are.
     pub fn error(&self) -> Option<&Error> {
-        self.0.error.as_ref()
+        self.body.error.as_ref()
     }
 
     /// Why the process never ran. `None` if it ran, or if that is not known.
     pub fn start_error(&self) -> Option<&Error> {
-        self.0.start_error.as_ref()
+        self.body.start_error.as_ref()
     }
 
     /// The topic of an event, for example `/tasks/start`; or the reference of the image that progress is
     /// about.
     pub fn topic(&self) -> Option<&str> {
-        self.0.detail.as_ref().map(|detail| detail.topic.as_str())
+        self.body.detail.as_ref().map(|detail| detail.topic.as_str())
     }
 
     /// When the event happened, by the server's clock.
     pub fn event_time(&self) -> Option<SystemTime> {
-        self.0.detail.as_ref()?.time
+        self.body.detail.as_ref()?.time
     }
 
     /// An event as JSON, with containerd's names for the fields; or progress as an array of the items
     /// that are fetched. The text is made at the first call.
     pub fn json(&self) -> Option<&str> {
-        let json = &self.0.detail.as_ref()?.json;
+        let json = &self.body.detail.as_ref()?.json;
         Some(json.text.get_or_init(|| (json.make)()))
     }
 
     /// How many messages were dropped, for an [`MessageKind::Overflow`]; else 0.
     pub fn dropped(&self) -> u64 {
-        self.0.dropped
+        self.body.dropped.get()
+    }
+
+    /// Takes what a submitted call has made: the `T` that its operation gives. Fails with
+    /// [`ErrorKind::FailedPrecondition`] if there is no result, if it is of another type, and if
+    /// somebody has taken it before. A result that nobody takes is dropped on a thread of the library.
+    pub fn take_result<T: 'static>(&self) -> Result<T> {
+        self.body.result.as_ref().and_then(CallResult::take).ok_or_else(|| {
+            Error::new(ErrorKind::FailedPrecondition, "the message holds no such result")
+        })
+    }
+
+    /// A copy of what a submitted call has made, which stays there. `None` if there is no result of this
+    /// type any more.
+    pub fn peek_result<T: Clone + 'static>(&self) -> Option<T> {
+        self.body.result.as_ref()?.peek()
     }
 }

@@ -1,13 +1,13 @@
-//! Whether a consumer is still there, for whoever brings it what it wants.
+//! Whether a consumer still exists, for the subscription that brings it events.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
-/// The consumer's end. Dropped, it says that the consumer has gone.
-pub(crate) struct Present(Arc<Mutex<State>>);
+/// The consumer holds it. The drop says that the consumer is gone.
+pub(crate) struct Alive(Arc<Mutex<State>>);
 
 /// The other end.
-pub(crate) struct Presence(Arc<Mutex<State>>);
+pub(crate) struct Liveness(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -15,13 +15,13 @@ struct State {
     waker: Option<Waker>,
 }
 
-pub(crate) fn presence() -> (Present, Presence) {
+pub(crate) fn liveness() -> (Alive, Liveness) {
     let state = Arc::<Mutex<State>>::default();
-    (Present(state.clone()), Presence(state))
+    (Alive(state.clone()), Liveness(state))
 }
 
-impl Presence {
-    /// Whether it has gone. Otherwise the last one who asked is woken when it goes.
+impl Liveness {
+    /// Whether the consumer is gone. Otherwise the task that asked last is woken when it goes.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.gone {
@@ -31,7 +31,7 @@ impl Presence {
     }
 }
 
-impl Drop for Present {
+impl Drop for Alive {
     fn drop(&mut self) {
         let waker = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
