@@ -11,8 +11,8 @@ static uint32_t run(const char *command, const ctrd_io_t *io)
     uint32_t code = 0;
     const char *id = test_create(client, image, command, io, 0, NULL);
 
-    OK(ctrd_probe(client, id, &soon, NULL, &err));
-    OK(ctrd_destroy_container(client, id, 0, NULL, &message, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, &message, &err));
     CHECK(ctrd_message_exit_code(message, &code) == 1);
     ctrd_message_free(message);
     return code;
