@@ -11,7 +11,7 @@ static char namespace_name[64];
 /* What the callback of a recovery does for which container. */
 struct plan {
     const char *talking, *refused, *bad;
-    int in, out, asked, destroyed;
+    int in, out, given, asked, destroyed;
 };
 
 static int32_t on_recover(void *userdata, const char *id, ctrd_io_t *io)
@@ -25,6 +25,10 @@ static int32_t on_recover(void *userdata, const char *id, ctrd_io_t *io)
         io->stdin_kind = io->stdout_kind = CTRD_IO_FD;
         io->stdin_fd = plan->in;
         io->stdout_fd = plan->out;
+    }
+    if (plan->refused && strcmp(id, plan->refused) == 0) {
+        io->stdout_kind = CTRD_IO_FD_TAKE;
+        CHECK((io->stdout_fd = plan->given = dup(plan->out)) >= 0);
     }
     if (plan->bad && strcmp(id, plan->bad) == 0) {
         io->stdout_kind = CTRD_IO_FD;
@@ -111,6 +115,8 @@ static void all(void)
     OK(ctrd_queue_open(client, CTRD_KIND_EXIT, NULL, 0, 0, NULL, &queue, &err));
     OK(ctrd_recover_all(client, on_recover, &plan, on_destroy, NULL, &recovery, &err));
     CHECK(plan.asked == 3 && plan.destroyed == 1 && ctrd_recovery_len(recovery) == 3);
+    /* The callback gave a descriptor away before it refused the container. */
+    CHECK(plan.given > 2 && fcntl(plan.given, F_GETFD) == -1);
     at = find(recovery, talking);
     CHECK(ctrd_recovery_state(recovery, at) == CTRD_RECOVERY_FAILED);
     CHECK(strncmp(ctrd_error_message(ctrd_recovery_error(recovery, at)), "stdout_fd: ", 11) == 0);
