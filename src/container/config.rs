@@ -21,7 +21,7 @@ use crate::spec;
 use crate::stdio::Stdio;
 
 /// What a new container is to be.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ContainerConfig {
     /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
     pub id: String,
