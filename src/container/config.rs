@@ -19,7 +19,7 @@ use crate::spec;
 use crate::stdio::Stdio;
 
 /// The configuration of a new container.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ContainerConfig {
     /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
     pub id: String,
