@@ -76,6 +76,7 @@ mod submit;
 mod sys;
 mod timestamp;
 mod wait;
+mod wakeup;
 mod watch;
 mod watchdog;
 

@@ -1,4 +1,4 @@
-//! What a new container is to be: as the caller says it, and checked.
+//! The configuration of a new container: as the caller gives it, and checked.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,41 +12,39 @@ use crate::identifier;
 use crate::image;
 use crate::inner::Inner;
 use crate::random::random_hex;
-use crate::record::{
-    Cleanup, DEFAULT_DRAIN, GENERATION_LABEL, LABEL_PREFIX, OWNER_LABEL, drain_label,
-};
+use crate::record::{Cleanup, DEFAULT_DRAIN, LABEL_PREFIX, OWNER_LABEL, drain_label, generation};
 use crate::rpc::snapshots::Mount;
 use crate::snapshot;
 use crate::spec;
 use crate::stdio::Stdio;
 
-/// What a new container is to be.
+/// The configuration of a new container.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerConfig {
     /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
     pub id: String,
-    /// The image that it is made from, which must be there. Either this or `rootfs`.
+    /// The image that it is made from, which must have been pulled. Either this or `rootfs` is required.
     pub image: Option<String>,
-    /// A directory that is its root file system, prepared by the caller, as an absolute path that
-    /// containerd sees too. Nothing in it is ever removed.
+    /// A directory that is its root file system: an absolute path that containerd sees too. The caller
+    /// prepares it, and the library never removes anything in it.
     pub rootfs: Option<PathBuf>,
-    /// Default: the client's.
+    /// Its snapshotter. Default: the client's.
     pub snapshotter: Option<String>,
-    /// The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. Default:
-    /// the id.
+    /// The key of its snapshot, at most 4096 bytes. A snapshot with this key is used if it exists, and
+    /// prepared otherwise. Default: the id.
     pub snapshot_key: Option<String>,
-    /// Default: `io.containerd.runc.v2`.
+    /// Its runtime. Default: `io.containerd.runc.v2`.
     pub runtime: Option<String>,
     /// The runtime specification, as JSON; members that this library does not know are kept.
     /// Default: [`crate::default_spec`] with the image's configuration applied to it.
     pub spec: Option<String>,
-    /// The command: instead of the image's, or of the specification's.
+    /// The command. It replaces the one of the image or of the specification.
     pub args: Vec<String>,
     /// Labels of the record. Those that begin with `io.ctrd.` are the library's.
     pub labels: Vec<(String, String)>,
-    /// Where its input comes from and its output goes.
+    /// Where its input comes from, and where its output goes.
     pub stdio: Stdio,
-    /// What is removed by itself once its process has ended. Default: nothing.
+    /// What the library removes by itself after the exit of its process. Default: nothing.
     pub cleanup: Cleanup,
     /// How long output that is still in the pipes after the exit is waited for before its streams are
     /// closed without a call: by a clean-up, or because another client has removed the container. What
@@ -55,12 +53,12 @@ pub struct ContainerConfig {
     /// to it. `None`: 1 s. [`Duration::MAX`]: until all is passed on; then a clean-up does not happen
     /// while a reader is stuck, or while a descendant of the process has its output open.
     pub drain: Option<Duration>,
-    /// Create it and do not start it.
+    /// Creates the container and does not start its process. Default: no.
     pub no_start: bool,
 }
 
 /// A configuration that was checked.
-pub(super) struct Plan {
+pub(super) struct CheckedConfig {
     pub(super) id: String,
     /// Its full name.
     pub(super) image: Option<String>,
@@ -78,8 +76,8 @@ pub(super) struct Plan {
     pub(super) no_start: bool,
 }
 
-impl Plan {
-    pub(super) fn new(client: &Inner, config: ContainerConfig) -> Result<Plan> {
+impl CheckedConfig {
+    pub(super) fn new(client: &Inner, config: ContainerConfig) -> Result<CheckedConfig> {
         identifier::check("id", &config.id)?;
         let rootfs = match (&config.image, config.rootfs) {
             (None, None) => {
@@ -120,7 +118,7 @@ impl Plan {
         let generation = random_hex()?;
         let mut labels = check_labels(config.labels)?;
         labels.insert(OWNER_LABEL.into(), client.config.owner.clone());
-        labels.insert(GENERATION_LABEL.into(), generation.clone());
+        labels.insert(generation::LABEL.into(), generation.clone());
         labels.extend(config.cleanup.label());
         let drain = config.drain.unwrap_or(DEFAULT_DRAIN);
         labels.extend(drain_label(drain));
@@ -130,12 +128,12 @@ impl Plan {
         if let Some(position) = config.args.iter().position(|arg| arg.contains('\0')) {
             return Err(Error::invalid("args", format!("number {position} holds a NUL")));
         }
-        Ok(Plan {
+        Ok(CheckedConfig {
             snapshotter: snapshotter.to_owned(),
             snapshot_key,
             runtime,
             stdio: Stdio {
-                // Where the specification asks for a terminal it is to have one.
+                // If the specification asks for a terminal, the process gets one.
                 terminal: config.stdio.terminal || spec.as_ref().is_some_and(wants_terminal),
                 ..config.stdio
             },
@@ -179,5 +177,5 @@ fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>>
 
 const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
 
-/// The most that a label's key and value may have together (containerd `labels.Validate`).
+/// How many bytes a label's key and value may have together (containerd `labels.Validate`).
 const MAX_LABEL: usize = 4096;

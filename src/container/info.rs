@@ -11,9 +11,7 @@ use crate::error::{ErrorKind, Result, ResultExt};
 use crate::filter;
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::{
-    Cleanup, End, ExitLabel, LABEL_PREFIX, OWNER_LABEL, generation, generation_number,
-};
+use crate::record::{Cleanup, ExitLabel, LABEL_PREFIX, OWNER_LABEL, ProcessOutcome, generation};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Exit, Process, Status};
@@ -142,7 +140,7 @@ impl ContainerInfo {
     /// Tells this container from another of the same id, before or after it:
     /// [`crate::Message::generation`] is the same number.
     pub fn generation(&self) -> Option<u64> {
-        generation_number(&self.generation)
+        generation::number(&self.generation)
     }
 
     /// The state of its process.
@@ -170,7 +168,7 @@ impl ContainerInfo {
 
     /// What the record says. The state of the process is not known yet.
     pub(super) fn new(record: Container) -> ContainerInfo {
-        let (generation, exit_label) = (generation(&record), ExitLabel::of(&record));
+        let (generation, exit_label) = (generation::of(&record), ExitLabel::of(&record));
         let (cleanup, terminal) = (Cleanup::of(&record), has_terminal(&record.spec.value));
         let Container { id, mut labels, image, runtime, snapshotter, snapshot_key, .. } = record;
         let owner = labels.remove(OWNER_LABEL);
@@ -219,17 +217,17 @@ impl ContainerInfo {
             _ if is_watched => watch.as_ref().map(|watch| watch.process.pid),
             _ => None,
         };
-        // What is known of another process of the record says nothing of this one.
+        // The record or the watch may be about another process of the container.
         let is_its = |pid| task.is_none_or(|task| task.pid == pid);
-        let label = self.exit_label.filter(|label| is_its(label.pid)).map(|label| label.end);
-        let told = watch.as_ref().filter(|watch| is_its(watch.process.pid));
-        let told = told.and_then(|watch| watch.exit());
-        self.exit = match (&told, task) {
+        let label = self.exit_label.filter(|label| is_its(label.pid)).map(|label| label.outcome);
+        let reported = watch.as_ref().filter(|watch| is_its(watch.process.pid));
+        let reported = reported.and_then(|watch| watch.exit());
+        self.exit = match (&reported, task) {
             _ if !matches!(self.status, ContainerStatus::Stopped | ContainerStatus::NoTask) => None,
             (Some(message), _) => {
                 message.exit_code().map(|code| Exit { code, at: message.exit_time() })
             }
-            (None, Some(task)) => exit_of(End::seen(task, label, false)),
+            (None, Some(task)) => exit_of(ProcessOutcome::of_process(task, label, false)),
             (None, None) => exit_of(label),
         };
         self
@@ -249,10 +247,10 @@ impl From<Status> for ContainerStatus {
     }
 }
 
-fn exit_of(end: Option<End>) -> Option<Exit> {
-    match end {
-        Some(End::Exit(exit)) => Some(exit),
-        Some(End::NeverRan | End::Unknown) | None => None,
+fn exit_of(outcome: Option<ProcessOutcome>) -> Option<Exit> {
+    match outcome {
+        Some(ProcessOutcome::Exited(exit)) => Some(exit),
+        Some(ProcessOutcome::NeverStarted | ProcessOutcome::Unknown) | None => None,
     }
 }
 
