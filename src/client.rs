@@ -201,7 +201,10 @@ impl Client {
         image::pull(inner, config, &mut progress, call).at("pull_image", &config.reference)
     }
 
-    /// Looks an image up.
+    /// Looks an image up: the image of exactly this name or, if there is none, the image with the
+    /// completed name. So `busybox` is an image that another client recorded as `busybox`, and otherwise
+    /// `docker.io/library/busybox:latest`. Fails with [`ErrorKind::NotFound`] if there is neither, and
+    /// with [`ErrorKind::InvalidArgument`] if the name, moreover, cannot be completed.
     pub fn get_image(&self, reference: &str, call: &Call) -> Result<Image> {
         image::get(&self.inner, reference, call).at("get_image", reference)
     }
@@ -211,8 +214,12 @@ impl Client {
         image::list(&self.inner, filters, call).at("list_images", "")
     }
 
-    /// Removes an image's record; what only it referred to goes at the next garbage collection,
-    /// which `sync` waits for.
+    /// Removes an image's record. Content and snapshots that nothing else refers to are removed by the next
+    /// garbage collection; with `sync` the call waits for it.
+    ///
+    /// The name is looked up as in [`Client::get_image`]. So removing a short name twice may remove two
+    /// images: that of exactly this name, then that with the completed name. After an error with an
+    /// unknown outcome, look before you repeat.
     pub fn remove_image(&self, reference: &str, sync: bool, call: &Call) -> Result<()> {
         image::remove(&self.inner, reference, sync, call).at("remove_image", reference)
     }

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
-use crate::image::{self, Unpacked};
+use crate::image::{self, ResolvedImage};
 use crate::inner::Inner;
 use crate::lease::{Lease, OWNER_LABEL, random_hex};
 use crate::rpc::containers::{self, Container};
@@ -46,10 +46,7 @@ pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) 
     let ctx = &operation.ctx;
     let _turn = turn(client, ctx, &plan.id, "create_container")?;
     let image = match &plan.image {
-        Some(name) => {
-            let unpacked = image::for_container(client, ctx, name).step("look the image up")?;
-            Some((name.clone(), unpacked))
-        }
+        Some(name) => Some(image::resolve(client, ctx, name).step("look the image up")?),
         None => None,
     };
     // It holds what is made until the record refers to it all, and what a failure has to undo.
@@ -65,7 +62,6 @@ pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) 
 /// A configuration that was checked.
 struct Plan {
     id: String,
-    /// Its full name.
     image: Option<String>,
     rootfs: Option<Mount>,
     snapshotter: String,
@@ -110,7 +106,7 @@ impl Plan {
                 })
             }
         };
-        let image = config.image.as_deref().map(image::name_for_container).transpose()?;
+        config.image.as_deref().map_or(Ok(()), |image| image::check_name("image", image))?;
         let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
         let snapshot_key = config.snapshot_key.unwrap_or_else(|| config.id.clone());
         identifier::check_snapshot_key("snapshot_key", &snapshot_key)?;
@@ -140,7 +136,7 @@ impl Plan {
                 ..config.stdio
             },
             spec,
-            image,
+            image: config.image,
             rootfs,
             args: config.args,
             labels,
@@ -180,12 +176,12 @@ fn create_steps(
     client: &Arc<Inner>,
     ctx: &Ctx,
     plan: Plan,
-    image: Option<(String, Unpacked)>,
+    image: Option<ResolvedImage>,
     undo: &mut Undo,
 ) -> Result<u32> {
     let mounts = match (&image, &plan.rootfs) {
-        (Some((name, unpacked)), _) => {
-            prepare(client, ctx, &plan, name, unpacked, undo).step("prepare the snapshot")?
+        (Some(image), _) => {
+            prepare(client, ctx, &plan, image, undo).step("prepare the snapshot")?
         }
         (None, rootfs) => rootfs.iter().cloned().collect(),
     };
@@ -193,7 +189,7 @@ fn create_steps(
         namespace: &ctx.namespace,
         id: &plan.id,
         spec: plan.spec.clone(),
-        image_config: image.as_ref().map(|(_, unpacked)| &unpacked.config),
+        image_config: image.as_ref().map(|image| &image.content.config),
         args: &plan.args,
         terminal: plan.stdio.terminal,
         rootfs: &mounts,
@@ -204,7 +200,8 @@ fn create_steps(
     })?;
 
     let sandbox = plan.labels.contains_key(SANDBOX_LABEL).then(|| Any::spec(spec.clone()));
-    create_record(ctx, &plan, image.map(|(name, _)| name), spec, undo).step("create the record")?;
+    create_record(ctx, &plan, image.map(|image| image.name), spec, undo)
+        .step("create the record")?;
     if let Some(spec) = sandbox {
         create_sandbox(ctx, &plan.id, &plan.runtime, spec, undo).step("create the sandbox")?;
     }
@@ -255,13 +252,13 @@ fn prepare(
     client: &Inner,
     ctx: &Ctx,
     plan: &Plan,
-    image: &str,
-    unpacked: &Unpacked,
+    image: &ResolvedImage,
     undo: &mut Undo,
 ) -> Result<Vec<Mount>> {
     let (snapshotter, key) = (&plan.snapshotter, &plan.snapshot_key);
     let labels = [(GENERATION_LABEL.to_owned(), plan.generation.clone())];
-    let attempt = || snapshots::prepare(ctx, snapshotter, key, &unpacked.chain_id, &labels);
+    let chain_id = &image.content.chain_id;
+    let attempt = || snapshots::prepare(ctx, snapshotter, key, chain_id, &labels);
     let prepared = match attempt() {
         Err(e) if e.kind() == ErrorKind::NotFound => {
             image::unpack(client, ctx, image, snapshotter).step("unpack the image")?;
