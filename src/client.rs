@@ -224,6 +224,21 @@ impl Client {
         image::remove(&self.inner, reference, sync, call).at("remove_image", reference)
     }
 
+    /// The runtime specification (JSON) that [`Client::create_container`] would make by default for a
+    /// container `id` of this image in the call's namespace: [`default_spec`](crate::default_spec) with
+    /// the image's configuration applied to it, without a terminal. Edit it and pass it as
+    /// [`ContainerConfig::spec`](crate::ContainerConfig::spec). If the image names no command, there is no
+    /// `process.args`: set it, or give `args` to the create.
+    ///
+    /// The image is looked up as in [`Client::get_image`]. Its user is looked up in the image's own files,
+    /// unless it is given as two numbers: for that, a read-only snapshot of the image is created with
+    /// the client's snapshotter, under a lease, and removed again. An image that is not unpacked is
+    /// unpacked first. Blocks for at most the client's call timeout unless `call` says otherwise; if the
+    /// server does not answer, cleaning up may take up to 6 s beyond it.
+    pub fn image_spec(&self, image: &str, id: &str, call: &Call) -> Result<String> {
+        image::image_spec(&self.inner, image, id, call).at("image_spec", image)
+    }
+
     /// Looks a snapshot up. `None` means the client's snapshotter.
     pub fn get_snapshot(
         &self,

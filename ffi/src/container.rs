@@ -115,6 +115,7 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
         snapshot_key: optional("snapshot_key", given.snapshot_key)?.map(str::to_owned),
         runtime: optional("runtime", given.runtime)?.map(str::to_owned),
         spec: optional("spec_json", given.spec_json)?.map(str::to_owned),
+        apply_image: false,
         args: texts("args", given.args, given.args_len)?.into_iter().map(str::to_owned).collect(),
         labels: keys
             .into_iter()

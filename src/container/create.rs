@@ -68,6 +68,7 @@ struct Plan {
     snapshot_key: String,
     runtime: String,
     spec: Option<Value>,
+    apply_image: bool,
     args: Vec<String>,
     labels: HashMap<String, String>,
     generation: String,
@@ -107,6 +108,9 @@ impl Plan {
             }
         };
         config.image.as_deref().map_or(Ok(()), |image| image::check_name("image", image))?;
+        if config.apply_image && config.image.is_none() {
+            return Err(Error::invalid("apply_image", "there is no image, but a rootfs"));
+        }
         let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
         let snapshot_key = config.snapshot_key.unwrap_or_else(|| config.id.clone());
         identifier::check_snapshot_key("snapshot_key", &snapshot_key)?;
@@ -136,6 +140,7 @@ impl Plan {
                 ..config.stdio
             },
             spec,
+            apply_image: config.apply_image,
             image: config.image,
             rootfs,
             args: config.args,
@@ -185,14 +190,15 @@ fn create_steps(
         }
         (None, rootfs) => rootfs.iter().cloned().collect(),
     };
-    let spec = spec::build(spec::Sources {
+    let spec = spec::build(spec::SpecOptions {
         namespace: &ctx.namespace,
         id: &plan.id,
         spec: plan.spec.clone(),
         image_config: image.as_ref().map(|image| &image.content.config),
+        apply_image: plan.apply_image,
         args: &plan.args,
         terminal: plan.stdio.terminal,
-        rootfs: &mounts,
+        rootfs: &|| Ok(mounts.clone()),
     })
     .step("make the specification")?;
     let spec = serde_json::to_vec(&spec).map_err(|e| {

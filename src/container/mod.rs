@@ -78,7 +78,9 @@ pub(crate) fn generation(record: &Container) -> String {
 pub struct ContainerConfig {
     /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
     pub id: String,
-    /// The image that it is made from, which must be there. Either this or `rootfs`.
+    /// The image that it is made from, which must have been pulled. Either this or `rootfs`. An image of
+    /// exactly this name is used; if there is none, the one with the completed name: `busybox` means
+    /// `docker.io/library/busybox:latest` then.
     pub image: Option<String>,
     /// A directory that is its root file system, prepared by the caller, as an absolute path that
     /// containerd sees too. Nothing in it is ever removed.
@@ -91,9 +93,27 @@ pub struct ContainerConfig {
     /// Default: `io.containerd.runc.v2`.
     pub runtime: Option<String>,
     /// The runtime specification, as JSON; members that this library does not know are kept.
-    /// Default: [`crate::default_spec`] with the image's configuration applied to it.
+    /// Default: [`crate::default_spec`] with the image's configuration applied to it, which is what
+    /// [`crate::Client::image_spec`] returns.
     pub spec: Option<String>,
-    /// The command: instead of the image's, or of the specification's.
+    /// Apply the image's configuration to `spec`, as it is applied to the default. Without `spec` it
+    /// changes nothing. Without `image` it is an error.
+    ///
+    /// - **Command** (`process.args`): the image's entry point, followed by `args` or, if `args` is
+    ///   empty, by the image's command. They replace the command of `spec`, which stays only if all of
+    ///   them are empty.
+    /// - **Environment** (`process.env`): the image's entries, or `PATH` with the usual directories if it
+    ///   has none. An entry of `spec` replaces the image's entry with the same name, and one without `=`
+    ///   removes it. With a terminal, `TERM=xterm` is added unless `TERM` is set.
+    /// - **Working directory** (`process.cwd`): the image's. If it names none, that of `spec` stays, or
+    ///   `/` is set.
+    /// - **User** (`process.user`): the image's user, group and additional groups replace those of
+    ///   `spec`; other members, such as `umask`, stay. Names are looked up in the container's root file
+    ///   system. If the image names no user, that of `spec` stays; if `spec` has none either, or has root
+    ///   without additional groups (as [`crate::default_spec`] has), root gets the groups that list it.
+    pub apply_image: bool,
+    /// The command. By default, and with `apply_image`, it follows the image's entry point, in place of
+    /// the image's command. With a `spec` to which the image is not applied, it replaces `process.args`.
     pub args: Vec<String>,
     /// Labels of the record. Those that begin with `io.ctrd.` are the library's.
     pub labels: Vec<(String, String)>,

@@ -15,6 +15,7 @@ mod records;
 mod reference;
 mod registry;
 mod resolve;
+mod spec;
 mod store;
 #[cfg(test)]
 mod test_registry;
@@ -30,4 +31,5 @@ pub use self::pull_config::PullConfig;
 pub use self::records::Image;
 pub(crate) use self::records::{check_name, get, list, remove};
 pub(crate) use self::resolve::{ResolvedImage, resolve};
+pub(crate) use self::spec::image_spec;
 pub(crate) use self::unpack::unpack;
