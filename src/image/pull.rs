@@ -518,7 +518,7 @@ impl Pull<'_> {
                         Ok(()) => return Ok(None),
                     }
                 }
-                Opened::Writer(writer) => return Ok(Some(writer)),
+                Opened::Writer(writer) => return Ok(Some(*writer)),
             }
         }
     }

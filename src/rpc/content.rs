@@ -120,7 +120,7 @@ pub(crate) struct Writer {
 /// The store's answer to the opening of a write.
 pub(crate) enum Opened {
     /// The blob can be written.
-    Writer(Writer),
+    Writer(Box<Writer>),
     /// The store has the blob already.
     Exists,
     /// Another client writes under this name at the moment.
@@ -149,7 +149,7 @@ impl Writer {
         };
         let request = writer.request(WriteAction::STAT);
         match writer.exchange(limits, request) {
-            Ok(()) => Ok(Opened::Writer(writer)),
+            Ok(()) => Ok(Opened::Writer(Box::new(writer))),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Opened::Exists),
             Err(e) if is_locked(&e) => Ok(Opened::Locked),
             Err(e) => Err(e),

@@ -221,7 +221,7 @@ fn is_plain_root(user: &Value) -> bool {
     let is_zero = |id: &Value| id.is_null() || id.as_u64() == Some(0);
     is_zero(&user["uid"])
         && is_zero(&user["gid"])
-        && !user["additionalGids"].as_array().is_some_and(|gids| !gids.is_empty())
+        && user["additionalGids"].as_array().is_none_or(Vec::is_empty)
         && is_absent(&user["username"])
 }
 
