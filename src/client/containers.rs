@@ -34,12 +34,12 @@ impl Client {
         container::list(&self.inner, filters, call).at("list_containers", "")
     }
 
-    // What changes a container waits for its turn: first come, first served among the calls of one
-    // client. Where its time ends before, the error is `Busy` and names the operation that has it.
+    // One call at a time changes a container, in the order in which the calls of one client came. If a
+    // call's time ends before its turn, the error is `Busy` and names the operation that it waited for.
 
-    /// Creates a container and starts its process, unless the configuration says not to. Gives the
-    /// process's id. What was done is undone where a step fails, and the error names the step; where
-    /// the server does not answer or cannot be reached, that may take up to 15 s, also beyond the
+    /// Creates a container and starts its process, unless the configuration says not to. Returns the
+    /// process's id. If a step fails, the steps before it are undone, and the error names the step. If
+    /// the server does not answer or cannot be reached, undoing may take up to 15 s, also beyond the
     /// call's timeout.
     pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {
         let id = config.id.clone();
