@@ -136,6 +136,12 @@ fn a_known_exit_is_not_told_of_a_later_container() {
         let mut config = plot.shell("sleep 1000");
         config.id = id.clone();
         let process = other.create_container(config, &Call::new()).unwrap();
+        if polls {
+            // A poll asks nobody whether there is another container.
+            let known = plot.client.probe(&id, &Call::new().poll()).unwrap();
+            assert_eq!(known.exit_code(), Some(4));
+            plot.client.watch_container(&id, &within(10)).unwrap();
+        }
         let call = if polls { Call::new().poll() } else { within(1) };
         let error = plot.client.probe(&id, &call).unwrap_err();
         let kind = if polls { ErrorKind::WouldBlock } else { ErrorKind::Timeout };
