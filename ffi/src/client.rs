@@ -182,7 +182,7 @@ pub unsafe extern "C" fn ctrd_client_free(client: *mut ctrd_client_t) {
         let Some(handle) = (unsafe { client.as_ref() }) else { return };
         // Before the handle goes, which hooks may use so long. A call of theirs has a client of its own,
         // so that its drop here may not be that of the last.
-        handle.client.close_to_free();
+        ctrd::ffi::close_before_free(&handle.client);
         // SAFETY: as above; nobody but the caller uses it any more.
         drop(unsafe { Box::from_raw(client) });
     });

@@ -1,4 +1,4 @@
-//! Containers: their life from the creation to the removal.
+//! Containers, from their creation to their removal.
 
 use super::Client;
 use crate::call::Call;
@@ -34,19 +34,24 @@ impl Client {
         container::list(&self.inner, filters, call).at("list_containers", "")
     }
 
-    // What changes a container waits for its turn: first come, first served among the calls of one
-    // client. Where its time ends before, the error is `Busy` and names the operation that has it.
+    // Of the calls that change a container, one runs at a time. The others wait: first come, first served
+    // among the calls of one client. If a call's time is over first, the error is `Busy` and names the
+    // operation that changes the container.
 
-    /// Creates a container and starts its process, unless the configuration says not to. Gives the
-    /// process's id. What was done is undone where a step fails, and the error names the step; where
-    /// the server does not answer or cannot be reached, that may take up to 15 s, also beyond the
-    /// call's timeout.
+    /// Creates a container and starts its process, unless the configuration says not to. Returns the pid
+    /// of the process. If a step fails, the steps before it are undone, and the error names the step.
+    ///
+    /// Blocks for at most the client's call timeout unless `call` says otherwise. If the server does not
+    /// answer, the undoing may take up to 15 s more.
     pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {
         let id = config.id.clone();
         container::create(&self.inner, config, call).at("create_container", &id)
     }
 
-    /// Starts the process of a container that was created without starting it.
+    /// Starts the process of a container that was created without starting it. Returns its pid.
+    ///
+    /// Blocks for at most the client's call timeout unless `call` says otherwise. Fails with
+    /// [`crate::ErrorKind::FailedPrecondition`] if the process was started before.
     pub fn start_container(&self, id: &str, call: &Call) -> Result<u32> {
         container::start(&self.inner, id, call).at("start_container", id)
     }
@@ -72,22 +77,28 @@ impl Client {
         container::destroy(&self.inner, id, config, call).at("destroy_container", id)
     }
 
-    /// Takes a container over after this program was started anew: its streams, as far as their FIFOs
-    /// stand (`stdio`: descriptors or none; what is not given is fetched and dropped), and the watch of
-    /// its process. One that has ended meanwhile is told of with its real exit, as far as containerd
-    /// still knows. Only a container with the client's owner label is taken over
-    /// ([`crate::ErrorKind::FailedPrecondition`]). Fails with [`crate::ErrorKind::NotFound`] where there is no
-    /// container or it has no task, and leaves it as it is; with [`crate::ErrorKind::Unavailable`] where its
-    /// shim does not answer. A container that is recovered already stays so.
+    /// Takes a container over from an earlier run of this program: its streams, and the watch of its
+    /// process. If the process has exited meanwhile, its exit is reported, with the real code if containerd
+    /// still knows it. A container that this client has recovered already stays as it is.
+    ///
+    /// `stdio` has a descriptor or nothing for each stream. If it has nothing for an output, the library
+    /// reads the output and drops it. A stream whose FIFO is gone is left out.
+    ///
+    /// Blocks for at most the client's call timeout unless `call` says otherwise. Fails with
+    /// [`crate::ErrorKind::FailedPrecondition`] if the container does not have the client's owner label,
+    /// with [`crate::ErrorKind::NotFound`] if there is no container or it has no task, and with
+    /// [`crate::ErrorKind::Unavailable`] if its shim does not answer. The container is then left as it is.
     pub fn recover_container(&self, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
         container::recover(&self.inner, id, stdio, call).at("recover_container", id)
     }
 
-    /// Does so for every container of the namespace with the client's owner label, 16 at once by threads
-    /// that end with the call, each within 5 s, and says what became of each, in the order of their ids.
-    /// `streams` gives the descriptors of one; it runs on the calling thread, for all before the first is
-    /// recovered. A container for which it fails is left as it is. FIFOs of containers that do not stand
-    /// any more are removed.
+    /// Recovers every container of the namespace with the client's owner label: see
+    /// [`Client::recover_container`]. Returns the result for each, in the order of their ids. Up to 16
+    /// threads, which end with the call, recover one container each within 5 s. FIFOs of containers that do
+    /// not exist any more are removed.
+    ///
+    /// `streams` gives the descriptors for one container. It runs on the calling thread, for all containers
+    /// before the first is recovered. A container for which it fails is left as it is.
     pub fn recover_all(
         &self,
         streams: &mut dyn FnMut(&str) -> Result<Stdio>,
