@@ -1,13 +1,14 @@
-//! Which events are wanted, in containerd's filter language.
+//! Event filters, and containerd's filter language.
 //!
-//! The language (containerd's package `filters`): selectors joined by commas, all of which must
-//! match; a selector is a path of fields joined by dots, alone or with `==`, `!=` or `~=` and a
-//! value. Filters of a subscription are alternatives. The server tells of a filter that it cannot
-//! read only by the end of the stream, so it is read here first.
+//! The language (containerd's package `filters`): a filter is a list of selectors joined by commas,
+//! all of which must match. A selector is a path of fields joined by dots, alone or with `==`, `!=`
+//! or `~=` and a value. The filters of a subscription are alternatives. If the server cannot read a
+//! filter, it only ends the stream. So this library checks a filter first.
 
 use crate::error::{Error, Result};
 
-/// Events that are wanted: those of which all that is set here is true. Without anything set, all.
+/// Which events are wanted: those that match everything that is set here. An empty filter matches
+/// all.
 ///
 /// A subscription that names no namespace gets the events of every namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,11 +26,11 @@ impl EventFilter {
         EventFilter::default()
     }
 
-    /// A filter in containerd's own language, as `ctr events` takes it:
-    /// `topic=="/tasks/exit",event.container_id=="web"`. What else is set must be true as well.
+    /// A filter in containerd's own language, as `ctr events` accepts it:
+    /// `topic=="/tasks/exit",event.container_id=="web"`. Whatever else is set must match as well.
     ///
-    /// A value that begins with `/` must stand in double quotes. A regular expression (`~=`) is the
-    /// server's to read, and one that it cannot read matches nothing.
+    /// A value that begins with `/` must be in double quotes. Only the server reads regular
+    /// expressions (`~=`); one that it cannot read matches nothing.
     pub fn raw(filter: impl Into<String>) -> EventFilter {
         EventFilter { raw: Some(filter.into()), ..EventFilter::default() }
     }
@@ -40,13 +41,13 @@ impl EventFilter {
         self
     }
 
-    /// Only events of this topic, as `/tasks/exit`.
+    /// Only events of this topic, for example `/tasks/exit`.
     pub fn topic(mut self, topic: impl Into<String>) -> EventFilter {
         self.topic = Some(topic.into());
         self
     }
 
-    /// Only events whose topic begins so, as `/tasks/`.
+    /// Only events whose topic begins with this prefix, for example `/tasks/`.
     pub fn topic_prefix(mut self, prefix: impl Into<String>) -> EventFilter {
         self.topic_prefix = Some(prefix.into());
         self
@@ -58,8 +59,8 @@ impl EventFilter {
         self
     }
 
-    /// The filters that say this to containerd: alternatives, of which one is enough. `argument` is
-    /// what an error calls this filter.
+    /// The equivalent filters in containerd's language: alternatives, of which one must match.
+    /// `argument` is the name of this filter in an error.
     fn render(&self, argument: &str) -> Result<Vec<String>> {
         let mut selectors = Vec::new();
         let mut add = |field: &str, operator: &str, name: &str, value: &Option<String>| {
@@ -86,20 +87,21 @@ impl EventFilter {
         let alternatives = match self.container.as_deref() {
             None => return Ok(vec![selectors.join(",")]),
             Some("") => return Err(Error::invalid(argument, "the container is empty")),
-            // A container's own events have its id as `id`, where those of tasks have the exec's.
+            // In the events about a container's record, the container's id is `id`. In those about
+            // tasks, `id` is the exec's.
             Some(id) => [
                 format!("event.container_id=={}", quote(id)),
                 format!(r#"topic~="^/containers/",event.id=={}"#, quote(id)),
             ],
         };
-        // Last, because only these have the server decode the event.
+        // Put the selectors that make the server decode the event last.
         let whole =
             |own: String| selectors.iter().cloned().chain([own]).collect::<Vec<String>>().join(",");
         Ok(alternatives.map(whole).into())
     }
 }
 
-/// What containerd is asked for: events that pass any of the filters, all where there is none.
+/// The filters to send to containerd: events that pass any of them. If there is none, all events.
 pub(crate) fn render(filters: &[EventFilter]) -> Result<Vec<String>> {
     let mut rendered = Vec::new();
     for (i, filter) in filters.iter().enumerate() {
@@ -108,13 +110,13 @@ pub(crate) fn render(filters: &[EventFilter]) -> Result<Vec<String>> {
     Ok(rendered)
 }
 
-/// A value as containerd reads it back.
+/// Quotes a value so that containerd reads it back unchanged.
 pub(crate) fn quote(value: &str) -> String {
     let mut quoted = String::from('"');
     for c in value.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            // The sign for a character that could not be decoded is taken for one.
+            // containerd takes this character in plain text for a decoding error.
             '\u{fffd}' => quoted.push_str(r"\ufffd"),
             c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
             c => quoted.push(c),
@@ -124,7 +126,7 @@ pub(crate) fn quote(value: &str) -> String {
     quoted
 }
 
-/// A regular expression of Go's that matches this text alone.
+/// A regular expression of Go that matches only this text.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
@@ -136,12 +138,12 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Checks that containerd can read a filter: its language is the same for events and for lists.
+/// Checks that containerd can read a filter. The language is the same for events and for lists.
 pub(crate) fn check(argument: &str, filter: &str) -> Result<()> {
     read(filter).map_err(|why| Error::invalid(argument, why))
 }
 
-/// Whether containerd can read a filter; where it cannot, why.
+/// Checks a filter. The error says why containerd cannot read it.
 fn read(filter: &str) -> std::result::Result<(), String> {
     if filter.is_empty() {
         return Ok(());
@@ -158,7 +160,7 @@ struct Parser<'a> {
     at: usize,
 }
 
-/// What is wrong, and where.
+/// What is wrong, and at which offset.
 struct Wrong {
     what: &'static str,
     at: usize,
@@ -177,7 +179,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Takes this character, if it is the next.
+    /// Takes this character if it is the next one.
     fn take(&mut self, wanted: char) -> bool {
         let is_next = self.peek() == Some(wanted);
         if is_next {
@@ -253,7 +255,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What follows the opening quote, and the closing one.
+    /// Reads the rest of a quoted value, after the opening quote, including the closing one.
     fn rest_of_quoted(&mut self, quote: char) -> Parsed {
         let opening = self.at - 1;
         loop {
@@ -271,7 +273,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What follows the backslash, as in Go; whether there is such an escape.
+    /// Reads the rest of an escape, after the backslash. Returns whether Go has such an escape.
     fn rest_of_escape(&mut self, quote: char) -> bool {
         let Some(c) = self.peek() else { return false };
         let (radix, digits) = match c {
@@ -347,7 +349,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The events' test asks the real one too.
+    /// The events' test checks these with the real containerd too.
     pub(crate) const READABLE: [&str; 34] = [
         "",
         "topic",

@@ -1,22 +1,23 @@
-//! How a private containerd is to run.
+//! The configuration of a private containerd.
 
 use std::path::PathBuf;
 
-/// How a private containerd is to run.
+/// How a private containerd runs.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonConfig {
-    /// The containerd to run: a path, or a name to be searched for. Default: `containerd`.
+    /// The containerd to run: a path, or a name to search for. Default: `containerd`.
     pub binary: Option<PathBuf>,
-    /// The directory of everything it has: root, state, sockets, configuration, log. An absolute
-    /// path, short enough for a socket's. Made with mode 0700 where it does not exist; otherwise it
-    /// must be empty, or a daemon's that was not stopped. Required.
+    /// The directory of the daemon's files: root, state, sockets, configuration and log. The path
+    /// must be absolute, and short enough for the address of a socket. If the directory does not
+    /// exist, the start makes it with mode 0700. If it exists, it must be empty, or be left from a
+    /// daemon that was not stopped. Required.
     pub directory: PathBuf,
-    /// Directories put before `PATH`, where containerd, its shims and runc are searched for. The
-    /// directory of a `binary` that is a path comes next.
+    /// Directories that come before those of `PATH` in the search for containerd, its shims and
+    /// runc. If `binary` is a path, its directory comes between them.
     pub path: Vec<PathBuf>,
-    /// Leaves a containerd dead that died by itself. Default: it is started again.
+    /// Does not restart a containerd that dies by itself. Default: it is started again.
     pub no_restart: bool,
-    /// Lets containerd outlive this process, and the [`crate::Daemon`] that is dropped; only
-    /// [`crate::Daemon::stop`] ends it. Default: it ends with either.
+    /// Lets containerd outlive this process and the drop of its [`crate::Daemon`]; then only
+    /// [`crate::Daemon::stop`] ends it. Default: it ends with either of them.
     pub outlive_owner: bool,
 }

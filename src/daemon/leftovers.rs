@@ -1,5 +1,5 @@
-//! What a containerd leaves behind that could not clean up itself: shims, containers, sockets and
-//! mounts.
+//! Removes what a containerd left behind because it could not clean up: shims, containers, sockets
+//! and mounts.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -20,17 +20,18 @@ use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;
 
-/// How long a shim may take to delete a container whose shim is dead (containerd gives it 5 s).
+/// How long the shim program may take to delete a container whose shim is dead (containerd allows 5
+/// s).
 const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running process, held so that its id cannot come to mean another.
+/// A running process. The pidfd refers to it even if the kernel gives its id to another process.
 struct Running {
     pidfd: OwnedFd,
     arguments: Vec<OsString>,
     executable: Option<PathBuf>,
 }
 
-/// The processes whose command line `wanted` accepts. A process that ends meanwhile is left out.
+/// The processes whose command line `wanted` accepts. Leaves out a process that ends meanwhile.
 fn processes(wanted: impl Fn(&[OsString]) -> bool) -> Result<Vec<Running>> {
     let arguments = |pid: Pid| -> Option<Vec<OsString>> {
         let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
@@ -47,7 +48,8 @@ fn processes(wanted: impl Fn(&[OsString]) -> bool) -> Result<Vec<Running>> {
         if !arguments(pid).is_some_and(|arguments| wanted(&arguments)) {
             continue;
         }
-        // Looked at again once it is held: it may have been another before.
+        // Read the command line again: before the pidfd was open, the id may have changed to
+        // another process.
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
         let executable = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok();
         if let Some(arguments) = arguments(pid).filter(|arguments| wanted(arguments)) {
@@ -78,7 +80,7 @@ fn kill(processes: &[Running]) -> Result<()> {
     Ok(())
 }
 
-/// Kills a containerd of a predecessor; its shims and containers are left running.
+/// Kills a containerd that still runs in this directory. Its shims and containers go on running.
 pub(super) fn kill_daemons(directory: &Directory) -> Result<()> {
     let config = directory.config();
     processes(|arguments| has(arguments, "--config", &config))
@@ -86,8 +88,8 @@ pub(super) fn kill_daemons(directory: &Directory) -> Result<()> {
         .step("end the predecessor's containerd")
 }
 
-/// Ends the containers that are left, and unmounts everything in the directory. containerd must
-/// have ended.
+/// Kills the containers that are left, and unmounts everything in the directory. containerd must
+/// have ended before.
 pub(super) fn remove(directory: &Directory, path: &SearchPath, limits: &Limits) -> Result<()> {
     let shims = kill_shims(directory, limits).step("end the shims")?;
     let bundles = directory.bundles();
@@ -109,14 +111,15 @@ pub(super) fn remove(directory: &Directory, path: &SearchPath, limits: &Limits) 
     unmount_all(directory.path()).step("unmount")
 }
 
-/// Kills the shims of this containerd. Gives the program of each by its namespace and id.
+/// Kills the shims of this containerd. Returns the program of each shim by namespace and container
+/// id.
 fn kill_shims(
     directory: &Directory,
     limits: &Limits,
 ) -> Result<HashMap<(OsString, OsString), PathBuf>> {
     let socket = directory.socket();
     let mut programs = HashMap::new();
-    // Until there is none: one that was just being started may come late.
+    // Repeat until none is left: a shim that was just being started may appear late.
     loop {
         limits.check()?;
         let shims = processes(|arguments| {
@@ -139,8 +142,8 @@ fn kill_shims(
     }
 }
 
-/// Has a shim's program clean up after a container whose shim is dead, as containerd does: it kills
-/// what runs, and removes runc's state, the cgroup and the mount.
+/// Lets the shim program clean up after a container whose shim is dead, as containerd does. It
+/// kills the processes, and removes runc's state, the cgroup and the mount.
 fn delete(
     directory: &Directory,
     path: &SearchPath,
@@ -179,8 +182,8 @@ fn delete(
     log::debug!("{} delete {}: {deleted:?}", shim.display(), bundle.display());
 }
 
-/// Removes the socket of a dead shim: it lies in `/run/containerd/s`, outside of the directory. The
-/// bundle says where, in `address` before 2.0 and in `bootstrap.json` since.
+/// Removes the socket of a dead shim, which is in `/run/containerd/s`, outside of the directory. A
+/// file in the bundle has its path: `address` before 2.0, and `bootstrap.json` since.
 fn remove_socket(bundle: &Path) {
     let address = fs::read_to_string(bundle.join("address")).ok().or_else(|| {
         let bootstrap = fs::read(bundle.join("bootstrap.json")).ok()?;
@@ -193,18 +196,18 @@ fn remove_socket(bundle: &Path) {
     }
 }
 
-/// The names in a directory; none where it is not there.
+/// The names in a directory. None if the directory does not exist.
 fn names(directory: &Path) -> Vec<OsString> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name())).collect()
 }
 
-/// Unmounts everything below a directory, the last first. Afterwards nothing is mounted there: what
-/// removes the directory must not reach what a mount leads to.
+/// Unmounts everything below a directory, the last mount first. It fails if something is still
+/// mounted there afterwards, because the removal of the directory must not reach into a mount.
 fn unmount_all(directory: &Path) -> Result<()> {
     for point in mounts_below(directory)?.iter().rev() {
         let gone = unmount(point, UnmountFlags::NOFOLLOW)
-            // Something outside of the directory uses it.
+            // A process outside of the directory uses it.
             .or_else(|_| unmount(point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH));
         if let Err(e) = gone {
             return Err(Error::io(point.display(), e));
@@ -225,14 +228,14 @@ fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>> {
     let table = fs::read(TABLE).map_err(|e| Error::io(TABLE, e))?;
     Ok(table
         .split(|byte| *byte == b'\n')
-        // The fifth field (proc_pid_mountinfo(5)).
+        // The mount point is the fifth field (proc_pid_mountinfo(5)).
         .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
         .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
         .filter(|point| point != directory && point.starts_with(directory))
         .collect())
 }
 
-/// The table of mounts writes spaces and the like as a backslash and three octal digits.
+/// The mount table writes spaces and similar characters as a backslash and three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
