@@ -1,4 +1,4 @@
-//! The system calls that no safe wrapper offers. The one file of the core that may hold `unsafe`.
+//! System calls without a safe wrapper. This is the only file of the core that may hold `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,8 +9,9 @@ use std::process::Command;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// Runs `f` with every signal blocked on this thread, so that threads made inside block them all
-/// and the host's signals stay the host's. The mask is put back also where `f` panics.
+/// Runs `f` with every signal blocked on this thread. Threads that `f` makes then block every
+/// signal too, so the host's own threads handle the host's signals. The mask is restored even if
+/// `f` panics.
 pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     struct Restore(libc::sigset_t);
     impl Drop for Restore {
@@ -32,17 +33,17 @@ pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// How many processors the machine has, those included that this process may not use.
+/// How many processors the machine has, including those that this process may not use.
 pub(crate) fn processors() -> usize {
-    // SAFETY: it takes a number and gives one.
+    // SAFETY: `sysconf` takes a number and returns one.
     let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
     usize::try_from(count).unwrap_or(1)
 }
 
-/// Gives the calling thread a mount namespace of its own, a copy of the process's. It ends with the
-/// thread: call it on one that was made for the purpose.
+/// Gives the calling thread its own mount namespace, a copy of the process's. The namespace ends
+/// with the thread, so call this on a thread that was made for it.
 pub(crate) fn unshare_mounts() -> rustix::io::Result<()> {
-    // SAFETY: what may break other code is a table of descriptors that is no longer shared; it is
+    // SAFETY: other code could break if the table of descriptors were no longer shared, but that is
     // not among the flags. `FS` gives the thread its own working directory, which `NEWNS` needs.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
 }
@@ -62,7 +63,7 @@ pub(crate) fn dies_with_thread(command: &mut Command) {
         unsafe {
             failed(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             if libc::getppid() as u32 != parent {
-                // It died before the line above.
+                // The parent died before the line above.
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
         }
@@ -72,28 +73,30 @@ pub(crate) fn dies_with_thread(command: &mut Command) {
     unsafe { command.pre_exec(prepare) };
 }
 
-/// Makes the program that `command` runs independent of the state of this process: it inherits no
-/// descriptor but its standard three, no blocked or ignored signal, no terminal and no umask. To be
-/// spawned with every signal blocked.
+/// Makes the program that `command` runs independent of the state of this process: it inherits only
+/// the three standard descriptors, no blocked or ignored signal, no terminal and no umask. The
+/// caller must spawn it with every signal blocked.
 pub(crate) fn as_daemon(command: &mut Command) {
     let prepare = || -> io::Result<()> {
-        // SAFETY: system calls with plain arguments, of which every pointer is to a local value;
-        // all are async-signal-safe (signal-safety(7), or direct calls that take no lock).
+        // SAFETY: system calls with plain arguments; every pointer is to a local value. All of them
+        // are async-signal-safe (signal-safety(7), or direct calls that take no lock).
         unsafe {
             failed(libc::setsid())?;
             libc::umask(0o022);
-            // Before the mask is cleared: no handler of the host's is to run here.
+            // Before the mask is cleared, because no handler of the host may run here.
             for signal in 1..=libc::SIGRTMAX() {
-                // The C library's own, SIGKILL and SIGSTOP refuse.
+                // This fails for SIGKILL, SIGSTOP and the signals of the C library, which does not
+                // matter.
                 libc::signal(signal, libc::SIG_DFL);
             }
             let mut none = MaybeUninit::<libc::sigset_t>::uninit();
             libc::sigemptyset(none.as_mut_ptr());
             failed(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
-            // Closed by the exec and not here: the standard library reports its failure over one.
+            // The exec closes them. The standard library reports a failing exec over one of them,
+            // so they must stay open until then.
             let flags = libc::CLOSE_RANGE_CLOEXEC;
             if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) == -1 {
-                // Before Linux 5.11.
+                // Kernels before Linux 5.11.
                 let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
                 failed(libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()))?;
                 for fd in 3..limit.assume_init().rlim_cur.min(1 << 20) as libc::c_int {
@@ -108,8 +111,9 @@ pub(crate) fn as_daemon(command: &mut Command) {
     unsafe { command.pre_exec(prepare) };
 }
 
-/// How the process behind a pidfd ended, as a wait status. `None` where the kernel does not say: it
-/// has not been reaped, or the kernel is older than 6.15. Older ones fail.
+/// How the process behind a pidfd ended, as a wait status. `None` if the kernel does not report it:
+/// the process has not been reaped, or the kernel is older than 6.15. Still older kernels return an
+/// error.
 pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     /// `struct pidfd_info` in its first version (linux/pidfd.h).
     #[repr(C)]
@@ -117,7 +121,7 @@ pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     struct Info {
         mask: u64,
         cgroup: u64,
-        /// From `pid` to `fsgid`.
+        /// The fields from `pid` to `fsgid`.
         ids: [u32; 11],
         exit_code: i32,
     }
@@ -127,16 +131,16 @@ pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
         3 << 30 | (size_of::<Info>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
 
     let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
-    // SAFETY: the request names the size of what the pointer is to, which lives through the call; the
-    // kernel writes no more than that, and every bit pattern is valid in it.
+    // SAFETY: the request contains the size of `info`, which lives through the call. The kernel
+    // writes no more than that, and every bit pattern is valid in it.
     if unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) } == -1 {
         return Err(io::Error::last_os_error());
     }
     Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code))
 }
 
-/// The process at the other end of a connected Unix socket, or rather the one that has bound it; `None`
-/// where it is in a namespace that is not seen from ours. (`rustix` takes that case for a number.)
+/// The process that bound the other end of a connected Unix socket. `None` if our pid namespace
+/// does not show it. (`rustix` returns a number in that case.)
 pub(crate) fn peer(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut size = size_of::<libc::ucred>() as libc::socklen_t;

@@ -197,7 +197,7 @@ struct State {
     /// The lanes that have messages and none of them being handled. The one that waits longest is
     /// first.
     ready: VecDeque<Lane>,
-    /// How many messages wait that count towards the capacity.
+    /// How many waiting messages count towards the capacity.
     bounded: usize,
     /// How many times the hook is on the list of hooks to run, or is running.
     scheduled: usize,

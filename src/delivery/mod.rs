@@ -30,7 +30,7 @@ pub use subscription::{Subscription, SubscriptionConfig};
 pub(crate) use threads::Job;
 use threads::Threads;
 
-/// If a hook cannot be added, how long to wait for it in case it already runs.
+/// How long to wait for a hook that already runs, if adding it fails.
 const WITHDRAWAL: Duration = Duration::from_secs(1);
 
 /// The consumers of a client's messages.
@@ -39,7 +39,7 @@ pub(crate) struct Bus(Arc<Shared>);
 
 struct Shared {
     seq: AtomicU64,
-    /// How many messages were dropped, over all that were full.
+    /// How many messages were dropped, summed over all full consumers.
     dropped: AtomicU64,
     reconnects: AtomicU64,
     consumers: Mutex<Consumers>,
@@ -50,7 +50,8 @@ struct Shared {
 #[derive(Default)]
 struct Consumers {
     list: Vec<Consumer>,
-    /// Hooks that were removed and may not be gone yet: another call that removes them waits for that.
+    /// Hooks that were removed and may still run: another call that removes the same hook waits for
+    /// them.
     leaving: Vec<Arc<Hook>>,
     next: u64,
     closed: bool,
@@ -60,14 +61,14 @@ struct Consumer {
     id: u64,
     wants: Wants,
     sink: Sink,
-    /// Gone with the consumer: the subscription that brings it events then ends.
+    /// Dropped with the consumer, which ends the subscription that brings it events.
     _alive: Alive,
 }
 
 /// Which messages a consumer wants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wants {
-    /// Events come by a subscription of the consumer's own.
+    /// Events in this list come by a subscription of the consumer's own, and not from the bus.
     pub(crate) kinds: Vec<MessageKind>,
     /// Only messages about this container, of any namespace.
     pub(crate) container: Option<String>,

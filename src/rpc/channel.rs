@@ -1,4 +1,4 @@
-//! The connection, and what every call over it carries.
+//! The connection, and the context of every call over it.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -16,14 +16,14 @@ use crate::sys;
 const KIB: i32 = 1024;
 const MIB: i32 = 1024 * KIB;
 
-/// See [`Cx::settling`].
+/// See [`Ctx::settling`].
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// By how much the server's deadline is later than our own, so that ours is the one that counts.
+/// How much later the server's deadline is than our own. Ours must come first.
 const LATER: Duration = Duration::from_millis(50);
 
-/// The gRPC environment of the process: one thread, made on first use and kept for good, because
-/// gRPC's own shutdown cannot be waited for (`grpcio` 0.13).
+/// The gRPC environment of the process. It has one thread, which is made on first use and never
+/// ends, because nobody can wait for gRPC's own shutdown (`grpcio` 0.13).
 fn environment() -> Arc<Environment> {
     ENVIRONMENT
         .get_or_init(|| {
@@ -38,15 +38,16 @@ fn environment() -> Arc<Environment> {
 
 static ENVIRONMENT: OnceLock<Arc<Environment>> = OnceLock::new();
 
-/// Fails where the threads cannot be made that gRPC makes for the first connection of those that are
-/// open: `grpcio` panics without its own, and the core waits for its own at the end, made or not. So
-/// many are made to see.
+/// Fails if the process cannot make the threads that gRPC starts for the first open connection.
+/// Without its thread, `grpcio` panics. At its end, the core waits for its threads, even for those
+/// that could not be made. So this function makes as many threads, and ends them.
 pub(crate) fn check_threads() -> Result<()> {
     if OPEN.load(Ordering::SeqCst) > 0 {
         return Ok(());
     }
-    // Of the core's event engine (gRPC 1.56, `posix_engine.cc`); five more are of the core
-    // and ours; and one, for other clients may be opened now.
+    // The core's event engine has up to 16 (gRPC 1.56, `posix_engine.cc`). The core and this
+    // library have five more. One more is spare, because other clients may be opened at the same
+    // time.
     let count = sys::processors().clamp(2, 16) + 6;
     let held = Mutex::new(());
     sys::with_signals_blocked(|| {
@@ -62,13 +63,14 @@ pub(crate) fn check_threads() -> Result<()> {
     .map_err(|e: std::io::Error| Error::io("starting the threads of gRPC", e))
 }
 
-/// How many connections there are.
+/// How many connections are open.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// The process that gRPC's thread is of; 0 before there is one.
+/// The process that has gRPC's thread. 0 before there is one.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// Fails in a child of a process that has used gRPC: its thread is not there, and cannot be made anew.
+/// Fails in a forked child if the parent has used gRPC. The child does not have gRPC's thread, and
+/// cannot make it again.
 pub(crate) fn check_process() -> Result<()> {
     match PROCESS.load(Ordering::SeqCst) {
         0 => Ok(()),
@@ -80,8 +82,8 @@ pub(crate) fn check_process() -> Result<()> {
     }
 }
 
-/// Sends gRPC's messages to the `log` crate. While the host has logging off, `grpcio` would leave
-/// gRPC's default in place, which writes to stderr: so the level is raised around the call.
+/// Sends gRPC's messages to the `log` crate. If the host has logging off, `grpcio` would keep
+/// gRPC's default, which writes to stderr. So this raises the level during the call.
 fn redirect_log() {
     let level = log::max_level();
     log::set_max_level(level.max(log::LevelFilter::Error));
@@ -89,7 +91,7 @@ fn redirect_log() {
     log::set_max_level(level);
 }
 
-/// One connection to a containerd; gRPC makes it anew by itself whenever it breaks.
+/// One connection to a containerd. gRPC connects again by itself whenever it breaks.
 pub(crate) struct Connection {
     pub(super) client: grpcio::Client,
 }
@@ -102,19 +104,21 @@ impl Connection {
             ChannelBuilder::new(environment())
                 .default_authority("localhost")
                 .primary_user_agent(concat!("ctrd/", env!("CARGO_PKG_VERSION")))
-                // gRPC shares a connection among equal channels; a client is to have its own.
+                // gRPC shares a connection among equal channels, but each client must have its own.
                 .use_local_subchannel_pool(true)
                 // containerd sends up to 16 MiB of payload (defaults.DefaultMaxRecvMsgSize).
                 .max_receive_message_len(32 * MIB)
                 .max_send_message_len(16 * MIB)
-                // A long error of runc's travels in a trailer; over the limit it would be lost.
+                // A long error of runc comes in a trailer. If the trailer were over the limit, the
+                // error would be lost.
                 .raw_cfg_int(argument("grpc.max_metadata_size"), 256 * KIB)
                 .raw_cfg_int(argument("grpc.absolute_max_metadata_size"), MIB)
                 .initial_reconnect_backoff(Duration::from_millis(100))
-                // In spite of its name: how long an attempt may take at least, handshake included.
+                // In spite of its name, this is the minimal time of an attempt, including the
+                // handshake.
                 .raw_cfg_int(argument("grpc.min_reconnect_backoff_ms"), 5_000)
                 .max_reconnect_backoff(Duration::from_secs(1))
-                // A proxy named in the environment is no affair of a local socket.
+                // A proxy that the environment names is not for a local socket.
                 .enable_http_proxy(false)
                 .connect(&target(path))
         });
@@ -129,9 +133,10 @@ impl Drop for Connection {
     }
 }
 
-/// gRPC's name for the socket at a path. It is read as a URI, so all but what is plain is encoded,
-/// and of several slashes at the beginning, which would be an authority's, one is left. (What gRPC
-/// divides at even so is a comma; the client refuses it.)
+/// gRPC's name for the socket at a path. gRPC reads it as a URI, so every special character is
+/// encoded. Of several slashes at the beginning only one is kept, because a URI's authority follows
+/// two slashes. (gRPC splits the name at a comma even if it is encoded. The client refuses such a
+/// path.)
 fn target(path: &Path) -> String {
     use std::fmt::Write;
     let path = path.as_os_str().as_bytes();
@@ -141,26 +146,26 @@ fn target(path: &Path) -> String {
         if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
             target.push(char::from(byte));
         } else {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(target, "%{byte:02X}");
         }
     }
     target
 }
 
-/// The context of a call: what it runs over, in which namespace, under which lease, until when.
+/// The context of a call: its connection, namespace, lease and limits.
 #[derive(Clone)]
 pub(crate) struct Ctx {
     pub(crate) connection: Arc<Connection>,
     pub(crate) namespace: String,
     pub(crate) lease: Option<String>,
     pub(crate) limits: Limits,
-    /// How long a change is waited for after the limits have ended the wait.
+    /// How long to wait for the answer to a change after the limits have ended the wait.
     pub(crate) settle: Duration,
 }
 
 impl Ctx {
-    /// A context of its own: for what runs after the call that brought it about, or for none.
+    /// A context without a lease, for calls that belong to no operation or run after it.
     pub(crate) fn new(connection: &Arc<Connection>, namespace: &str, limits: Limits) -> Ctx {
         Ctx {
             connection: connection.clone(),
@@ -171,29 +176,31 @@ impl Ctx {
         }
     }
 
-    /// The same, under this lease.
+    /// The same context with this lease.
     pub(crate) fn with_lease(&self, lease: &str) -> Ctx {
         Ctx { lease: Some(lease.into()), ..self.clone() }
     }
 
-    /// The same without a lease: for what must not be held by it.
+    /// The same context without a lease, for what the lease must not hold.
     pub(crate) fn without_lease(&self) -> Ctx {
         Ctx { lease: None, ..self.clone() }
     }
 
-    /// The same for an operation that is undone where it fails: a change that was sent is waited for
-    /// a little longer, so that it is known whether there is something to undo. The server may do
-    /// what it was asked for after the call was cancelled, and after the undo.
+    /// The same context for an operation that is undone if it fails. A call that changes something
+    /// then waits a little longer for its answer, so that the operation knows whether there is
+    /// something to undo. Without that, the server may make the change after the call was cancelled,
+    /// and after the undo.
     pub(crate) fn settling(&self) -> Ctx {
         Ctx { settle: SETTLE, ..self.clone() }
     }
 
-    /// The same within other limits: an undo runs under its own, whatever ended the operation.
+    /// The same context with other limits. An undo has its own limits, whatever ended the
+    /// operation.
     pub(crate) fn with_limits(&self, limits: Limits) -> Ctx {
         Ctx { limits, ..self.clone() }
     }
 
-    /// What gRPC is told about the call.
+    /// gRPC's options for the call.
     pub(super) fn options(&self) -> Result<CallOption> {
         let mut metadata = MetadataBuilder::with_capacity(2);
         let entries = [
@@ -210,8 +217,8 @@ impl Ctx {
         }
         let mut options = CallOption::default().headers(metadata.build());
         if let Some(left) = self.limits.remaining() {
-            // Our own wait ends at the deadline. gRPC's is for the server, which thereby stops what
-            // nobody waits for any more.
+            // Our own wait ends at the deadline. gRPC's deadline is for the server: it stops work
+            // that nobody waits for any more.
             options = options.timeout(left.max(Duration::from_millis(1)) + self.settle + LATER);
         }
         Ok(options)

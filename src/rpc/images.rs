@@ -25,7 +25,7 @@ methods! { "containerd.services.images.v1.Images":
     DELETE = change "Delete" (DeleteImageRequest) -> Empty;
 }
 
-/// An image's record: a name, and what it stands for.
+/// An image's record: a name, and the content that it refers to.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) name: String,
@@ -36,12 +36,12 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// A record to be written.
+    /// A record for writing.
     pub(crate) fn new(name: &str, target: Descriptor, labels: HashMap<String, String>) -> Image {
         Image { name: name.into(), labels, target, created_at: None, updated_at: None }
     }
 
-    /// `target` is always there: without it containerd 1.7 and 2.1 die of the request.
+    /// `target` is always set: without it, the request ends containerd 1.7 and 2.1.
     fn into_wire(self) -> WireImage {
         WireImage {
             name: self.name,
@@ -71,13 +71,13 @@ fn only(image: MessageField<WireImage>) -> Result<Image> {
     Image::from_wire(image)
 }
 
-/// The record of this name.
+/// The record with this name.
 pub(crate) fn get(ctx: &Ctx, name: &str) -> Result<Image> {
     let request = GetImageRequest { name: name.into(), ..Default::default() };
     only(call(ctx, &GET, &request)?.image)
 }
 
-/// The records that match any of the filters; all where there is none.
+/// The records that match any of the filters. Without filters, all of them.
 pub(crate) fn list(ctx: &Ctx, filters: &[&str]) -> Result<Vec<Image>> {
     let request = ListImagesRequest {
         filters: filters.iter().map(|f| (*f).to_owned()).collect(),
@@ -103,7 +103,7 @@ pub(crate) fn update(ctx: &Ctx, image: Image, paths: &[&str]) -> Result<Image> {
     only(call(ctx, &UPDATE, &request)?.image)
 }
 
-/// Deletes a record. `sync` waits for the garbage collection that this brings about.
+/// Deletes a record. With `sync`, waits for the garbage collection that this triggers.
 pub(crate) fn delete(ctx: &Ctx, name: &str, sync: bool) -> Result<()> {
     let request = DeleteImageRequest { name: name.into(), sync, ..Default::default() };
     call(ctx, &DELETE, &request).map(drop)

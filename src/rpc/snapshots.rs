@@ -26,7 +26,7 @@ methods! { "containerd.services.snapshots.v1.Snapshots":
     STAT = read "Stat" (StatSnapshotRequest) -> StatSnapshotResponse;
 }
 
-/// A mount that a snapshotter gives. It is handed on as it is.
+/// A mount that a snapshotter returns. It is passed on unchanged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Mount {
     pub(crate) kind: String,
@@ -56,7 +56,7 @@ impl Mount {
     }
 }
 
-/// What a snapshot is.
+/// The kind of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Unknown,
@@ -65,7 +65,7 @@ pub(crate) enum Kind {
     Committed,
 }
 
-/// What the snapshotter knows of a snapshot.
+/// A snapshotter's information about a snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct Info {
     pub(crate) name: String,
@@ -94,7 +94,8 @@ impl Info {
     }
 }
 
-/// Sends a request. If there is no such snapshotter, the error names the argument, which the server does
+/// Sends a request. If there is no such snapshotter, the error names the argument; the server's
+/// error does not.
 /// not do.
 fn ask<Q: Message, A: Message + Unpin>(ctx: &Ctx, method: &Method<Q, A>, request: &Q) -> Result<A> {
     call(ctx, method, request).map_err(|e| match e.reason() {
@@ -103,7 +104,8 @@ fn ask<Q: Message, A: Message + Unpin>(ctx: &Ctx, method: &Method<Q, A>, request
     })
 }
 
-/// Makes an active snapshot on top of `parent` (none where it is empty) and gives its mounts.
+/// Makes an active snapshot on top of `parent` (without a parent if it is empty), and returns its
+/// mounts.
 pub(crate) fn prepare(
     ctx: &Ctx,
     snapshotter: &str,
@@ -121,7 +123,7 @@ pub(crate) fn prepare(
     Ok(ask(ctx, &PREPARE, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
-/// Makes a read-only snapshot of `parent` and gives its mounts.
+/// Makes a read-only snapshot of `parent`, and returns its mounts.
 pub(crate) fn view(ctx: &Ctx, snapshotter: &str, key: &str, parent: &str) -> Result<Vec<Mount>> {
     let request = ViewSnapshotRequest {
         snapshotter: snapshotter.into(),
@@ -139,7 +141,7 @@ pub(crate) fn mounts(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<Vec<Moun
     Ok(ask(ctx, &MOUNTS, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
-/// Makes an active snapshot a committed one. It takes only the labels given here.
+/// Makes an active snapshot a committed one. The result has only the labels given here.
 pub(crate) fn commit(
     ctx: &Ctx,
     snapshotter: &str,
@@ -157,7 +159,7 @@ pub(crate) fn commit(
     ask(ctx, &COMMIT, &request).map(drop)
 }
 
-/// Removes a snapshot. What it held on the disk goes at the next garbage collection.
+/// Removes a snapshot. The next garbage collection removes its files from the disk.
 pub(crate) fn remove(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<()> {
     let request = RemoveSnapshotRequest {
         snapshotter: snapshotter.into(),
@@ -167,7 +169,7 @@ pub(crate) fn remove(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<()> {
     ask(ctx, &REMOVE, &request).map(drop)
 }
 
-/// What the snapshotter knows of a snapshot.
+/// Returns the snapshotter's information about a snapshot.
 pub(crate) fn stat(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<Info> {
     let request = StatSnapshotRequest {
         snapshotter: snapshotter.into(),

@@ -1,10 +1,11 @@
-//! gRPC's errors as errors of this library. Only this file reads the words of a server's message.
+//! Translates gRPC's errors. Only this file reads the words of a server's message.
 
 use grpcio::{RpcStatus, RpcStatusCode};
 
 use crate::error::{Error, ErrorKind, Reason};
 
-/// Translates what `grpcio` reports for a call; `changes` says whether the method changes anything.
+/// Translates an error that `grpcio` reports for a call. `changes` says whether the method changes
+/// anything.
 pub(super) fn from_grpc(error: grpcio::Error, changes: bool) -> Error {
     match error {
         grpcio::Error::RpcFailure(status) => from_status(&status, changes),
@@ -51,7 +52,7 @@ fn from_status(status: &RpcStatus, changes: bool) -> Error {
         .with_reason(reason(code, text))
 }
 
-/// Reads what containerd tells only by the words of its message (1.6 to 2.1).
+/// Finds the reasons that containerd gives only in the words of its message (1.6 to 2.1).
 fn reason(code: RpcStatusCode, text: &str) -> Option<Reason> {
     match code {
         RpcStatusCode::UNKNOWN if text.contains("ttrpc: closed") => Some(Reason::ShimDied),
@@ -62,7 +63,7 @@ fn reason(code: RpcStatusCode, text: &str) -> Option<Reason> {
 
 fn kind_of(code: RpcStatusCode) -> ErrorKind {
     match code {
-        // The caller has not cancelled it: nobody waits for the answer to a call that was cancelled here.
+        // The caller has not cancelled it: after a cancel of ours, nobody waits for the answer.
         RpcStatusCode::CANCELLED => ErrorKind::Unavailable,
         RpcStatusCode::INVALID_ARGUMENT => ErrorKind::InvalidArgument,
         RpcStatusCode::DEADLINE_EXCEEDED => ErrorKind::Timeout,
@@ -83,12 +84,12 @@ fn kind_of(code: RpcStatusCode) -> ErrorKind {
 }
 
 /// Whether the content store refused a write because another client writes under the same name. The
-/// code alone is also that of a lost connection.
+/// code alone is not enough, because a lost connection has the same.
 pub(super) fn is_locked(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable && error.message().contains("locked")
 }
 
-/// The error of a future that is polled after it has given its result.
+/// The error of a future that is polled after it has returned its result.
 pub(super) fn polled_again() -> Error {
     Error::new(ErrorKind::Internal, "an answer was asked for twice")
 }
