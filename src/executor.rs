@@ -84,7 +84,7 @@ impl Task {
             job.as_mut().is_none_or(|job| job.as_mut().poll(&mut cx).is_ready())
         }))
         .unwrap_or_else(|_| {
-            log::error!("a job of the library's panicked");
+            log::error!("a job of the library panicked");
             true
         });
         if over {

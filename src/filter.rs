@@ -246,7 +246,7 @@ impl Parser<'_> {
                 self.at += 1;
                 self.rest_of_quoted(quote)
             }
-            Some('/' | '|') => self.wrong("a value that begins so must stand in double quotes"),
+            Some('/' | '|') => self.wrong("a value that begins like this must be in double quotes"),
             None | Some(',' | '.' | '=' | '!' | '~') => self.wrong("expected a value"),
             Some(_) => {
                 self.skip_while(|c| c != ',' && !c.is_whitespace() && !c.is_control());
@@ -268,7 +268,7 @@ impl Parser<'_> {
                 return Ok(());
             }
             if c == '\\' && !self.rest_of_escape(quote) {
-                return Err(Wrong { what: "an escape that there is not", at });
+                return Err(Wrong { what: "an unknown escape", at });
             }
         }
     }
@@ -447,7 +447,7 @@ pub(crate) mod tests {
         for (filters, message) in [
             (
                 vec![EventFilter::new(), EventFilter::raw("topic==/x")],
-                r#"filters[1]: a value that begins so must stand in double quotes at "/x" in "topic==/x""#,
+                r#"filters[1]: a value that begins like this must be in double quotes at "/x" in "topic==/x""#,
             ),
             (
                 vec![EventFilter::raw("topic").namespace("n"), EventFilter::raw("topic=")],

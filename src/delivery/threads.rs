@@ -186,7 +186,7 @@ impl Shared {
                     }
                     Work::Job(job) => {
                         if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                            log::error!("a job of the library's panicked");
+                            log::error!("a job of the library panicked");
                         }
                         state = self.lock();
                         state.at_jobs -= 1;
@@ -247,7 +247,7 @@ impl Threads {
     /// Runs a job on a thread. After the close it drops the job.
     pub(super) fn run(&self, job: Job) {
         if let Err(e) = self.0.push(Work::Job(job)) {
-            log::warn!("a job of the library's has to wait: {e}");
+            log::warn!("a job of the library has to wait: {e}");
         }
     }
 
