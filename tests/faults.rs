@@ -462,8 +462,8 @@ fn with_streams(plot: &Plot) -> ContainerConfig {
     config
 }
 
-/// Injects the fault into one call of a create, and returns its error. Checks before that nothing
-/// is left, and that the same container can be created afterwards.
+/// Injects the fault into one call of a create, and returns its error. Also checks that nothing is
+/// left, and that the same container can be created afterwards.
 fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
