@@ -326,6 +326,7 @@ impl Wake for Retry {
 /// Accepts a job; one that waits first comes into the line later. Fails if no thread can be made and
 /// there is none.
 pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Result<()> {
+    job.watch(limits)?;
     let pool = pool();
     let mut state = pool.lock();
     let line = state.groups.entry(job.group).or_default();
@@ -336,8 +337,9 @@ pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Re
     if let Some(first) = first {
         drop(state);
         job.wait_first(first);
-        job.watch(limits);
         job.wake();
+        // Its deadline may have passed before it was in the line.
+        job.expire();
         return Ok(());
     }
     state.line_up(job.clone());
@@ -352,7 +354,7 @@ pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Re
     }
     drop(state);
     pool.work.notify_one();
-    job.watch(limits);
+    job.expire();
     Ok(())
 }
 
