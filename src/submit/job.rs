@@ -216,7 +216,11 @@ impl Job {
     /// Has it wait without a thread before it runs for the first time.
     pub(super) fn wait_first(self: &Arc<Job>, parked: Parked) {
         *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
-        self.advance(Phase::Queued, Phase::Parked);
+        if !self.advance(Phase::Queued, Phase::Parked) {
+            // The watchdog has ended it, and it waits for nothing any more.
+            let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(parked);
+        }
     }
 
     /// Runs it on this thread, unless it is over by now. Says whether it goes on the line of those that

@@ -337,9 +337,8 @@ pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Re
     if let Some(first) = first {
         drop(state);
         job.wait_first(first);
+        forget_if_over(&job);
         job.wake();
-        // Its deadline may have passed before it was in the line.
-        job.expire();
         return Ok(());
     }
     state.line_up(job.clone());
@@ -354,8 +353,15 @@ pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Re
     }
     drop(state);
     pool.work.notify_one();
-    job.expire();
+    forget_if_over(&job);
     Ok(())
+}
+
+/// Forgets a job that the watchdog ended before it was in the line.
+fn forget_if_over(job: &Arc<Job>) {
+    if job.is_over() {
+        over(job);
+    }
 }
 
 /// Puts a job that has waited without a thread back into the line.
