@@ -26,6 +26,9 @@ pub struct Call {
     pub(crate) cancel: Option<Cancel>,
     pub(crate) namespace: Option<String>,
     pub(crate) lease: Option<String>,
+    /// When a submitted call was accepted: its time counts from then. Otherwise it counts from the
+    /// operation's begin.
+    pub(crate) accepted: Option<Instant>,
 }
 
 impl Call {
@@ -70,7 +73,13 @@ impl Call {
         self
     }
 
-    /// The limits of a call that starts now. `default` is the operation's own timeout.
+    /// The same call, whose time counts from now on.
+    pub(crate) fn accepted(&self) -> Call {
+        Call { accepted: Some(Instant::now()), ..self.clone() }
+    }
+
+    /// The limits of a call that starts now, or when it was accepted. `default` is the operation's own
+    /// timeout.
     pub(crate) fn limits(&self, default: Option<Duration>) -> Limits {
         let after = match self.timeout {
             Timeout::Default => default,
@@ -80,7 +89,8 @@ impl Call {
         };
         Limits {
             // A timeout beyond the clock's range is none.
-            deadline: after.and_then(|after| Instant::now().checked_add(after)),
+            deadline: after
+                .and_then(|after| self.accepted.unwrap_or_else(Instant::now).checked_add(after)),
             cancel: self.cancel.clone(),
             poll: self.timeout == Timeout::Poll,
         }

@@ -110,6 +110,21 @@ struct Repr {
     outcome_unknown: bool,
     #[source]
     source: Option<Error>,
+    reason: Option<Reason>,
+}
+
+/// What exactly has happened, for decisions within the library: an error's kind says less, and no decision
+/// rests on the words of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The container has no task, and its record does not say how its process ended.
+    NoTask,
+    /// The container's shim died a moment ago, and containerd has not cleaned up after it yet.
+    ShimDied,
+    /// containerd has no such snapshotter.
+    NoSnapshotter,
+    /// Another client writes the content under the same name at the moment.
+    ContentLocked,
 }
 
 impl fmt::Display for Repr {
@@ -171,6 +186,7 @@ impl Error {
             retryable: matches!(kind, ErrorKind::Unavailable | ErrorKind::Busy),
             outcome_unknown: false,
             source: None,
+            reason: None,
         }))
     }
 
@@ -258,6 +274,15 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_reason(mut self, reason: Option<Reason>) -> Error {
+        self.edit().reason = reason;
+        self
+    }
+
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        self.0.reason
+    }
+
     /// Says what this error was caused by.
     pub(crate) fn caused_by(mut self, source: Error) -> Error {
         self.edit().source = Some(source);
@@ -315,6 +340,8 @@ impl Error {
 pub(crate) trait ResultExt<T> {
     fn at(self, operation: &'static str, subject: &str) -> Result<T>;
     fn step(self, step: &'static str) -> Result<T>;
+    /// `None` if what was asked for, or was to be removed, does not exist.
+    fn optional(self) -> Result<Option<T>>;
 }
 
 impl<T> ResultExt<T> for Result<T> {
@@ -324,6 +351,13 @@ impl<T> ResultExt<T> for Result<T> {
 
     fn step(self, step: &'static str) -> Result<T> {
         self.map_err(|e| e.step(step))
+    }
+
+    fn optional(self) -> Result<Option<T>> {
+        match self {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
     }
 }
 

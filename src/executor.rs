@@ -2,9 +2,9 @@
 //! drives are futures: it waits for many answers at once and blocks on none.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
@@ -200,6 +200,21 @@ impl Executor {
         // Beyond the clock's range means never, or as good as.
         let at = Instant::now().checked_add(time.min(Duration::from_secs(1 << 32)));
         Sleep { shared: self.shared.clone(), at: at.unwrap_or_else(Instant::now), timer: None }
+    }
+
+    /// The result of a future that is ready before this time has passed. For jobs of this executor.
+    pub(crate) async fn within<T>(
+        &self,
+        time: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut future = pin!(future);
+        let mut sleep = pin!(self.sleep(time));
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
+        })
+        .await
     }
 
     /// Drops every job and ends the thread, which is not far: no job blocks.

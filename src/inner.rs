@@ -14,9 +14,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::identifier;
 use crate::image::cache::ImageCache;
+use crate::keyed_mutex::KeyedMutex;
 use crate::rpc::{Connection, Ctx};
-use crate::stdio::{Place, Pump};
-use crate::turns::Turns;
+use crate::stdio::{FifoDir, Pump};
+use crate::submit::{self, Group};
 use crate::wait::wait_while;
 use crate::watch::Watches;
 
@@ -44,6 +45,9 @@ pub struct ClientConfig {
     /// other clients see in their lists; it rests on how these versions are made. containerd 1.6 needs
     /// it not, and nothing is done there. Default: no.
     pub keep_stopped_tasks: bool,
+    /// How many submitted calls of the client may be in flight, completions that nobody has taken
+    /// included: at least 1. Default 1,024.
+    pub max_calls: usize,
 }
 
 impl Default for ClientConfig {
@@ -56,6 +60,7 @@ impl Default for ClientConfig {
             call_timeout: Duration::from_secs(30),
             state_dir: "/run/ctrd".into(),
             keep_stopped_tasks: false,
+            max_calls: 1024,
         }
     }
 }
@@ -67,7 +72,7 @@ pub(crate) struct Inner {
     pub(crate) images: ImageCache,
     /// Keeps several pulls from fetching or unpacking the same blob at once: containerd 1.6 is slow at a
     /// blob that two clients write.
-    pub(crate) pull_turns: Turns,
+    pub(crate) blob_locks: KeyedMutex,
     pub(crate) executor: Executor,
     pub(crate) bus: Bus,
     pub(crate) pump: Pump,
@@ -75,7 +80,9 @@ pub(crate) struct Inner {
     server: String,
     pub(crate) watches: Watches,
     /// Who changes a container, by its namespace and id.
-    pub(crate) turns: Turns,
+    pub(crate) locks: KeyedMutex,
+    /// Its submitted calls.
+    pub(crate) calls: Arc<Group>,
     process: u32,
     gate: Arc<Gate>,
 }
@@ -131,9 +138,9 @@ impl Inner {
         Inner {
             server: hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect(),
             images: ImageCache::default(),
-            pull_turns: Turns::default(),
+            blob_locks: KeyedMutex::default(),
             pump: Pump::default(),
-            turns: Turns::default(),
+            locks: KeyedMutex::default(),
             watches: Watches::new(
                 connection.clone(),
                 executor.clone(),
@@ -143,6 +150,7 @@ impl Inner {
             connection,
             executor,
             bus,
+            calls: Arc::new(Group::new(config.max_calls)),
             process: std::process::id(),
             gate: Arc::default(),
             config,
@@ -150,8 +158,8 @@ impl Inner {
     }
 
     /// Where the FIFOs of a namespace are.
-    pub(crate) fn place<'a>(&'a self, namespace: &'a str) -> Place<'a> {
-        Place { state_dir: &self.config.state_dir, server: &self.server, namespace }
+    pub(crate) fn fifo_dir<'a>(&'a self, namespace: &'a str) -> FifoDir<'a> {
+        FifoDir { state_dir: &self.config.state_dir, server: &self.server, namespace }
     }
 
     /// Begins an operation that lasts no longer than the client's call timeout, unless `call` says
@@ -163,6 +171,7 @@ impl Inner {
     /// Begins an operation with this default timeout; none where it is `None`.
     pub(crate) fn begin_with(&self, call: &Call, default: Option<Duration>) -> Result<Operation> {
         self.check_process()?;
+        submit::note_operation();
         let namespace = call.namespace.as_ref().unwrap_or(&self.config.namespace);
         identifier::check("namespace", namespace)?;
         if call.lease.as_deref() == Some("") {
@@ -213,10 +222,12 @@ impl Inner {
         self.watches.close();
         self.bus.shut();
         self.executor.close();
+        self.calls.shut();
         if delivery::inside() {
             return Ok(());
         }
         // A destroy that is under way still drains.
+        self.calls.close(limits)?;
         self.wait_idle(limits)?;
         self.pump.close();
         self.bus.end(limits)

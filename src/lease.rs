@@ -4,14 +4,13 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::call::Limits;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
+use crate::random::random_hex;
+use crate::record::OWNER_LABEL;
 use crate::rpc::{Ctx, leases};
 use crate::timestamp::rfc3339;
 use crate::wait::until_removed;
-
-/// The label that names the owner of what a client makes.
-pub(crate) const OWNER_LABEL: &str = "io.ctrd.owner";
 
 /// When containerd drops a lease whose owner died (Go's client says the same).
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -72,26 +71,5 @@ impl Drop for Lease<'_> {
         if let Err(e) = until_removed(&ctx.limits, self.unknown, delete) {
             log::warn!("the lease {} is left to expire: {e}", self.id);
         }
-    }
-}
-
-/// Sixteen random bytes, in hexadecimal.
-pub(crate) fn random_hex() -> Result<String> {
-    let mut bytes = [0u8; 16];
-    // So few bytes are given whole (getrandom(2)).
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|e| Error::io("getrandom", e))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_differ() {
-        let (a, b) = (random_hex().unwrap(), random_hex().unwrap());
-        assert_eq!(a.len(), 32);
-        assert_ne!(a, b);
     }
 }

@@ -4,7 +4,7 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use ctrd::{Call, Client, ClientConfig, ContainerConfig, PullConfig};
+//! use ctrd::{Call, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, PullConfig};
 //!
 //! fn main() -> ctrd::Result<()> {
 //!     let client = Client::open(ClientConfig::default(), &Call::new())?;
@@ -19,7 +19,7 @@
 //!     client.create_container(config, &Call::new())?;
 //!     let message = client.probe("hello", &Call::new().timeout(Duration::from_secs(60)))?;
 //!     println!("exit code {:?}", message.exit_code());
-//!     client.destroy_container("hello", Duration::from_secs(5), &Call::new())?;
+//!     client.destroy_container("hello", &DestroyConfig::new(), &Call::new())?;
 //!     Ok(())
 //! }
 //! ```
@@ -57,33 +57,45 @@ mod delivery;
 mod error;
 mod events;
 mod executor;
+mod filter;
 mod identifier;
 mod image;
 mod inner;
+mod keyed_mutex;
 mod lease;
 mod message;
+mod queue;
+mod random;
+mod record;
 mod rootfs;
 mod rpc;
 mod snapshot;
 mod spec;
 mod stdio;
+mod submit;
 mod sys;
 mod timestamp;
-mod turns;
 mod wait;
+mod wakeup;
 mod watch;
+mod watchdog;
 
 pub use call::{Call, Timeout};
 pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
-pub use container::{Cleanup, ContainerConfig, Recovery, RecoveryState};
+pub use container::{
+    ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, Recovery, RecoveryState,
+};
 pub use daemon::{Daemon, DaemonConfig};
-pub use delivery::{HookId, HookMode, Queue, QueueConfig};
+pub use delivery::{HookConfig, HookId, HookMode, Subscription, SubscriptionConfig};
 pub use error::{Error, ErrorKind, Result};
-pub use events::EventFilter;
+pub use filter::EventFilter;
 pub use image::{Credentials, Image, Progress, ProgressStatus, PullConfig};
 pub use inner::ClientConfig;
-pub use message::{Message, MessageKind, Origin};
+pub use message::{Message, MessageKind, Origin, OutputLost};
+pub use queue::{Queue, QueueConfig, QueueFd};
+pub use record::Cleanup;
 pub use snapshot::{Snapshot, SnapshotKind};
 pub use spec::default_spec;
 pub use stdio::{Stdio, Stream};
+pub use submit::{Submission, set_call_threads};

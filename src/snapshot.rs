@@ -6,7 +6,7 @@ use crate::call::{Call, Limits};
 use crate::error::{ErrorKind, Result};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::lease::random_hex;
+use crate::random::random_hex;
 use crate::rpc::Ctx;
 use crate::rpc::snapshots::{self, Info, Kind, Mount};
 use crate::wait::until_removed;

@@ -4,26 +4,24 @@
 //! dead-lock there.
 
 use std::future::Future;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
-
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use std::time::Duration;
 
 use crate::call::Limits;
-use crate::error::{Error, ErrorKind, Result};
+use crate::cancel::Cancel;
+use crate::error::{ErrorKind, Result};
+use crate::watchdog;
 
 /// What one waiting thread is woken by.
+#[derive(Default)]
 struct Parker {
     woken: Mutex<bool>,
     condition: Condvar,
-    /// Set where a cancel handle is waited for too: then the thread sleeps in `poll`.
-    event: Option<OwnedFd>,
 }
 
 impl Wake for Parker {
@@ -33,106 +31,64 @@ impl Wake for Parker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        match &self.event {
-            Some(event) => {
-                // Full means readable, which is all that is wanted.
-                let _ = rustix::io::write(event, &1u64.to_ne_bytes());
-            }
-            None => self.condition.notify_one(),
-        }
+        self.condition.notify_one();
     }
 }
 
 impl Parker {
-    fn new(limits: &Limits) -> Result<Parker> {
-        let event = match limits.cancel {
-            Some(_) => Some(
-                eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-                    .map_err(|e| Error::io("eventfd", e))?,
-            ),
-            None => None,
-        };
-        Ok(Parker { woken: Mutex::new(false), condition: Condvar::new(), event })
-    }
-
-    /// Takes the sign that something woke this thread.
-    fn take(&self) -> bool {
+    /// Sleeps until it is woken. Fails if the limits end the wait. `is_watched` says whether a cancel
+    /// handle wakes it too.
+    fn park(&self, limits: &Limits, is_watched: bool) -> Result<()> {
         let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *woken)
-    }
-
-    /// Sleeps until woken. Fails where the limits end the wait.
-    fn park(&self, limits: &Limits) -> Result<()> {
-        match (&self.event, &limits.cancel) {
-            (Some(event), Some(cancel)) => loop {
-                if cancel.is_fired() {
-                    return Err(Limits::cancelled());
-                }
-                if self.take() {
-                    let mut count = [0u8; 8];
-                    let _ = rustix::io::read(event, &mut count);
-                    return Ok(());
-                }
-                limits.check()?;
-                let left = limits.remaining().map(|left| Timespec {
-                    tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-                    tv_nsec: left.subsec_nanos().into(),
-                });
-                let cancelled = cancel.event();
-                let mut fds =
-                    [PollFd::new(event, PollFlags::IN), PollFd::new(&cancelled, PollFlags::IN)];
-                match poll(&mut fds, left.as_ref()) {
-                    // Also a write that came after its wake was taken: it would keep poll awake.
-                    Ok(_) => {
-                        let _ = rustix::io::read(event, &mut [0u8; 8]);
-                    }
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(e) => return Err(Error::io("poll", e)),
-                }
-            },
-            _ => {
-                let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
-                while !*woken {
-                    woken = match limits.deadline {
-                        None => self.condition.wait(woken).unwrap_or_else(PoisonError::into_inner),
-                        Some(deadline) => {
-                            let left = deadline.saturating_duration_since(Instant::now());
-                            if left.is_zero() {
-                                return Err(limits.timed_out());
-                            }
-                            self.condition
-                                .wait_timeout(woken, left)
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .0
-                        }
-                    };
-                }
-                *woken = false;
-                Ok(())
+        loop {
+            if limits.cancel.as_ref().is_some_and(Cancel::is_fired) {
+                return Err(Limits::cancelled());
             }
+            if std::mem::take(&mut *woken) {
+                return Ok(());
+            }
+            let left = limits.remaining();
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(limits.timed_out());
+            }
+            let looks = limits.cancel.is_some() && !is_watched;
+            let wait = if looks { Some(left.map_or(TICK, |left| left.min(TICK))) } else { left };
+            woken = match wait {
+                None => self.condition.wait(woken).unwrap_or_else(PoisonError::into_inner),
+                Some(wait) => {
+                    let waited = self.condition.wait_timeout(woken, wait);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 }
 
-/// Waits for `future`. It is polled at least once, so a result that is there is returned even where
-/// the deadline has passed.
+/// Waits for `future`. It is polled at least once, so a result that exists is returned even if the
+/// deadline has passed.
 pub(crate) fn block_on<F: Future>(limits: &Limits, future: F) -> Result<F::Output> {
-    let parker = Arc::new(Parker::new(limits)?);
+    let parker = Arc::new(Parker::default());
     let waker = Waker::from(parker.clone());
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
+    let mut watched = None;
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return Ok(output);
         }
-        parker.park(limits)?;
+        if watched.is_none()
+            && let Some(cancel) = &limits.cancel
+        {
+            watched = watchdog::watch(None, Some(cancel.clone()), waker.clone());
+        }
+        parker.park(limits, watched.is_some())?;
     }
 }
 
-/// How often a cancel handle is looked at by who waits at a condition.
+/// How often a waiter looks at its cancel handle if nothing wakes it.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Waits at a condition while `is_so`. Fails where the limits end the wait.
+/// Waits at a condition while `is_so`. Fails if the limits end the wait.
 pub(crate) fn wait_while<'a, T>(
     condition: &Condvar,
     mut guard: MutexGuard<'a, T>,
@@ -141,8 +97,17 @@ pub(crate) fn wait_while<'a, T>(
 ) -> Result<MutexGuard<'a, T>> {
     while is_so(&guard) {
         limits.check()?;
-        let wait = limits.remaining().map_or(TICK, |left| left.min(TICK));
-        guard = condition.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
+        let left = limits.remaining();
+        let wait = match &limits.cancel {
+            Some(_) => Some(left.map_or(TICK, |left| left.min(TICK))),
+            None => left,
+        };
+        guard = match wait {
+            None => condition.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(wait) => {
+                condition.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
     }
     Ok(guard)
 }
@@ -232,11 +197,11 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::cancel::Cancel;
+    use crate::error::Error;
 
     #[test]
     fn ends_at_the_deadline_with_and_without_a_handle() {
-        for cancel in [None, Some(Cancel::new().unwrap())] {
+        for cancel in [None, Some(Cancel::new())] {
             let limits = Limits { cancel, ..Limits::within(Duration::from_millis(20)) };
             let error = block_on(&limits, pending::<()>()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -245,7 +210,7 @@ mod tests {
 
     #[test]
     fn ends_when_the_handle_is_fired() {
-        let cancel = Cancel::new().unwrap();
+        let cancel = Cancel::new();
         let limits = Limits { cancel: Some(cancel.clone()), ..Limits::default() };
         let waiting = thread::spawn(move || block_on(&limits, pending::<()>()));
         thread::sleep(Duration::from_millis(20));
@@ -308,7 +273,7 @@ mod tests {
 
     #[test]
     fn wakes_from_another_thread_with_and_without_a_handle() {
-        for cancel in [None, Some(Cancel::new().unwrap())] {
+        for cancel in [None, Some(Cancel::new())] {
             let limits = Limits { cancel, ..Limits::default() };
             let mut polls = 0;
             let future = poll_fn(|cx| {

@@ -12,13 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, ContainerConfig, Error, ErrorKind, HookMode, Message, Origin, RecoveryState, Stdio,
+    Call, ContainerConfig, DestroyConfig, Error, ErrorKind, Message, Origin, RecoveryState, Stdio,
     Stream,
 };
 use ground::host::{Host, Job, job};
 use ground::plot::{
-    GRACE, Plot, assert_nothing_is_left, client_behind, client_of, pipe, proxy_of, until_it_traps,
-    within,
+    GRACE, Plot, assert_nothing_is_left, client_behind, client_of, gently, pipe, proxy_of,
+    until_it_traps, within,
 };
 use ground::proxy::{Fault, Proxy};
 use ground::{fifos_below, runs, unique, wait_until};
@@ -69,9 +69,9 @@ fn make(job: Job) {
     let ((input, say), (_out, stdout), (_err, stderr)) = (pipe(), pipe(), pipe());
     if streams == "true" {
         config.stdio = Stdio {
-            stdin: Stream::Fd(input.into()),
-            stdout: Stream::Fd(stdout),
-            stderr: Stream::Fd(stderr),
+            stdin: Stream::fd(input),
+            stdout: Stream::fd(stdout),
+            stderr: Stream::fd(stderr),
             terminal: false,
         };
     }
@@ -79,7 +79,7 @@ fn make(job: Job) {
     client.create_container(config, &Call::new()).unwrap();
     line.say("created");
     line.hear();
-    client.destroy_container(id, GRACE, &Call::new()).unwrap();
+    client.destroy_container(id, &gently(), &Call::new()).unwrap();
     line.say("destroyed");
     drop(say);
 }
@@ -174,15 +174,22 @@ fn later_run(plot: &Plot, proxy: &Proxy, id: &str, grace: Duration, is_ending: b
     let client = client_behind(plot, proxy);
     let (sender, hook) = mpsc::channel();
     let tell = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, HookMode::Thread, tell).unwrap();
+    client.on_exit(tell).unwrap();
     let recovered = client.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
     let state = recovered.iter().find(|one| one.container_id == id).map(|one| one.state);
     let mut told = Vec::new();
     match client.probe(id, &if is_ending { within(30) } else { Call::new().poll() }) {
         Ok(message) => told.push(message),
-        Err(e) => assert!(matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotFound), "{e}"),
+        // Where nothing could be recovered, it is not watched.
+        Err(e) => assert!(
+            matches!(
+                e.kind(),
+                ErrorKind::WouldBlock | ErrorKind::NotFound | ErrorKind::FailedPrecondition
+            ),
+            "{e}"
+        ),
     }
-    let destroyed = client.destroy_container(id, grace, &within(30));
+    let destroyed = client.destroy_container(id, &DestroyConfig::new().grace(grace), &within(30));
     told.extend(destroyed.iter().cloned());
     if matches!(state, Some(RecoveryState::Alive | RecoveryState::Ended)) {
         told.push(hook.recv_timeout(Duration::from_secs(30)).expect("a hook that is told"));
@@ -285,8 +292,8 @@ fn talk(job: Job) {
     let [_, talking, lonely, ending, image] = &words[..] else { panic!("{words:?}") };
     let create = |id: &str, script: &str, stdin: File, stdout: OwnedFd| {
         let mut config = shell(id, image, script);
-        config.stdio.stdin = Stream::Fd(stdin.into());
-        config.stdio.stdout = Stream::Fd(stdout);
+        config.stdio.stdin = Stream::fd(stdin);
+        config.stdio.stdout = Stream::fd(stdout);
         client.create_container(config, &Call::new()).unwrap();
     };
     let ((mut output, stdout), (stdin, input)) = (pipe(), pipe());
@@ -337,15 +344,12 @@ fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
     let client = client_of(&plot);
     let (sender, hook) = mpsc::channel();
     let tell = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, HookMode::Thread, tell).unwrap();
+    client.on_exit(tell).unwrap();
     let ((mut answers, stdout), (stdin, input)) = (pipe(), pipe());
-    let mut to_talking = Some(Stdio {
-        stdin: Stream::Fd(stdin.into()),
-        stdout: Stream::Fd(stdout),
-        ..Default::default()
-    });
+    let mut to_talking =
+        Some(Stdio { stdin: Stream::fd(stdin), stdout: Stream::fd(stdout), ..Default::default() });
     let (mut unseen, stdout) = pipe();
-    let mut of_lonely = Some(Stdio { stdout: Stream::Fd(stdout), ..Default::default() });
+    let mut of_lonely = Some(Stdio { stdout: Stream::fd(stdout), ..Default::default() });
     let mut streams = |id: &str| {
         let streams = match id {
             id if id == talking => to_talking.take(),
@@ -377,7 +381,7 @@ fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
     exits.sort();
     assert_eq!(told, exits);
     for (id, code) in exits {
-        let message = client.destroy_container(&id, GRACE, &within(30)).unwrap();
+        let message = client.destroy_container(&id, &gently(), &within(30)).unwrap();
         assert_eq!(message.exit_code(), code, "{id}");
     }
     assert!(hook.try_recv().is_err(), "no hook is told twice");
@@ -407,11 +411,11 @@ fn watch(job: Job) {
     };
     let hook = sender.clone();
     let tell = move |message: &Message| hook.send(of("hook", message)).unwrap();
-    client.add_stop_hook(None, HookMode::Thread, tell).unwrap();
+    client.on_exit(tell).unwrap();
     let create = |number: usize| {
         let mut config = shell(&ids[number], image, &script(number));
         if number == 0 {
-            config.stdio.stdout = Stream::Fd(File::create(output).unwrap().into());
+            config.stdio.stdout = Stream::fd(File::create(output).unwrap());
         }
         client.create_container(config, &Call::new()).unwrap();
     };
@@ -430,7 +434,7 @@ fn watch(job: Job) {
     });
     line.hear();
     for id in first.iter().chain([last]) {
-        let message = client.destroy_container(id, GRACE, &Call::new()).unwrap();
+        let message = client.destroy_container(id, &gently(), &Call::new()).unwrap();
         line.say(of("destroy", &message));
     }
     line.say(told.recv().unwrap());

@@ -10,11 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ClientConfig, ContainerConfig, ErrorKind, Origin, PullConfig, Stdio,
-    Stream,
+    Call, Cancel, Client, ClientConfig, ContainerConfig, DestroyConfig, ErrorKind, Origin,
+    PullConfig, Stdio, Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{GRACE, Plot, kill, pipe, stop, within};
+use ground::plot::{Plot, at_once, client_of, gently, kill, pipe, stop, within};
 use ground::proxy::Proxy;
 use ground::{Ground, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,13 +26,12 @@ fn exits_are_told_with_their_real_codes() {
         ("exit 0", 0),
         ("exit 3", 3),
         ("exit 255", 255),
-        ("kill -9 $$", 137),
+        // The first process of a pid namespace ignores a SIGKILL of its own: the script goes on and ends.
+        ("kill -9 $$", 0),
         ("trap 'exit 7' TERM; kill -TERM $$", 7),
     ] {
         let id = plot.create(plot.shell(script));
         let message = plot.probe(&id);
-        // The first process of a pid namespace is deaf to its own SIGKILL.
-        let code = if script.starts_with("kill") { 0 } else { code };
         assert_eq!(message.exit_code(), Some(code), "{script}");
         assert_eq!(message.origin(), Origin::Live);
         assert_eq!(message.container_id(), id);
@@ -72,11 +71,14 @@ fn another_client_probes_what_the_first_has_made() {
     let message = other.probe(&ended, &within(10)).unwrap();
     assert_eq!((message.exit_code(), message.origin()), (Some(4), Origin::Recovered));
     let error = other.probe(&running, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    other.watch_container(&running, &within(10)).unwrap();
+    let error = other.probe(&running, &Call::new().poll()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     kill(other.container_pid(&running, &Call::new()).unwrap());
     assert_eq!(other.probe(&running, &within(10)).unwrap().exit_code(), Some(137));
     assert_eq!(plot.probe(&running).exit_code(), Some(137));
-    other.destroy_container(&ended, GRACE, &Call::new()).unwrap();
+    other.destroy_container(&ended, &gently(), &Call::new()).unwrap();
     plot.destroy(&running);
 }
 
@@ -88,7 +90,7 @@ fn a_probe_ends_by_its_limits_and_the_process_goes_on() {
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     let short = Call::new().timeout(Duration::from_millis(30));
     assert_eq!(plot.client.probe(&id, &short).unwrap_err().kind(), ErrorKind::Timeout);
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     let call = Call::new().cancel(&cancel);
     let error = thread::scope(|scope| {
         let probing = scope.spawn(|| plot.client.probe(&id, &call));
@@ -120,7 +122,7 @@ fn closing_ends_probes() {
     let mut config = plot.ground.client_config();
     config.namespace = plot.namespace.clone();
     let later = Client::open(config, &Call::new()).unwrap();
-    later.destroy_container(&id, Duration::ZERO, &Call::new()).unwrap();
+    later.destroy_container(&id, &at_once(), &Call::new()).unwrap();
 }
 
 #[test]
@@ -175,9 +177,9 @@ fn input_and_output_pass_through_descriptors() {
         let (mut err, stderr) = pipe();
         let mut config = plot.shell("cat; echo done >&2; exit 6");
         config.stdio = Stdio {
-            stdin: Stream::Fd(input.into()),
-            stdout: Stream::Fd(stdout),
-            stderr: Stream::Fd(stderr),
+            stdin: Stream::fd(input),
+            stdout: Stream::fd(stdout),
+            stderr: Stream::fd(stderr),
             terminal: false,
         };
         let id = plot.create(config);
@@ -199,7 +201,7 @@ fn input_and_output_pass_through_descriptors() {
 fn input_that_has_ended_before_the_start_ends_for_the_process() {
     let plot = Plot::new();
     let mut config = plot.shell("cat; exit 8");
-    config.stdio.stdin = Stream::Fd(File::open("/dev/null").unwrap().into());
+    config.stdio.stdin = Stream::fd(File::open("/dev/null").unwrap());
     config.no_start = true;
     let id = plot.create(config);
     thread::sleep(Duration::from_millis(100));
@@ -214,7 +216,7 @@ fn output_goes_to_a_file_by_the_shim() {
     let file = plot.ground.dir().join(unique("output"));
     let mut config = plot.shell("echo to the file; echo and this >&2; read x");
     let (input, say) = pipe();
-    config.stdio.stdin = Stream::Fd(input.into());
+    config.stdio.stdin = Stream::fd(input);
     config.stdio.stdout = Stream::Path(format!("file://{}", file.display()));
     let id = plot.create(config);
     // Before the end: then the shim closes the file when stdout ends, whatever is left of stderr.
@@ -296,7 +298,7 @@ fn a_container_is_started_later() {
         let mut config = plot.shell("exit 12");
         config.no_start = true;
         if streams {
-            config.stdio.stdout = Stream::Fd(stdout);
+            config.stdio.stdout = Stream::fd(stdout);
         }
         let never = plot.create(config);
         thread::scope(|scope| {
@@ -321,12 +323,15 @@ fn a_stubborn_process_is_killed_after_the_grace_period() {
     thread::sleep(Duration::from_millis(500));
     let start = Instant::now();
     let grace = Duration::from_secs(1);
-    let message = plot.client.destroy_container(&stubborn, grace, &Call::new()).unwrap();
+    let message = plot
+        .client
+        .destroy_container(&stubborn, &DestroyConfig::new().grace(grace), &Call::new())
+        .unwrap();
     assert_eq!(message.exit_code(), Some(137));
     assert!(start.elapsed() >= grace);
     assert_eq!(plot.destroy(&willing).exit_code(), Some(7));
-    let at_once = plot.create(plot.shell("trap '' TERM; while :; do sleep 0.1; done"));
-    let message = plot.client.destroy_container(&at_once, Duration::ZERO, &Call::new()).unwrap();
+    let deaf = plot.create(plot.shell("trap '' TERM; while :; do sleep 0.1; done"));
+    let message = plot.client.destroy_container(&deaf, &at_once(), &Call::new()).unwrap();
     assert_eq!(message.exit_code(), Some(137));
 }
 
@@ -339,7 +344,7 @@ fn destroying_converges() {
     plot.ground.ctr(&["-n", &plot.namespace, "tasks", "rm", "-f", &id]);
     plot.destroy(&id);
     assert_eq!(plot.holdings(), before);
-    let error = plot.client.destroy_container(&id, GRACE, &Call::new()).unwrap_err();
+    let error = plot.client.destroy_container(&id, &gently(), &Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
@@ -351,7 +356,7 @@ fn destroying_at_the_same_time_gives_the_same_exit() {
     thread::sleep(Duration::from_millis(300));
     let results = thread::scope(|scope| {
         let callers: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| plot.client.destroy_container(&id, GRACE, &Call::new())))
+            .map(|_| scope.spawn(|| plot.client.destroy_container(&id, &gently(), &Call::new())))
             .collect();
         callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
     });
@@ -379,7 +384,7 @@ fn changes_of_one_container_take_turns() {
                         Ok(_) => {}
                         Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
                     }
-                    match plot.client.destroy_container(&id, Duration::ZERO, &Call::new()) {
+                    match plot.client.destroy_container(&id, &at_once(), &Call::new()) {
                         Ok(message) => assert_eq!(message.exit_code(), Some(137)),
                         Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
                     }
@@ -397,7 +402,9 @@ fn who_finds_a_container_held_is_told_by_what() {
     thread::sleep(Duration::from_millis(300));
     let grace = Duration::from_secs(2);
     thread::scope(|scope| {
-        let destroying = scope.spawn(|| plot.client.destroy_container(&id, grace, &Call::new()));
+        let destroying = scope.spawn(|| {
+            plot.client.destroy_container(&id, &DestroyConfig::new().grace(grace), &Call::new())
+        });
         thread::sleep(Duration::from_millis(300));
         let short = Call::new().timeout(Duration::from_millis(100));
         for call in [short, Call::new().poll()] {
@@ -431,7 +438,7 @@ fn a_create_of_a_known_image_takes_eight_calls() {
     calls.push(String::new());
     assert_eq!(calls.join("\n"), include_str!("create-calls.txt"));
     for id in [first, second] {
-        client.destroy_container(&id, GRACE, &Call::new()).unwrap();
+        client.destroy_container(&id, &gently(), &Call::new()).unwrap();
     }
 }
 
@@ -459,7 +466,7 @@ fn creating_survives_garbage_collection() {
                 let id = config.id.clone();
                 plot.client.create_container(config, &Call::new())?;
                 let message = plot.client.probe(&id, &within(30))?;
-                plot.client.destroy_container(&id, GRACE, &Call::new())?;
+                plot.client.destroy_container(&id, &gently(), &Call::new())?;
                 Ok::<_, ctrd::Error>(message.exit_code())
             })
             .collect();
@@ -496,7 +503,7 @@ fn a_command_that_is_not_there_leaves_nothing_behind() {
     for _ in 0..5 {
         let mut config = plot.config(&["/no/such/command"]);
         let (_output, stdout) = pipe();
-        config.stdio.stdout = Stream::Fd(stdout);
+        config.stdio.stdout = Stream::fd(stdout);
         let error = plot.client.create_container(config, &Call::new()).unwrap_err();
         assert_eq!(error.failed_step(), Some("create the task"), "{error}");
         assert!(error.message().contains("/no/such/command"), "{error}");
@@ -580,7 +587,7 @@ fn a_create_that_is_cancelled_leaves_nothing() {
     let before = plot.holdings();
     // At moments spread over the time that a create takes.
     for round in 0..25 {
-        let cancel = Cancel::new().unwrap();
+        let cancel = Cancel::new();
         let config = plot.shell("sleep 1000");
         let id = config.id.clone();
         let call = Call::new().cancel(&cancel);
@@ -591,9 +598,7 @@ fn a_create_that_is_cancelled_leaves_nothing() {
             creating.join().unwrap()
         });
         match result {
-            Ok(_) => {
-                drop(plot.client.destroy_container(&id, Duration::ZERO, &Call::new()).unwrap())
-            }
+            Ok(_) => drop(plot.client.destroy_container(&id, &at_once(), &Call::new()).unwrap()),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
         }
         // containerd and its shim wind up on their own time.
@@ -672,4 +677,71 @@ fn calls_keep_their_deadlines_while_containerd_is_stopped() {
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     kill_process(pid, Signal::CONT).unwrap();
     client.version(&Call::new()).unwrap();
+}
+
+#[test]
+fn a_poll_asks_nobody() {
+    // The guardian takes it down after the program's end.
+    let ground: &Ground = Box::leak(Box::new(Ground::raise()));
+    let plot = Plot::with_image(ground, ground.image());
+    let other = client_of(&plot);
+    let [running, ended, unwatched] =
+        ["sleep 1000", "exit 3", "exit 4"].map(|script| plot.create(plot.shell(script)));
+    // It is reported before the server is stopped, and again while it is.
+    assert_eq!(plot.probe(&ended).exit_code(), Some(3));
+    other.watch_container(&running, &within(10)).unwrap();
+    other.watch_container(&ended, &within(10)).unwrap();
+    let error = other.watch_container("no-such-container", &within(10)).unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::NotFound, "watch_container"));
+
+    let daemon = Pid::from_raw(ground.daemon().pid().try_into().unwrap()).unwrap();
+    stop(daemon);
+    let start = Instant::now();
+    const POLLS: u32 = 100;
+    for _ in 0..POLLS {
+        let poll = |client: &Client, id: &str| {
+            let polled = client.probe(id, &Call::new().poll());
+            polled.map(|message| message.exit_code()).map_err(|error| error.kind())
+        };
+        for client in [&plot.client, &other] {
+            assert_eq!(poll(client, &running), Err(ErrorKind::WouldBlock));
+            assert_eq!(poll(client, &ended), Ok(Some(3)));
+        }
+        for id in [&*unwatched, "no-such-container"] {
+            assert_eq!(poll(&other, id), Err(ErrorKind::FailedPrecondition));
+        }
+    }
+    // Each took 1 s when polls asked the server.
+    assert!(start.elapsed() < Duration::from_secs(1) * POLLS / 10, "{:?}", start.elapsed());
+    // What has to ask is bounded.
+    let short = Call::new().timeout(Duration::from_millis(200));
+    let error = other.watch_container(&unwatched, &short).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let error = other.watch_container(&unwatched, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+    kill_process(daemon, Signal::CONT).unwrap();
+
+    other.watch_container(&unwatched, &within(10)).unwrap();
+    wait_until("its exit", || other.probe(&unwatched, &Call::new().poll()).is_ok());
+    for id in [running, ended, unwatched] {
+        plot.client.destroy_container(&id, &at_once(), &Call::new()).unwrap();
+    }
+}
+
+#[test]
+fn a_poll_returns_what_the_client_knows_until_it_is_asked_to_look() {
+    let plot = Plot::new();
+    let told = plot.create(plot.shell("exit 3"));
+    assert_eq!(plot.probe(&told).exit_code(), Some(3));
+    // Another client replaces the container.
+    let other = client_of(&plot);
+    other.destroy_container(&told, &gently(), &within(30)).unwrap();
+    let again = ContainerConfig { id: told.clone(), ..plot.shell("sleep 1000") };
+    other.create_container(again, &Call::new()).unwrap();
+    let poll = || plot.client.probe(&told, &Call::new().poll());
+    assert_eq!(poll().unwrap().exit_code(), Some(3));
+    plot.client.watch_container(&told, &within(10)).unwrap();
+    assert_eq!(poll().unwrap_err().kind(), ErrorKind::WouldBlock);
+    other.destroy_container(&told, &at_once(), &within(30)).unwrap();
+    wait_until("its exit", || poll().is_ok_and(|message| message.exit_code() == Some(137)));
 }

@@ -444,7 +444,7 @@ fn a_stop_that_was_cut_short_is_taken_up() {
     let daemon = place.start();
     let container = place.container("a");
     assert_eq!(daemon.stop(&Call::new().poll()).unwrap_err().kind(), ErrorKind::WouldBlock);
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     cancel.fire();
     let error = daemon.stop(&Call::new().cancel(&cancel)).unwrap_err();
     assert_eq!((error.kind(), error.operation()), (ErrorKind::Cancelled, "daemon_stop"));
@@ -806,7 +806,7 @@ fn one_that_does_not_get_ready_is_ended() {
     assert_eq!(error.failed_step(), Some("wait for containerd"));
     place.assert_gone(&[]);
 
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     let firing = cancel.clone();
     let thread = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));

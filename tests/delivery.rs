@@ -5,16 +5,16 @@ mod ground;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use ctrd::{
     Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, Daemon, DaemonConfig, ErrorKind,
-    EventFilter, HookMode, Message, MessageKind, Origin, PullConfig, QueueConfig, RecoveryState,
-    Stdio, Stream, default_spec,
+    EventFilter, HookConfig, HookMode, Message, MessageKind, Origin, PullConfig, Queue,
+    QueueConfig, RecoveryState, Stdio, Stream, Subscription, SubscriptionConfig, default_spec,
 };
-use ground::plot::{GRACE, Plot, kill, pipe, within};
+use ground::plot::{Plot, at_once, gently, kill, pipe, within};
 use ground::proxy::Proxy;
 use ground::{unique, wait_until};
 
@@ -32,8 +32,15 @@ fn another(plot: &Plot) -> Client {
 fn stop_hook(client: &Client, mode: HookMode) -> mpsc::Receiver<Message> {
     let (sender, receiver) = mpsc::channel();
     let hook = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, mode, hook).unwrap();
+    client.add_hook(&HookConfig::new([MessageKind::Exit]).mode(mode), hook, &Call::new()).unwrap();
     receiver
+}
+
+/// A queue that is subscribed to what a client has to say.
+fn queue_of(client: &Client, config: &SubscriptionConfig) -> (Queue, Subscription) {
+    let queue = Queue::new(&QueueConfig::new()).unwrap();
+    let subscription = client.subscribe(&queue, config, &within(10)).unwrap();
+    (queue, subscription)
 }
 
 const LONG: Duration = Duration::from_secs(30);
@@ -43,13 +50,8 @@ fn hooks_and_queues_are_told_of_each_exit_once() {
     let plot = Plot::new();
     let hook = stop_hook(&plot.client, HookMode::Thread);
     let dispatched = stop_hook(&plot.client, HookMode::Dispatch);
-    let queue = plot
-        .client
-        .open_queue(
-            &QueueConfig { kinds: vec![MessageKind::Exit], ..Default::default() },
-            &within(5),
-        )
-        .unwrap();
+    let (queue, _subscription) =
+        queue_of(&plot.client, &SubscriptionConfig::new([MessageKind::Exit]));
     let mut expected: BTreeMap<String, Option<u32>> = BTreeMap::new();
     for code in 1..=5 {
         expected.insert(plot.create(plot.shell(&format!("exit {code}"))), Some(code));
@@ -84,7 +86,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     // What has ended.
     assert_eq!(client.probe(ended, call).unwrap().exit_code(), Some(1));
     client.get_snapshot(None, ended, call).unwrap();
-    client.destroy_container(ended, Duration::ZERO, call).unwrap();
+    client.destroy_container(ended, &at_once(), call).unwrap();
     fails(ErrorKind::NotFound, client.remove_snapshot(None, ended, call).unwrap_err());
 
     // Images.
@@ -97,13 +99,20 @@ fn call_everything(plot: &Plot, ended: &str) {
     // Other hooks, and queues.
     let filters = vec![EventFilter::new().namespace(&plot.namespace).topic("/tasks/exit")];
     let hooks = [
-        client.add_stop_hook(None, HookMode::Thread, |_| {}).unwrap(),
-        client.add_exit_hook(None, HookMode::Dispatch, |_| {}).unwrap(),
-        client.add_event_hook(&filters, HookMode::Thread, |_| {}, call).unwrap(),
+        client.on_exit(|_| {}).unwrap(),
+        client
+            .add_hook(
+                &HookConfig::new([MessageKind::ExecExit]).mode(HookMode::Dispatch),
+                |_| {},
+                call,
+            )
+            .unwrap(),
+        client
+            .add_hook(&HookConfig::new([MessageKind::Event]).filters(filters.clone()), |_| {}, call)
+            .unwrap(),
     ];
-    let kinds = vec![MessageKind::Exit, MessageKind::Event];
-    let config = QueueConfig { kinds, filters, ..Default::default() };
-    let queue = client.open_queue(&config, call).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Exit, MessageKind::Event]).filters(filters);
+    let (queue, subscription) = queue_of(client, &config);
 
     // What runs.
     let config = ContainerConfig { no_start: true, ..plot.shell("sleep 1000") };
@@ -113,7 +122,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     assert_eq!(client.container_pid(&id, call).unwrap(), pid);
     assert!(client.container_pids(&id, call).unwrap().contains(&pid));
     client.recover_container(&id, Stdio::default(), call).unwrap();
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     cancel.fire();
     fails(ErrorKind::Cancelled, client.probe(&id, &Call::new().cancel(&cancel)).unwrap_err());
 
@@ -127,9 +136,9 @@ fn call_everything(plot: &Plot, ended: &str) {
     drop(other);
 
     // Its end, which is waited for at the queue.
-    client.destroy_container(&id, Duration::ZERO, call).unwrap();
+    client.destroy_container(&id, &at_once(), call).unwrap();
     assert_eq!(queue.next(call).unwrap().container_id(), id);
-    drop(queue);
+    drop((queue, subscription));
     hooks.into_iter().for_each(|hook| client.remove_hook(hook, call).unwrap());
 
     // Another containerd.
@@ -156,7 +165,14 @@ fn a_hook_may_call_every_operation() {
         };
         let config = ContainerConfig { no_start: true, ..plot.shell("exit 1") };
         let id = plot.create(config);
-        let hook = plot.client.add_stop_hook(Some(&id), mode, hook).unwrap();
+        let hook = plot
+            .client
+            .add_hook(
+                &HookConfig::new([MessageKind::Exit]).container(&*id).mode(mode),
+                hook,
+                &Call::new(),
+            )
+            .unwrap();
         plot.client.start_container(&id, &Call::new()).unwrap();
         if mode == HookMode::Dispatch {
             wait_until("the dispatch", || plot.client.dispatch(1).unwrap() == 1);
@@ -174,6 +190,7 @@ fn a_client_is_closed_from_a_hook_and_while_one_runs() {
         let client = another(&plot);
         let (entered, is_in) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
         let (inner, ends) = (client.clone(), Arc::new(AtomicUsize::new(0)));
         struct Held(Arc<AtomicUsize>);
         impl Drop for Held {
@@ -190,9 +207,9 @@ fn a_client_is_closed_from_a_hook_and_while_one_runs() {
                 assert_eq!(error.kind(), ErrorKind::Closed);
             }
             entered.send(()).unwrap();
-            let _ = released.recv_timeout(LONG);
+            let _ = released.lock().unwrap().recv_timeout(LONG);
         };
-        client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+        client.on_exit(hook).unwrap();
         let mut config = plot.shell("exit 1");
         config.cleanup = Cleanup::Keep;
         let id = config.id.clone();
@@ -215,13 +232,13 @@ fn events_are_told_from_the_subscription_on() {
     let (sender, hook) = mpsc::channel();
     let filters = [here().topic("/tasks/exit"), here().topic("/tasks/start")];
     let add = move |message: &Message| drop(sender.send(message.clone()));
-    let id = plot.client.add_event_hook(&filters, HookMode::Thread, add, &within(10)).unwrap();
-    let config = QueueConfig {
-        kinds: vec![MessageKind::Event, MessageKind::Exit],
-        filters: vec![here().topic_prefix("/tasks/"), here().topic("/containers/delete")],
-        ..Default::default()
-    };
-    let queue = plot.client.open_queue(&config, &within(10)).unwrap();
+    let id = plot
+        .client
+        .add_hook(&HookConfig::new([MessageKind::Event]).filters(filters.clone()), add, &within(10))
+        .unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Event, MessageKind::Exit])
+        .filters([here().topic_prefix("/tasks/"), here().topic("/containers/delete")]);
+    let (queue, _subscription) = queue_of(&plot.client, &config);
     let container = plot.create(plot.shell("exit 9"));
     plot.probe(&container);
     plot.destroy(&container);
@@ -251,7 +268,11 @@ fn events_are_told_from_the_subscription_on() {
 
     let error = plot
         .client
-        .add_event_hook(&[EventFilter::raw("topic==/x")], HookMode::Thread, |_| {}, &within(10))
+        .add_hook(
+            &HookConfig::new([MessageKind::Event]).filters([EventFilter::raw("topic==/x")]),
+            |_| {},
+            &within(10),
+        )
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.message().starts_with("filters[0]: "), "{error}");
@@ -264,12 +285,9 @@ fn a_gap_is_told_before_the_events_after_it() {
     let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
     let config = ClientConfig { address: proxy.address(), ..config_of(&plot) };
     let client = Client::open(config, &Call::new()).unwrap();
-    let config = QueueConfig {
-        kinds: vec![MessageKind::Event],
-        filters: vec![EventFilter::new().namespace(&plot.namespace).topic("/tasks/start")],
-        ..Default::default()
-    };
-    let queue = client.open_queue(&config, &within(10)).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Event])
+        .filters([EventFilter::new().namespace(&plot.namespace).topic("/tasks/start")]);
+    let (queue, _subscription) = queue_of(&client, &config);
     for _ in 0..3 {
         let id = plot.create(plot.shell("exit 0"));
         let message = queue.next(&within(30)).unwrap();
@@ -285,14 +303,14 @@ fn a_gap_is_told_before_the_events_after_it() {
     }
     assert_eq!(client.counters().reconnects, 3);
     client.close(&within(10)).unwrap();
-    assert_eq!(queue.next(&within(10)).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(queue.next(&within(10)).unwrap().kind(), MessageKind::Closed);
 }
 
 #[test]
 fn progress_goes_to_queues_too() {
     let plot = Plot::new();
-    let config = QueueConfig { kinds: vec![MessageKind::Progress], ..Default::default() };
-    let queue = plot.client.open_queue(&config, &within(10)).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Progress]);
+    let (queue, _subscription) = queue_of(&plot.client, &config);
     let pull = PullConfig { reference: plot.ground.image().into(), ..Default::default() };
     let call = Call::new().namespace(unique("progress"));
     plot.client.pull_image(&pull, &mut |_| {}, &call).unwrap();
@@ -308,12 +326,13 @@ fn what_a_policy_names_is_removed_after_the_hooks() {
     let plot = Plot::new();
     for cleanup in [Cleanup::Task, Cleanup::All] {
         let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
         let (entered, is_in) = mpsc::channel();
         let hook = move |_: &Message| {
             entered.send(()).unwrap();
-            let _ = released.recv_timeout(LONG);
+            let _ = released.lock().unwrap().recv_timeout(LONG);
         };
-        let hook = plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+        let hook = plot.client.on_exit(hook).unwrap();
         let mut config = plot.shell("exit 3");
         config.cleanup = cleanup;
         let id = plot.create(config);
@@ -351,7 +370,7 @@ fn a_later_run_of_the_program_takes_containers_over() {
     };
     let (input, _keep) = pipe();
     let stdio =
-        Stdio { stdin: Stream::Fd(input.into()), stdout: Stream::Fd(stdout), ..Default::default() };
+        Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() };
     let talking = config(script, stdio, Cleanup::Keep);
     let running = config("sleep 1000", Stdio::default(), Cleanup::All);
     let ended = config("exit 4", Stdio::default(), Cleanup::Keep);
@@ -386,7 +405,7 @@ fn a_later_run_of_the_program_takes_containers_over() {
     let (mut after, stdout) = pipe();
     let (input, mut say) = pipe_in();
     let mut streams =
-        Some(Stdio { stdin: Stream::Fd(input), stdout: Stream::Fd(stdout), ..Default::default() });
+        Some(Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() });
     let recovered = second
         .recover_all(
             &mut |id| Ok(if id == talking { streams.take().unwrap() } else { Stdio::default() }),
@@ -411,7 +430,7 @@ fn a_later_run_of_the_program_takes_containers_over() {
     say.write_all(b"two\n").unwrap();
     let message = exits.recv_timeout(LONG).unwrap();
     assert_eq!((message.container_id(), message.exit_code()), (&*talking, Some(6)));
-    second.destroy_container(&talking, GRACE, &Call::new()).unwrap();
+    second.destroy_container(&talking, &gently(), &Call::new()).unwrap();
     let mut text = String::new();
     after.read_to_string(&mut text).unwrap();
     assert_eq!(text, "got two\n");
@@ -428,7 +447,7 @@ fn a_later_run_of_the_program_takes_containers_over() {
     assert_eq!(second.probe(&waiting, &within(10)).unwrap().exit_code(), Some(5));
     second.recover_container(&waiting, Stdio::default(), &within(10)).unwrap();
     for id in [&ended, &waiting, &without_task, &foreign] {
-        second.destroy_container(id, GRACE, &Call::new()).unwrap();
+        second.destroy_container(id, &gently(), &Call::new()).unwrap();
     }
     wait_until("the end of everything", || plot.holdings().only_images());
     let error = second.recover_container(&ended, Stdio::default(), &within(10)).unwrap_err();
@@ -446,7 +465,7 @@ fn what_a_killed_program_left_of_fifos_is_removed() {
     let plot = Plot::new();
     let (_output, stdout) = pipe();
     let mut config = plot.shell("sleep 1000");
-    config.stdio.stdout = Stream::Fd(stdout);
+    config.stdio.stdout = Stream::fd(stdout);
     let id = config.id.clone();
     let first = another(&plot);
     first.create_container(config, &Call::new()).unwrap();
@@ -482,15 +501,16 @@ fn what_a_killed_program_left_of_fifos_is_removed() {
 fn who_only_probes_leaves_the_clean_up_to_the_owner() {
     let plot = Plot::new();
     let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let (entered, is_in) = mpsc::channel();
     let hook = move |_: &Message| {
         entered.send(()).unwrap();
-        let _ = released.recv_timeout(LONG);
+        let _ = released.lock().unwrap().recv_timeout(LONG);
     };
-    plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    plot.client.on_exit(hook).unwrap();
     let mut config = plot.shell("read x; exit 3");
     let (input, say) = pipe_in();
-    config.stdio.stdin = Stream::Fd(input);
+    config.stdio.stdin = Stream::fd(input);
     config.cleanup = Cleanup::All;
     let id = plot.create(config);
     let other = ClientConfig { owner: "stranger".into(), ..config_of(&plot) };
@@ -505,7 +525,7 @@ fn who_only_probes_leaves_the_clean_up_to_the_owner() {
     is_in.recv_timeout(LONG).unwrap();
     told.recv_timeout(LONG).unwrap();
     for error in [
-        other.destroy_container(&id, GRACE, &Call::new()).unwrap_err(),
+        other.destroy_container(&id, &gently(), &Call::new()).unwrap_err(),
         other.start_container(&id, &Call::new()).unwrap_err(),
         other.recover_container(&id, Stdio::default(), &Call::new()).unwrap_err(),
     ] {
@@ -524,7 +544,7 @@ fn a_recovery_that_fails_leaves_the_container_as_it_is() {
     let first = another(&plot);
     let (_output, stdout) = pipe();
     let mut config = plot.shell("sleep 1000");
-    config.stdio.stdout = Stream::Fd(stdout);
+    config.stdio.stdout = Stream::fd(stdout);
     config.cleanup = Cleanup::All;
     let id = config.id.clone();
     let process = first.create_container(config, &Call::new()).unwrap();
@@ -549,7 +569,7 @@ fn an_input_that_cannot_be_opened_makes_no_half_recovery() {
     let first = another(&plot);
     let (input, _say) = pipe_in();
     let mut config = plot.shell("sleep 1000");
-    config.stdio.stdin = Stream::Fd(input);
+    config.stdio.stdin = Stream::fd(input);
     let id = config.id.clone();
     let process = first.create_container(config, &Call::new()).unwrap();
     drop(first);
@@ -561,7 +581,7 @@ fn an_input_that_cannot_be_opened_makes_no_half_recovery() {
     std::fs::remove_file(&fifo).unwrap();
     let told = stop_hook(&plot.client, HookMode::Thread);
     let (input, _say) = pipe_in();
-    let stdio = Stdio { stdin: Stream::Fd(input), ..Default::default() };
+    let stdio = Stdio { stdin: Stream::fd(input), ..Default::default() };
     let error = plot.client.recover_container(&id, stdio, &within(10)).unwrap_err();
     assert_eq!(plot.client.counters().outstanding, 0, "{error}");
     plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
@@ -581,8 +601,8 @@ fn streams_of_several_kinds_are_taken_over() {
     let (input, _keep) = pipe_in();
     let mut config = plot.shell("read x; echo $x; echo bad >&2");
     config.stdio = Stdio {
-        stdin: Stream::Fd(input),
-        stdout: Stream::Fd(stdout),
+        stdin: Stream::fd(input),
+        stdout: Stream::fd(stdout),
         stderr: Stream::Path(errors.display().to_string()),
         ..Default::default()
     };
@@ -593,11 +613,11 @@ fn streams_of_several_kinds_are_taken_over() {
     let (mut after, stdout) = pipe();
     let (input, mut say) = pipe_in();
     let stdio =
-        Stdio { stdin: Stream::Fd(input), stdout: Stream::Fd(stdout), ..Default::default() };
+        Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() };
     second.recover_container(&id, stdio, &within(10)).unwrap();
     std::io::Write::write_all(&mut say, b"here\n").unwrap();
     assert_eq!(second.probe(&id, &within(20)).unwrap().exit_code(), Some(0));
-    second.destroy_container(&id, GRACE, &within(20)).unwrap();
+    second.destroy_container(&id, &gently(), &within(20)).unwrap();
     let mut text = String::new();
     after.read_to_string(&mut text).unwrap();
     assert_eq!(text, "here\n");
@@ -622,7 +642,7 @@ fn who_probes_before_he_recovers_loses_nothing() {
     first.close(&within(10)).unwrap();
     let second = another(&plot);
     for id in [&running, &ended, &again] {
-        second.probe(id, &Call::new().poll()).unwrap_err();
+        second.watch_container(id, &within(10)).unwrap();
     }
     [other, third].into_iter().for_each(kill);
     assert_eq!(second.probe(&ended, &within(30)).unwrap().exit_code(), Some(137));
@@ -636,6 +656,6 @@ fn who_probes_before_he_recovers_loses_nothing() {
     assert_eq!(state(&ended), RecoveryState::Ended);
     assert_eq!(state(&again), RecoveryState::Alive);
     kill(process);
-    second.destroy_container(&again, GRACE, &within(30)).unwrap();
+    second.destroy_container(&again, &gently(), &within(30)).unwrap();
     wait_until("the end of everything", || plot.holdings().only_images());
 }

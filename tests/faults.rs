@@ -5,18 +5,19 @@ mod ground;
 use std::error::Error as _;
 use std::fs;
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
     Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, Daemon, DaemonConfig, Error,
-    ErrorKind, HookMode, Message, Origin, PullConfig, RecoveryState, Stdio, Stream,
+    ErrorKind, HookConfig, Message, MessageKind, Origin, PullConfig, RecoveryState, Stdio, Stream,
 };
 use ground::image::Recipe;
 use ground::plot::{
-    GRACE, Plot, an_outage_hides_nothing, assert_nothing_is_left, by_the_kernel, client_behind,
-    client_of, kill, pid, pipe, proxy_of, shim_of, stop, unseen_proxy_of, until_it_traps, within,
+    Plot, an_outage_hides_nothing, assert_nothing_is_left, at_once, by_the_kernel, client_behind,
+    client_of, gently, kill, pid, pipe, proxy_of, shim_of, stop, unseen_proxy_of, until_it_traps,
+    within,
 };
 use ground::proxy::{Fault, Proxy};
 use ground::{Ground, runs, unique, wait_until};
@@ -93,7 +94,7 @@ fn a_container_that_was_made_anew_is_another_one() {
     let unseeing = client_behind(&plot, &unseen);
     let config = plot.shell("sleep 1000");
     let id = plot.create(config);
-    unseeing.probe(&id, &Call::new().poll()).unwrap_err();
+    unseeing.watch_container(&id, &within(10)).unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| client.probe(&id, &within(30)).unwrap());
         wait_until("a watch", || client.counters().outstanding == 1);
@@ -115,7 +116,7 @@ fn a_container_that_was_made_anew_is_another_one() {
         assert_eq!((message.exit_code(), message.origin()), by_the_kernel(137));
         assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(4));
     });
-    client.destroy_container(&id, GRACE, &Call::new()).unwrap();
+    client.destroy_container(&id, &gently(), &Call::new()).unwrap();
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn a_known_exit_is_not_told_of_a_later_container() {
     let mut config = plot.ground.client_config();
     config.namespace = plot.namespace.clone();
     let other = Client::open(config, &Call::new()).unwrap();
-    other.destroy_container(&id, GRACE, &Call::new()).unwrap();
+    other.destroy_container(&id, &gently(), &Call::new()).unwrap();
     // Nobody has the id now: what was told stays true.
     assert_eq!(plot.probe(&id).exit_code(), Some(4));
     assert_eq!(plot.client.probe(&id, &Call::new().poll()).unwrap().exit_code(), Some(4));
@@ -142,7 +143,7 @@ fn a_known_exit_is_not_told_of_a_later_container() {
         kill(process);
         assert_eq!(plot.probe(&id).exit_code(), Some(137));
         if polls {
-            other.destroy_container(&id, GRACE, &Call::new()).unwrap();
+            other.destroy_container(&id, &gently(), &Call::new()).unwrap();
         }
     }
     plot.destroy(&id);
@@ -161,7 +162,7 @@ fn containerd_is_killed_under_a_hundred_probes() {
     let plot = Plot::with_image(ground, ground.image());
     let (sender, told) = mpsc::channel();
     let hook = move |message: &Message| drop(sender.send(message.clone()));
-    plot.client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    plot.client.on_exit(hook).unwrap();
     let containers: Vec<(String, Pid, u32)> = (0..30)
         .map(|i| {
             let (id, pid) = ending_with(&plot, 40 + i);
@@ -225,7 +226,7 @@ fn a_guess_of_containerds_is_no_code() {
     let plot = Plot::new();
     let (id, process) = ending_with(&plot, 3);
     let unseeing = client_behind(&plot, &unseen_proxy_of(plot.ground));
-    unseeing.probe(&id, &Call::new().poll()).unwrap_err();
+    unseeing.watch_container(&id, &within(10)).unwrap();
     let shim = shim_of(process.as_raw_nonzero().get().unsigned_abs());
     // The shim does not see the exit, and dies; containerd says 137 then.
     stop(shim);
@@ -269,7 +270,7 @@ fn a_stuck_shim_delays_nobody_else() {
     kill_process(shim, Signal::CONT).unwrap();
     second.recover_container(&ids[7], Stdio::default(), &within(10)).unwrap();
     for id in &ids {
-        second.destroy_container(id, Duration::ZERO, &Call::new()).unwrap();
+        second.destroy_container(id, &at_once(), &Call::new()).unwrap();
     }
     wait_until("the end of everything", || plot.holdings().only_images());
 }
@@ -326,7 +327,7 @@ fn a_machine_that_starts_anew_has_no_tasks() {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         assert!(error.message().contains("no task"), "{error}");
         // They ran: that they ended is known, and not how.
-        let message = second.destroy_container(id, GRACE, &Call::new()).unwrap();
+        let message = second.destroy_container(id, &gently(), &Call::new()).unwrap();
         assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
         assert_eq!(message.error().unwrap().kind(), ErrorKind::DataLoss);
         assert!(message.start_error().is_none());
@@ -419,7 +420,7 @@ fn a_full_disk_is_said_and_undone() {
     fs::remove_file(&filler).unwrap();
     client.create_container(config(), &within(30)).unwrap();
     assert_eq!(client.probe("full", &within(30)).unwrap().exit_code(), Some(0));
-    client.destroy_container("full", GRACE, &Call::new()).unwrap();
+    client.destroy_container("full", &gently(), &Call::new()).unwrap();
     client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap();
     drop(client);
     daemon.stop(&Call::new()).unwrap();
@@ -452,9 +453,9 @@ fn calls_of_a_create() -> impl Iterator<Item = (&'static str, Option<&'static st
 /// A container with streams.
 fn with_streams(plot: &Plot) -> ContainerConfig {
     let mut config = plot.shell("exec sleep 1000");
-    config.stdio.stdin = Stream::Fd(pipe().0.into());
-    config.stdio.stdout = Stream::Fd(pipe().1);
-    config.stdio.stderr = Stream::Fd(pipe().1);
+    config.stdio.stdin = Stream::fd(pipe().0);
+    config.stdio.stdout = Stream::fd(pipe().1);
+    config.stdio.stderr = Stream::fd(pipe().1);
     config
 }
 
@@ -463,9 +464,8 @@ fn with_streams(plot: &Plot) -> ContainerConfig {
 fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
-    let destroy = |client: &Client, id: &str| {
-        client.destroy_container(id, Duration::ZERO, &Call::new()).unwrap()
-    };
+    let destroy =
+        |client: &Client, id: &str| client.destroy_container(id, &at_once(), &Call::new()).unwrap();
     // The image is known to the client from then on.
     let first = plot.shell("");
     let id = first.id.clone();
@@ -596,7 +596,7 @@ fn what_is_answered_after_the_end_of_a_create_is_undone() {
         ("Tasks/Create", "start the task"),
     ] {
         let rule = proxy.at(call, Fault::Stall);
-        let cancel = Cancel::new().unwrap();
+        let cancel = Cancel::new();
         let (config, given) = (with_streams(&plot), Call::new().cancel(&cancel));
         let error = thread::scope(|scope| {
             let creating = scope.spawn(|| client.create_container(config, &given));
@@ -615,7 +615,7 @@ fn what_is_answered_after_the_end_of_a_create_is_undone() {
     let id = config.id.clone();
     client.create_container(config, &Call::new()).unwrap();
     rule.wait_until_fired();
-    assert_eq!(client.destroy_container(&id, GRACE, &within(30)).unwrap().exit_code(), Some(3));
+    assert_eq!(client.destroy_container(&id, &gently(), &within(30)).unwrap().exit_code(), Some(3));
 }
 
 #[test]
@@ -666,7 +666,7 @@ fn an_undo_ends_at_what_it_cannot_undo() {
 fn a_destroy_that_is_interrupted_is_finished_by_another_client() {
     let plot = Plot::new();
     let proxy = proxy_of(plot.ground);
-    let destroy = |client: &Client, id: &str| client.destroy_container(id, GRACE, &within(30));
+    let destroy = |client: &Client, id: &str| client.destroy_container(id, &gently(), &within(30));
     let (id, _) = ending_with(&plot, 3);
     let whole = client_behind(&plot, &proxy);
     proxy.take();
@@ -773,7 +773,7 @@ fn an_exit_is_told_though_the_id_is_taken_over() {
         let (proxy, client) = behind_a_proxy(&plot);
         let (sender, told) = mpsc::channel();
         let hook = move |message: &Message| drop(sender.send(message.clone()));
-        client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+        client.on_exit(hook).unwrap();
         let config = plot.shell("sleep 1000");
         let id = config.id.clone();
         let process = client.create_container(config, &Call::new()).unwrap();
@@ -789,7 +789,7 @@ fn an_exit_is_told_though_the_id_is_taken_over() {
             if recover {
                 client.recover_container(&id, Stdio::default(), &within(5)).is_ok()
             } else {
-                client.destroy_container(&id, Duration::ZERO, &within(5)).is_ok()
+                client.destroy_container(&id, &at_once(), &within(5)).is_ok()
             }
         });
         let message = told.recv_timeout(Duration::from_secs(30)).unwrap();
@@ -797,7 +797,7 @@ fn an_exit_is_told_though_the_id_is_taken_over() {
         if recover {
             let error = client.probe(&id, &Call::new().poll()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
-            client.destroy_container(&id, Duration::ZERO, &within(20)).unwrap();
+            client.destroy_container(&id, &at_once(), &within(20)).unwrap();
         }
     }
     wait_until("the end of everything", || plot.holdings().only_images());
@@ -808,12 +808,13 @@ fn a_policy_outlasts_an_outage() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let (entered, is_in) = mpsc::channel();
     let hook = move |_: &Message| {
         entered.send(()).unwrap();
-        let _ = released.recv_timeout(Duration::from_secs(30));
+        let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(30));
     };
-    let hook = client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let hook = client.on_exit(hook).unwrap();
     let mut config = plot.shell("exit 3");
     config.cleanup = Cleanup::All;
     client.create_container(config, &Call::new()).unwrap();
@@ -833,14 +834,15 @@ fn a_close_from_a_hook_ends_what_is_being_opened() {
     let plot = Plot::with_image(ground, ground.image());
     let client = client_of(&plot);
     let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let (entered, is_in) = mpsc::channel();
     let inner = client.clone();
     let hook = move |_: &Message| {
         entered.send(()).unwrap();
-        let _ = released.recv_timeout(Duration::from_secs(30));
+        let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(30));
         inner.close(&Call::new()).unwrap();
     };
-    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    client.on_exit(hook).unwrap();
     let config = plot.shell("exit 1");
     let id = config.id.clone();
     client.create_container(config, &Call::new()).unwrap();
@@ -850,7 +852,7 @@ fn a_close_from_a_hook_ends_what_is_being_opened() {
     let error = thread::scope(|scope| {
         let opening = scope.spawn(|| {
             let forever = Call::new().forever();
-            client.add_event_hook(&[], HookMode::Thread, |_| {}, &forever).unwrap_err()
+            client.add_hook(&HookConfig::new([MessageKind::Event]), |_| {}, &forever).unwrap_err()
         });
         thread::sleep(Duration::from_millis(300));
         release.send(()).unwrap();
@@ -867,7 +869,7 @@ fn an_exit_is_told_though_the_container_is_gone() {
     let (proxy, client) = behind_a_proxy(&plot);
     let (sender, told) = mpsc::channel();
     let hook = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    client.on_exit(hook).unwrap();
     let config = plot.shell("sleep 1000");
     let id = config.id.clone();
     let process = client.create_container(config, &Call::new()).unwrap();
@@ -876,7 +878,7 @@ fn an_exit_is_told_though_the_container_is_gone() {
     plot.destroy(&id);
     proxy.mend();
     let mut destroyed = None;
-    wait_until("an answer", || match client.destroy_container(&id, GRACE, &within(5)) {
+    wait_until("an answer", || match client.destroy_container(&id, &gently(), &within(5)) {
         Err(e) if e.kind() == ErrorKind::Unavailable => false,
         result => {
             destroyed = Some(result);

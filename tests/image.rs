@@ -347,7 +347,7 @@ fn a_pull_ends_when_its_call_or_its_client_does() {
     };
 
     let namespace = unique("cancel");
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     let mut fired = None;
     let mut workers = 0;
     let fire = &mut |progress: &[Progress]| {

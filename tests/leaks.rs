@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use ctrd::{Call, Cancel, Client, Stream};
-use ground::plot::{GRACE, Plot, kill, pipe, within};
+use ground::plot::{Plot, gently, kill, pipe, within};
 use ground::{descriptors, idle_threads, library_threads, wait_until};
 
 /// Held by the test that counts.
@@ -22,7 +22,7 @@ fn many_probes_of_many_containers_take_no_threads() {
     let _alone = alone();
     let plot = Plot::new();
     let ids: Vec<String> = (0..10).map(|_| plot.create(plot.shell("sleep 1000"))).collect();
-    let cancel = Cancel::new().unwrap();
+    let cancel = Cancel::new();
     let call = Call::new().cancel(&cancel);
     let one = thread::scope(|scope| {
         scope.spawn(|| plot.client.probe(&ids[0], &call).unwrap_err());
@@ -55,7 +55,7 @@ fn a_hundred_containers_by_ten_threads_leave_nothing() {
     let one = |code: u32| {
         let mut config = plot.shell(&format!("echo {code}; exit {code}"));
         let (mut output, stdout) = pipe();
-        config.stdio.stdout = Stream::Fd(stdout);
+        config.stdio.stdout = Stream::fd(stdout);
         let id = plot.create(config);
         assert_eq!(plot.probe(&id).exit_code(), Some(code));
         assert_eq!(plot.destroy(&id).exit_code(), Some(code));
@@ -99,11 +99,11 @@ fn an_exit_that_is_kept_holds_no_descriptor() {
     let one = || {
         let mut config = plot.shell("exit 3");
         let (_output, stdout) = pipe();
-        config.stdio.stdout = Stream::Fd(stdout);
+        config.stdio.stdout = Stream::fd(stdout);
         let id = plot.create(config);
         assert_eq!(plot.probe(&id).exit_code(), Some(3));
         // The client that made it does not hear of that, and keeps the message.
-        other.destroy_container(&id, GRACE, &Call::new()).unwrap();
+        other.destroy_container(&id, &gently(), &Call::new()).unwrap();
         assert_eq!(plot.probe(&id).exit_code(), Some(3));
     };
     one();

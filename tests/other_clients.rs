@@ -5,17 +5,17 @@ mod ground;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, Cancel, Cleanup, Client, ContainerConfig, Error, ErrorKind, HookMode, Message, Origin,
-    Stdio, Stream,
+    Call, Cancel, Cleanup, Client, ContainerConfig, Error, ErrorKind, Message, Origin, Stdio,
+    Stream,
 };
 use ground::plot::{
-    GRACE, Plot, by_the_kernel, client_behind, client_of, kill, pipe, proxy_of, shim_of, stop,
-    unseen_proxy_of, within,
+    Plot, at_once, by_the_kernel, client_behind, client_of, gently, kill, pipe, proxy_of, shim_of,
+    stop, unseen_proxy_of, within,
 };
 use ground::proxy::{Fault, Proxy};
 use ground::{Holdings, wait_until};
@@ -31,7 +31,7 @@ fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
 fn stop_hook(client: &Client) -> mpsc::Receiver<Message> {
     let (sender, receiver) = mpsc::channel();
     let hook = move |message: &Message| drop(sender.send(message.clone()));
-    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    client.on_exit(hook).unwrap();
     receiver
 }
 
@@ -66,7 +66,7 @@ fn remove_the_record(plot: &Plot, id: &str) {
     let (proxy, client) = behind_a_proxy(plot);
     let blind = Fault::Fail(5, "it is not to be seen");
     let rules = [proxy.at("Tasks/Get", blind), proxy.at("Tasks/Delete", blind)];
-    let message = client.destroy_container(id, GRACE, &within(10)).unwrap();
+    let message = client.destroy_container(id, &gently(), &within(10)).unwrap();
     rules.iter().for_each(|rule| rule.wait_until_fired());
     assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
 }
@@ -96,7 +96,7 @@ fn a_record_that_is_replaced_makes_no_second_exit() {
         client.probe(&id, &within(10)).unwrap();
         assert_eq!(client.probe(&id, &within(10)).unwrap().seq(), message.seq());
         client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
-        let destroyed = client.destroy_container(&id, GRACE, &within(10)).unwrap();
+        let destroyed = client.destroy_container(&id, &gently(), &within(10)).unwrap();
         assert_eq!(destroyed.seq(), message.seq());
         // The one that was outstanding has served for all of it.
         assert!(!proxy.take().contains(&"Tasks/Wait".to_owned()));
@@ -115,7 +115,7 @@ fn a_record_that_is_replaced_under_a_destroy_makes_no_second_exit() {
         thread::scope(|scope| {
             // It is held where it has read the record.
             let rule = proxy.at("Tasks/Kill", Fault::Stall);
-            let destroying = scope.spawn(|| client.destroy_container(&id, GRACE, &within(20)));
+            let destroying = scope.spawn(|| client.destroy_container(&id, &gently(), &within(20)));
             rule.wait_until_fired();
             remove_the_record(&plot, &id);
             make_a_record(&plot, &id, "ctrd");
@@ -128,7 +128,7 @@ fn a_record_that_is_replaced_under_a_destroy_makes_no_second_exit() {
         assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(137));
         client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
         assert_is_silent(&told);
-        client.destroy_container(&id, GRACE, &within(10)).unwrap();
+        client.destroy_container(&id, &gently(), &within(10)).unwrap();
         assert_is_silent(&told);
     }
     wait_until("the end of everything", || plot.holdings().only_images());
@@ -166,12 +166,12 @@ fn a_task_that_was_deleted_half_way_can_be_destroyed_by_anybody() {
                 config.no_start = true;
                 let id = plot.create(config);
                 let short = Call::new().timeout(Duration::from_millis(milliseconds));
-                if plot.client.destroy_container(&id, GRACE, &short).is_ok() {
+                if plot.client.destroy_container(&id, &gently(), &short).is_ok() {
                     return;
                 }
                 // As where somebody else has done it, who writes nothing down.
                 plot.ground.ctr(&["-n", &plot.namespace, "c", "label", &id, "io.ctrd.exit="]);
-                match client_of(plot).destroy_container(&id, GRACE, &within(30)) {
+                match client_of(plot).destroy_container(&id, &gently(), &within(30)) {
                     // 137, where it was killed, and nobody knows whether it ran.
                     Ok(message) => assert_ne!(message.exit_code(), Some(0), "{message:?}"),
                     Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{milliseconds}: {e}"),
@@ -237,7 +237,7 @@ fn each_of_two_processes_of_a_record_is_told() {
     kill(client.container_pid(&id, &Call::new()).unwrap());
     let message = told.recv_timeout(LONG).unwrap();
     assert_eq!(message.exit_code(), Some(137));
-    let destroyed = client.destroy_container(&id, GRACE, &within(10)).unwrap();
+    let destroyed = client.destroy_container(&id, &gently(), &within(10)).unwrap();
     assert_eq!(destroyed.seq(), message.seq());
     assert_is_silent(&told);
     wait_until("the end of everything", || plot.holdings().only_images());
@@ -274,7 +274,7 @@ fn a_look_that_fails_is_no_start() {
     for at in 1..=2 {
         let (id, _say) = asking(&plot, &client);
         let rule = proxy.at_nth("Tasks/Get", at, Fault::Fail(13, "as arranged"));
-        let error = client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+        let error = client.destroy_container(&id, &gently(), &within(10)).unwrap_err();
         rule.wait_until_fired();
         assert_eq!(error.failed_step(), Some("look the task up"), "{error}");
         assert!(!proxy.take().contains(&"Tasks/Kill".to_owned()));
@@ -282,7 +282,7 @@ fn a_look_that_fails_is_no_start() {
         client.start_container(&id, &Call::new()).unwrap();
         kill(client.container_pid(&id, &Call::new()).unwrap());
         assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(137));
-        let later = client_of(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
+        let later = client_of(&plot).destroy_container(&id, &gently(), &within(10)).unwrap();
         assert_eq!(later.exit_code(), Some(137));
     }
     wait_until("the end of everything", || plot.holdings().only_images());
@@ -298,7 +298,7 @@ fn a_destroy_of_what_never_ran_can_be_cut_short_and_made_again() {
                 let (_output, stdout) = pipe();
                 let mut config = plot.shell("exit 3");
                 if piped {
-                    config.stdio.stdout = Stream::Fd(stdout);
+                    config.stdio.stdout = Stream::fd(stdout);
                 } else if call == "Tasks/Kill" {
                     continue;
                 }
@@ -306,19 +306,19 @@ fn a_destroy_of_what_never_ran_can_be_cut_short_and_made_again() {
                 let id = config.id.clone();
                 client.create_container(config, &Call::new()).unwrap();
                 let rule = proxy.at(call, fault);
-                let cancel = Cancel::new().unwrap();
+                let cancel = Cancel::new();
                 let error = thread::scope(|scope| {
                     let call = Call::new().cancel(&cancel);
                     let (client, id) = (&client, &id);
                     let destroying =
-                        scope.spawn(move || client.destroy_container(id, GRACE, &call));
+                        scope.spawn(move || client.destroy_container(id, &gently(), &call));
                     rule.wait_until_fired();
                     cancel.fire();
                     destroying.join().unwrap().unwrap_err()
                 });
                 assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
                 rule.release();
-                let message = match client.destroy_container(&id, GRACE, &within(10)) {
+                let message = match client.destroy_container(&id, &gently(), &within(10)) {
                     Ok(message) => message,
                     Err(error) => panic!("{call} {fault:?} {piped}: {error}"),
                 };
@@ -344,7 +344,7 @@ fn a_destroy_can_be_cut_short_at_any_moment() {
             let mut config = plot.shell("sleep 1000");
             config.no_start = no_start;
             let id = plot.create(config);
-            let destroy = |call| plot.client.destroy_container(&id, Duration::ZERO, &call);
+            let destroy = |call| plot.client.destroy_container(&id, &at_once(), &call);
             let first = destroy(Call::new().timeout(Duration::from_millis(milliseconds)));
             let expected = if no_start { None } else { Some(137) };
             match first.or_else(|_| destroy(within(10))) {
@@ -364,7 +364,7 @@ fn a_record_that_goes_is_no_exit() {
     let told = stop_hook(&plot.client);
     let (id, process) = running(&plot, &plot.client, Cleanup::Keep);
     remove_the_record(&plot, &id);
-    let error = plot.client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+    let error = plot.client.destroy_container(&id, &gently(), &within(10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert!(error.to_string().contains("may run on"), "{error}");
     let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
@@ -395,10 +395,10 @@ fn a_label_of_an_earlier_process_is_not_a_later_ones() {
     ctr(&plot, &["tasks", "start", "-d", &id]);
     let (proxy, client) = behind_a_proxy(&plot);
     let rule = proxy.at("Snapshots/Remove", Fault::Cut);
-    client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+    client.destroy_container(&id, &gently(), &within(10)).unwrap_err();
     rule.wait_until_fired();
     assert_eq!(plot.holdings().tasks, 0);
-    let message = client_of(&plot).destroy_container(&id, GRACE, &within(10)).unwrap();
+    let message = client_of(&plot).destroy_container(&id, &gently(), &within(10)).unwrap();
     assert_eq!(message.exit_code(), Some(4), "{message:?}");
 }
 
@@ -406,13 +406,14 @@ fn a_label_of_an_earlier_process_is_not_a_later_ones() {
 fn a_clean_up_leaves_a_later_process_alone() {
     let plot = Plot::new();
     let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let (entered, is_in) = mpsc::channel();
     let (proxy, client) = behind_a_proxy(&plot);
     let hook = move |_: &Message| {
         entered.send(()).unwrap();
-        let _ = released.recv_timeout(LONG);
+        let _ = released.lock().unwrap().recv_timeout(LONG);
     };
-    let hook = client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    let hook = client.on_exit(hook).unwrap();
     let mut config = twice(&plot, "exit 3", "sleep 1000");
     config.cleanup = Cleanup::All;
     let id = config.id.clone();
@@ -433,7 +434,7 @@ fn a_clean_up_leaves_a_later_process_alone() {
     assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
     let holdings = plot.holdings();
     assert_eq!((holdings.containers, holdings.tasks), (1, 1));
-    let message = client.destroy_container(&id, Duration::ZERO, &within(10)).unwrap();
+    let message = client.destroy_container(&id, &at_once(), &within(10)).unwrap();
     assert_eq!(message.exit_code(), Some(137));
     wait_until("the end of everything", || plot.holdings().only_images());
 }
@@ -447,14 +448,15 @@ fn what_another_client_never_started_has_no_code() {
         let mut config = plot.shell("exit 3");
         let (_output, stdout) = pipe();
         if piped {
-            config.stdio.stdout = Stream::Fd(stdout);
+            config.stdio.stdout = Stream::fd(stdout);
         }
         config.no_start = true;
         let id = config.id.clone();
         other.create_container(config, &Call::new()).unwrap();
+        plot.client.watch_container(&id, &within(10)).unwrap();
         let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
-        let destroyed = other.destroy_container(&id, GRACE, &within(10)).unwrap();
+        let destroyed = other.destroy_container(&id, &gently(), &within(10)).unwrap();
         assert_eq!(destroyed.exit_code(), None);
         assert!(destroyed.start_error().is_some());
         let message = told.recv_timeout(LONG).unwrap();
@@ -469,7 +471,7 @@ fn what_another_client_never_started_has_no_code() {
 fn asking(plot: &Plot, client: &Client) -> (String, File) {
     let (stdin, say): (OwnedFd, OwnedFd) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let mut config = plot.shell("read x; exit $x");
-    config.stdio.stdin = Stream::Fd(stdin);
+    config.stdio.stdin = Stream::fd(stdin);
     config.no_start = true;
     let id = config.id.clone();
     client.create_container(config, &Call::new()).unwrap();
@@ -494,7 +496,7 @@ fn a_start_that_is_only_seen_lets_the_input_go() {
         proxy.mend();
         writeln!(say, "7").unwrap();
         assert_eq!(client.probe(&id, &within(20)).unwrap().exit_code(), Some(7));
-        client.destroy_container(&id, GRACE, &within(20)).unwrap();
+        client.destroy_container(&id, &gently(), &within(20)).unwrap();
 
         // Also where the start is refused because of it.
         let (id, mut say) = asking(&plot, &client);
@@ -503,7 +505,7 @@ fn a_start_that_is_only_seen_lets_the_input_go() {
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
         writeln!(say, "8").unwrap();
         assert_eq!(client.probe(&id, &within(20)).unwrap().exit_code(), Some(8));
-        client.destroy_container(&id, GRACE, &within(20)).unwrap();
+        client.destroy_container(&id, &gently(), &within(20)).unwrap();
     }
     wait_until("the end of everything", || plot.holdings().only_images());
 }
@@ -533,9 +535,9 @@ fn what_is_not_known(plot: &Plot, proxy: &Proxy, expected: (Option<u32>, Origin)
     proxy.mend();
     let message = client.probe(&id, &within(30)).unwrap();
     let rule = proxy.at("Snapshots/Remove", Fault::Cut);
-    client.destroy_container(&id, GRACE, &within(10)).unwrap_err();
+    client.destroy_container(&id, &gently(), &within(10)).unwrap_err();
     rule.wait_until_fired();
-    let later = client_of(plot).destroy_container(&id, GRACE, &within(10)).unwrap();
+    let later = client_of(plot).destroy_container(&id, &gently(), &within(10)).unwrap();
     assert!(later.start_error().is_none(), "{later:?}");
     for message in [message, later] {
         assert_eq!((message.exit_code(), message.origin()), expected);

@@ -6,21 +6,28 @@
 //!   nanoseconds. For `death` the CPU time is of the whole lifecycle.
 //! - `waits`: threads, memory and memory that is not of files, in KiB, three times: with the client
 //!   open, with 50 containers that it has made, and with COUNT waits for these.
+//! - `submitted` and `blocking` (ctrd alone): COUNT creates and destroys of `/bin/true`, submitted by one
+//!   thread, or made by 16 threads that block. The wall and the CPU time of all, in nanoseconds, the most
+//!   threads that the process had, and its memory in KiB at the end.
 //! - `callers` (ctrd alone): the same with COUNT threads that wait for nothing, and no client; what
 //!   the threads cost that the callers of the library are.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, ClientConfig, ContainerConfig};
+use ctrd::{Call, Client, ClientConfig, ContainerConfig, DestroyConfig, Queue, QueueConfig};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::ground::plot::{GRACE, kill};
+use crate::ground::plot::{at_once, gently, kill};
 use crate::ground::unique;
 
 /// How many containers the waits are for.
 pub const CONTAINERS: usize = 50;
+
+/// How many threads create and destroy at once where calls block.
+const CALLERS: usize = 16;
 
 /// How long a waiter has waited when its process is killed.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -40,6 +47,7 @@ pub fn run(arguments: &[String]) {
     let config = ClientConfig {
         address: address.clone(),
         namespace: namespace.clone(),
+        max_calls: 2 * count.max(1),
         ..Default::default()
     };
     let program = Program { client: Client::open(config, &Call::new()).unwrap(), image };
@@ -58,6 +66,8 @@ pub fn run(arguments: &[String]) {
         }),
         "death" => timed(count, || program.death()),
         "waits" => program.waits(count),
+        "submitted" => whole(|| program.submitted(count)),
+        "blocking" => whole(|| program.blocking(count)),
         _ => panic!("{job}"),
     }
 }
@@ -81,7 +91,48 @@ impl Program<'_> {
     }
 
     fn destroy(&self, id: &str) {
-        self.client.destroy_container(id, GRACE, &Call::new()).unwrap();
+        self.client.destroy_container(id, &gently(), &Call::new()).unwrap();
+    }
+
+    fn submitted(&self, count: usize) {
+        let queue = Queue::new(&QueueConfig::new()).unwrap();
+        for tag in 0..count as u64 {
+            let (image, id) = (self.image.to_owned(), unique("bench"));
+            let (own, call) = (id.clone(), Call::new());
+            let create = move |client: &Client, call: &Call| {
+                let config = ContainerConfig {
+                    id: own.clone(),
+                    image: Some(image.clone()),
+                    args: vec!["/bin/true".into()],
+                    ..Default::default()
+                };
+                client.create_container(config, call)
+            };
+            self.client.submit_change(&queue, tag, &id, &call, create).unwrap();
+            let own = id.clone();
+            let destroy = move |client: &Client, call: &Call| {
+                client.destroy_container(&own, &DestroyConfig::new(), call)
+            };
+            self.client.submit_change(&queue, tag, &id, &call, destroy).unwrap();
+        }
+        for _ in 0..2 * count {
+            let message = queue.next(&Call::new()).unwrap();
+            assert!(message.error().is_none(), "{message:?}");
+        }
+    }
+
+    fn blocking(&self, count: usize) {
+        let next = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..CALLERS {
+                scope.spawn(|| {
+                    while next.fetch_add(1, Ordering::SeqCst) < count {
+                        let (id, _) = self.create(&["/bin/true"]);
+                        self.destroy(&id);
+                    }
+                });
+            }
+        });
     }
 
     fn death(&self) -> Duration {
@@ -115,7 +166,7 @@ impl Program<'_> {
             thread::sleep(SETTLE);
             usage();
             for id in &ids {
-                self.client.destroy_container(id, Duration::ZERO, &Call::new()).unwrap();
+                self.client.destroy_container(id, &at_once(), &Call::new()).unwrap();
             }
         });
     }
@@ -147,16 +198,43 @@ fn timed(count: usize, mut work: impl FnMut() -> Duration) {
     }
 }
 
+/// Prints the wall and CPU time of all that `work` does, the most threads at once, and the memory.
+fn whole(work: impl FnOnce()) {
+    let (start, before) = (Instant::now(), cpu());
+    let over = AtomicBool::new(false);
+    let most = thread::scope(|scope| {
+        let counting = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::SeqCst) {
+                most = most.max(status("Threads:"));
+                thread::sleep(Duration::from_millis(50));
+            }
+            // Without this one.
+            most - 1
+        });
+        work();
+        over.store(true, Ordering::SeqCst);
+        counting.join().unwrap()
+    });
+    println!("{}\n{}", start.elapsed().as_nanos(), (cpu() - before).as_nanos());
+    println!("{most}\n{}", status("VmRSS:"));
+}
+
 /// The CPU time of this process.
 fn cpu() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
 }
 
+/// A number that the kernel has of this process.
+fn status(name: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 /// Prints the threads of this process, and its memory in KiB: all, and what is not of files.
 fn usage() {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
     for name in ["Threads:", "VmRSS:", "RssAnon:"] {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        println!("{}", line.split_whitespace().nth(1).unwrap());
+        println!("{}", status(name));
     }
 }

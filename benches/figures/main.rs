@@ -27,6 +27,10 @@ const ROUNDS: usize = 7;
 const VERSIONS: usize = 3000;
 const LIFECYCLES: usize = 20;
 const WAITS: usize = 1000;
+const SUBMITTED: usize = 1000;
+
+/// How often the calls of one thread and of many are made, by turns.
+const SUBMISSION_ROUNDS: usize = 3;
 
 /// The argument that makes this program a client.
 const JOB: &str = "--job";
@@ -63,6 +67,8 @@ fn figures(peer: &str) {
     row("from kill -9 of the process until the waiter knows", wall, Unit::Milli);
 
     waits(both);
+    println!();
+    submission(&ctrd);
     println!();
     for (name, calls) in ["ctrd", "the Go client"].into_iter().zip(calls) {
         println!("RPCs of {name}: {}\n", calls.join(" "));
@@ -113,6 +119,27 @@ fn waits([ctrd, go]: [&Program<'_>; 2]) {
         let own = all.saturating_sub(callers[2][what] - callers[1][what]);
         row("... without the callers' threads", [own, go], unit);
     }
+}
+
+/// Creates and destroys, submitted by one thread, and made by 16 threads that block.
+fn submission(ctrd: &Program<'_>) {
+    let mut rounds = [const { Vec::new() }; 2];
+    for _ in 0..SUBMISSION_ROUNDS {
+        for (rounds, job) in rounds.iter_mut().zip(["submitted", "blocking"]) {
+            rounds.push(ctrd.run(job, SUBMITTED));
+        }
+    }
+    let both = |i: usize| {
+        [0, 1].map(|job| median(rounds[job].iter().map(|round| round[i]).collect::<Vec<u64>>()))
+    };
+    println!(
+        "| {SUBMITTED} creates and destroys of `/bin/true` | submitted by one thread | by 16 threads | ratio |"
+    );
+    println!("|---|---:|---:|---:|");
+    row("wall", both(0), Unit::Milli);
+    row("CPU of the client", both(1), Unit::Milli);
+    row("threads of the process, at most", both(2), Unit::One);
+    row("memory", both(3), Unit::Mebi);
 }
 
 /// One of the clients.

@@ -7,7 +7,7 @@ use ctrd::{Call, ErrorKind};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 use crate::Options;
-use crate::ground::plot::{GRACE, Plot, within};
+use crate::ground::plot::{Plot, gently, within};
 use crate::report::Report;
 
 const HOUR: i64 = 3_600;
@@ -65,5 +65,5 @@ pub fn run(_options: &Options, report: &mut Report) {
     report.count("steps of an hour that changed anything", changed, 0);
     let alive = plot.client.container_pid(&id, &within(5)).is_ok();
     report.count("containers that ran on", usize::from(alive), 1);
-    plot.client.destroy_container(&id, GRACE, &Call::new()).unwrap();
+    plot.client.destroy_container(&id, &gently(), &Call::new()).unwrap();
 }

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use ctrd::{Call, Client, ClientConfig, EventFilter, HookMode, Message, MessageKind, QueueConfig};
+use ctrd::{
+    Call, Client, ClientConfig, EventFilter, HookConfig, Message, MessageKind, Queue, QueueConfig,
+    SubscriptionConfig,
+};
 use grpcio::{CallOption, ChannelBuilder, EnvBuilder, MetadataBuilder};
 use rustix::process::Signal;
 
@@ -147,8 +150,9 @@ pub fn receive(arguments: &[String]) {
     let filters = vec![EventFilter::new().namespace(namespace.as_str()).topic(TOPIC)];
     let arrivals = Arc::new(Mutex::new(Arrivals { count, ..Default::default() }));
     if consumer == "queue" {
-        let config = QueueConfig { kinds: vec![MessageKind::Event], filters, capacity: count };
-        let queue = client.open_queue(&config, &Call::new()).unwrap();
+        let queue = Queue::new(&QueueConfig::new().capacity(count)).unwrap();
+        let config = SubscriptionConfig::new([MessageKind::Event]).filters(filters);
+        let _subscription = client.subscribe(&queue, &config, &Call::new()).unwrap();
         println!("listening");
         let mut arrivals = arrivals.lock().unwrap();
         let call = within(LIMIT);
@@ -170,7 +174,13 @@ pub fn receive(arguments: &[String]) {
                 let _ = done.send(());
             }
         };
-        client.add_event_hook(&filters, HookMode::Thread, hook, &Call::new()).unwrap();
+        client
+            .add_hook(
+                &HookConfig::new([MessageKind::Event]).filters(filters.clone()),
+                hook,
+                &Call::new(),
+            )
+            .unwrap();
         println!("listening");
         let _ = all.recv_timeout(Duration::from_secs(LIMIT));
         thread::sleep(REST);

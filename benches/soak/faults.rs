@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, DaemonConfig, HookMode};
+use ctrd::{Call, Client, DaemonConfig};
 use rustix::process::{Signal, kill_process};
 
 use crate::Options;
@@ -144,7 +144,7 @@ fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
     config.address = proxy.address();
     let client = Client::open(config, &Call::new()).unwrap();
     let told = Told::default();
-    client.add_stop_hook(None, HookMode::Thread, told.hook()).unwrap();
+    client.on_exit(told.hook()).unwrap();
     let told_by_kernel = seen && the_kernel_tells();
     let known = Known {
         always: told_by_kernel,

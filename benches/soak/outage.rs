@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use ctrd::{Call, Client, ClientConfig, ErrorKind, MessageKind, QueueConfig};
+use ctrd::{
+    Call, Client, ClientConfig, ErrorKind, MessageKind, Queue, QueueConfig, SubscriptionConfig,
+};
 use rustix::process::{Signal, kill_process};
 
 use crate::containerd::pid;
-use crate::ground::plot::{Plot, within};
+use crate::ground::plot::{Plot, at_once, within};
 use crate::ground::proxy::Proxy;
 use crate::ground::unique;
 use crate::job::{Job, told};
@@ -130,7 +132,7 @@ pub fn run(options: &Options, report: &mut Report) {
     }
     jobs.into_iter().for_each(|(.., job)| job.end());
     for id in ids {
-        plot.client.destroy_container(id, Duration::ZERO, &Call::new()).unwrap();
+        plot.client.destroy_container(id, &at_once(), &Call::new()).unwrap();
     }
 }
 
@@ -145,13 +147,14 @@ pub fn job(arguments: &[String]) {
         ..Default::default()
     };
     let client = Client::open(config, &Call::new()).unwrap();
-    let kinds = vec![MessageKind::Exit];
-    let exits = client.open_queue(&QueueConfig { kinds, ..Default::default() }, &Call::new());
-    let exits = exits.unwrap();
-    let kinds = vec![MessageKind::Event];
-    let events = client.open_queue(&QueueConfig { kinds, ..Default::default() }, &Call::new());
-    let _events = events.unwrap();
+    let exits = Queue::new(&QueueConfig::new()).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Exit]);
+    let _exits = client.subscribe(&exits, &config, &Call::new()).unwrap();
+    let events = Queue::new(&QueueConfig::new()).unwrap();
+    let config = SubscriptionConfig::new([MessageKind::Event]);
+    let _events = client.subscribe(&events, &config, &Call::new()).unwrap();
     for id in ids {
+        client.watch_container(id, &Call::new()).unwrap();
         let error = client.probe(id, &Call::new().poll()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
     }

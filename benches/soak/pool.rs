@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::containerd::{pid, shim_of};
-use crate::ground::plot::{GRACE, pipe, within};
+use crate::ground::plot::{gently, pipe, within};
 use crate::ground::{unique, wait_until};
 use crate::random::Random;
 
@@ -70,7 +70,7 @@ pub struct Told(Arc<Mutex<HashMap<String, Vec<u64>>>>);
 
 impl Told {
     /// The hook.
-    pub fn hook(&self) -> impl FnMut(&Message) + Send + 'static {
+    pub fn hook(&self) -> impl Fn(&Message) + Send + Sync + 'static {
         let told = self.0.clone();
         move |message: &Message| {
             let mut told = told.lock().unwrap();
@@ -288,7 +288,7 @@ impl<'a> Pool<'a> {
         self.any(random, |place| {
             let Some(running) = self.note_ending(place, How::MadeAnew) else { return false };
             let id = &running.id;
-            if let Err(e) = self.other.destroy_container(id, GRACE, &Call::new()) {
+            if let Err(e) = self.other.destroy_container(id, &gently(), &Call::new()) {
                 self.tally.other.note(format_args!("{id} by another client: {e}"));
             }
             let successor = match self.create(self.other, id) {
@@ -388,7 +388,7 @@ impl<'a> Pool<'a> {
             args: ["/bin/sh", "-c", &script].map(Into::into).into(),
             ..Default::default()
         };
-        config.stdio.stdout = Stream::Fd(stdout);
+        config.stdio.stdout = Stream::fd(stdout);
         self.write(format_args!("{id}: create"));
         let begin = Instant::now();
         let created = client.create_container(config, &within(30));
@@ -419,7 +419,8 @@ impl<'a> Pool<'a> {
     fn adopt(&self, id: &str, before: Option<u64>) {
         let start = Instant::now();
         loop {
-            match self.client.probe(id, &Call::new().poll()) {
+            let watched = self.client.watch_container(id, &within(1));
+            match watched.and_then(|()| self.client.probe(id, &Call::new().poll())) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Ok(message) if before != Some(message.seq()) => {
                     return self.tally.false_exits.note(format_args!("{id}: {message:?}"));
@@ -527,7 +528,7 @@ impl<'a> Pool<'a> {
         let start = Instant::now();
         let key = |message: &Message| (message.seq(), message.exit_code());
         loop {
-            let destroyed = self.client.destroy_container(id, GRACE, &within(30));
+            let destroyed = self.client.destroy_container(id, &gently(), &within(30));
             // While it cannot be reached, every attempt says the same.
             match &destroyed {
                 Ok(_) => self.write(format_args!("{id}: destroyed")),

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, ClientConfig, ContainerConfig, HookMode, Message, Stdio, Stream};
+use ctrd::{Call, Client, ClientConfig, ContainerConfig, Message, Stdio, Stream};
 use rustix::process::{Signal, kill_process};
 
 use crate::Options;
 use crate::containerd::{Containerd, pid};
-use crate::ground::plot::{GRACE, Plot, pipe, within};
+use crate::ground::plot::{Plot, gently, pipe, within};
 use crate::ground::{Holdings, processes_naming, unique};
 use crate::job::{Job, told};
 use crate::pool::Tally;
@@ -281,7 +281,7 @@ pub fn job(arguments: &[String]) {
             said.lock().unwrap().insert(message.container_id().to_owned());
         }
     };
-    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    client.on_exit(hook).unwrap();
     client.recover_all(&mut |_| Ok(Stdio::default()), &within(60)).unwrap();
     println!("recovered");
     while let Some(line) = told() {
@@ -295,7 +295,7 @@ pub fn job(arguments: &[String]) {
                 code(&message)
             }),
             ["destroy", id] => {
-                client.destroy_container(id, GRACE, &Call::new()).map(|message| code(&message))
+                client.destroy_container(id, &gently(), &Call::new()).map(|message| code(&message))
             }
             _ => panic!("{line}"),
         };
@@ -317,7 +317,7 @@ fn make(client: &Client, image: &str, id: &str, code: &str) -> ctrd::Result<u32>
         args: ["/bin/sh", "-c", &script].map(Into::into).into(),
         ..Default::default()
     };
-    config.stdio.stdout = Stream::Fd(stdout);
+    config.stdio.stdout = Stream::fd(stdout);
     let process = client.create_container(config, &Call::new())?;
     output.read_exact(&mut [0]).expect("its output");
     Ok(process)

@@ -10,7 +10,7 @@ use rustix::process::{Signal, kill_process};
 
 use crate::Options;
 use crate::containerd::shim_of;
-use crate::ground::plot::{Plot, stop, within};
+use crate::ground::plot::{Plot, at_once, stop, within};
 use crate::report::{Report, millis};
 
 const CONTAINERS: usize = 500;
@@ -59,7 +59,7 @@ pub fn run(options: &Options, report: &mut Report) {
     report.count("recovered once it goes on", usize::from(recovered), 1);
     report.count("watched", second.counters().outstanding as usize, count);
     by_threads(ids, |id| {
-        second.destroy_container(&id, Duration::ZERO, &Call::new()).unwrap();
+        second.destroy_container(&id, &at_once(), &Call::new()).unwrap();
     });
     let left = plot.holdings();
     report.count("left of them", usize::from(!left.only_images()), 0);

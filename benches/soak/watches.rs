@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, ClientConfig, ErrorKind, HookMode, Message};
+use ctrd::{Call, Client, ClientConfig, ErrorKind, Message};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::ground::plot::within;
@@ -68,9 +68,10 @@ pub fn job(arguments: &[String]) {
             exits.fetch_add(1, Ordering::SeqCst);
         }
     };
-    client.add_stop_hook(None, HookMode::Thread, hook).unwrap();
+    client.on_exit(hook).unwrap();
     let ids: Vec<String> = (0..count).map(|i| format!("c-{i}")).collect();
     let watch = |id: &String| {
+        client.watch_container(id, &Call::new()).unwrap();
         let error = client.probe(id, &Call::new().poll()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
     };

@@ -1,195 +1,196 @@
-//! Ending a container and removing it.
+//! Destroying a container: stopping its processes, and removing it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::probe::{LOOK_UP, adopt, no_answer, of_record};
-use super::{
-    Deleted, ExitLabel, check_owner, delete_sandbox, delete_task, exit_label, found, generation,
-    turn,
-};
+use super::adopt::{adopt, watch_of_record};
+use super::lock::lock;
+use super::remove::{keep_exit, remove, report_other_process};
+use super::task::{Deletion, LOOK_UP, no_answer, signal};
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::message::{Body, Message, MessageKind, Origin};
+use crate::record::{
+    DEFAULT_DRAIN, ExitLabel, ProcessOutcome, SIGKILL_CODE, check_owner, clear_exit, generation,
+};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
-use crate::rpc::snapshots;
-use crate::rpc::tasks::{self, Exit, Status};
-use crate::stdio;
-use crate::watch::{End, Find, KILLED, Process, Watch};
+use crate::rpc::tasks::{self, Status};
+use crate::submit;
+use crate::watch::Watch;
 
-/// How many processes of one container are ended, one after the other, where another client starts it
-/// anew.
+/// How many processes of one container are stopped, one after the other, if another client starts it
+/// again.
 const ATTEMPTS: u32 = 3;
+
+/// How long a process has after SIGTERM, unless the caller chooses.
+const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How a container is destroyed.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// // SIGTERM, SIGKILL after 30 s; then up to a minute for a slow reader of its output.
+/// let config = ctrd::DestroyConfig::new()
+///     .grace(Duration::from_secs(30))
+///     .drain(Duration::from_secs(60));
+/// # let _ = config;
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct DestroyConfig {
+    grace: Duration,
+    drain: Duration,
+}
+
+impl Default for DestroyConfig {
+    fn default() -> DestroyConfig {
+        DestroyConfig { grace: DEFAULT_GRACE, drain: DEFAULT_DRAIN }
+    }
+}
+
+impl DestroyConfig {
+    /// A grace period of 5 s, and 1 s for the output.
+    pub fn new() -> DestroyConfig {
+        DestroyConfig::default()
+    }
+
+    /// Sets how long the processes have after SIGTERM before SIGKILL. Zero: SIGKILL at once, without a
+    /// SIGTERM. [`Duration::MAX`]: no SIGKILL.
+    pub fn grace(mut self, grace: Duration) -> DestroyConfig {
+        self.grace = grace;
+        self
+    }
+
+    /// Sets how long output that is still in the pipes after the exit is waited for, if its reader is
+    /// behind. What is left then is dropped, and counted in [`Message::output_lost`]. Zero: it is not
+    /// waited for. [`Duration::MAX`]: until all is passed on; nothing is dropped.
+    ///
+    /// If the call's time is over before, the destroy fails with [`ErrorKind::Timeout`], nothing is
+    /// dropped, and another destroy goes on with it. A descendant of the process that is outside of
+    /// the container's pid namespace can keep the output open for ever: then all of this time passes.
+    pub fn drain(mut self, drain: Duration) -> DestroyConfig {
+        self.drain = drain;
+        self
+    }
+
+    /// How long a call may take: each of the two has a clock of its own. `None`: without a limit.
+    fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
+        self.grace.checked_add(self.drain)?.checked_add(call_timeout)
+    }
+}
 
 pub(crate) fn destroy(
     client: &Arc<Inner>,
     id: &str,
-    grace: Duration,
+    config: &DestroyConfig,
     call: &Call,
 ) -> Result<Message> {
     identifier::check("id", id)?;
-    // The grace period has a clock of its own: the default leaves all of it, and a call's time.
-    let operation = client.begin_with(call, grace.checked_add(client.config.call_timeout))?;
+    let timeout = config.default_timeout(client.config.call_timeout);
+    let operation = client.begin_with(call, timeout)?;
     let ctx = &operation.ctx;
-    let before = client.watches.find(&ctx.namespace, id);
-    let _turn = turn(client, ctx, id, "destroy_container")?;
+    // Another call may destroy it while this one waits for the lock.
+    let before = submit::remember("watch", || client.watches.find(&ctx.namespace, id));
+    let _lock = lock(client, ctx, id, "destroy_container")?;
+    if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
+        submit::begin_long()?;
+    }
 
     for _ in 0..ATTEMPTS {
-        if let Some(message) = destroy_once(client, ctx, id, grace, before.as_ref())? {
+        if let Some(message) = destroy_once(client, ctx, id, config, before.as_ref().as_ref())? {
             return Ok(message);
         }
     }
     Err(Error::new(ErrorKind::Aborted, "somebody starts it again and again").with_retryable(true))
 }
 
-/// Destroys the container that has the id now. `None` where it got another process meanwhile.
+/// Destroys the container that has the id now. `None` if it got another process meanwhile.
 fn destroy_once(
     client: &Arc<Inner>,
     ctx: &Ctx,
     id: &str,
-    grace: Duration,
+    config: &DestroyConfig,
     before: Option<&Arc<Watch>>,
 ) -> Result<Option<Message>> {
     let record = match containers::get(ctx, id) {
         Ok(record) => record,
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            // Another call has destroyed it while this one waited, or it was cleaned up by itself, or
-            // by another client: the message is ours too.
+            // While this call waited, another call has destroyed the container, a clean-up has removed
+            // it, or another client has. This call gets the message too.
             let known = client.watches.find(&ctx.namespace, id);
             let Some(watch) = known.as_ref().or(before) else {
                 return Err(e.step("look the record up"));
             };
-            // Its exit may not have been heard of yet.
-            client.watches.settle(watch, &ctx.limits);
-            let Some(message) = watch.exit() else {
+            // Its exit may not be known yet.
+            client.watches.find_id_owner(watch, &ctx.limits);
+            if watch.exit().is_none() {
                 let runs = "the container's record is gone, and its process may run on";
                 return Err(e.context(runs).step("look the record up"));
-            };
-            watch.drain_and_close(&ctx.limits);
+            }
+            drain(ctx, watch, config)?;
             client.watches.forget(watch);
-            return Ok(Some(message));
+            // With the output that was lost.
+            return Ok(watch.exit());
         }
         Err(e) => return Err(e.step("look the record up")),
     };
-    check_owner(client, &record)?;
-    let watch = match of_record(client, ctx, &record)? {
+    check_owner(&record, &client.config.owner)?;
+    let watch = match watch_of_record(client, ctx, &record)? {
         Some(watch) => Some(watch),
         None => match adopt(client, ctx, &record, None) {
             Ok(watch) => Some(watch),
-            // What a destroy that was interrupted has left.
+            // An interrupted destroy has left no task.
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => return Err(e),
         },
     };
     let message = match &watch {
-        Some(watch) => match unstarted(client, ctx, &record, watch)? {
-            Unstarted::Changed => return Ok(None),
-            Unstarted::Removed(message) => Some(message),
-            Unstarted::No => Some(end(client, ctx, watch, grace)?),
+        Some(watch) => match delete_unstarted(client, ctx, &record, watch)? {
+            Unstarted::OtherContainer => return Ok(None),
+            Unstarted::Deleted(message) => Some(message),
+            Unstarted::Started => Some(stop(client, ctx, watch, config.grace)?),
         },
         None => None,
     };
-    watch.iter().for_each(|watch| watch.drain(&ctx.limits));
+    watch.iter().try_for_each(|watch| drain(ctx, watch, config))?;
     let deleted = remove(client, ctx, &record, watch.as_ref(), message.as_ref())?;
-    if let (Deleted::Replaced, Some(watch)) = (&deleted, &watch) {
-        // Its task may stand under the other record: so the watch does, which knows that it is told.
-        watch.drain_and_close(&ctx.limits);
-        return Ok(message);
+    if let (Deletion::OtherContainer, Some(watch)) = (&deleted, &watch) {
+        // Its task may exist under the other record. The watch stays, so that its exit is not reported again.
+        watch.close_streams();
+        return Ok(watch.exit());
     }
     watch.iter().for_each(|watch| client.watches.forget(watch));
+    // With the output that was lost.
+    let message = watch.as_ref().and_then(|watch| watch.exit()).or(message);
     match deleted {
-        Deleted::No => Ok(None),
-        Deleted::Yes | Deleted::Replaced => {
-            Ok(Some(message.unwrap_or_else(|| without_task(client, ctx, id))))
+        Deletion::OtherRuns => Ok(None),
+        Deletion::Done | Deletion::OtherContainer => {
+            Ok(Some(message.unwrap_or_else(|| without_task(client, ctx, &record))))
         }
-        Deleted::Another(pid, exit) => {
-            let other = tell_another(client, ctx, &record, pid, exit)?;
+        Deletion::OtherProcess(pid, exit) => {
+            let other = report_other_process(client, ctx, &record, pid, exit)?;
             client.watches.forget(&other);
             Ok(other.exit())
         }
     }
 }
 
-/// Tells how another process ended: somebody has run the container once more, of which nobody here was
-/// told.
-pub(super) fn tell_another(
-    client: &Inner,
-    ctx: &Ctx,
-    record: &Container,
-    pid: u32,
-    exit: Exit,
-) -> Result<Arc<Watch>> {
-    let process = Process::new(pid, generation(record), None);
-    client.watches.adopt(ctx, &record.id, Find::ended(process, End::of(exit)))
-}
-
-/// Removes a container whose process has ended: its task, then snapshot and record.
-pub(super) fn remove(
-    client: &Inner,
-    ctx: &Ctx,
-    record: &Container,
-    watch: Option<&Arc<Watch>>,
-    message: Option<&Message>,
-) -> Result<Deleted> {
-    let deleted = remove_task(client, ctx, record, watch, message)?;
-    if matches!(deleted, Deleted::No | Deleted::Replaced) {
-        return Ok(deleted);
-    }
-    if !record.snapshot_key.is_empty() {
-        found(snapshots::remove(ctx, &record.snapshotter, &record.snapshot_key))
-            .step("remove the snapshot")?;
-    }
-    found(containers::delete(ctx, &record.id)).step("delete the record")?;
-    Ok(deleted)
-}
-
-/// Removes the task of a container whose process has ended, with its streams: the exit is written down
-/// before. Nothing is done where the id is found to be another container's, made by another client
-/// meanwhile, or to have another process.
-pub(super) fn remove_task(
-    client: &Inner,
-    ctx: &Ctx,
-    record: &Container,
-    watch: Option<&Arc<Watch>>,
-    message: Option<&Message>,
-) -> Result<Deleted> {
-    let id = &record.id;
-    let pid = watch.map(|watch| watch.process.pid);
-    if let (Some(pid), Some(message)) = (pid, message)
-        && !keep_exit(ctx, record, ExitLabel::told(pid, message))?
-    {
-        return Ok(Deleted::Replaced);
-    }
-    let deleted = delete_task(ctx, id, pid).step("delete the task")?;
-    match deleted {
-        Deleted::Yes => {}
-        Deleted::No | Deleted::Replaced => return Ok(deleted),
-        Deleted::Another(pid, exit) => {
-            keep_exit(ctx, record, ExitLabel { pid, end: End::of(exit) })?;
-        }
-    }
-    match watch {
-        Some(watch) => watch.close_stdio(client.place(&ctx.namespace)),
-        None => stdio::remove_of(client.place(&ctx.namespace), id),
-    }
-    delete_sandbox(ctx, record).step("delete the sandbox")?;
-    Ok(deleted)
-}
-
-/// Whether a process was never started.
+/// What became of a task whose process may not have been started.
 enum Unstarted {
-    No,
-    /// Its task is deleted, and all who wait were told.
-    Removed(Message),
-    /// The id is another container's by now.
-    Changed,
+    /// Its process was started: nothing was deleted.
+    Started,
+    /// It is deleted, and this was reported.
+    Deleted(Message),
+    /// Another container has the id by now.
+    OtherContainer,
 }
 
-/// Deletes a task whose process was created and never started, and says so to all who wait.
-fn unstarted(
+/// Deletes a task whose process was created and never started, and reports that.
+fn delete_unstarted(
     client: &Inner,
     ctx: &Ctx,
     record: &Container,
@@ -197,68 +198,77 @@ fn unstarted(
 ) -> Result<Unstarted> {
     let id = watch.container();
     if watch.is_started() || watch.exit().is_some() {
-        return Ok(Unstarted::No);
+        return Ok(Unstarted::Started);
     }
     if stage(ctx, watch)? != Stage::Created {
-        return Ok(Unstarted::No);
+        return Ok(Unstarted::Started);
     }
-    // Its Wait ends with the task, and what is then found of it is the end of runc's own process.
-    let _held = watch.hold();
-    // Before that, for whoever finds it should this break off.
-    if !keep_exit(ctx, record, ExitLabel { pid: watch.process.pid, end: End::NeverRan })? {
-        return Ok(Unstarted::Changed);
+    // The Wait is answered when the task is deleted, with the exit of runc's own process.
+    let _hold = watch.hold_exit();
+    // First: if this breaks off, a client that finds the task must know that the process was not to run.
+    if !keep_exit(
+        ctx,
+        record,
+        ExitLabel { pid: watch.process.pid, outcome: ProcessOutcome::NeverStarted },
+    )? {
+        return Ok(Unstarted::OtherContainer);
     }
     let mut stage_now = stage(ctx, watch)?;
     if stage_now == Stage::Created {
         if watch.has_streams() {
-            // The delete would wait for the end of its output: 2 s, and 10 s from containerd 2.1 on.
+            // The deletion would wait for the end of the output: 2 s, and 10 s from containerd 2.1 on.
             signal(ctx, id, libc::SIGKILL).step("send SIGKILL")?;
         }
         match tasks::delete(ctx, id) {
             Ok((_, exit)) => {
-                // Another client may have started it, and it has ended since.
-                let has_run = exit.at.is_some() && exit.code != KILLED;
-                let end = if has_run { End::Exit(exit) } else { End::NeverRan };
-                client.watches.tell_end(watch, Origin::Live, end);
-                return Ok(watch.exit().map_or(Unstarted::Changed, Unstarted::Removed));
+                // Another client may have started the process, and it has exited since.
+                let has_run = exit.at.is_some() && exit.code != SIGKILL_CODE;
+                let outcome = if has_run {
+                    ProcessOutcome::Exited(exit)
+                } else {
+                    ProcessOutcome::NeverStarted
+                };
+                client.watches.report(watch, Origin::Live, outcome);
+                return Ok(watch.exit().map_or(Unstarted::OtherContainer, Unstarted::Deleted));
             }
-            // Another client has started it, or has removed it.
+            // Another client has started the process, or has removed the task.
             Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
                 stage_now = stage(ctx, watch)?;
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => {
-                // The Wait may never be answered now.
-                client.watches.look_again(watch, e.clone());
+                // containerd may never answer the Wait now.
+                client.watches.look_up_again(watch, e.clone());
                 return Err(e.step("delete the task"));
             }
         }
     }
     if stage_now == Stage::Started {
-        exit_label::clear(ctx, id)?;
+        clear_exit(ctx, id)?;
     }
-    Ok(Unstarted::No)
+    Ok(Unstarted::Started)
 }
 
+/// How far a process is.
 #[derive(PartialEq, Eq)]
 enum Stage {
     Created,
     Started,
-    /// It has ended or is gone, or the task is another process's.
-    Over,
+    /// It has exited, or the task is gone or has another process.
+    Exited,
 }
 
 fn stage(ctx: &Ctx, watch: &Watch) -> Result<Stage> {
     let found = match tasks::get(ctx, watch.container(), "") {
         Ok(found) => found,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Stage::Over),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Stage::Exited),
         Err(e) => return Err(e.step(LOOK_UP)),
     };
     match found.status {
         Status::Unknown => Err(no_answer()),
-        _ if found.pid != watch.process.pid => Ok(Stage::Over),
+        _ if found.pid != watch.process.pid => Ok(Stage::Exited),
         Status::Created => Ok(Stage::Created),
-        Status::Stopped | Status::Ending => Ok(Stage::Over),
+        Status::Stopped | Status::Ending => Ok(Stage::Exited),
         Status::Running | Status::Paused | Status::Pausing => {
             watch.note_start().step("start stdin")?;
             Ok(Stage::Started)
@@ -266,27 +276,28 @@ fn stage(ctx: &Ctx, watch: &Watch) -> Result<Stage> {
     }
 }
 
-/// The message about a container that has no task, of which nobody knows what became.
-fn without_task(client: &Inner, ctx: &Ctx, id: &str) -> Message {
+/// The message about a container without a task whose record does not say how its process ended.
+fn without_task(client: &Inner, ctx: &Ctx, record: &Container) -> Message {
     let why = "the container has no task, and its record does not say how its process ended";
     Message::new(Body {
         origin: Origin::Gap,
         namespace: ctx.namespace.clone(),
-        container_id: id.into(),
+        container_id: record.id.clone(),
+        generation: generation::number(&generation::of(record)),
         error: Some(Error::new(ErrorKind::DataLoss, why)),
         ..client.bus.body(MessageKind::Exit)
     })
 }
 
-/// Ends the processes: SIGTERM, and SIGKILL once the grace period has passed.
-fn end(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
+/// Stops the processes: SIGTERM, and SIGKILL when the grace period is over.
+fn stop(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
     let send = |number| {
         if !signal(ctx, watch.container(), number)? {
-            // It has ended; but containerd never answers a Wait whose task's deletion broke off.
-            client.watches.settle(watch, &ctx.limits);
+            // It has exited. But if a deletion of the task broke off, containerd never answers the Wait.
+            client.watches.find_id_owner(watch, &ctx.limits);
             if watch.exit().is_none() {
-                let why = "there was no process to be signalled";
-                client.watches.look_again(watch, Error::new(ErrorKind::NotFound, why));
+                let why = "there was no process that could be signalled";
+                client.watches.look_up_again(watch, Error::new(ErrorKind::NotFound, why));
             }
         }
         Ok(())
@@ -307,40 +318,12 @@ fn end(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Result
     watch.wait(&ctx.limits).step("wait for the exit").map_err(unfinished)
 }
 
-/// The container was told to end, and may yet.
+/// Waits for the output that is still in the pipes.
+fn drain(ctx: &Ctx, watch: &Watch, config: &DestroyConfig) -> Result<()> {
+    watch.drain(config.drain, &ctx.limits).step("wait for the output").map_err(unfinished)
+}
+
+/// The processes got a signal, and may exit later.
 fn unfinished(error: Error) -> Error {
     error.with_outcome_unknown(true)
-}
-
-/// What containerd answers for a shim that died a moment ago, before it has cleaned up after it.
-const DEAD_SHIM: &str = "ttrpc: closed";
-
-/// Says whether there was a process to get it.
-fn signal(ctx: &Ctx, id: &str, signal: i32) -> Result<bool> {
-    match tasks::kill(ctx, id, "", signal.unsigned_abs(), true) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) if e.kind() == ErrorKind::Unknown && e.message().contains(DEAD_SHIM) => Ok(false),
-        other => other.map(|()| true),
-    }
-}
-
-/// Writes to the record how the process ended, where it outlives the task. Says whether the container
-/// still stands: its record may be gone, or another container's.
-fn keep_exit(ctx: &Ctx, record: &Container, kept: ExitLabel) -> Result<bool> {
-    let generation = generation(record);
-    let now = match ExitLabel::of(record) {
-        Some(same) if same == kept => containers::get(ctx, &record.id),
-        // It knows more.
-        Some(ExitLabel { pid, end: End::Exit(_) })
-            if pid == kept.pid && kept.end == End::Unknown =>
-        {
-            containers::get(ctx, &record.id)
-        }
-        _ => containers::set_labels(ctx, &record.id, &[kept.label(&generation)]),
-    };
-    match now {
-        Ok(now) => Ok(super::generation(&now) == generation),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e.step("keep the exit code")),
-    }
 }

@@ -1,4 +1,4 @@
-//! Taking containers over from a program that has ended: an earlier run of this one.
+//! Recovering containers: taking them over from an earlier run of the program.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,22 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::probe::{LOOK_UP, adopt, has_another_task, of_record};
-use super::turn;
+use super::adopt::{adopt, watch_of_record};
+use super::lock::lock;
+use super::task::{LOOK_UP, has_another_process};
 use crate::call::Call;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::lease::OWNER_LABEL;
+use crate::record::OWNER_LABEL;
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::stdio::{self, Stdio};
-use crate::sys;
+use crate::{submit, sys};
 
 /// How many containers are recovered at once.
 const THREADS: usize = 16;
 
-/// How long one may take: a shim that is stuck is answered for by containerd after 2 s.
+/// How long one container may take. If a shim is stuck, containerd answers for it after 2 s.
 const EACH: Duration = Duration::from_secs(5);
 
 /// What became of one container of [`crate::Client::recover_all`].
@@ -30,24 +31,24 @@ const EACH: Duration = Duration::from_secs(5);
 pub struct Recovery {
     /// The container.
     pub container_id: String,
-    /// What it was found to be.
+    /// Its state.
     pub state: RecoveryState,
-    /// Why it could not be recovered, where it could not.
+    /// Why the container could not be recovered. `None` if it was.
     pub error: Option<Error>,
 }
 
-/// What a container was found to be.
+/// The state of a container that was to be recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryState {
-    /// Its process was created or runs, and is watched.
+    /// Its process was created or runs, and the client watches it.
     Alive,
-    /// Its process has ended, which hooks and queues are told, and who probes.
+    /// Its process has exited. Hooks, queues and callers that probe get the exit.
     Ended,
-    /// It has no task, and nothing says that it ever ended. It was left as it is.
+    /// It has no task, and its record does not say how its process ended. It was left as it is.
     NoTask,
-    /// It could not be looked at, as its shim is stuck or the server does not answer; or there were no
-    /// streams for it. It was left as it is.
+    /// It could not be looked up, because its shim is stuck or the server does not answer, or the caller
+    /// gave no streams for it. It was left as it is.
     Failed,
 }
 
@@ -55,7 +56,7 @@ pub(crate) fn recover(client: &Arc<Inner>, id: &str, stdio: Stdio, call: &Call) 
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
-    let _turn = turn(client, ctx, id, "recover_container")?;
+    let _lock = lock(client, ctx, id, "recover_container")?;
     let record = containers::get(ctx, id).map_err(|e| match e.kind() {
         ErrorKind::NotFound => e.context("container"),
         _ => e,
@@ -77,11 +78,11 @@ fn take_over(
             format!("the container is {whose}, not of the owner {}", client.config.owner),
         ));
     }
-    if let Some(known) = of_record(client, ctx, record)?
+    if let Some(known) = watch_of_record(client, ctx, record)?
         && known.exit().is_some()
-        && has_another_task(ctx, &known).step(LOOK_UP)?
+        && has_another_process(ctx, &known).step(LOOK_UP)?
     {
-        client.watches.forget(&known);
+        client.watches.release(&known);
     }
     let watch = adopt(client, ctx, record, Some(stdio))?;
     Ok(if watch.exit().is_some() { RecoveryState::Ended } else { RecoveryState::Alive })
@@ -94,12 +95,14 @@ pub(crate) fn recover_all(
 ) -> Result<Vec<Recovery>> {
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
+    submit::begin_long()?;
+    submit::keep_thread();
     // Before the containers are listed: what is made after that is not looked at.
-    let standing = stdio::standing(client.place(&ctx.namespace));
+    let fifo_sets = stdio::list_fifo_sets(client.fifo_dir(&ctx.namespace));
     // All of them where it is to be known which FIFOs are nobody's: what others have is theirs.
     let owner = &client.config.owner;
     let filter = format!("labels.{OWNER_LABEL:?}=={owner:?}");
-    let filters = if standing.is_empty() { vec![filter] } else { Vec::new() };
+    let filters = if fifo_sets.is_empty() { vec![filter] } else { Vec::new() };
     let (mut own, mut ids) = (Vec::new(), HashSet::new());
     let add = |record: Container| {
         if record.labels.get(OWNER_LABEL) == Some(owner) {
@@ -108,8 +111,8 @@ pub(crate) fn recover_all(
         ids.insert(record.id);
     };
     containers::list(ctx, &filters, add).step("list the containers")?;
-    let gone = standing.iter().filter(|(id, _)| !ids.contains(id));
-    gone.for_each(|(_, directory)| stdio::remove_standing(directory));
+    let unused = fifo_sets.iter().filter(|(id, _)| !ids.contains(id));
+    unused.for_each(|(_, directory)| stdio::remove_fifo_set(directory));
 
     let work: Vec<(String, Mutex<Option<Result<Stdio>>>)> = own
         .into_iter()
@@ -132,7 +135,7 @@ pub(crate) fn recover_all(
             let thread = sys::with_signals_blocked(|| {
                 std::thread::Builder::new().name("ctrd-recover".into()).spawn_scoped(scope, run)
             });
-            // The others do its part.
+            // The other threads do its work.
             if thread.is_err() {
                 break;
             }
@@ -144,21 +147,21 @@ pub(crate) fn recover_all(
     Ok(results)
 }
 
-/// Recovers one of those that were listed. `None` where it is gone by now.
+/// Recovers one of the listed containers. `None` if it is gone by now.
 fn recover_one(client: &Arc<Inner>, ctx: &Ctx, id: &str, stdio: Result<Stdio>) -> Option<Recovery> {
     let ctx = &ctx.with_limits(ctx.limits.at_most(EACH));
     let container_id = id.to_owned();
     let stdio = match stdio {
         Ok(stdio) => stdio,
-        // It is left as it is, to be recovered with others.
+        // It is left as it is: another call may recover it with other streams.
         Err(e) => {
             let error = Some(e.step("take the streams").at("recover_all", id));
             return Some(Recovery { container_id, state: RecoveryState::Failed, error });
         }
     };
     let recover = || {
-        let _turn = turn(client, ctx, id, "recover_all")?;
-        // Another call may have destroyed it since, and have made it anew.
+        let _lock = lock(client, ctx, id, "recover_all")?;
+        // Another call may have destroyed it since then, and may have created it again.
         let record = match containers::get(ctx, id) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             record => record.step("look the record up")?,
@@ -167,9 +170,7 @@ fn recover_one(client: &Arc<Inner>, ctx: &Ctx, id: &str, stdio: Result<Stdio>) -
     };
     let (state, error) = match recover().at("recover_all", id) {
         Ok(state) => (state?, None),
-        Err(e) if e.kind() == ErrorKind::NotFound && e.failed_step() == Some(LOOK_UP) => {
-            (RecoveryState::NoTask, Some(e))
-        }
+        Err(e) if e.reason() == Some(Reason::NoTask) => (RecoveryState::NoTask, Some(e)),
         Err(e) => (RecoveryState::Failed, Some(e)),
     };
     Some(Recovery { container_id, state, error })

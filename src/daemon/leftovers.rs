@@ -14,9 +14,8 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::KILL_TIMEOUT;
 use super::directory::{Directory, remove_if_there};
-use super::process::{Process, SHIM, SearchPath, ended_within, is_program};
+use super::process::{KILL_TIMEOUT, Process, SHIM, SearchPath, ended_within, is_program};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;

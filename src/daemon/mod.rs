@@ -1,23 +1,25 @@
 //! A private containerd: started, waited for, supervised, stopped and cleaned up after.
 
+mod config;
 mod directory;
 mod leftovers;
 mod process;
 mod supervisor;
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+pub use self::config::DaemonConfig;
 use self::directory::Directory;
-use self::process::{Process, SearchPath};
+use self::process::{KILL_TIMEOUT, Process, SearchPath, tick};
 use self::supervisor::{Recipe, Supervisor};
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::rpc::{self, Connection, Ctx};
+use crate::submit;
 use crate::wait::block_on;
 
 /// How long a start may take, unless the call says otherwise.
@@ -36,12 +38,6 @@ const TASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a containerd may take to end by itself.
 const TERM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the kernel may take to end a process that was killed.
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often one who waits looks at the call's cancel handle.
-const TICK: Duration = Duration::from_millis(50);
-
 /// Without these no container runs.
 const NEEDED_PLUGINS: [(&str, &str); 5] = [
     ("io.containerd.content.v1", "content"),
@@ -50,25 +46,6 @@ const NEEDED_PLUGINS: [(&str, &str); 5] = [
     ("io.containerd.runtime.v2", "task"),
     ("io.containerd.grpc.v1", "tasks"),
 ];
-
-/// How a private containerd is to run.
-#[derive(Clone, Debug, Default)]
-pub struct DaemonConfig {
-    /// The containerd to run: a path, or a name to be searched for. Default: `containerd`.
-    pub binary: Option<PathBuf>,
-    /// The directory of everything it has: root, state, sockets, configuration, log. An absolute
-    /// path, short enough for a socket's. Made with mode 0700 where it does not exist; otherwise it
-    /// must be empty, or a daemon's that was not stopped. Required.
-    pub directory: PathBuf,
-    /// Directories put before `PATH`, where containerd, its shims and runc are searched for. The
-    /// directory of a `binary` that is a path comes next.
-    pub path: Vec<PathBuf>,
-    /// Leaves a containerd dead that died by itself. Default: it is started again.
-    pub no_restart: bool,
-    /// Lets containerd outlive this process, and the [`Daemon`] that is dropped; only
-    /// [`Daemon::stop`] ends it. Default: it ends with either.
-    pub outlive_owner: bool,
-}
 
 /// A private containerd of this process, without CRI. Dropped, it is stopped as by [`Daemon::stop`]
 /// with the default timeout.
@@ -124,6 +101,7 @@ impl Daemon {
     }
 
     fn start_in(config: &DaemonConfig, limits: &Limits) -> Result<Daemon> {
+        submit::begin_long()?;
         rpc::check_process()?;
         rpc::check_threads()?;
         limits.check()?;
@@ -216,6 +194,7 @@ impl Daemon {
     }
 
     fn stop_within(&self, limits: &Limits) -> Result<()> {
+        submit::begin_long()?;
         if std::process::id() != self.owner {
             return Err(Error::new(
                 ErrorKind::Forked,
@@ -374,9 +353,4 @@ fn end(supervisor: &Supervisor, limits: &Limits) -> Result<()> {
         limits.check()?;
     }
     Err(Error::new(ErrorKind::Timeout, format!("process {} does not end", process.id())))
-}
-
-/// How long to wait until the limits are looked at again.
-fn tick(limits: &Limits) -> Duration {
-    limits.remaining().map_or(TICK, |left| left.min(TICK))
 }

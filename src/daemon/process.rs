@@ -16,10 +16,21 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
-use super::{DaemonConfig, TICK, tick};
+use super::config::DaemonConfig;
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;
+
+/// How long the kernel may take to end a process that was killed.
+pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often one who waits looks at the call's cancel handle.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long to wait until the limits are looked at again.
+pub(super) fn tick(limits: &Limits) -> Duration {
+    limits.remaining().map_or(TICK, |left| left.min(TICK))
+}
 
 /// The shim of the runtime `io.containerd.runc.v2`, the default everywhere.
 pub(super) const SHIM: &str = "containerd-shim-runc-v2";

@@ -8,8 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::directory::Directory;
-use super::process::{Process, SearchPath, check_program};
-use super::tick;
+use super::process::{Process, SearchPath, check_program, tick};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;

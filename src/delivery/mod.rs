@@ -1,12 +1,13 @@
-//! Who is told what: hooks on threads of the library, hooks that the host's own thread runs, queues.
+//! The consumers of messages: hooks on threads of the library, hooks that the host's own thread runs,
+//! and subscriptions of queues.
 //!
-//! Whoever has something to say, which may be gRPC's thread, only puts it where it is fetched from: no
+//! A thread that publishes a message, which may be gRPC's, only puts it into the consumers' lists: no
 //! code of the host's runs here, and nothing waits.
 
 mod dispatch;
 mod hook;
-mod presence;
-mod queue;
+mod liveness;
+mod subscription;
 mod threads;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,30 +17,27 @@ use std::time::Duration;
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
-use crate::message::{Body, Message, MessageKind, Origin};
+use crate::message::{Body, Dropped, Message, MessageKind, Origin};
+use crate::queue::Queue;
 use dispatch::Dispatch;
 use hook::Hook;
-pub(crate) use hook::inside;
-pub use hook::{HookId, HookMode};
-use presence::Present;
-pub(crate) use presence::{Presence, presence};
-pub use queue::{Queue, QueueConfig};
+pub use hook::{HookConfig, HookId, HookMode};
+pub(crate) use hook::{Run, inside};
+pub(crate) use liveness::Liveness;
+use liveness::{Alive, liveness};
+use subscription::Subscriber;
+pub use subscription::{Subscription, SubscriptionConfig};
 pub(crate) use threads::Job;
 use threads::Threads;
 
 /// How long a hook that runs already is waited for where adding it fails.
 const WITHDRAWAL: Duration = Duration::from_secs(1);
 
-/// Where messages come closer together than this, who waits for them sleeps so long and takes those
-/// that have come, because being woken for each costs more than the rest of its way.
-const NAP: Duration = Duration::from_micros(50);
-
 /// The consumers of a client's messages.
 #[derive(Clone)]
 pub(crate) struct Bus(Arc<Shared>);
 
 struct Shared {
-    process: u32,
     seq: AtomicU64,
     /// How many messages were dropped, over all that were full.
     dropped: AtomicU64,
@@ -52,7 +50,7 @@ struct Shared {
 #[derive(Default)]
 struct Consumers {
     list: Vec<Consumer>,
-    /// Hooks that were removed and may not be gone yet: who removes them too waits for that.
+    /// Hooks that were removed and may not be gone yet: another call that removes them waits for that.
     leaving: Vec<Arc<Hook>>,
     next: u64,
     closed: bool,
@@ -62,30 +60,33 @@ struct Consumer {
     id: u64,
     wants: Wants,
     sink: Sink,
-    /// Gone with it: whoever brings it events then stops.
-    _present: Option<Present>,
+    /// Gone with the consumer: the subscription that brings it events then ends.
+    _alive: Alive,
 }
 
-/// What a consumer is told.
+/// Which messages a consumer wants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wants {
     /// Events come by a subscription of the consumer's own.
     pub(crate) kinds: Vec<MessageKind>,
     /// Only messages about this container, of any namespace.
     pub(crate) container: Option<String>,
+    /// Only messages about this exec.
+    pub(crate) exec: Option<String>,
 }
 
 /// A consumer that was added.
 pub(crate) struct Added<T> {
     pub(crate) consumer: T,
     pub(crate) sink: Sink,
-    pub(crate) presence: Presence,
+    pub(crate) liveness: Liveness,
 }
 
 impl Wants {
     fn include(&self, message: &Message) -> bool {
         self.kinds.contains(&message.kind())
             && self.container.as_ref().is_none_or(|id| id == message.container_id())
+            && self.exec.as_deref().is_none_or(|id| Some(id) == message.exec_id())
     }
 }
 
@@ -93,10 +94,10 @@ impl Wants {
 #[derive(Clone)]
 pub(crate) enum Sink {
     Hook(Arc<Hook>),
-    Queue(Arc<queue::Shared>),
+    Queue(Arc<Subscriber>),
 }
 
-/// A message for a hook, and what is to happen once all hooks that got it have returned.
+/// A message for a hook, and the job that runs once all hooks that got the message have returned.
 pub(crate) struct Item {
     message: Message,
     /// Held until the hook has returned.
@@ -124,8 +125,8 @@ impl Drop for After {
 }
 
 impl Consumers {
-    /// Lets the hooks among those that were taken off the list not be started any more: under the same
-    /// lock, so that who does not find one on the list can rely on that.
+    /// Sees to it that the hooks among those that were taken off the list are not started again: under
+    /// the same lock, so that a caller that does not find one on the list can rely on it.
     fn leave(&mut self, removed: &[Consumer]) {
         for consumer in removed {
             if let Sink::Hook(hook) = &consumer.sink {
@@ -140,7 +141,6 @@ impl Bus {
     /// `executor` tries again what no thread can be made for.
     pub(crate) fn new(executor: &Executor) -> Bus {
         Bus(Arc::new(Shared {
-            process: std::process::id(),
             seq: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
@@ -186,7 +186,7 @@ impl Bus {
                         let item = Item { message: message.clone(), _after: after.clone() };
                         hooks.extend(self.give(hook, item));
                     }
-                    Sink::Queue(queue) => queue.push(message.clone()),
+                    Sink::Queue(subscriber) => subscriber.push(&self.0, message),
                 }
             }
         }
@@ -201,8 +201,21 @@ impl Bus {
                 let hook = self.give(hook, Item { message, _after: None });
                 hook.into_iter().for_each(|hook| self.0.threads.wake(hook));
             }
-            Sink::Queue(queue) => queue.push(message),
+            Sink::Queue(subscriber) => subscriber.push(&self.0, &message),
         }
+    }
+
+    /// Fails if so many exits wait in a queue that no further process is to be made.
+    pub(crate) fn check_backlog(&self) -> Result<()> {
+        let is_full = |consumer: &Consumer| match &consumer.sink {
+            Sink::Queue(subscriber) => subscriber.is_full_of_exits(),
+            Sink::Hook(_) => false,
+        };
+        if self.lock().list.iter().any(is_full) {
+            let why = "a queue of this client holds too many exits that nobody has fetched";
+            return Err(Error::new(ErrorKind::ResourceExhausted, why).with_retryable(true));
+        }
+        Ok(())
     }
 
     /// Puts a message where the hook finds it; gives the hook where a thread is to be woken for it.
@@ -220,39 +233,44 @@ impl Bus {
     }
 
     fn add(&self, wants: Wants, make: impl FnOnce(u64) -> Sink) -> Result<Added<u64>> {
-        let (present, presence) = presence();
+        let (alive, liveness) = liveness();
         let mut consumers = self.lock();
+        // Queues that the program has freed.
+        let freed: Vec<Consumer> = consumers.list.extract_if(.., |c| c.is_freed()).collect();
         if consumers.closed {
+            drop(consumers);
+            drop(freed);
             return Err(Error::new(ErrorKind::Closed, "the client is closed"));
         }
         consumers.next += 1;
         let id = consumers.next;
         let sink = make(id);
-        let consumer = Consumer { id, wants, sink: sink.clone(), _present: Some(present) };
+        let consumer = Consumer { id, wants, sink: sink.clone(), _alive: alive };
         consumers.list.push(consumer);
-        Ok(Added { consumer: id, sink, presence })
+        drop(consumers);
+        drop(freed);
+        Ok(Added { consumer: id, sink, liveness })
     }
 
-    /// Adds a hook. `capacity` is how many messages may wait for it.
-    pub(crate) fn add_hook(
-        &self,
-        wants: Wants,
-        mode: HookMode,
-        capacity: usize,
-        run: Box<dyn FnMut(&Message) + Send>,
-    ) -> Result<Added<HookId>> {
+    /// Adds a hook.
+    pub(crate) fn add_hook(&self, config: &HookConfig, run: Run) -> Result<Added<HookId>> {
         let bus = Arc::downgrade(&self.0);
-        let make = |id| Sink::Hook(Arc::new(Hook::new(id, mode, capacity, run, bus)));
-        let Added { consumer, sink, presence } = self.add(wants, make)?;
-        Ok(Added { consumer: HookId(consumer), sink, presence })
+        let make = |id| Sink::Hook(Arc::new(Hook::new(id, config, run, bus)));
+        let Added { consumer, sink, liveness } = self.add(config.wants(), make)?;
+        Ok(Added { consumer: HookId(consumer), sink, liveness })
     }
 
-    /// Adds a queue.
-    pub(crate) fn add_queue(&self, wants: Wants, capacity: usize) -> Result<Added<Queue>> {
-        let shared = Arc::new(queue::Shared::new(capacity, Arc::downgrade(&self.0))?);
-        let added = self.add(wants, |_| Sink::Queue(shared.clone()))?;
-        let Added { consumer, sink, presence } = added;
-        Ok(Added { consumer: Queue::new(shared, self.clone(), consumer), sink, presence })
+    /// Adds a subscription of a queue.
+    pub(crate) fn subscribe(
+        &self,
+        queue: &Queue,
+        config: &SubscriptionConfig,
+    ) -> Result<Added<Subscription>> {
+        let subscriber = Arc::new(Subscriber::new(queue.shared().clone(), config.tag));
+        let added = self.add(config.wants(), |_| Sink::Queue(subscriber))?;
+        let Added { consumer, sink, liveness } = added;
+        let bus = Arc::downgrade(&self.0);
+        Ok(Added { consumer: Subscription::new(bus, consumer), sink, liveness })
     }
 
     /// Takes a consumer off the list, for the caller to see to the rest.
@@ -262,9 +280,9 @@ impl Bus {
         Some(consumers.list.remove(position))
     }
 
-    /// Removes a hook. When it returns, the hook does not run, and is gone: but for a call from inside
-    /// a hook, which does not wait. Where the limits end the wait, it is not started again, and another
-    /// call goes on waiting.
+    /// Removes a hook. When this returns, the hook does not run, and its function is dropped; a call from
+    /// inside a hook does not wait for that. If the limits end the wait, the hook is not started again,
+    /// and another call can go on waiting.
     pub(crate) fn remove_hook(&self, id: HookId, limits: &Limits) -> Result<()> {
         let (hook, removed) = {
             let mut consumers = self.lock();
@@ -286,8 +304,8 @@ impl Bus {
         if inside() { Ok(()) } else { hook.wait_until_gone(limits) }
     }
 
-    /// Removes a hook whose subscription failed. Events may have come all the same, where the call's
-    /// limits ended it: then the hook may run, and is not waited for much beyond them.
+    /// Removes a hook whose subscription to events failed. Events may have come before the call's limits
+    /// ended it: then the hook may run, and is not waited for much longer.
     pub(crate) fn withdraw_hook(&self, id: HookId) {
         if let Err(e) = self.remove_hook(id, &Limits::within(WITHDRAWAL)) {
             log::debug!("hook {}: {e}", id.0);
@@ -309,12 +327,12 @@ impl Bus {
         self.0.threads.run(job);
     }
 
-    /// Has hooks run for which no thread could be made before. For whoever passes by.
+    /// Has hooks run for which no thread could be made before. Any operation that begins calls it.
     pub(crate) fn retry(&self) {
         self.0.threads.retry();
     }
 
-    /// Counts a subscription that was opened anew.
+    /// Counts a subscription to events that was opened again.
     pub(crate) fn count_reconnect(&self) {
         self.0.reconnects.fetch_add(1, Ordering::SeqCst);
     }
@@ -323,7 +341,7 @@ impl Bus {
         self.0.reconnects.load(Ordering::SeqCst)
     }
 
-    /// Starts no hook any more, and lets nobody wait at a queue.
+    /// Starts no hook any more, and tells the queues that the client is closed.
     pub(crate) fn shut(&self) {
         let (consumers, leaving) = {
             let mut consumers = self.lock();
@@ -333,8 +351,8 @@ impl Bus {
             (list, consumers.leaving.clone())
         };
         for consumer in consumers {
-            if let Sink::Queue(queue) = &consumer.sink {
-                queue.close();
+            if let Sink::Queue(subscriber) = &consumer.sink {
+                subscriber.push(&self.0, &Message::new(self.body(MessageKind::Closed)));
             }
         }
         leaving.iter().for_each(|hook| hook.end());
@@ -348,19 +366,20 @@ impl Bus {
         leaving.iter().try_for_each(|hook| hook.wait_until_gone(limits))?;
         self.0.threads.end(limits)
     }
+}
 
-    /// Fails in a child of the process that opened the client.
-    fn check_process(&self) -> Result<()> {
-        if std::process::id() == self.0.process {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Forked, "the process forked after the client was opened"))
+impl Consumer {
+    fn is_freed(&self) -> bool {
+        matches!(&self.sink, Sink::Queue(subscriber) if subscriber.is_freed())
     }
 }
 
 /// The message that says that so many were dropped.
 fn overflow(seq: u64, dropped: u64) -> Message {
-    Message::new(Body { dropped, ..Body::new(MessageKind::Overflow, seq) })
+    Message::new(Body {
+        dropped: Dropped::number(dropped),
+        ..Body::new(MessageKind::Overflow, seq)
+    })
 }
 
 /// The message about a subscription that was broken.

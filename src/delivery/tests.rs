@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 use crate::call::Call;
+use crate::queue::QueueConfig;
 
 const EXIT: MessageKind = MessageKind::Exit;
 
@@ -15,8 +16,20 @@ fn a_bus() -> Bus {
     Bus::new(&Executor::new("test"))
 }
 
-fn exits() -> Wants {
-    Wants { kinds: vec![EXIT], container: None }
+fn exits() -> HookConfig {
+    HookConfig::new([EXIT])
+}
+
+/// A queue, and its subscription to exits and progress.
+fn a_queue(bus: &Bus, capacity: usize) -> (Queue, Subscription) {
+    let queue = Queue::new(&QueueConfig::new().capacity(capacity)).unwrap();
+    let config = SubscriptionConfig::new([EXIT, MessageKind::Progress]).tag(7);
+    let subscription = bus.subscribe(&queue, &config).unwrap().consumer;
+    (queue, subscription)
+}
+
+fn step(bus: &Bus) {
+    bus.publish(&Message::new(bus.body(MessageKind::Progress)), None);
 }
 
 fn exit(bus: &Bus, container: &str) -> Message {
@@ -50,11 +63,11 @@ fn sender(bus: &Bus, mode: HookMode) -> (HookId, mpsc::Receiver<Message>, Arc<At
     let (sender, receiver) = mpsc::channel();
     let ends = Arc::new(AtomicUsize::new(0));
     let held = Held(ends.clone());
-    let run = Box::new(move |message: &Message| {
+    let run = Arc::new(move |message: &Message| {
         let _held = &held;
         let _ = sender.send(message.clone());
     });
-    let id = bus.add_hook(exits(), mode, usize::MAX, run).unwrap().consumer;
+    let id = bus.add_hook(&exits().mode(mode), run).unwrap().consumer;
     (id, receiver, ends)
 }
 
@@ -63,9 +76,9 @@ fn hooks_are_told_in_order_and_only_of_what_they_want() {
     let bus = a_bus();
     let (_, all, _) = sender(&bus, HookMode::Thread);
     let (one, of_one) = mpsc::channel();
-    let wants = Wants { container: Some("7".into()), ..exits() };
-    let run = Box::new(move |message: &Message| one.send(message.seq()).unwrap());
-    bus.add_hook(wants, HookMode::Thread, usize::MAX, run).unwrap();
+    let wants = exits().container("7");
+    let run = Arc::new(move |message: &Message| one.send(message.seq()).unwrap());
+    bus.add_hook(&wants.mode(HookMode::Thread), run).unwrap();
     for i in 0..1000 {
         publish(&bus, &(i % 10).to_string());
     }
@@ -97,12 +110,12 @@ fn removing_waits_for_the_hook_and_ends_it_once() {
     let held = Held(ends.clone());
     let (barrier, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let (entered, released) = (barrier.clone(), release.clone());
-    let run = Box::new(move |_: &Message| {
+    let run = Arc::new(move |_: &Message| {
         let _held = &held;
         entered.wait();
         released.wait();
     });
-    let id = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap().consumer;
+    let id = bus.add_hook(&exits().mode(HookMode::Thread), run).unwrap().consumer;
     publish(&bus, "a");
     publish(&bus, "a");
     barrier.wait();
@@ -123,11 +136,11 @@ fn removing_waits_for_the_hook_and_ends_it_once() {
 }
 
 /// What a hook holds, which runs this when it ends, and counts that.
-struct Ending(Option<Box<dyn FnOnce() + Send>>, Arc<AtomicUsize>);
+struct Ending(Mutex<Option<Box<dyn FnOnce() + Send>>>, Arc<AtomicUsize>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.take().into_iter().for_each(|end| end());
+        self.0.get_mut().unwrap().take().into_iter().for_each(|end| end());
         self.1.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -139,12 +152,12 @@ fn ending(
     end: impl FnOnce() + Send + 'static,
 ) -> (HookId, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (runs, ends) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
-    let (held, ran) = (Ending(Some(Box::new(end)), ends.clone()), runs.clone());
-    let run = Box::new(move |_: &Message| {
+    let (held, ran) = (Ending(Mutex::new(Some(Box::new(end))), ends.clone()), runs.clone());
+    let run = Arc::new(move |_: &Message| {
         let _held = &held;
         ran.fetch_add(1, Ordering::SeqCst);
     });
-    (bus.add_hook(exits(), mode, usize::MAX, run).unwrap().consumer, runs, ends)
+    (bus.add_hook(&exits().mode(mode), run).unwrap().consumer, runs, ends)
 }
 
 /// A hook whose end lasts until the second of these is waited for; the first is met as it begins.
@@ -220,14 +233,15 @@ fn a_hook_whose_subscription_failed_is_not_waited_for_long() {
     let bus = a_bus();
     let (entered, is_in) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let ends = Arc::new(AtomicUsize::new(0));
     let held = Held(ends.clone());
-    let run = Box::new(move |_: &Message| {
+    let run = Arc::new(move |_: &Message| {
         let _held = &held;
         entered.send(()).unwrap();
-        let _ = released.recv();
+        let _ = released.lock().unwrap().recv();
     });
-    let id = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap().consumer;
+    let id = bus.add_hook(&exits().mode(HookMode::Thread), run).unwrap().consumer;
     publish(&bus, "a");
     is_in.recv().unwrap();
     let start = Instant::now();
@@ -263,19 +277,26 @@ fn the_end_of_a_hook_may_remove_it_and_close() {
 }
 
 #[test]
-fn a_hook_keeps_its_function_where_there_is_nothing_to_tell() {
+fn a_hook_keeps_its_function_if_nothing_waits_for_it() {
     let ends = Arc::new(AtomicUsize::new(0));
     let held = Held(ends.clone());
-    let run = Box::new(move |_: &Message| {
+    let run = Arc::new(move |_: &Message| {
         let _held = &held;
     });
     // Without a client nothing says that one was dropped.
-    let hook = Hook::new(1, HookMode::Dispatch, 1, run, std::sync::Weak::new());
-    let item = || Item { message: Message::new(Body::new(EXIT, 1)), _after: None };
-    assert!(hook.push(item()) && !hook.push(item()));
-    assert_eq!((hook.run(1), hook.run(1)), ((1, true), (0, false)));
+    let hook = Hook::new(1, &exits().mode(HookMode::Dispatch), run, std::sync::Weak::new());
+    let push = |kind| hook.push(Item { message: Message::new(Body::new(kind, 1)), _after: None });
+    assert!(push(MessageKind::Progress));
+    (0..hook::EVENTS).for_each(|_| assert!(!push(MessageKind::Progress)));
+    let mut ran = 0;
+    while ran < hook::EVENTS {
+        let (now, more) = hook.run(hook::EVENTS);
+        assert!(now > 0 && more);
+        ran += now;
+    }
+    assert_eq!((ran, hook.run(1)), (hook::EVENTS, (0, false)));
     assert_eq!(ends.load(Ordering::SeqCst), 0);
-    assert!(hook.push(item()));
+    assert!(push(EXIT));
     assert_eq!(hook.run(1), (1, false));
     hook.remove();
     hook.end();
@@ -287,12 +308,12 @@ fn a_hook_is_run_for_its_turn_and_not_once_it_is_removed() {
     let hook: Arc<OnceLock<Hook>> = Arc::default();
     let (told, me) = (Arc::new(AtomicUsize::new(0)), hook.clone());
     let count = told.clone();
-    let run = Box::new(move |_: &Message| {
+    let run = Arc::new(move |_: &Message| {
         if count.fetch_add(1, Ordering::SeqCst) == 3 {
             me.get().unwrap().remove();
         }
     });
-    let new = Hook::new(1, HookMode::Thread, 9, run, std::sync::Weak::new());
+    let new = Hook::new(1, &exits().mode(HookMode::Thread), run, std::sync::Weak::new());
     let hook = hook.get_or_init(|| new);
     for _ in 0..6 {
         hook.push(Item { message: Message::new(Body::new(EXIT, 1)), _after: None });
@@ -304,8 +325,8 @@ fn a_hook_is_run_for_its_turn_and_not_once_it_is_removed() {
 
 #[test]
 fn a_turn_of_a_slow_hook_is_one_message() {
-    let run = Box::new(|_: &Message| std::thread::sleep(Duration::from_millis(20)));
-    let hook = Hook::new(1, HookMode::Thread, 9, run, std::sync::Weak::new());
+    let run = Arc::new(|_: &Message| std::thread::sleep(Duration::from_millis(20)));
+    let hook = Hook::new(1, &exits().mode(HookMode::Thread), run, std::sync::Weak::new());
     for _ in 0..3 {
         hook.push(Item { message: Message::new(Body::new(EXIT, 1)), _after: None });
     }
@@ -322,7 +343,7 @@ fn hooks_that_remove_each_other_do_not_wait_for_each_other() {
         for me in 0..2 {
             let (bus2, ids2, together) = (bus.clone(), ids.clone(), together.clone());
             let held = Held(ends.clone());
-            let run = Box::new(move |_: &Message| {
+            let run = Arc::new(move |_: &Message| {
                 let _held = &held;
                 together.wait();
                 let other = ids2.lock().unwrap()[1 - me];
@@ -331,7 +352,7 @@ fn hooks_that_remove_each_other_do_not_wait_for_each_other() {
                 let me = ids2.lock().unwrap()[me];
                 let _ = bus2.remove_hook(me, &Limits::default());
             });
-            let id = bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap().consumer;
+            let id = bus.add_hook(&exits().mode(HookMode::Thread), run).unwrap().consumer;
             ids.lock().unwrap().push(id);
         }
         publish(&bus, "a");
@@ -370,8 +391,8 @@ fn the_host_dispatches_when_the_descriptor_says_so() {
     let inner = bus.clone();
     let (sender, received) = mpsc::channel();
     let run =
-        Box::new(move |_: &Message| sender.send(inner.dispatch(1).unwrap_err().kind()).unwrap());
-    bus.add_hook(exits(), HookMode::Dispatch, usize::MAX, run).unwrap();
+        Arc::new(move |_: &Message| sender.send(inner.dispatch(1).unwrap_err().kind()).unwrap());
+    bus.add_hook(&exits().mode(HookMode::Dispatch), run).unwrap();
     publish(&bus, "a");
     assert_eq!(bus.dispatch(1).unwrap(), 1);
     assert_eq!(received.recv().unwrap(), ErrorKind::Reentrant);
@@ -384,10 +405,10 @@ fn what_follows_a_message_comes_after_every_hook() {
     let release = Arc::new(Barrier::new(2));
     let (_, received, _) = sender(&bus, HookMode::Thread);
     let released = release.clone();
-    let run = Box::new(move |_: &Message| {
+    let run = Arc::new(move |_: &Message| {
         released.wait();
     });
-    bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
+    bus.add_hook(&exits().mode(HookMode::Thread), run).unwrap();
     let job: Job = Box::new(move || done.send(()).unwrap());
     bus.publish(&exit(&bus, "a"), Some(bus.after(Some(job))));
     received.recv().unwrap();
@@ -404,89 +425,184 @@ fn what_follows_a_message_comes_after_every_hook() {
 }
 
 #[test]
-fn what_overflows_is_counted_and_said() {
+fn dropped_messages_are_counted_and_reported() {
     let bus = a_bus();
-    let queue = bus.add_queue(exits(), 2).unwrap().consumer;
-    let (sender, received) = mpsc::channel();
-    let run = Box::new(move |message: &Message| {
-        sender.send((message.kind(), message.dropped())).unwrap();
-    });
-    bus.add_hook(exits(), HookMode::Dispatch, 2, run).unwrap();
+    let (queue, _subscription) = a_queue(&bus, 2);
     for _ in 0..5 {
-        publish(&bus, "a");
+        step(&bus);
     }
     let next = || {
         let message = queue.next(&Call::new().poll()).unwrap();
+        assert_eq!(message.tag(), 7);
         (message.kind(), message.dropped())
     };
-    assert_eq!((next(), next()), ((EXIT, 0), (EXIT, 0)));
-    assert_eq!(next(), (MessageKind::Overflow, 3));
-    let error = queue.next(&Call::new().poll()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    bus.dispatch(2).unwrap();
+    let is_empty = || kind(queue.next(&Call::new().poll())) == Some(ErrorKind::WouldBlock);
+    let progress = (MessageKind::Progress, 0);
+    assert_eq!((next(), next(), next()), (progress, progress, (MessageKind::Overflow, 3)));
+    assert!(is_empty());
+    step(&bus);
+    assert_eq!(next(), progress);
+    assert!(is_empty());
+    assert_eq!(bus.dropped(), 3);
+
+    // A message about it waits once, and has the count of the moment in which it is taken.
+    (0..4).for_each(|_| step(&bus));
+    assert_eq!(next(), progress);
+    (0..3).for_each(|_| step(&bus));
+    assert_eq!((next(), next(), next()), (progress, (MessageKind::Overflow, 4), progress));
+    assert!(is_empty());
+}
+
+#[test]
+fn a_hook_is_told_how_many_messages_were_dropped() {
+    let bus = a_bus();
+    let (sender, received) = mpsc::channel();
+    let run = Arc::new(move |message: &Message| {
+        sender.send((message.kind(), message.dropped())).unwrap();
+    });
+    let config = HookConfig::new([EXIT, MessageKind::Progress]).mode(HookMode::Dispatch);
+    bus.add_hook(&config, run).unwrap();
+    (0..hook::EVENTS + 3).for_each(|_| step(&bus));
     publish(&bus, "a");
-    assert_eq!(next(), (EXIT, 0));
     bus.dispatch(usize::MAX).unwrap();
     let told: Vec<_> = received.try_iter().collect();
-    assert_eq!(told, [(EXIT, 0), (EXIT, 0), (MessageKind::Overflow, 3), (EXIT, 0)]);
-    assert_eq!(bus.dropped(), 6);
+    assert_eq!(told.len(), hook::EVENTS + 2);
+    assert_eq!(told[hook::EVENTS..], [(MessageKind::Overflow, 3), (EXIT, 0)]);
 }
 
 #[test]
-fn a_queue_says_what_it_dropped_before_it_ends() {
+fn exits_are_never_dropped_and_hold_new_processes_back() {
     let bus = a_bus();
-    let queue = bus.add_queue(exits(), 1).unwrap().consumer;
-    (0..3).for_each(|_| publish(&bus, "a"));
+    let queue = Queue::new(&QueueConfig::new().capacity(1).max_exits(3)).unwrap();
+    let subscribe = || bus.subscribe(&queue, &SubscriptionConfig::new([EXIT])).unwrap().consumer;
+    let first = subscribe();
+    for _ in 0..3 {
+        bus.check_backlog().unwrap();
+        publish(&bus, "a");
+    }
+    assert_eq!(kind(bus.check_backlog()), Some(ErrorKind::ResourceExhausted));
+    publish(&bus, "a");
+    assert_eq!(queue.receiver().len(), 4);
+    // Also a message that is taken from the channel itself makes room, when it is dropped.
+    drop(queue.receiver().recv().unwrap());
+    drop(queue.next(&Call::new()).unwrap());
+    bus.check_backlog().unwrap();
+    publish(&bus, "a");
+    assert_eq!(kind(bus.check_backlog()), Some(ErrorKind::ResourceExhausted));
+    // A queue that is gone holds nobody back.
+    drop(first);
+    bus.check_backlog().unwrap();
+    let _second = subscribe();
+    drop(queue);
+    publish(&bus, "a");
+    assert_eq!(bus.dropped(), 0);
+}
+
+#[test]
+fn a_subscription_ends_with_one_message_when_the_client_closes() {
+    let bus = a_bus();
+    let (queue, subscription) = a_queue(&bus, 1);
+    publish(&bus, "a");
     bus.shut();
-    for expected in [(EXIT, 0), (MessageKind::Overflow, 2)] {
-        assert!(is_readable(queue.fd()));
+    bus.shut();
+    for expected in [EXIT, MessageKind::Closed] {
+        assert!(is_readable(queue.fd().unwrap()));
         let message = queue.next(&Call::new().poll()).unwrap();
-        assert_eq!((message.kind(), message.dropped()), expected);
+        assert_eq!((message.kind(), message.tag()), (expected, 7));
     }
-    for _ in 0..2 {
-        assert!(is_readable(queue.fd()));
-        assert_eq!(kind(queue.next(&Call::new())), Some(ErrorKind::Closed));
-    }
+    assert!(!is_readable(queue.fd().unwrap()));
+    assert_eq!(kind(queue.next(&Call::new().poll())), Some(ErrorKind::WouldBlock));
+    drop(subscription);
+    let config = SubscriptionConfig::new([EXIT]);
+    assert_eq!(kind(bus.subscribe(&queue, &config)), Some(ErrorKind::Closed));
 }
 
 #[test]
-fn a_queue_is_waited_for_and_ends_with_the_client() {
+fn a_subscription_may_end_before_or_after_queue_and_client() {
     let bus = a_bus();
-    let queue = bus.add_queue(exits(), 16).unwrap().consumer;
-    assert!(!is_readable(queue.fd()));
-    let late = bus.add_queue(exits(), 16).unwrap().consumer;
+    let (queue, subscription) = a_queue(&bus, 1);
+    publish(&bus, "a");
+    drop(subscription);
+    publish(&bus, "a");
+    // What came before stays.
+    assert_eq!(queue.receiver().len(), 1);
+    let (other, subscription) = a_queue(&bus, 1);
+    drop(other);
+    publish(&bus, "a");
+    drop(subscription);
+    let (_other, subscription) = a_queue(&bus, 1);
+    drop(bus);
+    drop(subscription);
+}
+
+#[test]
+fn a_queue_of_two_clients_is_waited_for() {
+    let (bus, other) = (a_bus(), a_bus());
+    let (queue, _subscription) = a_queue(&bus, 16);
+    let _second = other.subscribe(&queue, &SubscriptionConfig::new([EXIT]).tag(8)).unwrap();
+    assert!(!is_readable(queue.fd().unwrap()));
     thread::scope(|scope| {
         let waiting: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| queue.next(&Call::new()).unwrap().seq())).collect();
+            (0..4).map(|_| scope.spawn(|| queue.next(&Call::new()).unwrap().tag())).collect();
         thread::sleep(Duration::from_millis(20));
-        (0..4).for_each(|_| publish(&bus, "a"));
-        let mut seqs: Vec<u64> = waiting.into_iter().map(|w| w.join().unwrap()).collect();
-        seqs.sort_unstable();
-        assert_eq!(seqs, [1, 2, 3, 4]);
+        (0..2).for_each(|_| publish(&bus, "a"));
+        (0..2).for_each(|_| publish(&other, "a"));
+        let mut tags: Vec<u64> = waiting.into_iter().map(|w| w.join().unwrap()).collect();
+        tags.sort_unstable();
+        assert_eq!(tags, [7, 7, 8, 8]);
     });
-    assert!(!is_readable(queue.fd()));
+    assert!(!is_readable(queue.fd().unwrap()));
     publish(&bus, "a");
-    assert!(is_readable(queue.fd()));
-    assert_eq!(queue.receiver().recv().unwrap().seq(), 5);
+    assert!(is_readable(queue.fd().unwrap()));
+    queue.next(&Call::new()).unwrap();
+    // A descriptor that is asked for later says what came before.
+    let (late, _subscription) = a_queue(&bus, 16);
     publish(&bus, "a");
-    // Asked for now, it tells what was there before.
-    assert!(is_readable(late.fd()));
-    (0..6).for_each(|_| drop(late.next(&Call::new()).unwrap()));
-    assert!(!is_readable(late.fd()));
-    bus.shut();
-    assert!(is_readable(queue.fd()) && is_readable(late.fd()));
-    assert_eq!(queue.next(&Call::new()).unwrap().seq(), 6);
-    assert_eq!(queue.next(&Call::new()).unwrap_err().kind(), ErrorKind::Closed);
-    assert!(is_readable(queue.fd()));
-    assert_eq!(bus.add_queue(exits(), 1).err().unwrap().kind(), ErrorKind::Closed);
+    assert!(is_readable(late.fd().unwrap()));
+    late.next(&Call::new()).unwrap();
+    assert!(!is_readable(late.fd().unwrap()));
+}
+
+#[test]
+fn a_hook_that_runs_several_times_at_once_keeps_the_order_of_each_container() {
+    let bus = a_bus();
+    let told: Arc<Mutex<Vec<(String, u64)>>> = Arc::default();
+    let (running, most) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let (list, now, peak) = (told.clone(), running, most.clone());
+    let run = Arc::new(move |message: &Message| {
+        peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(5));
+        list.lock().unwrap().push((message.container_id().to_owned(), message.seq()));
+        now.fetch_sub(1, Ordering::SeqCst);
+    });
+    let id = bus.add_hook(&exits().concurrency(4), run).unwrap().consumer;
+    (0..60).for_each(|i| publish(&bus, &(i % 6).to_string()));
+    let start = Instant::now();
+    while told.lock().unwrap().len() < 60 {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 4);
+    for container in 0..6 {
+        let told = told.lock().unwrap();
+        let of = |(id, _): &&(String, u64)| *id == container.to_string();
+        assert!(told.iter().filter(of).map(|(_, seq)| *seq).is_sorted());
+    }
+    bus.remove_hook(id, &within(10_000)).unwrap();
+    for concurrency in [0, 17] {
+        assert_eq!(
+            kind(exits().concurrency(concurrency).check()),
+            Some(ErrorKind::InvalidArgument)
+        );
+    }
 }
 
 #[test]
 fn threads_are_few_and_end() {
     let bus = a_bus();
     for _ in 0..4 {
-        let run = Box::new(|_: &Message| thread::sleep(Duration::from_millis(1)));
-        bus.add_hook(exits(), HookMode::Thread, usize::MAX, run).unwrap();
+        let run = Arc::new(|_: &Message| thread::sleep(Duration::from_millis(1)));
+        bus.add_hook(&exits().mode(HookMode::Thread), run).unwrap();
     }
     for _ in 0..50 {
         publish(&bus, "a");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::subscription::{Doubles, Stream, open};
 use crate::call::Limits;
-use crate::delivery::{self, Bus, Presence, Sink};
+use crate::delivery::{self, Bus, Liveness, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::message::{Body, Detail, Message, MessageKind};
@@ -17,10 +17,10 @@ use crate::rpc::events::Envelope;
 use crate::rpc::{Ctx, event_types};
 use crate::wait::{block_on, detach};
 
-/// How long one attempt to open a stream anew may take.
+/// How long one attempt to open a stream again may take.
 const REOPEN: Duration = Duration::from_secs(10);
 
-/// The pause before a stream is opened anew: the first, and the longest.
+/// The pause before a stream is opened again: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// One subscription.
@@ -32,7 +32,7 @@ struct Feed {
     bus: Bus,
     sink: Sink,
     /// Whether the hook or queue is still there.
-    presence: Presence,
+    liveness: Liveness,
     opened: Mutex<Opened>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn begin(
     executor: &Executor,
     bus: &Bus,
     sink: Sink,
-    presence: Presence,
+    liveness: Liveness,
 ) -> Result<()> {
     let feed = Arc::new(Feed {
         ctx: ctx.with_limits(Limits::default()),
@@ -59,7 +59,7 @@ pub(crate) fn begin(
         executor: executor.clone(),
         bus: bus.clone(),
         sink,
-        presence,
+        liveness,
         opened: Mutex::default(),
     });
     let limits = &ctx.limits;
@@ -84,10 +84,10 @@ pub(crate) fn begin(
 }
 
 /// The future's output, or `None` where the hook or queue goes first.
-async fn while_present<F: Future>(presence: &Presence, future: F) -> Option<F::Output> {
+async fn while_alive<F: Future>(liveness: &Liveness, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
-        if presence.poll_gone(cx) {
+        if liveness.poll_gone(cx) {
             return Poll::Ready(None);
         }
         future.as_mut().poll(cx).map(Some)
@@ -125,7 +125,7 @@ async fn open_first(feed: Arc<Feed>, left: Option<Duration>) {
     let teller = Teller(feed.clone());
     let limits = left.map_or_else(Limits::default, Limits::within);
     let opening = feed.open(feed.ctx.with_limits(limits));
-    let result = match while_present(&feed.presence, opening).await {
+    let result = match while_alive(&feed.liveness, opening).await {
         Some(Ok(stream)) => {
             feed.clone().follow(stream);
             Ok(())
@@ -141,7 +141,7 @@ async fn open_again(feed: Arc<Feed>, why: Error) {
     let mut pause = PAUSES.0;
     loop {
         let ctx = feed.ctx.with_limits(Limits::within(REOPEN));
-        match while_present(&feed.presence, feed.open(ctx)).await {
+        match while_alive(&feed.liveness, feed.open(ctx)).await {
             Some(Ok(stream)) => {
                 feed.bus.count_reconnect();
                 // Before anything of the new stream.
@@ -149,10 +149,10 @@ async fn open_again(feed: Arc<Feed>, why: Error) {
                 feed.follow(stream);
                 return;
             }
-            Some(Err(error)) => log::debug!("subscribing to events anew: {error}"),
+            Some(Err(error)) => log::debug!("subscribing to events again: {error}"),
             None => return,
         }
-        if while_present(&feed.presence, feed.executor.sleep(pause)).await.is_none() {
+        if while_alive(&feed.liveness, feed.executor.sleep(pause)).await.is_none() {
             return;
         }
         pause = PAUSES.1.min(pause * 2);
@@ -172,7 +172,7 @@ impl Feed {
         let kept = self.executor.keep();
         detach(poll_fn(move |cx| {
             let _ = &kept;
-            if self.presence.poll_gone(cx) {
+            if self.liveness.poll_gone(cx) {
                 return Poll::Ready(());
             }
             loop {

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::filter::quote;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::lease::random_hex;
+use crate::filter::quote;
+use crate::random::random_hex;
 use crate::rpc::events::{self, Envelope, Events};
 use crate::rpc::{Any, Ctx};
 

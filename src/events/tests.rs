@@ -13,13 +13,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::filter::tests::{READABLE, UNREADABLE};
-use super::filter::{EventFilter, render};
 use super::subscription::{Doubles, Stream, open};
 use crate::call::{Call, Limits};
 use crate::daemon::{Daemon, DaemonConfig};
 use crate::error::{ErrorKind, Result};
 use crate::executor::Executor;
+use crate::filter::tests::{READABLE, UNREADABLE};
+use crate::filter::{EventFilter, render};
 use crate::rpc::content::Descriptor;
 use crate::rpc::events::{self, Envelope};
 use crate::rpc::{Any, Connection, Ctx, event_types, images};

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::inner::Inner;
 use crate::message::{Body, Detail, Message, MessageKind};
+use crate::submit;
 use crate::timestamp::rfc3339;
 
 /// The state of one item of a pull: the reference, a document or a layer.
@@ -62,11 +63,16 @@ impl ProgressStatus {
     }
 }
 
-/// Sends the progress of a pull to the hooks and queues that want it, as the seed's JSON array.
+/// Sends the progress of a pull, as the seed's JSON array, to the hooks and queues that want it, and to
+/// the queue of the call if the pull was submitted.
 pub(crate) fn publish_progress(client: &Inner, reference: &str, items: &[Progress]) {
-    if !client.bus.wants(MessageKind::Progress) {
-        return;
+    submit::report(|| message(client, reference, items));
+    if client.bus.wants(MessageKind::Progress) {
+        client.bus.publish(&message(client, reference, items), None);
     }
+}
+
+fn message(client: &Inner, reference: &str, items: &[Progress]) -> Message {
     let items = items.to_vec();
     let make = move || {
         let item = |item: &Progress| {
@@ -83,7 +89,7 @@ pub(crate) fn publish_progress(client: &Inner, reference: &str, items: &[Progres
     };
     let detail = Detail::new(reference.to_owned(), Some(SystemTime::now()), make);
     let body = client.bus.body(MessageKind::Progress);
-    client.bus.publish(&Message::new(Body { detail: Some(detail), ..body }), None);
+    Message::new(Body { detail: Some(detail), ..body })
 }
 
 fn time(at: SystemTime) -> String {

@@ -22,12 +22,13 @@ use crate::call::{Call, Limits};
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
+use crate::keyed_mutex::KeyGuard;
 use crate::lease::Lease;
 use crate::rpc::content::{Descriptor, Opened, Writer};
 use crate::rpc::{Ctx, content, images};
 use crate::snapshot;
+use crate::submit;
 use crate::sys;
-use crate::turns::Turn;
 
 /// How many layers are downloaded at once.
 const FETCHERS: usize = 3;
@@ -70,11 +71,12 @@ pub(crate) fn pull(
     let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
     check_token_hosts(&config.token_hosts)?;
     let operation = client.begin_with(call, None)?;
+    submit::begin_long()?;
     let limits = &operation.ctx.limits;
     let (ctx, _lease) = Lease::hold(client, &quick(client, &operation.ctx))?;
 
     // The pull's own cancel handle, which ends its threads for whatever reason.
-    let stop = Cancel::new()?;
+    let stop = Cancel::new();
     let ctx = ctx.with_limits(Limits { cancel: Some(stop.clone()), ..limits.clone() });
     let (tracker, item) = ProgressTracker::new(&reference.to_string());
     let pull = Pull {
@@ -243,7 +245,7 @@ impl Pull<'_> {
         check_size(descriptor)?;
         let name = format!("{}-{}", Document::kind(&descriptor.media_type), descriptor.digest);
         let item = self.tracker.add(name.clone(), descriptor.size);
-        let _turn = self.turn(&name)?;
+        let _lock = self.lock(&name)?;
         let Some(writer) = self.open(&name, descriptor)? else {
             let ctx = quick(self.client, &self.ctx);
             let data = content::read(&ctx, &descriptor.digest, MAX_DOCUMENT)?;
@@ -277,7 +279,7 @@ impl Pull<'_> {
         check_size(descriptor)?;
         let name = format!("config-{}", descriptor.digest);
         let item = self.tracker.add(name.clone(), descriptor.size);
-        let _turn = self.turn(&name)?;
+        let _lock = self.lock(&name)?;
         let (data, status) = match self.open(&name, descriptor)? {
             None => {
                 self.relabel(&descriptor.digest, Vec::new())?;
@@ -379,7 +381,7 @@ impl Pull<'_> {
     fn fetch_layer(&self, layer: &Layer, item: ItemId) -> Result<ProgressStatus> {
         let descriptor = &layer.descriptor;
         let name = format!("layer-{}", descriptor.digest);
-        let _turn = self.turn(&name)?;
+        let _lock = self.lock(&name)?;
         let mut resumed = true;
         loop {
             let Some(mut writer) = self.open(&name, descriptor)? else {
@@ -489,9 +491,9 @@ impl Pull<'_> {
     }
 
     /// Waits for other pulls of this client that fetch the same blob.
-    fn turn(&self, name: &str) -> Result<Turn<'_>> {
+    fn lock(&self, name: &str) -> Result<KeyGuard> {
         let key = format!("{} {name}", self.ctx.namespace);
-        self.client.pull_turns.take(key, "another pull", &self.ctx.limits)
+        self.client.blob_locks.lock(key, "another pull", &self.ctx.limits)
     }
 
     /// Opens a blob for writing; `None` if the store has the blob, which the lease then holds too. Waits

@@ -9,7 +9,7 @@ use super::reference::Reference;
 use super::store;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result};
-use crate::events;
+use crate::filter;
 use crate::inner::Inner;
 use crate::rpc::content::Descriptor;
 use crate::rpc::{Ctx, images};
@@ -64,7 +64,7 @@ pub(crate) fn get(client: &Inner, name: &str, call: &Call) -> Result<Image> {
 
 pub(crate) fn list(client: &Inner, filters: &[&str], call: &Call) -> Result<Vec<Image>> {
     for (i, filter) in filters.iter().enumerate() {
-        events::check_filter(&format!("filters[{i}]"), filter)?;
+        filter::check(&format!("filters[{i}]"), filter)?;
     }
     let operation = client.begin(call)?;
     let records = images::list(&operation.ctx, filters)?;

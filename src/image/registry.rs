@@ -825,7 +825,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
 
-        let cancel = Cancel::new().unwrap();
+        let cancel = Cancel::new();
         let limits = Limits { cancel: Some(cancel.clone()), ..Limits::default() };
         let registry = registry_within(&server, false, &limits);
         thread::scope(|scope| {

@@ -29,7 +29,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may transfer nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a thread that waits for a name lookup checks whether its pull has ended.
+/// How often a thread that waits for a name lookup or for a socket checks whether its pull has ended.
 const TICK: Duration = Duration::from_millis(50);
 
 /// An HTTP client whose waits are bounded by `limits`. It follows no redirect, ignores the proxy
@@ -253,22 +253,14 @@ fn wait(
                 format!("the connection transferred nothing for {timeout:?}"),
             ));
         }
+        // A cancel handle has no descriptor to poll.
+        let left = limits.cancel.as_ref().map_or(left, |_| left.min(TICK));
         let left = Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let socket = PollFd::new(stream, events);
-        let ready = match &limits.cancel {
-            Some(cancel) => {
-                let cancelled = cancel.event();
-                let mut fds = [socket, PollFd::new(&cancelled, PollFlags::IN)];
-                poll(&mut fds, Some(&left)).map(|_| !fds[0].revents().is_empty())
-            }
-            None => {
-                let mut fds = [socket];
-                poll(&mut fds, Some(&left)).map(|_| !fds[0].revents().is_empty())
-            }
-        };
+        let mut fds = [PollFd::new(stream, events)];
+        let ready = poll(&mut fds, Some(&left)).map(|_| !fds[0].revents().is_empty());
         match ready {
             Ok(true) => return Ok(()),
             Ok(false) | Err(Errno::INTR) => {}

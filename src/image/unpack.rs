@@ -10,7 +10,8 @@ use super::store::{self, quick, whole_layer};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
-use crate::lease::{Lease, random_hex};
+use crate::lease::Lease;
+use crate::random::random_hex;
 use crate::rpc::snapshots::Mount;
 use crate::rpc::{Ctx, content, diff, leases, snapshots};
 use crate::wait::until_reached;
@@ -88,7 +89,7 @@ impl<'a> Unpacker<'a> {
     pub(super) fn layer(&self, index: usize) -> Result<()> {
         let chain_id = self.chain_id(index);
         let key = format!("{} {} {chain_id}", self.ctx.namespace, self.snapshotter);
-        let _turn = self.client.pull_turns.take(key, "another pull", &self.ctx.limits)?;
+        let _lock = self.client.blob_locks.lock(key, "another pull", &self.ctx.limits)?;
         for _ in 0..ATTEMPTS {
             let Some((key, mounts)) = self.prepare(index)? else {
                 if self.add_to_lease(index)? {

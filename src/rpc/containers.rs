@@ -39,6 +39,8 @@ pub(crate) struct Container {
     pub(crate) snapshot_key: String,
     /// By the server's clock; it alone says it.
     pub(crate) created_at: Option<SystemTime>,
+    /// By the server's clock, as `created_at`.
+    pub(crate) updated_at: Option<SystemTime>,
 }
 
 impl Container {
@@ -72,6 +74,7 @@ impl Container {
             snapshotter: container.snapshotter,
             snapshot_key: container.snapshot_key,
             created_at: time(container.created_at.as_ref()),
+            updated_at: time(container.updated_at.as_ref()),
         }
     }
 }
@@ -83,7 +86,7 @@ pub(crate) fn get(ctx: &Ctx, id: &str) -> Result<Container> {
 }
 
 /// The same for who must not block.
-pub(crate) async fn look(ctx: Ctx, id: String) -> Result<Container> {
+pub(crate) async fn get_async(ctx: Ctx, id: String) -> Result<Container> {
     let request = GetContainerRequest { id, ..Default::default() };
     start(&ctx, &GET, &request, |response| record(response.container))?.await?
 }

@@ -12,6 +12,7 @@ mod status;
 mod stream;
 #[cfg(test)]
 mod test_server;
+mod wire;
 
 pub(crate) mod containers;
 pub(crate) mod content;
@@ -31,9 +32,3 @@ pub(crate) use any::Any;
 pub(crate) use channel::{Connection, Ctx, check_process, check_threads};
 #[cfg(test)]
 pub(crate) use test_server::TestServer;
-
-/// The generated messages; `build.rs` makes them from `protos/`.
-#[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications, dead_code)]
-mod wire {
-    include!(concat!(env!("OUT_DIR"), "/wire/mod.rs"));
-}

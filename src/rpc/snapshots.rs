@@ -15,7 +15,7 @@ use super::wire::snapshots::{
     StatSnapshotResponse, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 use super::wire::types::Mount as WireMount;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 
 methods! { "containerd.services.snapshots.v1.Snapshots":
     PREPARE = change "Prepare" (PrepareSnapshotRequest) -> PrepareSnapshotResponse;
@@ -94,13 +94,12 @@ impl Info {
     }
 }
 
-/// Sends a request. That there is no such snapshotter the server says without the argument's name.
+/// Sends a request. If there is no such snapshotter, the error names the argument, which the server does
+/// not do.
 fn ask<Q: Message, A: Message + Unpin>(ctx: &Ctx, method: &Method<Q, A>, request: &Q) -> Result<A> {
-    call(ctx, method, request).map_err(|e| {
-        match e.message().starts_with("snapshotter not loaded") {
-            true => e.context("snapshotter"),
-            false => e,
-        }
+    call(ctx, method, request).map_err(|e| match e.reason() {
+        Some(Reason::NoSnapshotter) => e.context("snapshotter"),
+        _ => e,
     })
 }
 

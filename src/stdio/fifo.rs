@@ -10,35 +10,43 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{Paths, Place};
+use super::Paths;
 use crate::error::{Error, Result};
 
 /// The longest path that the kernel takes (`PATH_MAX`, without its NUL).
 pub(super) const MAX_PATH: usize = 4095;
 
-/// What stands between namespace, id, server and a random number in the name of a directory: no
-/// identifier has it.
+/// Separates namespace, id, server and a random number in the name of a directory. No identifier
+/// contains it.
 const SEPARATOR: &str = "+";
 
-/// The directory and what was made in it. Dropped, it removes them, unless in a child of the
-/// process that made them, or where they are to stand.
-pub(super) struct Fifos {
-    process: u32,
-    standing: bool,
-    path: PathBuf,
-    /// Gone once everything in it is open.
-    directory: Option<OwnedFd>,
-    made: Vec<PathBuf>,
+/// Where the FIFOs of the containers of one server's namespace are: `<state_dir>/fifo`.
+#[derive(Clone, Copy)]
+pub(crate) struct FifoDir<'a> {
+    pub(crate) state_dir: &'a Path,
+    /// Tells the server from others, whose containers may have the same ids.
+    pub(crate) server: &'a str,
+    pub(crate) namespace: &'a str,
 }
 
-impl Fifos {
-    /// Makes an empty directory, `<state_dir>/fifo/<namespace>+<id>+<server>+<random>`. It and those above it
-    /// that are missing get mode 0700. `state_dir` and `fifo` must be this user's directories, not links
-    /// to some, and nobody else may write there: who can put a FIFO in place of ours reads what
-    /// the process says.
-    pub(super) fn new(place: Place<'_>, id: &str) -> Result<Fifos> {
-        let Place { state_dir, server, namespace } = place;
-        let state_dir = plain(state_dir);
+/// The FIFOs of one process, and the directory that holds nothing else. The drop removes them, unless
+/// they are to be kept, or the drop happens in a child of the process that made them.
+pub(super) struct FifoSet {
+    process: u32,
+    keep: bool,
+    path: PathBuf,
+    /// `None` once everything in it is open.
+    directory: Option<OwnedFd>,
+    fifos: Vec<PathBuf>,
+}
+
+impl FifoSet {
+    /// Makes an empty directory, `<state_dir>/fifo/<namespace>+<id>+<server>+<random>`. The directories
+    /// that are missing get mode 0700. `state_dir` and `fifo` must be real directories of this user,
+    /// and nobody else may write there: whoever can replace a FIFO reads what the process writes.
+    pub(super) fn new(dir: FifoDir<'_>, id: &str) -> Result<FifoSet> {
+        let FifoDir { state_dir, server, namespace } = dir;
+        let state_dir = without_trailing_slash(state_dir);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -67,7 +75,7 @@ impl Fifos {
             return match open_own(&fifo, Path::new(&name), &path) {
                 Ok(directory) => {
                     let (process, directory) = (std::process::id(), Some(directory));
-                    Ok(Fifos { process, standing: false, path, directory, made: Vec::new() })
+                    Ok(FifoSet { process, keep: false, path, directory, fifos: Vec::new() })
                 }
                 Err(e) => {
                     let _ = std::fs::remove_dir(&path);
@@ -77,38 +85,37 @@ impl Fifos {
         }
     }
 
-    /// The directory that these FIFOs are in, where they are of our making: what an earlier program has
-    /// left standing.
-    pub(super) fn reopen(state_dir: &Path, paths: &Paths) -> Result<Option<Fifos>> {
-        let state_dir = plain(state_dir);
+    /// The FIFOs that an earlier program made for a process. `None` if none of its paths is below
+    /// `state_dir`: then they are the host's.
+    pub(super) fn reopen(state_dir: &Path, paths: &Paths) -> Result<Option<FifoSet>> {
+        let state_dir = without_trailing_slash(state_dir);
         let parent = state_dir.join("fifo");
-        // The others of its paths are the host's.
-        let made: Vec<PathBuf> = [&paths.stdin, &paths.stdout, &paths.stderr]
+        let fifos: Vec<PathBuf> = [&paths.stdin, &paths.stdout, &paths.stderr]
             .into_iter()
             .map(PathBuf::from)
-            .filter(|made| made.ancestors().nth(2) == Some(&parent))
+            .filter(|fifo| fifo.ancestors().nth(2) == Some(&parent))
             .collect();
-        let directory = made.first().and_then(|made| made.parent()).map(Path::to_owned);
+        let directory = fifos.first().and_then(|fifo| fifo.parent()).map(Path::to_owned);
         let Some(path) = directory else { return Ok(None) };
         let Some(name) = path.file_name() else { return Ok(None) };
         let top = open_own(&CWD, &state_dir, &state_dir)?;
         let fifo = open_own(&top, Path::new("fifo"), &parent)?;
         let directory = Some(open_own(&fifo, Path::new(name), &path)?);
-        Ok(Some(Fifos { process: std::process::id(), standing: true, path, directory, made }))
+        Ok(Some(FifoSet { process: std::process::id(), keep: true, path, directory, fifos }))
     }
 
-    /// The name of a FIFO of this directory, by its path.
+    /// The file name of the FIFO with this path. `None` if it is not one of the set.
     pub(super) fn name_of(&self, path: &str) -> Option<String> {
-        let made = self.made.iter().find(|made| made.as_path() == Path::new(path))?;
-        made.file_name()?.to_str().map(str::to_owned)
+        let fifo = self.fifos.iter().find(|fifo| fifo.as_path() == Path::new(path))?;
+        fifo.file_name()?.to_str().map(str::to_owned)
     }
 
-    /// Lets them stand when this is dropped, or not.
-    pub(super) fn stand(&mut self, standing: bool) {
-        self.standing = standing;
+    /// Says whether the drop leaves the FIFOs in place.
+    pub(super) fn set_keep(&mut self, keep: bool) {
+        self.keep = keep;
     }
 
-    /// Makes a FIFO, mode 0600, and gives its path.
+    /// Makes a FIFO, mode 0600, and returns its path.
     pub(super) fn make(&mut self, name: &str) -> Result<String> {
         let path = self.path.join(name);
         let text = path
@@ -123,16 +130,16 @@ impl Fifos {
                 mknodat(directory, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
             })
             .map_err(|e| Error::io(path.display(), e))?;
-        self.made.push(path);
+        self.fifos.push(path);
         Ok(text)
     }
 
-    /// Opens the reading end of a FIFO, whether or not somebody writes yet.
+    /// Opens the read end of a FIFO, also if nobody has it open for writing yet.
     pub(super) fn open_reader(&self, name: &str) -> Result<OwnedFd> {
         self.open(name, OFlags::RDONLY).map_err(|e| Error::io(self.path.join(name).display(), e))
     }
 
-    /// Opens the writing end of a FIFO; `None` where nobody reads.
+    /// Opens the write end of a FIFO. `None` if nobody has it open for reading.
     pub(super) fn open_writer(&self, name: &str) -> Result<Option<OwnedFd>> {
         match self.open(name, OFlags::WRONLY) {
             Ok(fd) => Ok(Some(fd)),
@@ -151,66 +158,65 @@ impl Fifos {
     }
 
     /// Closes the directory: nothing more is made or opened in it.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close_directory(&mut self) {
         self.directory = None;
     }
 }
 
-impl Drop for Fifos {
+impl Drop for FifoSet {
     fn drop(&mut self) {
-        if std::process::id() != self.process || self.standing {
+        if std::process::id() != self.process || self.keep {
             return;
         }
-        // Where somebody was faster, there is nothing left to do.
-        for path in &self.made {
+        // Errors are ignored: another call may have removed them first.
+        for path in &self.fifos {
             let _ = std::fs::remove_file(path);
         }
         let _ = std::fs::remove_dir(&self.path);
     }
 }
 
-/// The directories of FIFOs that stand for the containers of a server's namespace, with the ids of
-/// these.
-pub(super) fn standing(place: Place<'_>) -> Vec<(String, PathBuf)> {
-    let entries = std::fs::read_dir(plain(place.state_dir).join("fifo"));
+/// The directories of all FIFO sets for the containers of a server's namespace, each with the id of its
+/// container.
+pub(super) fn list(dir: FifoDir<'_>) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(without_trailing_slash(dir.state_dir).join("fifo"));
     let entries = entries.into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let name = entry.file_name();
             let mut parts = name.to_str()?.split(SEPARATOR);
             let (namespace, id, server) = (parts.next()?, parts.next()?, parts.next()?);
-            let is_its = namespace == place.namespace && server == place.server;
-            is_its.then(|| (id.to_owned(), entry.path()))
+            let matches = namespace == dir.namespace && server == dir.server;
+            matches.then(|| (id.to_owned(), entry.path()))
         })
         .collect()
 }
 
-/// Removes such a directory. A shim that creates a process for a program that died may wait for the
-/// other side of a FIFO, and would for ever.
+/// Removes such a directory. Each FIFO is opened at both ends before: the shim of a program that died
+/// may wait for the other end, and would wait for ever.
 pub(super) fn remove(directory: &Path) {
     for file in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let both_sides = openat(CWD, file.path(), flags, Mode::empty());
+        let both_ends = openat(CWD, file.path(), flags, Mode::empty());
         let _ = std::fs::remove_file(file.path());
-        drop(both_sides);
+        drop(both_ends);
     }
     let _ = std::fs::remove_dir(directory);
 }
 
-/// Without a trailing slash, with which the last component would be followed.
-fn plain(path: &Path) -> PathBuf {
+/// The path without a trailing slash, because the kernel follows a link that has one.
+fn without_trailing_slash(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-/// Opens a directory that must be this user's own, and nobody else's to write. `path` is its name
-/// for the error.
+/// Opens a directory that this user owns and nobody else may write. `path` names it in the error.
 fn open_own(at: &impl std::os::fd::AsFd, name: &Path, path: &Path) -> Result<OwnedFd> {
     let refused = |why: String| Error::invalid("state_dir", format!("{} {why}", path.display()));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = match openat(at, name, flags, Mode::empty()) {
         Ok(directory) => directory,
         Err(Errno::NOTDIR | Errno::LOOP) => {
-            return Err(refused("is not a directory; a link to one does not do".into()));
+            return Err(refused("is not a directory; a link to one is refused".into()));
         }
         Err(e) => return Err(Error::io(path.display(), e)),
     };
@@ -236,17 +242,17 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::stdio::tests::{Scratch, place};
+    use crate::stdio::tests::{Scratch, fifo_dir};
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).unwrap().mode() & 0o7777
     }
 
     #[test]
-    fn is_for_its_owner_alone_and_goes_when_dropped() {
+    fn a_set_is_for_its_owner_alone_and_is_removed_by_its_drop() {
         let scratch = Scratch::new();
         let state = scratch.path().join("a/b/");
-        let mut fifos = Fifos::new(place(&state), "id").unwrap();
+        let mut fifos = FifoSet::new(fifo_dir(&state), "id").unwrap();
         let path = PathBuf::from(fifos.make("id-stdout").unwrap());
         assert!(path.starts_with(scratch.path().join("a/b/fifo")));
         assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
@@ -256,19 +262,19 @@ mod tests {
             directory = directory.parent().unwrap();
             assert_eq!(mode(directory), 0o700, "{}", directory.display());
         }
-        let other = Fifos::new(place(&state), "id").unwrap();
+        let other = FifoSet::new(fifo_dir(&state), "id").unwrap();
         assert_ne!(fifos.path, other.path);
         drop((fifos, other));
         assert_eq!(fs::read_dir(state.join("fifo")).unwrap().count(), 0);
     }
 
     #[test]
-    fn refuses_directories_that_others_could_change() {
+    fn directories_that_others_could_change_are_refused() {
         let scratch = Scratch::new();
         let good = scratch.path().join("good");
         fs::create_dir_all(good.join("fifo")).unwrap();
         let refused = |state: &Path| {
-            let error = Fifos::new(place(state), "x").err().expect("it must be refused");
+            let error = FifoSet::new(fifo_dir(state), "x").err().expect("it must be refused");
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
             assert!(error.message().starts_with("state_dir: "), "{error}");
         };
@@ -293,16 +299,16 @@ mod tests {
         std::os::unix::fs::chown(&good, Some(geteuid().as_raw()), None).unwrap();
 
         assert_eq!(fs::read_dir(good.join("fifo")).unwrap().count(), 0);
-        drop(Fifos::new(place(&good), "x").unwrap());
+        drop(FifoSet::new(fifo_dir(&good), "x").unwrap());
     }
 
     #[test]
-    fn who_waits_for_the_other_side_goes_on_when_it_is_removed() {
+    fn a_process_that_waits_for_the_other_end_of_a_fifo_goes_on_when_it_is_removed() {
         let scratch = Scratch::new();
-        let mut fifos = Fifos::new(place(scratch.path()), "id").unwrap();
+        let mut fifos = FifoSet::new(fifo_dir(scratch.path()), "id").unwrap();
         let paths = ["id-stdin", "id-stdout"].map(|name| fifos.make(name).unwrap());
         let directory = fifos.path.clone();
-        fifos.stand(true);
+        fifos.set_keep(true);
         drop(fifos);
         let (started, threads) = mpsc::channel();
         let waiting = paths.map(|path| {
@@ -328,9 +334,9 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_too_long_leaves_nothing() {
+    fn a_path_that_is_too_long_leaves_nothing_behind() {
         let scratch = Scratch::new();
-        let mut fifos = Fifos::new(place(scratch.path()), "x").unwrap();
+        let mut fifos = FifoSet::new(fifo_dir(scratch.path()), "x").unwrap();
         assert!(fifos.make("kept").is_ok());
         fifos.path = fifos.path.join("y".repeat(MAX_PATH));
         let error = fifos.make("refused").unwrap_err();

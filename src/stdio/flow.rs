@@ -1,5 +1,5 @@
-//! One stream: bytes that are passed from a descriptor to another as far as both are ready, without
-//! ever waiting for either.
+//! One stream: passes bytes from one descriptor to another as far as both are ready, and never waits
+//! for either.
 
 use std::io::IsTerminal;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,145 +12,181 @@ use rustix::io::{Errno, ioctl_fionread, read, write};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::pipe::{SpliceFlags, splice};
 
+use super::lost::LostCounter;
 use crate::error::{Error, Result};
 
-/// How much is read at once: what the shim writes at once.
+/// How many bytes one read takes: as many as one write of the shim has.
 pub(super) const BUFFER: usize = 32 * 1024;
 
-/// What must be there for a splice to be tried. However little is spliced takes one of the sixteen
-/// slots of the target's pipe, where a write fills up the page before it. So a host that reads only
-/// after the exit finds this much, half of what a pipe can hold, for certain.
+/// How many bytes must be available before a splice is tried. A splice takes one of the sixteen slots
+/// of the target's pipe, however few bytes it moves; a write fills up the page before it. So a host
+/// that reads only after the exit finds this many bytes for certain, half of what a pipe can hold.
 const SPLICE_MIN: u64 = BUFFER as u64;
 
-/// How much is spliced at once.
+/// How many bytes one splice moves at most.
 const SPLICE_MAX: usize = 64 * 1024;
 
-/// How often a stream is read before it is another's turn.
-const TURNS: usize = 8;
+/// How often one step reads before other streams get their turn.
+const READS_PER_STEP: usize = 8;
 
-/// How much goes, byte by byte, to a device that cannot be written in any other way.
-const ASKED_MAX: usize = 4096;
+/// How many bytes one write passes to a device that is written byte by byte.
+const POLLED_MAX: usize = 4096;
 
 pub(super) type IoResult<T> = std::result::Result<T, Errno>;
 
-/// How a descriptor is read or written without waiting, and without touching the flags of the open
-/// file that it shares with the host.
+/// How a descriptor is read or written without waiting, and without changing the flags of the open
+/// file, which the host shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// As any file: it was opened non-blocking by us, or it is of a kind that never waits.
+enum IoMode {
+    /// `read` and `write`: the library opened it non-blocking, or files of its kind never block.
     Plain,
-    /// `MSG_DONTWAIT` with each call.
+    /// A socket: `MSG_DONTWAIT` with each call.
     Socket,
-    /// A pipe whose open file may be blocking: splicing alone can be told for a single call.
+    /// A pipe whose open file may be blocking. Only `splice` has a flag that keeps one call from
+    /// blocking.
     Splice,
-    /// A device that cannot be opened anew: it is polled first, and written byte by byte, for
-    /// "writable" promises room for one.
-    Asked,
+    /// A device that cannot be opened again: it is polled first, and written byte by byte, because
+    /// "writable" promises room for one byte.
+    Polled,
 }
 
-/// One end of a stream. Dropped, it is closed and no longer watched.
+/// A registration with an epoll instance.
 #[derive(Debug)]
-pub(super) struct End {
-    fd: OwnedFd,
-    way: Way,
-    watched_by: Option<Arc<OwnedFd>>,
+struct Registration {
+    epoll: Arc<OwnedFd>,
+    data: u64,
+    flags: EventFlags,
 }
 
-impl End {
-    /// An end of a FIFO that was opened non-blocking.
-    pub(super) fn fifo(fd: OwnedFd) -> End {
-        End { fd, way: Way::Plain, watched_by: None }
+/// One of the two descriptors of a stream. The drop closes it and removes it from epoll.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    fd: OwnedFd,
+    mode: IoMode,
+    /// `None` for files that are always ready: epoll refuses them.
+    registration: Option<Registration>,
+}
+
+impl Endpoint {
+    /// One end of a FIFO that was opened non-blocking.
+    pub(super) fn fifo(fd: OwnedFd) -> Endpoint {
+        Endpoint { fd, mode: IoMode::Plain, registration: None }
     }
 
     /// A descriptor of the host's that is to be read.
-    pub(super) fn source(argument: &str, fd: OwnedFd) -> Result<End> {
-        End::of_host(argument, fd, OFlags::RDONLY)
+    pub(super) fn source(argument: &str, fd: Arc<OwnedFd>) -> Result<Endpoint> {
+        Endpoint::of_host(argument, fd, OFlags::RDONLY)
     }
 
     /// A descriptor of the host's that is to be written.
-    pub(super) fn target(argument: &str, fd: OwnedFd) -> Result<End> {
-        End::of_host(argument, fd, OFlags::WRONLY)
+    pub(super) fn target(argument: &str, fd: Arc<OwnedFd>) -> Result<Endpoint> {
+        Endpoint::of_host(argument, fd, OFlags::WRONLY)
     }
 
-    fn of_host(argument: &str, fd: OwnedFd, access: OFlags) -> Result<End> {
+    fn of_host(argument: &str, fd: Arc<OwnedFd>, access: OFlags) -> Result<Endpoint> {
         let flags = fcntl_getfl(&fd).map_err(|e| Error::io(argument, e))?;
         let stat = fstat(&fd).map_err(|e| Error::io(argument, e))?;
-        let mode = flags & OFlags::RWMODE;
-        if flags.contains(OFlags::PATH) || (mode != OFlags::RDWR && mode != access) {
+        let access_mode = flags & OFlags::RWMODE;
+        if flags.contains(OFlags::PATH) || (access_mode != OFlags::RDWR && access_mode != access) {
             let what = if access == OFlags::RDONLY { "reading" } else { "writing" };
             return Err(Error::invalid(argument, format!("the descriptor is not open for {what}")));
         }
-        let (fd, way) = match FileType::from_raw_mode(stat.st_mode) {
+        // Epoll does not take the same descriptor twice, and another stream may have this one too.
+        let fd = match Arc::try_unwrap(fd) {
+            Ok(fd) => fd,
+            Err(shared) => shared.try_clone().map_err(|e| Error::io(argument, e))?,
+        };
+        let (fd, mode) = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 return Err(Error::invalid(argument, "the descriptor is a directory's"));
             }
-            FileType::Socket => (fd, Way::Socket),
-            // Opened anew, a file would lose its position and its appending. It never waits.
-            FileType::RegularFile | FileType::BlockDevice => (fd, Way::Plain),
-            // What is read ends in a FIFO, so it can be spliced always.
-            FileType::Fifo if access == OFlags::RDONLY => (fd, Way::Splice),
-            // Small writes must be joined in it, which splicing does not do.
-            FileType::Fifo => reopen(fd, access, Way::Splice),
-            FileType::CharacterDevice if flags.contains(OFlags::NONBLOCK) => (fd, Way::Plain),
-            // Opened anew, the master of a terminal (5:2) would be another terminal's.
+            FileType::Socket => (fd, IoMode::Socket),
+            // If it were opened again, a file would lose its position and `O_APPEND`. It never blocks.
+            FileType::RegularFile | FileType::BlockDevice => (fd, IoMode::Plain),
+            // The target of a source is a FIFO, so splicing is always possible.
+            FileType::Fifo if access == OFlags::RDONLY => (fd, IoMode::Splice),
+            // Small writes must share pages of the pipe, which splicing does not do.
+            FileType::Fifo => reopen(fd, access, IoMode::Splice),
+            FileType::CharacterDevice if flags.contains(OFlags::NONBLOCK) => (fd, IoMode::Plain),
+            // If it were opened again, the master of a terminal (5:2) would be another terminal's.
             FileType::CharacterDevice
                 if fd.is_terminal() && (major(stat.st_rdev), minor(stat.st_rdev)) != (5, 2) =>
             {
-                reopen(fd, access, Way::Asked)
+                reopen(fd, access, IoMode::Polled)
             }
-            _ => (fd, Way::Asked),
+            _ => (fd, IoMode::Polled),
         };
-        Ok(End { fd, way, watched_by: None })
+        Ok(Endpoint { fd, mode, registration: None })
     }
 
-    /// Has `epoll` report `data` whenever the end becomes ready. Files that are ready always are
-    /// not watched.
-    pub(super) fn watch(
+    /// Has `epoll` report `data` each time the endpoint becomes ready. Files that are always ready are
+    /// not registered.
+    pub(super) fn register(
         &mut self,
         epoll: &Arc<OwnedFd>,
         data: u64,
         flags: EventFlags,
     ) -> Result<()> {
-        match epoll::add(epoll, &self.fd, EventData::new_u64(data), flags | EventFlags::ET) {
-            Ok(()) => self.watched_by = Some(epoll.clone()),
-            Err(Errno::PERM) => self.way = Way::Plain,
+        let flags = flags | EventFlags::ET;
+        match epoll::add(epoll, &self.fd, EventData::new_u64(data), flags) {
+            Ok(()) => self.registration = Some(Registration { epoll: epoll.clone(), data, flags }),
+            Err(Errno::PERM) => self.mode = IoMode::Plain,
             Err(e) => return Err(Error::io("epoll_ctl", e)),
         }
         Ok(())
     }
 
-    /// Whether it is ready always, which files are and `/dev/null`.
+    /// Has epoll report the endpoint once more if it is ready now.
+    fn report_again(&self) {
+        if let Some(Registration { epoll, data, flags }) = &self.registration {
+            let _ = epoll::modify(epoll, &self.fd, EventData::new_u64(*data), *flags);
+        }
+    }
+
+    /// Whether it is always ready, as files and `/dev/null` are.
     fn is_file(&self) -> bool {
-        self.watched_by.is_none()
+        self.registration.is_none()
     }
 
     fn is_ready(&self, events: PollFlags) -> bool {
-        let mut fds = [PollFd::new(&self.fd, events)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(poll(&mut fds, Some(&at_once)), Ok(1..))
+        !self.poll(events).is_empty()
     }
 
-    /// How many bytes could be read.
+    /// Whether nobody has the other end of the pipe open.
+    fn has_hung_up(&self) -> bool {
+        self.poll(PollFlags::IN).contains(PollFlags::HUP)
+    }
+
+    fn poll(&self, events: PollFlags) -> PollFlags {
+        let mut fds = [PollFd::new(&self.fd, events)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut fds, Some(&at_once)) {
+            Ok(1..) => fds[0].revents(),
+            _ => PollFlags::empty(),
+        }
+    }
+
+    /// How many bytes can be read.
     fn available(&self) -> u64 {
         ioctl_fionread(&self.fd).unwrap_or(0)
     }
 
     fn read(&self, buffer: &mut [u8]) -> IoResult<usize> {
-        match self.way {
-            Way::Plain => read(&self.fd, buffer),
-            Way::Socket => recv(&self.fd, buffer, RecvFlags::DONTWAIT).map(|(read, _)| read),
-            Way::Splice | Way::Asked if !self.is_ready(PollFlags::IN) => Err(Errno::AGAIN),
-            Way::Splice | Way::Asked => read(&self.fd, buffer),
+        match self.mode {
+            IoMode::Plain => read(&self.fd, buffer),
+            IoMode::Socket => recv(&self.fd, buffer, RecvFlags::DONTWAIT).map(|(read, _)| read),
+            IoMode::Splice | IoMode::Polled if !self.is_ready(PollFlags::IN) => Err(Errno::AGAIN),
+            IoMode::Splice | IoMode::Polled => read(&self.fd, buffer),
         }
     }
 
     fn write(&self, data: &[u8]) -> IoResult<usize> {
-        match self.way {
-            Way::Plain => write(&self.fd, data),
-            Way::Socket => send(&self.fd, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Way::Splice | Way::Asked => {
+        match self.mode {
+            IoMode::Plain => write(&self.fd, data),
+            IoMode::Socket => send(&self.fd, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            IoMode::Splice | IoMode::Polled => {
                 let mut written = 0;
-                for byte in data.iter().take(ASKED_MAX) {
+                for byte in data.iter().take(POLLED_MAX) {
                     let result = if self.is_ready(PollFlags::OUT) {
                         write(&self.fd, std::slice::from_ref(byte))
                     } else {
@@ -158,7 +194,7 @@ impl End {
                     };
                     match result {
                         Ok(n) => written += n,
-                        // An error that stays is met again by the next write.
+                        // The next write meets an error that lasts.
                         Err(_) if written > 0 => break,
                         Err(e) => return Err(e),
                     }
@@ -169,22 +205,23 @@ impl End {
     }
 }
 
-impl Drop for End {
+impl Drop for Endpoint {
     fn drop(&mut self) {
-        // Closing would not end the watch where the host holds the same open file.
-        if let Some(epoll) = &self.watched_by {
-            let _ = epoll::delete(epoll, &self.fd);
+        // Closing the descriptor does not end the registration while the host has the same open file.
+        if let Some(registration) = &self.registration {
+            let _ = epoll::delete(&registration.epoll, &self.fd);
         }
     }
 }
 
-/// The same file, opened anew so that it can be non-blocking for us alone; where that cannot be
-/// (another user's pipe, a FIFO without a reader, no `/proc`) the descriptor itself and `otherwise`.
-fn reopen(fd: OwnedFd, access: OFlags, otherwise: Way) -> (OwnedFd, Way) {
+/// Opens the same file again, so that only the library's open file is non-blocking. If that fails
+/// (another user's pipe, a FIFO without a reader, no `/proc`), returns the descriptor itself with the
+/// mode `otherwise`.
+fn reopen(fd: OwnedFd, access: OFlags, otherwise: IoMode) -> (OwnedFd, IoMode) {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match open(path, flags, Mode::empty()) {
-        Ok(own) => (own, Way::Plain),
+        Ok(own) => (own, IoMode::Plain),
         Err(_) => (fd, otherwise),
     }
 }
@@ -192,139 +229,175 @@ fn reopen(fd: OwnedFd, access: OFlags, otherwise: Way) -> (OwnedFd, Way) {
 /// Where the bytes go.
 #[derive(Debug)]
 enum Target {
-    To(End),
-    /// The host wants none of it.
-    Nowhere,
-    /// The host's descriptor failed; what is dropped since is counted.
-    Broken,
+    To(Endpoint),
+    /// Nowhere: the host does not want them.
+    Unwanted,
+    /// Nowhere: the host's descriptor failed, or the time for the output is over. They count as lost.
+    Lost,
 }
 
 /// What is left to do after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// One of the ends is not ready.
+    /// One of the endpoints is not ready.
     Idle,
-    /// There is more, and others are to have their turn first.
+    /// There is more to pass on, after the other streams had their turn.
     Again,
-    /// The stream is at its end.
+    /// The stream has ended.
     Done,
 }
 
-/// What one turn of a step came to.
-enum Turn {
+/// The result of one read with its write.
+enum Transfer {
     Moved,
-    Waits,
+    WouldBlock,
     Done,
 }
 
-/// A stream. Its ends are watched edge-triggered: each is taken for ready until a call says that
-/// it is not, and then until it is reported again.
+/// A stream. Its endpoints are registered edge-triggered: each counts as ready until a call would
+/// block, and then until epoll reports it again.
 #[derive(Debug)]
 pub(super) struct Flow {
-    source: End,
+    source: Endpoint,
     target: Target,
-    /// Whether it leads to a process, whose end is the stream's. Output is drained to its end
-    /// whatever becomes of its target.
-    input: bool,
+    /// Counts the output that the host does not get; `None` for input. Input ends with its target, the
+    /// process. Output is read to its end whatever happens to its target.
+    lost: Option<Arc<LostCounter>>,
     source_ready: bool,
     target_ready: bool,
-    /// Whether splicing is worth a try.
+    /// Whether splicing may work.
     splices: bool,
-    /// What was read and could not be written yet.
+    /// Bytes that were read and are not written yet.
     pending: Vec<u8>,
     /// Whether the source ended, and not only the stream.
-    ended: bool,
-    dropped: u64,
+    source_ended: bool,
 }
 
 impl Flow {
     /// From the host to a process.
-    pub(super) fn input(source: End, fifo: End) -> Flow {
-        let splices = source.way == Way::Splice;
-        Flow::new(source, Target::To(fifo), true, splices)
+    pub(super) fn input(source: Endpoint, fifo: Endpoint) -> Flow {
+        let splices = source.mode == IoMode::Splice;
+        Flow::new(source, Target::To(fifo), None, splices)
     }
 
     /// From a process to the host, or to nowhere.
-    pub(super) fn output(fifo: End, target: Option<End>) -> Flow {
-        let splices = target.as_ref().is_some_and(|t| matches!(t.way, Way::Plain | Way::Splice));
-        Flow::new(fifo, target.map_or(Target::Nowhere, Target::To), false, splices)
+    pub(super) fn output(fifo: Endpoint, target: Option<Endpoint>, lost: Arc<LostCounter>) -> Flow {
+        let splices =
+            target.as_ref().is_some_and(|t| matches!(t.mode, IoMode::Plain | IoMode::Splice));
+        Flow::new(fifo, target.map_or(Target::Unwanted, Target::To), Some(lost), splices)
     }
 
-    fn new(source: End, target: Target, input: bool, splices: bool) -> Flow {
+    fn new(
+        source: Endpoint,
+        target: Target,
+        lost: Option<Arc<LostCounter>>,
+        splices: bool,
+    ) -> Flow {
         Flow {
             source,
             target,
-            input,
+            lost,
             source_ready: true,
             target_ready: true,
             splices,
             pending: Vec::new(),
-            ended: false,
-            dropped: 0,
+            source_ended: false,
         }
     }
 
-    /// Has `epoll` report both ends.
-    pub(super) fn watch(&mut self, epoll: &Arc<OwnedFd>, source: u64, target: u64) -> Result<()> {
-        self.source.watch(epoll, source, EventFlags::IN | EventFlags::RDHUP)?;
+    fn is_input(&self) -> bool {
+        self.lost.is_none()
+    }
+
+    /// Has `epoll` report both endpoints.
+    pub(super) fn register(
+        &mut self,
+        epoll: &Arc<OwnedFd>,
+        source: u64,
+        target: u64,
+    ) -> Result<()> {
+        self.source.register(epoll, source, EventFlags::IN | EventFlags::RDHUP)?;
         match &mut self.target {
-            Target::To(end) => end.watch(epoll, target, EventFlags::OUT),
-            Target::Nowhere | Target::Broken => Ok(()),
+            Target::To(endpoint) => endpoint.register(epoll, target, EventFlags::OUT),
+            Target::Unwanted | Target::Lost => Ok(()),
         }
     }
 
-    /// Takes note that the source can be read.
+    /// Notes that the source can be read.
     pub(super) fn source_is_ready(&mut self) {
         self.source_ready = true;
     }
 
-    /// Takes note that the target can be written. Says whether the stream goes on: not where it
-    /// leads to a process that reads no more, for nothing more must be taken from the host.
+    /// Notes that the target can be written. Returns whether the stream goes on. Input to a process
+    /// that has closed its end does not: nothing more may be taken from the host.
     pub(super) fn target_is_ready(&mut self, events: EventFlags) -> bool {
         self.target_ready = true;
-        !(self.input && events.contains(EventFlags::ERR))
+        !(self.is_input() && events.contains(EventFlags::ERR))
     }
 
-    /// Whether the source ended, rather than what reads it.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
+    /// Whether the stream ended because its source did.
+    pub(super) fn source_has_ended(&self) -> bool {
+        self.source_ended
     }
 
-    /// How many bytes the host did not get; with `cut`, those that were still on their way too.
-    pub(super) fn dropped(&self, cut: bool) -> u64 {
-        let on_the_way = match self.target {
-            Target::Nowhere => 0,
-            _ if cut && !self.input => self.pending.len() as u64 + self.source.available(),
-            _ => 0,
+    /// From now on drops the output instead of passing it on, and counts it as lost.
+    pub(super) fn discard(&mut self) {
+        if self.is_input() || !matches!(self.target, Target::To(_)) {
+            return;
+        }
+        self.count_lost(self.pending.len() as u64);
+        self.pending = Vec::new();
+        self.target = Target::Lost;
+        self.target_ready = true;
+        // If the stream waited for its target, epoll has reported the source already.
+        self.source.report_again();
+    }
+
+    /// Ends the stream before its source has ended, and counts the output that is lost by that. If the
+    /// FIFO stays, another program may read what is in it; unless the process has ended, because the
+    /// kernel drops what nobody has open.
+    pub(super) fn cut(self, fifo_stays: bool) {
+        if self.is_input() || matches!(self.target, Target::Unwanted) {
+            return;
+        }
+        let in_fifo = match fifo_stays && !self.source.has_hung_up() {
+            true => 0,
+            false => self.source.available(),
         };
-        self.dropped + on_the_way
+        self.count_lost(self.pending.len() as u64 + in_fifo);
     }
 
-    /// Passes on what it can, within bounds. `buffer` holds nothing between steps.
+    fn count_lost(&self, bytes: u64) {
+        if let Some(lost) = &self.lost {
+            lost.add(bytes);
+        }
+    }
+
+    /// Passes on as much as it can, within bounds. `buffer` holds nothing between steps.
     pub(super) fn step(&mut self, buffer: &mut [u8]) -> Step {
-        for _ in 0..TURNS {
-            match self.turn(buffer) {
-                Turn::Moved => {}
-                Turn::Waits => return Step::Idle,
-                Turn::Done => return Step::Done,
+        for _ in 0..READS_PER_STEP {
+            match self.transfer(buffer) {
+                Transfer::Moved => {}
+                Transfer::WouldBlock => return Step::Idle,
+                Transfer::Done => return Step::Done,
             }
         }
         Step::Again
     }
 
-    fn turn(&mut self, buffer: &mut [u8]) -> Turn {
+    fn transfer(&mut self, buffer: &mut [u8]) -> Transfer {
         if !self.target_ready {
-            return Turn::Waits;
+            return Transfer::WouldBlock;
         }
         if !self.pending.is_empty() {
             let pending = std::mem::take(&mut self.pending);
             return self.pass(&pending);
         }
         if !self.source_ready {
-            return Turn::Waits;
+            return Transfer::WouldBlock;
         }
         if let Target::To(target) = &self.target {
-            let only = self.source.way == Way::Splice || target.way == Way::Splice;
+            let only = self.source.mode == IoMode::Splice || target.mode == IoMode::Splice;
             if self.splices && (only || self.source.available() >= SPLICE_MIN) {
                 return self.splice(only);
             }
@@ -332,86 +405,90 @@ impl Flow {
         match self.source.read(buffer) {
             Ok(0) => self.end(),
             Ok(n) => self.pass(buffer.get(..n).unwrap_or_default()),
-            Err(Errno::INTR) => Turn::Moved,
+            Err(Errno::INTR) => Transfer::Moved,
             Err(Errno::AGAIN) => {
                 self.source_ready = false;
-                Turn::Waits
+                Transfer::WouldBlock
             }
             // A terminal that hung up, a connection that was reset: nothing more will come.
             Err(_) => self.end(),
         }
     }
 
-    fn end(&mut self) -> Turn {
-        self.ended = true;
-        Turn::Done
+    fn end(&mut self) -> Transfer {
+        self.source_ended = true;
+        Transfer::Done
     }
 
-    /// Moves pages from the one pipe to the other. `only` says that there is no other way.
-    fn splice(&mut self, only: bool) -> Turn {
-        let Target::To(target) = &self.target else { return Turn::Moved };
+    /// Moves pages from one pipe to the other. `only` says that there is no other way.
+    fn splice(&mut self, only: bool) -> Transfer {
+        let Target::To(target) = &self.target else { return Transfer::Moved };
         let flags = SpliceFlags::NONBLOCK;
         match splice(&self.source.fd, None, &target.fd, None, SPLICE_MAX, flags) {
             Ok(0) => self.end(),
-            Ok(_) | Err(Errno::INTR) => Turn::Moved,
-            // It does not say which end is meant, and to blame a ready one would be to wait for a
-            // report that never comes. A source at its end is ready, empty as it is.
+            Ok(_) | Err(Errno::INTR) => Transfer::Moved,
+            // The error does not say which end would block. A wrong guess would wait for a report that
+            // never comes. A source at its end counts as ready, though it is empty.
             Err(Errno::AGAIN) => {
                 if !self.source.is_ready(PollFlags::IN) {
                     self.source_ready = false;
                 } else if !target.is_ready(PollFlags::OUT) {
                     self.target_ready = false;
                 }
-                if self.source_ready && self.target_ready { Turn::Moved } else { Turn::Waits }
+                if self.source_ready && self.target_ready {
+                    Transfer::Moved
+                } else {
+                    Transfer::WouldBlock
+                }
             }
             Err(_) if only => self.fail(0),
-            // Such as a file that is appended to. A write will tell of an error that stays.
+            // For example a file that is opened for appending. A write meets an error that lasts.
             Err(_) => {
                 self.splices = false;
-                Turn::Moved
+                Transfer::Moved
             }
         }
     }
 
     /// Writes `data`, and keeps what the target does not take now.
-    fn pass(&mut self, data: &[u8]) -> Turn {
+    fn pass(&mut self, data: &[u8]) -> Transfer {
         let target = match &self.target {
             Target::To(target) => target,
-            Target::Nowhere => return Turn::Moved,
-            Target::Broken => {
-                self.dropped += data.len() as u64;
-                return Turn::Moved;
+            Target::Unwanted => return Transfer::Moved,
+            Target::Lost => {
+                self.count_lost(data.len() as u64);
+                return Transfer::Moved;
             }
         };
         match target.write(data) {
             Ok(n) if n > 0 => {
                 self.pending = data.get(n..).unwrap_or_default().to_vec();
-                Turn::Moved
+                Transfer::Moved
             }
             Err(Errno::AGAIN) => {
                 self.pending = data.to_vec();
                 self.target_ready = false;
-                Turn::Waits
+                Transfer::WouldBlock
             }
             Err(Errno::INTR) => {
                 self.pending = data.to_vec();
-                Turn::Moved
+                Transfer::Moved
             }
             Ok(_) | Err(_) => self.fail(data.len() as u64),
         }
     }
 
     /// The target failed, and so many bytes are lost.
-    fn fail(&mut self, lost: u64) -> Turn {
-        if self.input {
-            return Turn::Done;
+    fn fail(&mut self, lost: u64) -> Transfer {
+        if self.is_input() {
+            return Transfer::Done;
         }
-        self.dropped += lost;
+        self.count_lost(lost);
         // A full disk may have room again.
         if !matches!(&self.target, Target::To(target) if target.is_file()) {
-            self.target = Target::Broken;
+            self.target = Target::Lost;
         }
-        Turn::Moved
+        Transfer::Moved
     }
 }
 
@@ -431,21 +508,29 @@ mod tests {
         (reader.into(), writer.into())
     }
 
-    /// The reading end of a process's output, and the writing end.
-    fn fifo() -> (End, File) {
+    /// The read end of a process's output, and its write end.
+    fn fifo() -> (Endpoint, File) {
         let (reader, writer) = pipe();
         ioctl_fionbio(&reader, true).unwrap();
-        (End::fifo(reader.into()), writer)
+        (Endpoint::fifo(reader.into()), writer)
     }
 
-    /// An end as it is where the descriptor cannot be opened anew.
-    fn end(fd: impl Into<OwnedFd>, way: Way) -> End {
-        // Watched, as everything that is not ready always; by nobody here.
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-        End { fd: fd.into(), way, watched_by: Some(Arc::new(epoll)) }
+    /// An endpoint of a descriptor that cannot be opened again.
+    fn endpoint(fd: impl Into<OwnedFd>, mode: IoMode) -> Endpoint {
+        let fd = fd.into();
+        // Only files are not registered. Nobody waits for this epoll.
+        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
+        let registration = Registration { epoll, data: 0, flags: EventFlags::OUT };
+        Endpoint { fd, mode, registration: Some(registration) }
     }
 
-    /// Steps with both ends reported again and again, as they may be for no reason.
+    fn output(fifo: Endpoint, target: Endpoint) -> (Flow, Arc<LostCounter>) {
+        let lost = Arc::<LostCounter>::default();
+        (Flow::output(fifo, Some(target), lost.clone()), lost)
+    }
+
+    /// Steps until the end, and reports both endpoints as ready before each step, as may happen for no
+    /// reason.
     fn step_to_the_end(flow: &mut Flow) {
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -459,14 +544,14 @@ mod tests {
         }
     }
 
-    /// The host's open file is blocking in all of these: a step that waited would wait for ever.
+    /// The host's open file is blocking in each case: a step that blocked would block for ever.
     #[test]
-    fn never_waits_for_a_target_that_cannot_be_opened_anew() {
+    fn a_step_never_blocks_on_a_target_that_cannot_be_opened_again() {
         let data: Vec<u8> = (0..250_000u32).flat_map(u32::to_le_bytes).collect();
-        for way in [Way::Splice, Way::Asked] {
+        for mode in [IoMode::Splice, IoMode::Polled] {
             let (source, mut process) = fifo();
             let (mut host, target) = pipe();
-            let mut flow = Flow::output(source, Some(end(target, way)));
+            let (mut flow, lost) = output(source, endpoint(target, mode));
             let of_process = data.clone();
             let writing = thread::spawn(move || process.write_all(&of_process).unwrap());
             let mut buffer = vec![0; BUFFER];
@@ -481,29 +566,30 @@ mod tests {
                 read
             });
             step_to_the_end(&mut flow);
-            assert!(flow.has_ended());
-            assert_eq!(flow.dropped(true), 0);
-            drop(flow);
+            assert!(flow.source_has_ended());
+            flow.cut(false);
+            assert_eq!(lost.bytes(), 0);
             writing.join().unwrap();
-            assert!(reading.join().unwrap() == data, "{way:?}");
+            assert!(reading.join().unwrap() == data, "{mode:?}");
         }
     }
 
     #[test]
-    fn the_master_of_a_terminal_is_not_taken_for_another_ones() {
+    fn the_master_of_a_terminal_is_not_opened_again() {
         let master = OpenOptions::new().read(true).write(true).open("/dev/ptmx").unwrap();
         let kept = master.try_clone().unwrap();
         let (source, mut process) = fifo();
-        let target = End::target("stdout", master.into()).unwrap();
-        assert_eq!(target.way, Way::Asked);
-        let mut flow = Flow::output(source, Some(target));
-        // Watched, or it would be taken for a file.
+        let target = Endpoint::target("stdout", Arc::new(master.into())).unwrap();
+        assert_eq!(target.mode, IoMode::Polled);
+        let (mut flow, lost) = output(source, target);
+        // An endpoint that is not registered counts as a file.
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
-        flow.watch(&epoll, 1, 2).unwrap();
+        flow.register(&epoll, 1, 2).unwrap();
         process.write_all(b"typed\n").unwrap();
         drop(process);
         step_to_the_end(&mut flow);
-        assert_eq!(flow.dropped(true), 0);
+        flow.cut(false);
+        assert_eq!(lost.bytes(), 0);
         assert!(!fcntl_getfl(&kept).unwrap().contains(OFlags::NONBLOCK));
         // The terminal echoes what is typed.
         let mut echo = [0; 7];
@@ -512,14 +598,70 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_lost_its_reader_is_drained_and_counted() {
-        for way in [Way::Plain, Way::Splice, Way::Asked] {
+    fn output_for_a_pipe_that_lost_its_reader_is_read_to_the_end_and_counted() {
+        for mode in [IoMode::Plain, IoMode::Splice, IoMode::Polled] {
             let (source, mut process) = fifo();
-            let mut flow = Flow::output(source, Some(end(pipe().1, way)));
+            let (mut flow, lost) = output(source, endpoint(pipe().1, mode));
             process.write_all(&[b'x'; 50_000]).unwrap();
             drop(process);
             step_to_the_end(&mut flow);
-            assert_eq!(flow.dropped(false), 50_000, "{way:?}");
+            assert_eq!(lost.bytes(), 50_000, "{mode:?}");
         }
+    }
+
+    /// A stream whose target is full: the flow holds some bytes, and the FIFO the rest of them.
+    fn blocked() -> (Flow, Arc<LostCounter>, File, File, u64) {
+        let (source, process) = fifo();
+        let (host, target) = pipe();
+        let target = Endpoint::target("stdout", Arc::new(target.into())).unwrap();
+        let (mut flow, lost) = output(source, target);
+        let mut buffer = vec![0; BUFFER];
+        let mut written = 0;
+        // Pieces that are too small for a splice, so that the flow has to hold one.
+        for _ in 0..10 {
+            written += (&process).write(&[b'x'; 10_000]).unwrap() as u64;
+            flow.source_is_ready();
+            flow.step(&mut buffer);
+        }
+        assert!(!flow.pending.is_empty() && flow.source.available() > 0);
+        let unread = written - ioctl_fionread(&host).unwrap();
+        (flow, lost, process, host, unread)
+    }
+
+    #[test]
+    fn a_cut_counts_what_the_flow_and_the_fifo_hold() {
+        let (flow, lost, _process, _host, unread) = blocked();
+        flow.cut(false);
+        assert_eq!(lost.bytes(), unread);
+
+        // What is in a FIFO that stays can still be read, as long as the process has it open.
+        let (flow, lost, process, _host, _) = blocked();
+        let held = flow.pending.len() as u64;
+        flow.cut(true);
+        assert_eq!(lost.bytes(), held);
+        drop(process);
+        let (flow, lost, process, _host, unread) = blocked();
+        drop(process);
+        flow.cut(true);
+        assert_eq!(lost.bytes(), unread);
+    }
+
+    #[test]
+    fn a_discarded_stream_is_read_to_its_end_and_counted() {
+        let (mut flow, lost, mut process, host, unread) = blocked();
+        flow.discard();
+        flow.discard();
+        let reading = thread::spawn(move || {
+            let mut read = Vec::new();
+            (&host).read_to_end(&mut read).unwrap();
+            read.len() as u64
+        });
+        // More than what the FIFO has room for.
+        let late = thread::spawn(move || process.write_all(&[b'x'; 100_000]).unwrap());
+        step_to_the_end(&mut flow);
+        late.join().unwrap();
+        assert_eq!(lost.bytes(), unread + 100_000);
+        // The host's descriptor is closed at once.
+        assert_eq!(reading.join().unwrap() + unread, 100_000);
     }
 }

@@ -1,66 +1,82 @@
-//! A process's input and output: FIFOs between the shim and us, and the one thread that pumps them.
+//! The input and output of a process: FIFOs between the shim and the library, and the one thread that
+//! passes the bytes on.
 
 mod fifo;
 mod flow;
+mod lost;
 mod pump;
 
+use std::future::poll_fn;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::call::Limits;
 use crate::error::{Error, Result};
 use crate::identifier;
+use crate::message::OutputLost;
 
-use fifo::{Fifos, MAX_PATH};
-use flow::{End, Flow};
+pub(crate) use fifo::FifoDir;
+use fifo::{FifoSet, MAX_PATH};
+use flow::{Endpoint, Flow};
 pub(crate) use pump::Pump;
-use pump::{Closed, Engine, STDIN, Streams};
+use pump::{Engine, InputClosed, STDERR, STDIN, STDOUT, Streams};
 
 /// Where one stream of a process goes to or comes from.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Stream {
     /// Nowhere: reads end at once, writes vanish.
     #[default]
     None,
-    /// A descriptor of the host's. It belongs to the library from here on; the flags of the open
-    /// file that it shares with others are not changed. Output is passed on as fast as it is taken:
-    /// where it is not, the process waits, as at a pipe. Where the descriptor fails (its reader has
-    /// gone), further output is dropped. It is closed once the stream has ended.
-    Fd(OwnedFd),
-    /// Handed to the shim as it is: the absolute path of a FIFO or of a file that exists, and for
-    /// output `file://` (appended to, and made where it is missing; not with a terminal) or
-    /// `binary://` (a program that gets the output) with one. Such a URI in `stdout` takes `stderr`
-    /// too, which must then be [`Stream::None`] or the same. The shim closes the file of `file://` when
-    /// `stdout` ends, and may lose the end of `stderr` (containerd 1.6 to 2.1, `copyPipes`).
+    /// A descriptor of the host's ([`Stream::fd`]). Its last owner closes it: the library drops its
+    /// share once the stream has ended. The flags of the open file, which others may share, do not
+    /// change. Output is passed on as fast as the descriptor takes it: while it takes none, the
+    /// process waits, as at a pipe. If the descriptor fails, because its reader has gone, further
+    /// output is dropped and counted ([`crate::Message::output_lost`]).
+    Fd(Arc<OwnedFd>),
+    /// A path that the shim opens: the absolute path of a FIFO or of a file that exists. For output
+    /// also `file://` with an absolute path (the shim appends, and makes the file if it is missing;
+    /// not with a terminal), or `binary://` with the path of a program that reads the output. Such a
+    /// URI in `stdout` takes `stderr` too, which must then be [`Stream::None`] or the same. The shim
+    /// closes the file of `file://` when `stdout` ends, and may lose the end of `stderr` (containerd
+    /// 1.6 to 2.1, `copyPipes`).
     Path(String),
 }
 
 impl Stream {
-    /// A descriptor of the host's, which keeps its own. `argument` names it where it is none
-    /// ([`crate::ErrorKind::InvalidArgument`]); [`crate::ErrorKind::Io`] where no further one can be had.
+    /// A descriptor that the library closes once the stream has ended, unless the caller keeps a clone
+    /// of the stream.
+    pub fn fd(fd: impl Into<OwnedFd>) -> Stream {
+        Stream::Fd(Arc::new(fd.into()))
+    }
+
+    /// A duplicate (close-on-exec) of a descriptor that the host keeps. `argument` names it in the
+    /// error: [`crate::ErrorKind::InvalidArgument`] if it is not open, [`crate::ErrorKind::Io`] if the
+    /// process has no descriptor left.
     pub fn duplicate(argument: &str, fd: BorrowedFd<'_>) -> Result<Stream> {
-        fd.try_clone_to_owned().map(Stream::Fd).map_err(|e| match e.raw_os_error() {
+        fd.try_clone_to_owned().map(Stream::fd).map_err(|e| match e.raw_os_error() {
             Some(libc::EBADF) => Error::invalid(argument, "is not open"),
             _ => Error::io(argument, e),
         })
     }
 }
 
-/// The streams of a process.
-#[derive(Debug, Default)]
+/// The streams of a process. Clones share the descriptors.
+#[derive(Clone, Debug, Default)]
 pub struct Stdio {
-    /// What the process reads.
+    /// Standard input.
     pub stdin: Stream,
-    /// What it writes.
+    /// Standard output.
     pub stdout: Stream,
-    /// What it complains. Not used with a terminal.
+    /// Standard error. Not used with a terminal.
     pub stderr: Stream,
     /// Whether the process has a terminal: then everything it writes comes from `stdout`.
     pub terminal: bool,
 }
 
-/// What the shim is told of the streams.
+/// What the shim gets for the streams: paths or URIs, empty for none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Paths {
     pub(crate) stdin: String,
@@ -69,68 +85,68 @@ pub(crate) struct Paths {
     pub(crate) terminal: bool,
 }
 
-/// How a stream is served.
-enum Plan {
-    /// Not by us: what the shim is told.
+/// How one stream reaches the process.
+enum Route {
+    /// The shim opens this path itself; empty for none.
     Shim(String),
-    /// Through a FIFO, whose other end is this; none where the output is to vanish.
-    Fifo(Option<End>),
+    /// Through a FIFO and this endpoint; without an endpoint the output vanishes.
+    Fifo(Option<Endpoint>),
 }
 
-impl Plan {
-    fn output(argument: &str, stream: Stream) -> Result<Plan> {
+impl Route {
+    fn output(argument: &str, stream: Stream) -> Result<Route> {
         Ok(match stream {
-            Stream::None => Plan::Fifo(None),
-            Stream::Fd(fd) => Plan::Fifo(Some(End::target(argument, fd)?)),
-            Stream::Path(path) => Plan::Shim(check_path(argument, path)?),
+            Stream::None => Route::Fifo(None),
+            Stream::Fd(fd) => Route::Fifo(Some(Endpoint::target(argument, fd)?)),
+            Stream::Path(path) => Route::Shim(check_path(argument, path)?),
         })
     }
 }
 
-/// How the streams are served: input, output and errors. Everything that can be wrong with what the
-/// caller gave is found here, before anything is made.
-fn plan(stdio: Stdio) -> Result<[Plan; 3]> {
+/// The routes of standard input, output and error. Finds everything that is wrong with the caller's
+/// streams before anything is made.
+fn routes(stdio: Stdio) -> Result<[Route; 3]> {
     let Stdio { stdin, stdout, stderr, terminal } = stdio;
-    let none = || Plan::Shim(String::new());
+    let none = || Route::Shim(String::new());
     let stdin = match stdin {
         Stream::None => none(),
-        Stream::Fd(fd) => Plan::Fifo(Some(End::source("stdin", fd)?)),
+        Stream::Fd(fd) => Route::Fifo(Some(Endpoint::source("stdin", fd)?)),
         Stream::Path(path) if is_uri(&path) => {
-            return Err(Error::invalid("stdin", "a URI is for output alone"));
+            return Err(Error::invalid("stdin", "a URI is for output only"));
         }
-        Stream::Path(path) => Plan::Shim(check_path("stdin", path)?),
+        Stream::Path(path) => Route::Shim(check_path("stdin", path)?),
     };
     if terminal {
         if matches!(&stdout, Stream::Path(path) if path.starts_with("file://")) {
-            return Err(Error::invalid("stdout", "file:// does not go with a terminal"));
+            return Err(Error::invalid("stdout", "file:// cannot be used with a terminal"));
         }
-        // The shim wants a stdout, and looks at no stderr.
-        return Ok([stdin, Plan::output("stdout", stdout)?, none()]);
+        // The shim requires a stdout, and ignores stderr.
+        return Ok([stdin, Route::output("stdout", stdout)?, none()]);
     }
     let (stdout, stderr) = match (stdout, stderr) {
-        // With no stream at all the shim gives the process /dev/null.
-        (Stream::None, Stream::None) if matches!(&stdin, Plan::Shim(path) if path.is_empty()) => {
+        // Without any stream the shim gives the process /dev/null.
+        (Stream::None, Stream::None) if matches!(&stdin, Route::Shim(path) if path.is_empty()) => {
             (none(), none())
         }
-        // The shim looks at the URI of stdout alone, and gives both streams to it; but it panics
-        // where there is no stderr.
+        // The shim reads only the URI of stdout, and writes both streams there; but without a stderr
+        // it panics.
         (Stream::Path(uri), stderr) if is_uri(&uri) => {
             match stderr {
                 Stream::None => {}
                 Stream::Path(same) if same == uri => {}
                 _ => {
-                    let why = "must be none or the same where stdout is a URI, which takes both";
+                    let why = "must be none or the same if stdout is a URI, which takes both";
                     return Err(Error::invalid("stderr", why));
                 }
             }
             let uri = check_path("stdout", uri)?;
-            (Plan::Shim(uri.clone()), Plan::Shim(uri))
+            (Route::Shim(uri.clone()), Route::Shim(uri))
         }
         (_, Stream::Path(path)) if is_uri(&path) => {
             return Err(Error::invalid("stderr", "a URI must be given as stdout too"));
         }
-        // It opens both or fails, so what the caller leaves out becomes a FIFO that is drained.
-        (stdout, stderr) => (Plan::output("stdout", stdout)?, Plan::output("stderr", stderr)?),
+        // The shim opens both or fails, so a stream that the caller leaves out gets a FIFO too.
+        (stdout, stderr) => (Route::output("stdout", stdout)?, Route::output("stderr", stderr)?),
     };
     Ok([stdin, stdout, stderr])
 }
@@ -157,163 +173,169 @@ fn check_path(argument: &str, path: String) -> Result<String> {
     Ok(path)
 }
 
-/// What is to be pumped once the process stands.
-struct Served {
+/// The streams of a process that go through FIFOs, before the process exists.
+struct FifoStreams {
     engine: Arc<Engine>,
-    fifos: Fifos,
-    input: Option<(String, End)>,
+    fifos: FifoSet,
+    /// The name of the FIFO, and the host's descriptor.
+    input: Option<(String, Endpoint)>,
     outputs: Vec<(u64, Flow)>,
+    lost: [Arc<lost::LostCounter>; 2],
 }
 
-/// FIFOs that stand ready for a process that is yet to be created: the reading ends of its output
-/// are open already. Dropped, it removes them.
+impl FifoStreams {
+    fn new(pump: &Pump, fifos: FifoSet) -> Result<FifoStreams> {
+        let engine = pump.engine()?;
+        let lost = [engine.lost_counter(), engine.lost_counter()];
+        Ok(FifoStreams { engine, fifos, input: None, outputs: Vec::new(), lost })
+    }
+
+    /// Opens the FIFO of an output stream for reading.
+    fn add_output(&mut self, stream: u64, name: &str, target: Option<Endpoint>) -> Result<()> {
+        let fifo = Endpoint::fifo(self.fifos.open_reader(name)?);
+        let [stdout, stderr] = &self.lost;
+        let lost = if stream == STDOUT { stdout } else { stderr };
+        self.outputs.push((stream, Flow::output(fifo, target, lost.clone())));
+        Ok(())
+    }
+}
+
+/// The streams for a process that is yet to be created. The FIFOs of its output are open for reading
+/// already. The drop removes the FIFOs.
 pub(crate) struct Prepared {
+    container: String,
     paths: Paths,
-    served: Option<Served>,
+    streams: Option<FifoStreams>,
 }
 
-/// Where the FIFOs of a server's namespace are.
-#[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
-    pub(crate) state_dir: &'a Path,
-    /// Tells the server from others, whose containers may have the same ids.
-    pub(crate) server: &'a str,
-    pub(crate) namespace: &'a str,
-}
-
-/// Makes the FIFOs of a process, in a directory of its own. `exec` is empty for a container's first
+/// Makes the FIFOs of a process, in a directory of their own. `exec` is empty for a container's first
 /// process.
 pub(crate) fn prepare(
     pump: &Pump,
-    place: Place<'_>,
+    dir: FifoDir<'_>,
     id: &str,
     exec: &str,
     stdio: Stdio,
 ) -> Result<Prepared> {
     // They become names of files.
-    identifier::check("namespace", place.namespace)?;
+    identifier::check("namespace", dir.namespace)?;
     identifier::check("id", id)?;
     let process = if exec.is_empty() { id } else { exec };
     identifier::check("exec", process)?;
     let mut paths = Paths { terminal: stdio.terminal, ..Paths::default() };
-    let mut served = None;
+    let mut streams = None;
     let names = ["stdin", "stdout", "stderr"];
-    let told = [&mut paths.stdin, &mut paths.stdout, &mut paths.stderr];
-    for (((stream, plan), name), told) in (STDIN..).zip(plan(stdio)?).zip(names).zip(told) {
-        let end = match plan {
-            Plan::Fifo(end) => end,
-            Plan::Shim(path) => {
-                *told = path;
+    let of_shim = [&mut paths.stdin, &mut paths.stdout, &mut paths.stderr];
+    for (((stream, route), name), path) in (STDIN..).zip(routes(stdio)?).zip(names).zip(of_shim) {
+        let endpoint = match route {
+            Route::Fifo(endpoint) => endpoint,
+            Route::Shim(given) => {
+                *path = given;
                 continue;
             }
         };
-        let served = match &mut served {
-            Some(served) => served,
-            None => served.insert(Served {
-                engine: pump.engine()?,
-                fifos: Fifos::new(place, id)?,
-                input: None,
-                outputs: Vec::new(),
-            }),
+        let streams = match &mut streams {
+            Some(streams) => streams,
+            None => streams.insert(FifoStreams::new(pump, FifoSet::new(dir, id)?)?),
         };
         let name = format!("{process}-{name}");
-        *told = served.fifos.make(&name)?;
+        *path = streams.fifos.make(&name)?;
         if stream == STDIN {
-            served.input = end.map(|end| (name, end));
+            streams.input = endpoint.map(|endpoint| (name, endpoint));
         } else {
-            // Without a reader the shim would wait for one when it opens its end.
-            let fifo = End::fifo(served.fifos.open_reader(&name)?);
-            served.outputs.push((stream, Flow::output(fifo, end)));
+            // Now, because the shim waits for a reader when it opens the FIFO.
+            streams.add_output(stream, &name, endpoint)?;
         }
     }
-    Ok(Prepared { paths, served })
+    Ok(Prepared { container: id.to_owned(), paths, streams })
 }
 
-/// Opens the FIFOs of a process that an earlier program has left standing. `None` where it has none of
-/// ours. Where the caller says nothing of a stream, its output is fetched and dropped, as somebody must.
+/// Opens the FIFOs that an earlier program made for a process. `None` if it has none of this library.
+/// Output for which the caller gives no descriptor is read and dropped, because the process waits
+/// otherwise.
 pub(crate) fn reopen(
     pump: &Pump,
     state_dir: &Path,
+    id: &str,
     paths: &Paths,
     stdio: Stdio,
 ) -> Result<Option<Prepared>> {
-    let end = |argument, stream| match stream {
+    let endpoint = |argument, stream| match stream {
         Stream::None => Ok(None),
-        Stream::Fd(fd) if argument == "stdin" => End::source(argument, fd).map(Some),
-        Stream::Fd(fd) => End::target(argument, fd).map(Some),
+        Stream::Fd(fd) if argument == "stdin" => Endpoint::source(argument, fd).map(Some),
+        Stream::Fd(fd) => Endpoint::target(argument, fd).map(Some),
         Stream::Path(_) => Err(Error::invalid(argument, "the shim has its path already")),
     };
-    let mut input = end("stdin", stdio.stdin)?;
-    let mut targets = [end("stdout", stdio.stdout)?, end("stderr", stdio.stderr)?];
-    let Some(fifos) = Fifos::reopen(state_dir, paths)? else { return Ok(None) };
-    let name = |path: &str| fifos.name_of(path);
-    let mut outputs = Vec::new();
-    for (stream, path) in (STDIN + 1..).zip([&paths.stdout, &paths.stderr]) {
-        let Some(name) = name(path) else { continue };
-        let fifo = End::fifo(fifos.open_reader(&name)?);
-        let target = usize::try_from(stream - 1).ok().and_then(|i| targets.get_mut(i)?.take());
-        outputs.push((stream, Flow::output(fifo, target)));
+    let input = endpoint("stdin", stdio.stdin)?;
+    let stdout = endpoint("stdout", stdio.stdout)?;
+    let stderr = endpoint("stderr", stdio.stderr)?;
+    let Some(fifos) = FifoSet::reopen(state_dir, paths)? else { return Ok(None) };
+    let mut streams = FifoStreams::new(pump, fifos)?;
+    for (stream, path, target) in [(STDOUT, &paths.stdout, stdout), (STDERR, &paths.stderr, stderr)]
+    {
+        if let Some(name) = streams.fifos.name_of(path) {
+            streams.add_output(stream, &name, target)?;
+        }
     }
-    let input = name(&paths.stdin).and_then(|name| Some((name, input.take()?)));
-    let served = Served { engine: pump.engine()?, fifos, input, outputs };
-    Ok(Some(Prepared { paths: paths.clone(), served: Some(served) }))
+    streams.input = streams.fifos.name_of(&paths.stdin).zip(input);
+    Ok(Some(Prepared { container: id.to_owned(), paths: paths.clone(), streams: Some(streams) }))
 }
 
-/// Removes what stands of the FIFOs of a process that has ended.
-pub(crate) fn remove(state_dir: &Path, paths: &Paths) {
-    if let Ok(Some(mut fifos)) = Fifos::reopen(state_dir, paths) {
-        fifos.stand(false);
+/// Removes the FIFOs of a process that has ended, if they are below `state_dir`.
+pub(crate) fn remove_fifos(state_dir: &Path, paths: &Paths) {
+    if let Ok(Some(mut fifos)) = FifoSet::reopen(state_dir, paths) {
+        fifos.set_keep(false);
     }
 }
 
-/// The directories of FIFOs that stand for the containers of a server's namespace, with the ids of
-/// these: some may be of a program that died before it could remove them. A container's record is older
-/// than they are.
-pub(crate) fn standing(place: Place<'_>) -> Vec<(String, PathBuf)> {
-    fifo::standing(place)
+/// The directories of all FIFO sets for the containers of a server's namespace, each with the id of its
+/// container. Some may be of a program that died before it could remove them. A container's record is
+/// made before its FIFOs.
+pub(crate) fn list_fifo_sets(dir: FifoDir<'_>) -> Vec<(String, PathBuf)> {
+    fifo::list(dir)
 }
 
-/// Removes what stands of the FIFOs of a container, whoever has left them.
-pub(crate) fn remove_of(place: Place<'_>, id: &str) {
-    let its = standing(place).into_iter().filter(|(of, _)| of == id);
-    its.for_each(|(_, directory)| remove_standing(&directory));
-}
-
-/// Removes such a directory.
-pub(crate) fn remove_standing(directory: &Path) {
+/// Removes one of these directories.
+pub(crate) fn remove_fifo_set(directory: &Path) {
     fifo::remove(directory);
 }
 
+/// Removes all FIFO sets of a container, whichever program made them.
+pub(crate) fn remove_fifo_sets_of(dir: FifoDir<'_>, id: &str) {
+    let sets = list_fifo_sets(dir).into_iter().filter(|(of, _)| of == id);
+    sets.for_each(|(_, directory)| remove_fifo_set(&directory));
+}
+
 impl Prepared {
-    /// What the shim is to be told.
+    /// What the shim gets for the streams.
     pub(crate) fn paths(&self) -> &Paths {
         &self.paths
     }
 
-    /// Starts pumping the output. Called once the shim has opened its ends: after `Tasks.Create`
-    /// returned for a container, after `Tasks.Start` did for an exec. A FIFO that nobody writes is
-    /// at its end from here on.
+    /// Starts to pass the output on. Called once the shim has opened its ends: after `Tasks.Create`
+    /// returned for a container, after `Tasks.Start` returned for an exec. From here on a FIFO that
+    /// nobody has open for writing is at its end. `drain` is how long output that is still in the
+    /// pipes is waited for after the exit, unless a caller chooses otherwise.
     ///
-    /// `input_closed` runs once, on the pump's thread, when the host's input has ended and our end
-    /// of the FIFO is closed; it must not block. It is dropped instead where the process stops
-    /// reading first, or the streams are closed.
-    pub(crate) fn attach(self, input_closed: Closed) -> Result<Attached> {
-        let Some(served) = self.served else {
-            return Ok(Attached {
-                process: std::process::id(),
-                streams: None,
-                rest: Mutex::default(),
-            });
+    /// `input_closed` runs once, on the pump's thread, when the host's input has ended and the
+    /// library's end of the FIFO is closed. It must not block. It is dropped instead if the process
+    /// stops reading first, or the streams are closed.
+    pub(crate) fn attach(self, drain: Duration, input_closed: InputClosed) -> Result<Attached> {
+        let process = std::process::id();
+        let Some(prepared) = self.streams else {
+            return Ok(Attached { process, drain, streams: None, resources: Mutex::default() });
         };
-        let streams = Streams::new(&served.engine)?;
-        let input = served.input.map(|(name, source)| Input { name, source, input_closed });
-        // From here on a failure drops, and so closes, what there is.
+        let streams = Streams::new(&prepared.engine, &self.container, prepared.lost)?;
+        let input = prepared.input.map(|(name, source)| Input { name, source, input_closed });
+        let resources = Resources { input, fifos: Some(prepared.fifos) };
+        // From here on a failure drops the handle, which closes everything.
         let attached = Attached {
-            process: std::process::id(),
+            process,
+            drain,
             streams: Some(streams.clone()),
-            rest: Mutex::new(Rest { input, fifos: Some(served.fifos) }),
+            resources: Mutex::new(resources),
         };
-        for (stream, flow) in served.outputs {
+        for (stream, flow) in prepared.outputs {
             streams.add(stream, flow, None)?;
         }
         Ok(attached)
@@ -323,93 +345,124 @@ impl Prepared {
 /// The input, until the process runs.
 struct Input {
     name: String,
-    source: End,
-    input_closed: Closed,
+    source: Endpoint,
+    input_closed: InputClosed,
 }
 
+/// What the streams hold until they are closed.
 #[derive(Default)]
-struct Rest {
+struct Resources {
     input: Option<Input>,
-    fifos: Option<Fifos>,
+    fifos: Option<FifoSet>,
 }
 
-/// How long output that is still in the pipes is passed on after the exit. A descendant outside of
-/// the container's pid namespace may hold a pipe open for ever.
-pub(crate) const DRAIN: Duration = Duration::from_secs(1);
-
-/// The streams of a process that was created. Dropped, it closes them and removes the FIFOs, unless
-/// these are to stand.
+/// The streams of a process that was created. The drop closes them, and removes the FIFOs unless these
+/// are to be kept.
 pub(crate) struct Attached {
     /// A child of the process shares epoll and the FIFOs, and must leave them to its parent.
     process: u32,
+    drain: Duration,
     streams: Option<Arc<Streams>>,
-    rest: Mutex<Rest>,
+    resources: Mutex<Resources>,
 }
 
 impl Attached {
-    /// Starts pumping the input: the process runs. Before its start the shim would not pass on that
-    /// the input has ended. Where the process is gone already, nothing is read of the host's.
+    /// Starts to pass the input on. Called once the process runs: before its start the shim would not
+    /// pass on that the input has ended. If the process has ended already, nothing of the host's is
+    /// read.
     pub(crate) fn start_input(&self) -> Result<()> {
         let Some(streams) = &self.streams else { return Ok(()) };
-        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let writer = match (&rest.input, &rest.fifos) {
+        let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = match (&resources.input, &resources.fifos) {
             (Some(input), Some(fifos)) => fifos.open_writer(&input.name)?,
             _ => None,
         };
-        let input = rest.input.take();
-        // The output was opened before.
-        rest.fifos.iter_mut().for_each(Fifos::close);
-        drop(rest);
+        let input = resources.input.take();
+        // The FIFOs of the output were opened before.
+        resources.fifos.iter_mut().for_each(FifoSet::close_directory);
+        drop(resources);
         let (Some(input), Some(writer)) = (input, writer) else { return Ok(()) };
-        let flow = Flow::input(input.source, End::fifo(writer));
+        let flow = Flow::input(input.source, Endpoint::fifo(writer));
         streams.add(STDIN, flow, Some(input.input_closed))
     }
 
-    /// Ends the input, for the process has exited, and waits until all output has been passed on, at
-    /// most so long. Says whether the host got all of it. Not all is there at the exit, and never
-    /// will be where a child of the process lives on with its output.
-    pub(crate) fn drain(&self, timeout: Duration) -> bool {
-        let Some(streams) = &self.streams else { return true };
-        let input = self.rest.lock().unwrap_or_else(PoisonError::into_inner).input.take();
+    /// Ends the input: the process has ended.
+    fn end_input(&self) {
+        let input = self.resources.lock().unwrap_or_else(PoisonError::into_inner).input.take();
         drop(input);
-        streams.end_input();
-        streams.drain(timeout)
+        self.streams.iter().for_each(|streams| streams.end_input());
     }
 
-    /// Lets the FIFOs stand when this is dropped: the container outlives the client, and another one
-    /// may recover it.
-    pub(crate) fn stand(&self) {
-        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        rest.fifos.iter_mut().for_each(|fifos| fifos.stand(true));
+    /// How long output that is still in the pipes is waited for after the exit, unless a caller
+    /// chooses otherwise.
+    pub(crate) fn drain_time(&self) -> Duration {
+        self.drain
     }
 
-    /// Stops pumping, closes everything and removes the FIFOs. When it returns, the pump touches no
-    /// descriptor of these streams. Closing again does nothing. Gives the number of bytes of output
-    /// that did not reach the host.
-    pub(crate) fn close(&self) -> u64 {
-        self.end(true)
+    /// Ends the input, for the process has ended, and waits until all output has been passed on. Some
+    /// of it may come only after the exit; and if a descendant of the process has the pipe open, the
+    /// output does not end at all. Fails if the limits end the wait before.
+    pub(crate) fn drain(&self, limits: &Limits) -> Result<()> {
+        self.end_input();
+        self.streams.as_ref().map_or(Ok(()), |streams| streams.wait(limits))
     }
 
-    fn end(&self, remove: bool) -> u64 {
-        if std::process::id() != self.process {
-            return 0;
+    /// The same without blocking.
+    pub(crate) async fn drained(&self) {
+        self.end_input();
+        if let Some(streams) = &self.streams {
+            poll_fn(|cx| streams.poll_ended(cx)).await;
         }
-        let dropped = self.streams.as_ref().map_or(0, |streams| streams.close());
-        let mut rest = {
-            let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *rest)
+    }
+
+    /// From now on drops the output, and counts it as lost.
+    pub(crate) fn discard(&self) {
+        self.streams.iter().for_each(|streams| streams.discard());
+    }
+
+    /// How many bytes of output are known to be lost: those that the host's descriptor did not take
+    /// any more, and those that were dropped.
+    pub(crate) fn lost(&self) -> OutputLost {
+        self.streams.as_ref().map_or_else(OutputLost::default, |streams| streams.lost())
+    }
+
+    /// Keeps the FIFOs when this is dropped: the container outlives the client, and another client may
+    /// recover it.
+    pub(crate) fn keep_fifos(&self) {
+        self.set_keep(true);
+    }
+
+    fn set_keep(&self, keep: bool) {
+        self.streams.iter().for_each(|streams| streams.set_keeps_fifos(keep));
+        let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        resources.fifos.iter_mut().for_each(|fifos| fifos.set_keep(keep));
+    }
+
+    /// Stops passing on, closes everything and removes the FIFOs. When it returns, the pump touches no
+    /// descriptor of these streams, and [`Attached::lost`] says all that was lost. Closing again does
+    /// nothing.
+    pub(crate) fn close(&self) {
+        if std::process::id() == self.process {
+            self.set_keep(false);
+            self.end();
+        }
+    }
+
+    fn end(&self) {
+        self.streams.iter().for_each(|streams| streams.close());
+        let resources = {
+            let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *resources)
         };
-        if remove {
-            rest.fifos.iter_mut().for_each(|fifos| fifos.stand(false));
-        }
-        drop(rest);
-        dropped
+        drop(resources);
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.end(false);
+        if std::process::id() == self.process {
+            self.end();
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -14,21 +14,27 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 
 use super::flow::{BUFFER, Flow, Step};
+use super::lost::LostCounter;
+use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::message::OutputLost;
 use crate::sys;
+use crate::wait::wait_while;
 
-/// How many reports are taken from epoll at once.
+/// How many reports one call of epoll_wait returns.
 const EVENTS: usize = 64;
 
-/// What epoll reports when the thread is to end. Streams are numbered from 1.
+/// What epoll reports when the thread has to end. Processes are numbered from 1.
 const WAKE: u64 = 0;
 
-/// Which streams of a process there are.
+/// The streams of a process have the numbers of their descriptors there.
 pub(super) const STREAMS: u64 = 3;
 pub(super) const STDIN: u64 = 0;
+pub(super) const STDOUT: u64 = 1;
+pub(super) const STDERR: u64 = 2;
 
-/// Told that the host's input ended.
-pub(super) type Closed = Box<dyn FnOnce() + Send>;
+/// Called when the host's input has ended.
+pub(super) type InputClosed = Box<dyn FnOnce() + Send>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -42,12 +48,14 @@ fn closed() -> Error {
 pub(crate) struct Pump {
     /// A child of the process has no such thread, and must not end its parent's.
     process: u32,
+    /// How many bytes of output did not reach the host.
+    lost: Arc<AtomicU64>,
     state: Mutex<PumpState>,
 }
 
 impl Default for Pump {
     fn default() -> Pump {
-        Pump { process: std::process::id(), state: Mutex::default() }
+        Pump { process: std::process::id(), lost: Arc::default(), state: Mutex::default() }
     }
 }
 
@@ -58,7 +66,7 @@ struct PumpState {
 }
 
 impl Pump {
-    /// What the thread works on. Starts the thread where it does not run yet.
+    /// The engine of the thread. Starts the thread if it does not run yet.
     pub(super) fn engine(&self) -> Result<Arc<Engine>> {
         let mut state = lock(&self.state);
         if state.closed {
@@ -67,7 +75,7 @@ impl Pump {
         if let Some((engine, _)) = &state.running {
             return Ok(engine.clone());
         }
-        let engine = Arc::new(Engine::new()?);
+        let engine = Arc::new(Engine::new(self.lost.clone())?);
         let of_thread = engine.clone();
         let thread = sys::with_signals_blocked(|| {
             std::thread::Builder::new().name("ctrd-io".into()).spawn(move || of_thread.run())
@@ -77,8 +85,13 @@ impl Pump {
         Ok(engine)
     }
 
+    /// How many bytes of output did not reach the host, of all containers.
+    pub(crate) fn output_lost(&self) -> u64 {
+        self.lost.load(Ordering::SeqCst)
+    }
+
     /// Ends the thread, and waits until it has ended unless it is the caller. Streams that are still
-    /// attached are closed; their FIFOs go when their owner goes. Closing again does nothing.
+    /// attached are closed; the drop of their owner removes their FIFOs. Closing again does nothing.
     pub(crate) fn close(&self) {
         if std::process::id() != self.process {
             return;
@@ -90,7 +103,7 @@ impl Pump {
         };
         let Some((engine, thread)) = running else { return };
         engine.end();
-        // The last handle of a client may be dropped by a callback of ours.
+        // A callback on this thread may drop the last handle of a client.
         if thread.thread().id() != std::thread::current().id() {
             let _ = thread.join();
         }
@@ -103,18 +116,19 @@ impl Drop for Pump {
     }
 }
 
-/// What the thread works on, and what others hand it streams through.
+/// The state of the thread. Others add streams to it.
 pub(super) struct Engine {
     epoll: Arc<OwnedFd>,
-    /// Written once, at the end: nothing else needs to wake the thread but its descriptors.
+    /// Written once, at the end. Otherwise the descriptors of the streams wake the thread.
     wake: OwnedFd,
     next: AtomicU64,
-    /// Gone at the end.
+    lost: Arc<AtomicU64>,
+    /// `None` at the end.
     processes: Mutex<Option<HashMap<u64, Arc<Streams>>>>,
 }
 
 impl Engine {
-    fn new() -> Result<Engine> {
+    fn new(lost: Arc<AtomicU64>) -> Result<Engine> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|e| Error::io("epoll", e))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|e| Error::io("eventfd", e))?;
@@ -124,8 +138,14 @@ impl Engine {
             epoll: Arc::new(epoll),
             wake,
             next: AtomicU64::new(1),
+            lost,
             processes: Mutex::new(Some(HashMap::new())),
         })
+    }
+
+    /// A counter for one stream.
+    pub(super) fn lost_counter(&self) -> Arc<LostCounter> {
+        Arc::new(LostCounter::new(&self.lost))
     }
 
     fn find(&self, process: u64) -> Option<Arc<Streams>> {
@@ -137,15 +157,15 @@ impl Engine {
         for streams in processes.into_iter().flat_map(HashMap::into_values) {
             streams.close();
         }
-        // It is the only write, so there is room for it.
+        // This is the only write, so the eventfd has room for it.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 
-    /// The thread. It sleeps as long as no descriptor is ready.
+    /// Runs the thread. It sleeps while no descriptor is ready.
     fn run(&self) {
         let mut buffer = vec![0; BUFFER];
         let mut events = Vec::with_capacity(EVENTS);
-        // Streams that have more to pass on. A set: each gets one turn a round.
+        // Streams that have more to pass on. A set, because each gets one step in a round.
         let mut ready = BTreeSet::new();
         loop {
             let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -163,7 +183,7 @@ impl Engine {
                 }
                 let (process, stream, is_target) = split(data);
                 let Some(streams) = self.find(process) else { continue };
-                if streams.note(stream, is_target, event.flags) {
+                if streams.report(stream, is_target, event.flags) {
                     ready.insert((process, stream));
                 }
             }
@@ -177,7 +197,7 @@ impl Engine {
     }
 }
 
-/// What epoll is to report for an end of a stream.
+/// The number that epoll reports for an endpoint of a stream.
 fn join(process: u64, stream: u64, is_target: bool) -> u64 {
     (process * STREAMS + stream) * 2 + u64::from(is_target)
 }
@@ -189,7 +209,13 @@ fn split(data: u64) -> (u64, u64, bool) {
 /// The streams of a process.
 pub(super) struct Streams {
     engine: Arc<Engine>,
+    /// The number of the process in the engine.
     process: u64,
+    container: String,
+    /// Of stdout and stderr, if the library passes them on.
+    lost: [Arc<LostCounter>; 2],
+    /// Whether the FIFOs stay when the streams are closed.
+    keeps_fifos: AtomicBool,
     state: Mutex<State>,
     /// Notified when a stream ends.
     ended: Condvar,
@@ -199,35 +225,40 @@ pub(super) struct Streams {
 struct State {
     flows: HashMap<u64, Flow>,
     /// Runs at the end of the input.
-    input_closed: Option<Closed>,
-    /// Bytes of output that the host did not get.
-    dropped: u64,
+    input_closed: Option<InputClosed>,
     closed: bool,
-    /// Whether it was closed while output could still come.
-    cut: bool,
+    /// Those that wait for the end of the output without blocking.
+    wakers: Vec<Waker>,
 }
 
 impl State {
     /// Whether no more output will come.
-    fn is_drained(&self) -> bool {
+    fn output_has_ended(&self) -> bool {
         self.flows.keys().all(|&stream| stream == STDIN)
     }
 
-    /// Ends a stream, and closes its ends. Gives what else there is to drop: not under the lock,
-    /// for it is the host's code.
+    /// Ends a stream, and closes its endpoints. Returns the host's callback, which must not be dropped
+    /// under the lock.
     #[must_use]
-    fn remove(&mut self, stream: u64, cut: bool) -> Option<Closed> {
-        self.dropped += self.flows.remove(&stream).map_or(0, |flow| flow.dropped(cut));
-        if stream == STDIN { self.input_closed.take() } else { None }
+    fn remove(&mut self, stream: u64) -> (Option<Flow>, Option<InputClosed>) {
+        let flow = self.flows.remove(&stream);
+        (flow, if stream == STDIN { self.input_closed.take() } else { None })
     }
 }
 
 impl Streams {
-    /// A process without streams yet.
-    pub(super) fn new(engine: &Arc<Engine>) -> Result<Arc<Streams>> {
+    /// A process without streams yet. `lost` are the counters of stdout and stderr.
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        container: &str,
+        lost: [Arc<LostCounter>; 2],
+    ) -> Result<Arc<Streams>> {
         let streams = Arc::new(Streams {
             engine: engine.clone(),
             process: engine.next.fetch_add(1, Ordering::Relaxed),
+            container: container.to_owned(),
+            lost,
+            keeps_fifos: AtomicBool::new(false),
             state: Mutex::default(),
             ended: Condvar::new(),
         });
@@ -241,14 +272,14 @@ impl Streams {
         &self,
         stream: u64,
         mut flow: Flow,
-        input_closed: Option<Closed>,
+        input_closed: Option<InputClosed>,
     ) -> Result<()> {
         let mut state = lock(&self.state);
         if state.closed {
             return Ok(());
         }
-        // Each end that is ready is reported at once, so the thread need not be told.
-        flow.watch(
+        // Epoll reports each endpoint that is ready at once, so nothing else has to wake the thread.
+        flow.register(
             &self.engine.epoll,
             join(self.process, stream, false),
             join(self.process, stream, true),
@@ -260,8 +291,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes note of a report of epoll's. Says whether there is something to do.
-    fn note(&self, stream: u64, is_target: bool, events: EventFlags) -> bool {
+    /// Notes a report of epoll's. Returns whether there is something to do.
+    fn report(&self, stream: u64, is_target: bool, events: EventFlags) -> bool {
         let mut state = lock(&self.state);
         let Some(flow) = state.flows.get_mut(&stream) else { return false };
         if !is_target {
@@ -271,13 +302,13 @@ impl Streams {
         if flow.target_is_ready(events) {
             return true;
         }
-        let callback = state.remove(stream, false);
+        let removed = state.remove(stream);
         drop(state);
-        drop(callback);
+        drop(removed);
         false
     }
 
-    /// Passes on some of a stream. Says whether there is more.
+    /// Passes on some of a stream. Returns whether there is more.
     fn step(&self, stream: u64, buffer: &mut [u8]) -> bool {
         let mut state = lock(&self.state);
         let Some(flow) = state.flows.get_mut(&stream) else { return false };
@@ -286,56 +317,86 @@ impl Streams {
             Step::Again => return true,
             Step::Done => {}
         }
-        let has_ended = flow.has_ended();
-        let callback = state.remove(stream, false);
-        drop(state);
-        self.ended.notify_all();
-        if let Some(callback) = callback.filter(|_| has_ended) {
-            // A panic of the callback must not take the thread with it: others rely on it.
+        let source_has_ended = flow.source_has_ended();
+        let (flow, callback) = state.remove(stream);
+        drop(flow);
+        self.wake(state);
+        if let Some(callback) = callback.filter(|_| source_has_ended) {
+            // A panic of the callback must not end the thread, on which others rely.
             let _ = catch_unwind(AssertUnwindSafe(callback));
         }
         false
     }
 
-    /// Ends the input.
-    pub(super) fn end_input(&self) {
-        let callback = lock(&self.state).remove(STDIN, false);
-        drop(callback);
-    }
-
-    /// Waits until all output has been passed on. Says whether the host got all of it.
-    pub(super) fn drain(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now().checked_add(timeout);
-        let mut state = lock(&self.state);
-        while !state.is_drained() {
-            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            state = match left {
-                Some(left) if left.is_zero() => return false,
-                Some(left) => {
-                    self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.ended.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        state.dropped == 0 && !state.cut
-    }
-
-    /// Closes every end. When it returns, the thread touches none of them. Gives the number of bytes
-    /// of output that the host did not get.
-    pub(super) fn close(&self) -> u64 {
-        // In a statement of its own, so that the lock is not held on.
-        let known = lock(&self.engine.processes).as_mut().and_then(|p| p.remove(&self.process));
-        drop(known);
-        let mut state = lock(&self.state);
-        if !state.closed {
-            state.closed = true;
-            state.cut = !state.is_drained();
-        }
-        let callbacks = (0..STREAMS).map(|stream| state.remove(stream, true)).collect::<Vec<_>>();
-        let dropped = state.dropped;
+    /// Wakes those that wait for the end of the output, if it has ended.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let wakers = match state.output_has_ended() {
+            true => std::mem::take(&mut state.wakers),
+            false => Vec::new(),
+        };
         drop(state);
         self.ended.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the input.
+    pub(super) fn end_input(&self) {
+        let removed = lock(&self.state).remove(STDIN);
+        drop(removed);
+    }
+
+    /// Waits until all output has been passed on.
+    pub(super) fn wait(&self, limits: &Limits) -> Result<()> {
+        wait_while(&self.ended, lock(&self.state), limits, |state| !state.output_has_ended())
+            .map(drop)
+    }
+
+    /// The same without blocking.
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.state);
+        if state.output_has_ended() {
+            return Poll::Ready(());
+        }
+        state.wakers.retain(|waker| !waker.will_wake(cx.waker()));
+        state.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// From now on drops the output, and counts it as lost.
+    pub(super) fn discard(&self) {
+        lock(&self.state).flows.values_mut().for_each(Flow::discard);
+    }
+
+    /// Says whether the FIFOs stay when the streams are closed.
+    pub(super) fn set_keeps_fifos(&self, keeps: bool) {
+        self.keeps_fifos.store(keeps, Ordering::SeqCst);
+    }
+
+    /// How many bytes of output are known to be lost.
+    pub(super) fn lost(&self) -> OutputLost {
+        let [stdout, stderr] = &self.lost;
+        OutputLost::new(stdout.bytes(), stderr.bytes())
+    }
+
+    /// Closes every endpoint. When it returns, the thread touches none of them.
+    pub(super) fn close(&self) {
+        // In a statement of its own, because the lock would be held until the end of a `let else`.
+        let known = lock(&self.engine.processes).as_mut().and_then(|p| p.remove(&self.process));
+        drop(known);
+        let fifos_stay = self.keeps_fifos.load(Ordering::SeqCst);
+        let mut state = lock(&self.state);
+        let is_first = !std::mem::replace(&mut state.closed, true);
+        let mut callbacks = Vec::new();
+        for stream in 0..STREAMS {
+            let (flow, callback) = state.remove(stream);
+            flow.into_iter().for_each(|flow| flow.cut(fifos_stay));
+            callbacks.extend(callback);
+        }
+        self.wake(state);
         drop(callbacks);
-        dropped
+        let lost = self.lost();
+        if is_first && lost.total() > 0 {
+            log::warn!("output of container {} was lost: {lost}", self.container);
+        }
     }
 }

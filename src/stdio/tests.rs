@@ -1,4 +1,4 @@
-//! The streams of processes whose shim is the test itself.
+//! Streams of processes. The test itself is the shim.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -17,17 +17,18 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::wait::block_on;
 
 /// More than any test takes: it ends one that hangs.
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(100);
 const MIB: usize = 1 << 20;
 
-pub(super) fn place(state_dir: &Path) -> Place<'_> {
-    Place { state_dir, server: "server", namespace: "ns" }
+pub(super) fn fifo_dir(state_dir: &Path) -> FifoDir<'_> {
+    FifoDir { state_dir, server: "server", namespace: "ns" }
 }
 
-/// A directory that goes when dropped.
+/// A directory. The drop removes it.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -45,10 +46,10 @@ impl Scratch {
     }
 
     fn prepare(&self, pump: &Pump, stdio: Stdio) -> Result<Prepared> {
-        prepare(pump, place(&self.0), "id", "", stdio)
+        prepare(pump, fifo_dir(&self.0), "id", "", stdio)
     }
 
-    /// What stands of the FIFOs.
+    /// How many FIFO sets there are.
     fn left(&self) -> usize {
         fs::read_dir(self.0.join("fifo")).map_or(0, Iterator::count)
     }
@@ -60,7 +61,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Runs a test in a process of its own, where no other test opens descriptors and starts threads.
+/// Runs a test in a process of its own, because other tests open descriptors and start threads.
 fn alone(name: &str, test: impl FnOnce()) {
     const CHILD: &str = "CTRD_TEST_ALONE";
     if env::var_os(CHILD).is_some() {
@@ -79,7 +80,8 @@ fn alone(name: &str, test: impl FnOnce()) {
     );
 }
 
-/// What the shim has open: its ends, and others that keep them open while a client is away.
+/// What the shim has open: its ends of the FIFOs, and the other ends, so that the FIFOs keep their
+/// bytes while no client is there.
 struct Shim {
     stdin: Option<File>,
     stdin_kept: Option<File>,
@@ -113,19 +115,30 @@ fn pipe() -> (File, File) {
 }
 
 fn stdout_to(fd: impl Into<OwnedFd>) -> Stdio {
-    Stdio { stdout: Stream::Fd(fd.into()), ..Stdio::default() }
+    Stdio { stdout: Stream::fd(fd), ..Stdio::default() }
 }
 
 fn stdin_from(fd: impl Into<OwnedFd>) -> Stdio {
-    Stdio { stdin: Stream::Fd(fd.into()), ..Stdio::default() }
+    Stdio { stdin: Stream::fd(fd), ..Stdio::default() }
 }
 
 /// Attaches, with a shim that opens its ends first.
 fn attach(prepared: Prepared) -> (Shim, Attached, Receiver<()>) {
     let shim = Shim::open(prepared.paths());
     let (sender, closed) = channel();
-    let attached = prepared.attach(Box::new(move || sender.send(()).unwrap())).unwrap();
+    let attached = prepared.attach(LONG, Box::new(move || sender.send(()).unwrap())).unwrap();
     (shim, attached, closed)
+}
+
+/// Whether all of the output reaches the host within this time.
+fn drained(attached: &Attached, time: Duration) -> bool {
+    attached.drain(&Limits::within(time)).is_ok() && attached.lost().total() == 0
+}
+
+/// Closes the streams, and returns how many bytes of output are lost.
+fn close(attached: &Attached) -> u64 {
+    attached.close();
+    attached.lost().total()
 }
 
 /// Bytes that no shift and no gap leaves alike.
@@ -176,8 +189,8 @@ fn output_arrives_whole_at_pipes_sockets_and_files() {
         let (shim, attached, _) = attach(scratch.prepare(&pump, stdout_to(fd)).unwrap());
         write_pieces(shim.stdout.as_ref().unwrap(), &data);
         drop(shim);
-        assert!(attached.drain(LONG));
-        assert_eq!(attached.close(), 0);
+        assert!(drained(&attached, LONG));
+        assert_eq!(close(&attached), 0);
         assert_eq!(fcntl_getfl(&kept).unwrap(), flags);
         assert_eq!(scratch.left(), 0);
     };
@@ -206,7 +219,7 @@ fn output_arrives_whole_at_pipes_sockets_and_files() {
 }
 
 #[test]
-fn a_file_that_is_appended_to_stays_so() {
+fn a_file_that_is_opened_for_appending_is_appended_to() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     let path = scratch.path().join("log");
@@ -219,7 +232,7 @@ fn a_file_that_is_appended_to_stays_so() {
     // Another's writes do not get lost between.
     fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"other").unwrap();
     drop(shim);
-    assert!(attached.drain(LONG));
+    assert!(drained(&attached, LONG));
     assert_eq!(fs::metadata(&path).unwrap().len() as usize, MIB + "before".len() + "other".len());
     assert!(fs::read(&path).unwrap().starts_with(b"before"));
     assert!(fcntl_getfl(&kept).unwrap().contains(OFlags::APPEND));
@@ -233,7 +246,7 @@ fn input_and_its_end_arrive_every_time() {
     for round in 0..200 {
         let (input, mut host) = pipe();
         let (mut echo, output) = pipe();
-        let stdio = Stdio { stdin: Stream::Fd(input.into()), ..stdout_to(output) };
+        let stdio = Stdio { stdin: Stream::fd(input), ..stdout_to(output) };
         let (mut shim, attached, closed) = attach(scratch.prepare(&pump, stdio).unwrap());
         let said = format!("round {round}\n");
         if round % 2 == 0 {
@@ -251,7 +264,7 @@ fn input_and_its_end_arrive_every_time() {
         shim.stdin.take().unwrap().read_to_string(&mut heard).unwrap();
         shim.stdout.as_ref().unwrap().write_all(heard.as_bytes()).unwrap();
         drop(shim);
-        assert!(attached.drain(LONG));
+        assert!(drained(&attached, LONG));
         drop(attached);
         heard.clear();
         echo.read_to_string(&mut heard).unwrap();
@@ -304,7 +317,7 @@ fn one_socket_serves_both_directions() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let input = Stream::Fd(theirs.try_clone().unwrap().into());
+    let input = Stream::fd(theirs.try_clone().unwrap());
     let stdio = Stdio { stdin: input, ..stdout_to(theirs) };
     let (shim, attached, _) = attach(scratch.prepare(&pump, stdio).unwrap());
     attached.start_input().unwrap();
@@ -317,12 +330,12 @@ fn one_socket_serves_both_directions() {
     ours.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(cat.join().unwrap(), data.len() as u64);
     drop((shim.kept, shim.stderr));
-    assert!(attached.drain(LONG));
+    assert!(drained(&attached, LONG));
     assert_eq!(hash(&reading.join().unwrap()), hash(&data));
 }
 
 #[test]
-fn a_stuck_reader_holds_up_nobody_else() {
+fn a_stuck_reader_does_not_delay_other_streams() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     let data = noise(10 * MIB);
@@ -345,12 +358,12 @@ fn a_stuck_reader_holds_up_nobody_else() {
         let (shim, attached, _) = attach(scratch.prepare(&pump, stdout_to(writer)).unwrap());
         write_pieces(shim.stdout.as_ref().unwrap(), &data);
         drop(shim);
-        assert!(attached.drain(LONG));
+        assert!(drained(&attached, LONG));
         assert_eq!(hash(&reading.join().unwrap()), hash(&data));
 
-        assert!(!stuck_attached.drain(SHORT));
-        assert!(stuck_attached.close() > 0);
-        assert!(!stuck_attached.drain(Duration::ZERO));
+        assert!(!drained(&stuck_attached, SHORT));
+        assert!(close(&stuck_attached) > 0);
+        assert!(!drained(&stuck_attached, Duration::ZERO));
         drop((kept, stderr));
         assert!(writing.join().unwrap().is_err(), "nobody reads any more");
         drop(stuck_reader);
@@ -371,14 +384,14 @@ fn output_is_drained_and_counted_when_its_target_has_gone() {
         let (shim, attached, _) = attach(scratch.prepare(&pump, stdout_to(target())).unwrap());
         write_pieces(shim.stdout.as_ref().unwrap(), &noise(MIB));
         drop(shim);
-        assert!(!attached.drain(LONG), "not all of it arrived");
-        assert_eq!(attached.close(), MIB as u64);
-        assert_eq!(attached.close(), MIB as u64);
+        assert!(!drained(&attached, LONG), "not all of it arrived");
+        assert_eq!(close(&attached), MIB as u64);
+        assert_eq!(close(&attached), MIB as u64);
     }
 }
 
 #[test]
-fn half_of_what_a_pipe_holds_can_be_read_after_the_exit() {
+fn a_host_that_reads_after_the_exit_finds_half_of_what_a_pipe_holds() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     let (mut reader, writer) = pipe();
@@ -389,7 +402,7 @@ fn half_of_what_a_pipe_holds_can_be_read_after_the_exit() {
         shim.stdout.as_ref().unwrap().write_all(line.as_bytes()).unwrap();
     }
     drop(shim);
-    assert!(attached.drain(LONG));
+    assert!(drained(&attached, LONG));
     drop(attached);
     let mut read = String::new();
     reader.read_to_string(&mut read).unwrap();
@@ -403,17 +416,140 @@ fn draining_ends_while_somebody_still_writes() {
     let (reader, writer) = pipe();
     let (shim, attached, _) = attach(scratch.prepare(&pump, stdout_to(writer)).unwrap());
     let began = Instant::now();
-    assert!(!attached.drain(SHORT));
+    assert!(!drained(&attached, SHORT));
     assert!(began.elapsed() >= SHORT && began.elapsed() < LONG);
     shim.stdout.as_ref().unwrap().write_all(b"late").unwrap();
     drop(shim);
-    assert!(attached.drain(LONG));
+    assert!(drained(&attached, LONG));
+    drop(attached);
+    assert_eq!(read_all(reader).join().unwrap(), b"late");
+}
+
+/// A process that has written more to each stream than the host's pipes hold.
+fn with_unread_output(scratch: &Scratch, pump: &Pump) -> ([File; 2], Shim, Attached) {
+    let ((reader, stdout), (error_reader, stderr)) = (pipe(), pipe());
+    let stdio = Stdio { stderr: Stream::fd(stderr), ..stdout_to(stdout) };
+    let (shim, attached, _) = attach(scratch.prepare(pump, stdio).unwrap());
+    shim.stdout.as_ref().unwrap().write_all(&noise(120_000)).unwrap();
+    shim.stderr.as_ref().unwrap().write_all(&noise(100_000)).unwrap();
+    ([reader, error_reader], shim, attached)
+}
+
+fn len_to_end(mut reader: &File) -> u64 {
+    let mut data = Vec::new();
+    reader.read_to_end(&mut data).unwrap();
+    data.len() as u64
+}
+
+#[test]
+fn discarded_output_is_counted_by_stream_and_in_total() {
+    let scratch = Scratch::new();
+    let pump = Pump::default();
+    let ([stdout, stderr], shim, attached) = with_unread_output(&scratch, &pump);
+    assert!(attached.drain(&Limits::within(SHORT)).is_err());
+    assert_eq!(attached.lost().total(), 0);
+    attached.discard();
+    // Before the end of the output: a descendant of the process may have it open still.
+    let read = [&stdout, &stderr].map(len_to_end);
+    drop(shim);
+    attached.drain(&Limits::within(LONG)).unwrap();
+    let lost = attached.lost();
+    assert_eq!([lost.stdout(), lost.stderr()], [120_000 - read[0], 100_000 - read[1]]);
+    assert!(lost.stdout() > 0 && lost.stderr() > 0, "{lost}");
+    assert_eq!(pump.output_lost(), lost.total());
+    attached.close();
+    assert_eq!(attached.lost(), lost);
+}
+
+#[test]
+fn a_close_counts_the_output_that_was_not_passed_on() {
+    let scratch = Scratch::new();
+    let pump = Pump::default();
+    for by_pump in [false, true] {
+        let ([stdout, stderr], _shim, attached) = with_unread_output(&scratch, &pump);
+        assert!(attached.drain(&Limits::within(SHORT)).is_err());
+        let before = pump.output_lost();
+        if by_pump {
+            pump.close();
+        }
+        attached.close();
+        let (lost, read) = (attached.lost(), [&stdout, &stderr].map(len_to_end));
+        assert_eq!([lost.stdout() + read[0], lost.stderr() + read[1]], [120_000, 100_000]);
+        assert_eq!(pump.output_lost() - before, lost.total());
+    }
+}
+
+#[test]
+fn output_in_fifos_that_are_kept_is_not_lost() {
+    let scratch = Scratch::new();
+    let pump = Pump::default();
+    let ([stdout, stderr], shim, attached) = with_unread_output(&scratch, &pump);
+    assert!(attached.drain(&Limits::within(SHORT)).is_err());
+    attached.keep_fifos();
+    pump.close();
+    let lost = attached.lost();
+    drop(attached);
+    // What another client finds there.
+    let in_fifo = |file: &File| rustix::io::ioctl_fionread(file).unwrap();
+    let [first, second] = &shim.kept[..] else { panic!() };
+    assert_eq!(len_to_end(&stdout) + lost.stdout() + in_fifo(first), 120_000);
+    assert_eq!(len_to_end(&stderr) + lost.stderr() + in_fifo(second), 100_000);
+    assert!(in_fifo(first) > 0);
+    assert_eq!(scratch.left(), 1);
+}
+
+#[test]
+fn the_end_of_output_can_be_waited_for_without_blocking() {
+    let scratch = Scratch::new();
+    let pump = Pump::default();
+    let (reader, writer) = pipe();
+    let (shim, attached, _) = attach(scratch.prepare(&pump, stdout_to(writer)).unwrap());
+    let limits = Limits::within(LONG);
+    thread::scope(|scope| {
+        let two = [(); 2].map(|()| scope.spawn(|| block_on(&limits, attached.drained())));
+        shim.stdout.as_ref().unwrap().write_all(b"late").unwrap();
+        drop(shim);
+        two.into_iter().for_each(|waiting| waiting.join().unwrap().unwrap());
+    });
+    block_on(&limits, attached.drained()).unwrap();
     drop(attached);
     assert_eq!(read_all(reader).join().unwrap(), b"late");
 }
 
 #[test]
-fn what_nobody_wants_is_drained_and_not_missed() {
+fn clones_of_a_stream_share_its_descriptor() {
+    let scratch = Scratch::new();
+    let pump = Pump::default();
+    let sockets = || {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (File::from(OwnedFd::from(ours)), Stream::fd(theirs))
+    };
+    let pipes = || {
+        let (reader, writer) = pipe();
+        (reader, Stream::fd(writer))
+    };
+    for (mut reader, stream) in [sockets(), pipes()] {
+        let stdio = Stdio { stdout: stream.clone(), stderr: stream, ..Stdio::default() };
+        // As for an operation that is begun again.
+        drop(scratch.prepare(&pump, stdio.clone()).unwrap());
+        let (shim, attached, _) = attach(scratch.prepare(&pump, stdio.clone()).unwrap());
+        shim.stdout.as_ref().unwrap().write_all(b"out").unwrap();
+        let mut three = [0; 3];
+        reader.read_exact(&mut three).unwrap();
+        assert_eq!(&three, b"out");
+        shim.stderr.as_ref().unwrap().write_all(b"err").unwrap();
+        drop(shim);
+        assert!(drained(&attached, LONG));
+        // The last owner closes it.
+        drop(stdio);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "err");
+    }
+}
+
+#[test]
+fn output_that_the_host_does_not_want_is_read_and_is_no_loss() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     let (reader, writer) = pipe();
@@ -421,13 +557,13 @@ fn what_nobody_wants_is_drained_and_not_missed() {
     shim.stderr.as_ref().unwrap().write_all(&noise(MIB)).unwrap();
     shim.stdout.as_ref().unwrap().write_all(b"wanted").unwrap();
     drop(shim);
-    assert!(attached.drain(LONG));
-    assert_eq!(attached.close(), 0);
+    assert!(drained(&attached, LONG));
+    assert_eq!(close(&attached), 0);
     assert_eq!(read_all(reader).join().unwrap(), b"wanted");
 }
 
 #[test]
-fn nothing_is_taken_from_the_host_for_a_process_that_reads_no_more() {
+fn nothing_is_read_from_the_host_for_a_process_that_reads_no_more() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     // Gone before the start, gone after it, and exited.
@@ -446,14 +582,14 @@ fn nothing_is_taken_from_the_host_for_a_process_that_reads_no_more() {
             }
             _ => {
                 attached.start_input().unwrap();
-                assert!(!attached.drain(Duration::ZERO));
+                assert!(!drained(&attached, Duration::ZERO));
                 drop(shim);
             }
         }
         // The callback is dropped and not called.
         assert!(closed.recv_timeout(LONG).is_err());
         writer.write_all(b"for the next").unwrap();
-        assert!(attached.drain(LONG));
+        assert!(drained(&attached, LONG));
         drop(writer);
         let mut read = String::new();
         reader.read_to_string(&mut read).unwrap();
@@ -462,7 +598,7 @@ fn nothing_is_taken_from_the_host_for_a_process_that_reads_no_more() {
 }
 
 #[test]
-fn the_shim_is_told_what_it_can_open() {
+fn the_shim_gets_paths_that_it_can_open() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     let path = |p: &str| Stream::Path(p.into());
@@ -483,14 +619,14 @@ fn the_shim_is_told_what_it_can_open() {
     let input = told(stdin_from(pipe().0));
     assert!(input.stdin.ends_with("/id-stdin"));
     assert!(input.stdout.ends_with("/id-stdout") && input.stderr.ends_with("/id-stderr"));
-    let exec = prepare(&pump, place(scratch.path()), "id", "exec", stdout_to(pipe().1)).unwrap();
+    let exec = prepare(&pump, fifo_dir(scratch.path()), "id", "exec", stdout_to(pipe().1)).unwrap();
     assert!(exec.paths().stdout.ends_with("/exec-stdout"), "{:?}", exec.paths());
     drop(exec);
     assert_eq!(scratch.left(), 0);
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_by_its_name_and_leaves_nothing() {
+fn a_stream_that_cannot_be_used_is_refused_by_its_name_and_leaves_nothing() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     let path = |p: &str| Stream::Path(p.into());
@@ -510,7 +646,7 @@ fn what_cannot_be_used_is_refused_by_its_name_and_leaves_nothing() {
         ("stderr", Stdio { stderr: path("fifo:///a"), ..stdout_to(pipe().1) }),
         ("stderr", Stdio { stderr: path("file:///a"), ..stdout_to(pipe().1) }),
         ("stderr", Stdio { stderr: path("/b"), stdout: path("file:///a"), ..Stdio::default() }),
-        ("stderr", Stdio { stderr: Stream::Fd(pipe().0.into()), ..stdout_to(pipe().1) }),
+        ("stderr", Stdio { stderr: Stream::fd(pipe().0), ..stdout_to(pipe().1) }),
     ];
     for (argument, stdio) in bad {
         let shown = format!("{stdio:?}");
@@ -520,7 +656,7 @@ fn what_cannot_be_used_is_refused_by_its_name_and_leaves_nothing() {
         assert_eq!(scratch.left(), 0, "{shown}");
     }
     for (id, exec) in [("..", ""), ("a/b", ""), ("", ""), ("id", "../x")] {
-        assert!(prepare(&pump, place(scratch.path()), id, exec, stdout_to(pipe().1)).is_err());
+        assert!(prepare(&pump, fifo_dir(scratch.path()), id, exec, stdout_to(pipe().1)).is_err());
     }
 
     // A failure half-way: the second FIFO's path is too long.
@@ -533,7 +669,7 @@ fn what_cannot_be_used_is_refused_by_its_name_and_leaves_nothing() {
         rest -= last.len() + 1;
     }
     state_dir.push("x".repeat(rest - 1));
-    let error = prepare(&pump, place(&state_dir), "id", "", stdin_from(pipe().0)).err().unwrap();
+    let error = prepare(&pump, fifo_dir(&state_dir), "id", "", stdin_from(pipe().0)).err().unwrap();
     assert!(error.message().starts_with("state_dir: "), "{error}");
     let mut find = Command::new("find");
     let left = find.arg(scratch.path()).args(["-name", "ns-*"]).output().unwrap();
@@ -558,7 +694,7 @@ fn closing_from_the_callback_does_not_wait_for_itself() {
             sender.send(()).unwrap();
         }
     };
-    let value = prepared.attach(Box::new(callback)).unwrap();
+    let value = prepared.attach(LONG, Box::new(callback)).unwrap();
     value.start_input().unwrap();
     *attached.lock().unwrap() = Some(value);
     drop(writer);
@@ -569,7 +705,7 @@ fn closing_from_the_callback_does_not_wait_for_itself() {
 }
 
 #[test]
-fn a_panic_of_the_callback_stops_nobody_elses_streams() {
+fn a_panic_of_the_callback_does_not_stop_other_streams() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     let prepared = scratch.prepare(&pump, stdin_from(pipe().0)).unwrap();
@@ -579,32 +715,32 @@ fn a_panic_of_the_callback_stops_nobody_elses_streams() {
         sender.send(()).unwrap();
         std::panic::resume_unwind(Box::new("on purpose"));
     };
-    let attached = prepared.attach(Box::new(callback)).unwrap();
+    let attached = prepared.attach(LONG, Box::new(callback)).unwrap();
     attached.start_input().unwrap();
     ran.recv_timeout(LONG).unwrap();
     let (reader, writer) = pipe();
     let (shim, attached, _) = attach(scratch.prepare(&pump, stdout_to(writer)).unwrap());
     shim.stdout.as_ref().unwrap().write_all(b"on").unwrap();
     drop(shim);
-    assert!(attached.drain(LONG));
+    assert!(drained(&attached, LONG));
     assert_eq!(read_all(reader).join().unwrap(), b"on");
 }
 
 #[test]
-fn the_end_of_the_pump_ends_what_is_attached() {
+fn the_close_of_the_pump_closes_attached_streams() {
     let scratch = Scratch::new();
     let pump = Pump::default();
     let (reader, writer) = pipe();
     let ready = scratch.prepare(&pump, stdout_to(pipe().1)).unwrap();
     let (_shim, attached, _) = attach(scratch.prepare(&pump, stdout_to(writer)).unwrap());
     thread::scope(|scope| {
-        let draining = scope.spawn(|| attached.drain(LONG));
+        let draining = scope.spawn(|| attached.drain(&Limits::within(LONG)));
         thread::sleep(SHORT);
         pump.close();
-        assert!(!draining.join().unwrap());
+        draining.join().unwrap().unwrap();
     });
     assert_eq!(read_all(reader).join().unwrap(), b"", "the host's descriptor is closed");
-    assert_eq!(ready.attach(Box::new(|| ())).err().unwrap().kind(), ErrorKind::Closed);
+    assert_eq!(ready.attach(LONG, Box::new(|| ())).err().unwrap().kind(), ErrorKind::Closed);
     drop(attached);
     assert_eq!(scratch.left(), 0);
     pump.close();
@@ -620,8 +756,8 @@ fn nothing_is_left_after_many_cycles() {
         let scratch = Scratch::new();
         let pump = Pump::default();
         let cycle = |how: usize| {
-            let input = Stream::Fd(pipe().0.into());
-            let stderr = Stream::Fd(UnixStream::pair().unwrap().1.into());
+            let input = Stream::fd(pipe().0);
+            let stderr = Stream::fd(UnixStream::pair().unwrap().1);
             let stdio = Stdio { stdin: input, stderr, ..stdout_to(pipe().1) };
             let prepared = scratch.prepare(&pump, stdio).unwrap();
             match how % 4 {
@@ -631,7 +767,7 @@ fn nothing_is_left_after_many_cycles() {
                     let (shim, attached, _) = attach(prepared);
                     attached.start_input().unwrap();
                     drop(shim);
-                    assert!(attached.drain(LONG));
+                    assert!(drained(&attached, LONG));
                 }
                 _ => {
                     let (_shim, attached, _) = attach(prepared);
@@ -672,7 +808,7 @@ fn the_thread_sleeps_while_nothing_can_be_passed_on() {
         // Output for a stuck target whose writer has gone, and input for a process that reads none.
         let (_reader, writer) = pipe();
         let (input, host) = pipe();
-        let stdio = Stdio { stdin: Stream::Fd(input.into()), ..stdout_to(writer) };
+        let stdio = Stdio { stdin: Stream::fd(input), ..stdout_to(writer) };
         let (shim, attached, _) = attach(scratch.prepare(&pump, stdio).unwrap());
         attached.start_input().unwrap();
         let full = |file: File| {
@@ -715,7 +851,7 @@ fn a_terminal_is_read_and_written_and_keeps_its_flags() {
         let terminal = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
         let flags = fcntl_getfl(&terminal).unwrap();
         let stdio = Stdio {
-            stdin: Stream::Fd(terminal.try_clone().unwrap()),
+            stdin: Stream::fd(terminal.try_clone().unwrap()),
             terminal: true,
             ..stdout_to(terminal.try_clone().unwrap())
         };
@@ -730,7 +866,7 @@ fn a_terminal_is_read_and_written_and_keeps_its_flags() {
         let rows: String = (0..20_000).map(|n| format!("row {n}\n")).collect();
         shim.stdout.as_ref().unwrap().write_all(rows.as_bytes()).unwrap();
         drop(shim);
-        assert!(attached.drain(LONG));
+        assert!(drained(&attached, LONG));
         assert_eq!(fcntl_getfl(&terminal).unwrap(), flags);
         return;
     }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, ContainerConfig, Message, Origin, PullConfig, Stream};
+use ctrd::{Call, Client, ContainerConfig, DestroyConfig, Message, Origin, PullConfig, Stream};
 use rustix::process::Signal;
 
 use super::image::Recipe;
@@ -14,6 +14,16 @@ use super::{Ground, Holdings, unique, wait_until};
 
 /// How long a process may take to end by itself.
 pub const GRACE: Duration = Duration::from_secs(5);
+
+/// SIGTERM first.
+pub fn gently() -> DestroyConfig {
+    DestroyConfig::new().grace(GRACE)
+}
+
+/// SIGKILL, without a SIGTERM.
+pub fn at_once() -> DestroyConfig {
+    DestroyConfig::new().grace(Duration::ZERO)
+}
 
 /// A client in a namespace of the test's own, and an image that it has pulled.
 pub struct Plot {
@@ -70,13 +80,13 @@ impl Plot {
     }
 
     pub fn destroy(&self, id: &str) -> Message {
-        self.client.destroy_container(id, GRACE, &Call::new()).unwrap()
+        self.client.destroy_container(id, &gently(), &Call::new()).unwrap()
     }
 
     /// Runs a container to its end and gives its exit code and what it wrote.
     pub fn run(&self, mut config: ContainerConfig) -> (Option<u32>, String) {
         let (mut output, stdout) = pipe();
-        config.stdio.stdout = Stream::Fd(stdout);
+        config.stdio.stdout = Stream::fd(stdout);
         let id = self.create(config);
         let message = self.probe(&id);
         self.destroy(&id);

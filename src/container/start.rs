@@ -1,0 +1,75 @@
+//! Starting the process of a container.
+
+use std::sync::Arc;
+
+use super::adopt::{adopt, watch};
+use super::lock::lock;
+use super::task::LOOK_UP;
+use crate::call::Call;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::identifier;
+use crate::inner::Inner;
+use crate::record::{ExitLabel, ProcessOutcome, check_owner, clear_exit};
+use crate::rpc::Ctx;
+use crate::rpc::containers;
+use crate::rpc::tasks::{self, Status};
+use crate::submit;
+use crate::watch::Watch;
+
+/// Starts the process that was created, and its input.
+pub(super) fn run(ctx: &Ctx, watch: &Watch) -> Result<()> {
+    tasks::start(ctx, watch.container(), "").step("start the task")?;
+    watch.note_start().step("start stdin")
+}
+
+pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
+    identifier::check("id", id)?;
+    let operation = client.begin(call)?;
+    let ctx = &operation.ctx;
+    let _lock = lock(client, ctx, id, "start_container")?;
+    client.bus.check_backlog()?;
+    submit::begin_start(&(ctx.namespace.clone(), id.to_owned()));
+    let record = containers::get(ctx, id).step("look the record up")?;
+    check_owner(&record, &client.config.owner)?;
+    let mut watch = watch(client, ctx, id)?;
+    let process = tasks::get(ctx, id, "").step(LOOK_UP)?;
+    if process.pid != watch.process.pid {
+        watch = adopt(client, ctx, &record, None)?;
+    }
+    if process.status != Status::Created {
+        if process.status.runs() {
+            watch.note_start().step("start stdin")?;
+        }
+        return Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("the container's process is {}", process.status.word()),
+        ));
+    }
+    if ExitLabel::of(&record).is_some_and(|label| label.outcome == ProcessOutcome::NeverStarted) {
+        // A destroy has written that and broken off.
+        clear_exit(ctx, id)?;
+    }
+    run(ctx, &watch)?;
+    Ok(watch.process.pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Limits;
+    use crate::inner::ClientConfig;
+    use crate::rpc::TestServer;
+
+    #[test]
+    fn a_refused_start_does_not_count_as_a_start() {
+        let server = TestServer::of_killed("c");
+        let config = ClientConfig { owner: "us".into(), ..Default::default() };
+        let client = Arc::new(Inner::new(config, &server.socket(), false));
+        let error = start(&client, "c", &Call::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+        // If it were, the 137 of a process that never ran would count as its exit code.
+        let namespace = &client.config.namespace;
+        assert!(!client.watches.find(namespace, "c").unwrap().is_started());
+        client.close(&Limits::default()).unwrap();
+    }
+}

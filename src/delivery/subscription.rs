@@ -1,0 +1,158 @@
+//! A subscription: what fills a queue with the messages of one client.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
+
+use super::{Bus, Shared, Wants};
+use crate::error::{Error, Result};
+use crate::filter::EventFilter;
+use crate::message::{Body, Dropped, Lost, Message, MessageKind, Permit};
+use crate::queue;
+
+/// The kinds that a program can ask for.
+const KINDS: [MessageKind; 4] =
+    [MessageKind::Exit, MessageKind::ExecExit, MessageKind::Event, MessageKind::Progress];
+
+pub(super) fn check_kinds(kinds: &[MessageKind], filters: &[EventFilter]) -> Result<()> {
+    if kinds.is_empty() {
+        return Err(Error::invalid("kinds", "must not be empty"));
+    }
+    if let Some(other) = kinds.iter().find(|kind| !KINDS.contains(kind)) {
+        return Err(Error::invalid("kinds", format!("{other:?} cannot be asked for")));
+    }
+    if !filters.is_empty() && !kinds.contains(&MessageKind::Event) {
+        return Err(Error::invalid("filters", "are for events, which kinds does not name"));
+    }
+    Ok(())
+}
+
+/// What the bus itself publishes: events come by a subscription at the server.
+pub(super) fn wants(
+    kinds: &[MessageKind],
+    container: Option<&String>,
+    exec: Option<&String>,
+) -> Wants {
+    let kinds = kinds.iter().copied().filter(|kind| *kind != MessageKind::Event).collect();
+    Wants { kinds, container: container.cloned(), exec: exec.cloned() }
+}
+
+/// What a queue receives of a client.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SubscriptionConfig {
+    kinds: Vec<MessageKind>,
+    pub(crate) filters: Vec<EventFilter>,
+    pub(super) tag: u64,
+}
+
+impl SubscriptionConfig {
+    /// Messages of these kinds: exits, exits of execs, events, progress. Gaps and overflows come with
+    /// them, and one message of kind [`MessageKind::Closed`] when the client is closed.
+    pub fn new(kinds: impl IntoIterator<Item = MessageKind>) -> SubscriptionConfig {
+        SubscriptionConfig { kinds: kinds.into_iter().collect(), filters: Vec::new(), tag: 0 }
+    }
+
+    /// Only events that pass any of these filters. Without filters, all events of every namespace.
+    pub fn filters(mut self, filters: impl IntoIterator<Item = EventFilter>) -> SubscriptionConfig {
+        self.filters = filters.into_iter().collect();
+        self
+    }
+
+    /// The tag of its messages. Default 0.
+    pub fn tag(mut self, tag: u64) -> SubscriptionConfig {
+        self.tag = tag;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        check_kinds(&self.kinds, &self.filters)
+    }
+
+    /// Whether it asks for events.
+    pub(crate) fn wants_events(&self) -> bool {
+        self.kinds.contains(&MessageKind::Event)
+    }
+
+    pub(super) fn wants(&self) -> Wants {
+        wants(&self.kinds, None, None)
+    }
+}
+
+/// A subscription of a queue to the messages of a client. The drop ends it; what the queue holds already
+/// stays there. It may be dropped before or after the queue and the client.
+#[derive(Debug)]
+#[must_use = "the drop ends the subscription"]
+pub struct Subscription {
+    bus: Weak<Shared>,
+    consumer: u64,
+    process: u32,
+}
+
+impl Subscription {
+    pub(super) fn new(bus: Weak<Shared>, consumer: u64) -> Subscription {
+        Subscription { bus, consumer, process: std::process::id() }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // In a child a thread that is not there may hold a lock.
+        if std::process::id() != self.process {
+            return;
+        }
+        if let Some(bus) = self.bus.upgrade() {
+            drop(Bus(bus).remove(self.consumer));
+        }
+    }
+}
+
+/// Puts the messages of one subscription into its queue.
+pub(crate) struct Subscriber {
+    queue: Arc<queue::Shared>,
+    tag: u64,
+    /// Messages that were dropped because the queue was full.
+    lost: Arc<Lost>,
+    /// Whether a message about a gap waits in the queue: one is enough.
+    gaps: Arc<AtomicUsize>,
+}
+
+impl Subscriber {
+    pub(super) fn new(queue: Arc<queue::Shared>, tag: u64) -> Subscriber {
+        Subscriber { queue, tag, lost: Arc::default(), gaps: Arc::default() }
+    }
+
+    pub(super) fn is_freed(&self) -> bool {
+        self.queue.is_freed()
+    }
+
+    pub(super) fn is_full_of_exits(&self) -> bool {
+        self.queue.is_full_of_exits()
+    }
+
+    /// Adds a message. Only events and progress are dropped if the queue is full: the queue then says how
+    /// many.
+    pub(super) fn push(&self, bus: &Shared, message: &Message) {
+        let permit = match message.kind() {
+            MessageKind::Event | MessageKind::Progress => match self.queue.room() {
+                Some(room) => Some(room),
+                None => return self.drop_one(bus),
+            },
+            MessageKind::Gap => match Permit::take(&self.gaps, 1) {
+                Some(one) => Some(one),
+                None => return,
+            },
+            MessageKind::Exit | MessageKind::ExecExit => self.queue.count_exit(),
+            _ => None,
+        };
+        self.queue.push(message.tagged(self.tag, permit));
+    }
+
+    fn drop_one(&self, bus: &Shared) {
+        bus.count_dropped();
+        if self.lost.add() {
+            let dropped = Dropped::of(self.lost.clone());
+            let body = Body { dropped, ..Body::new(MessageKind::Overflow, bus.next_seq()) };
+            self.queue.push(Message::new(body).tagged(self.tag, None));
+        }
+    }
+}

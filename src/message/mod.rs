@@ -1,0 +1,312 @@
+//! Messages to a program: exits, events, gaps, progress, and the completions of submitted calls.
+
+mod made;
+mod room;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use crate::error::{Error, ErrorKind, Result};
+pub(crate) use made::CallResult;
+pub(crate) use room::{Dropped, Lost, Permit};
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MessageKind {
+    /// A container's first process has ended.
+    Exit,
+    /// A process that was executed in a container has ended.
+    ExecExit,
+    /// An event of the server.
+    Event,
+    /// Events may have been missed: the connection was broken, and the server does not repeat them.
+    /// Exits are not missed: the library looks them up.
+    Gap,
+    /// A queue or hook was full, and messages for it were dropped: [`Message::dropped`].
+    Overflow,
+    /// A step of a pull.
+    Progress,
+    /// A submitted call is over: [`Message::error`] says why it failed, if it did, and
+    /// [`Message::take_result`] gives what it made. Its tag is the call's.
+    Done,
+    /// A client that was subscribed to is closed. It is the last message of its subscription.
+    Closed,
+}
+
+/// How the library learned what a message says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// From the server, as it happened.
+    Live,
+    /// Looked up afterwards: the connection was broken, or the program was started again.
+    Recovered,
+    /// It happened while nobody watched, and no source has the details.
+    Gap,
+}
+
+/// How many bytes of a process's output did not reach the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct OutputLost {
+    stdout: u64,
+    stderr: u64,
+}
+
+impl OutputLost {
+    pub(crate) fn new(stdout: u64, stderr: u64) -> OutputLost {
+        OutputLost { stdout, stderr }
+    }
+
+    /// Of its standard output, in bytes; with a terminal, of everything it wrote.
+    pub fn stdout(&self) -> u64 {
+        self.stdout
+    }
+
+    /// Of its standard error, in bytes.
+    pub fn stderr(&self) -> u64 {
+        self.stderr
+    }
+
+    /// Of both, in bytes.
+    pub fn total(&self) -> u64 {
+        self.stdout.saturating_add(self.stderr)
+    }
+}
+
+impl fmt::Display for OutputLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of stdout, {} bytes of stderr", self.stdout, self.stderr)
+    }
+}
+
+/// A message to a client. It does not change. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Message {
+    body: Arc<Body>,
+    tag: u64,
+    /// The room that it takes in a queue.
+    permit: Option<Arc<Permit>>,
+    /// What was lost since the body was made, and before.
+    output_lost: OutputLost,
+}
+
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) kind: MessageKind,
+    pub(crate) origin: Origin,
+    pub(crate) seq: u64,
+    pub(crate) namespace: String,
+    pub(crate) container_id: String,
+    pub(crate) exec_id: Option<String>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) generation: Option<u64>,
+    pub(crate) exit_code: Option<u32>,
+    pub(crate) exit_time: Option<SystemTime>,
+    pub(crate) error: Option<Error>,
+    pub(crate) start_error: Option<Error>,
+    pub(crate) output_lost: OutputLost,
+    pub(crate) detail: Option<Detail>,
+    pub(crate) dropped: Dropped,
+    pub(crate) result: Option<CallResult>,
+}
+
+impl Body {
+    /// An empty message of this kind.
+    pub(crate) fn new(kind: MessageKind, seq: u64) -> Body {
+        Body {
+            kind,
+            origin: Origin::Live,
+            seq,
+            namespace: String::new(),
+            container_id: String::new(),
+            exec_id: None,
+            pid: None,
+            generation: None,
+            exit_code: None,
+            exit_time: None,
+            error: None,
+            start_error: None,
+            output_lost: OutputLost::default(),
+            detail: None,
+            dropped: Dropped::default(),
+            result: None,
+        }
+    }
+}
+
+/// An event or a step of progress.
+#[derive(Clone)]
+pub(crate) struct Detail {
+    pub(crate) topic: String,
+    pub(crate) time: Option<SystemTime>,
+    json: Arc<Json>,
+}
+
+/// JSON that is made when it is first asked for.
+struct Json {
+    text: OnceLock<String>,
+    make: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Detail {
+    pub(crate) fn new(
+        topic: String,
+        time: Option<SystemTime>,
+        make: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Detail {
+        Detail { topic, time, json: Arc::new(Json { text: OnceLock::new(), make: Box::new(make) }) }
+    }
+}
+
+impl fmt::Debug for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detail").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl Message {
+    pub(crate) fn new(body: Body) -> Message {
+        Message { output_lost: body.output_lost, body: Arc::new(body), tag: 0, permit: None }
+    }
+
+    /// The same message for a subscription or call with this tag; `permit` is the room that it takes.
+    pub(crate) fn tagged(&self, tag: u64, permit: Option<Permit>) -> Message {
+        Message { tag, permit: permit.map(Arc::new), ..self.clone() }
+    }
+
+    /// Notes that it was taken from its queue.
+    pub(crate) fn taken(&self) {
+        self.permit.iter().for_each(|permit| permit.give_back());
+        self.body.dropped.fix();
+    }
+
+    /// The tag of the subscription or call that it came by; 0 for hooks and for what an operation
+    /// returns.
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// What the message is about.
+    pub fn kind(&self) -> MessageKind {
+        self.body.kind
+    }
+
+    /// How the library learned of it.
+    pub fn origin(&self) -> Origin {
+        self.body.origin
+    }
+
+    /// Its number among the messages of the client. The numbers rise in the order in which the client
+    /// learned of things. Messages about different things may be delivered in another order.
+    pub fn seq(&self) -> u64 {
+        self.body.seq
+    }
+
+    /// The namespace that it is from; empty if it is about none.
+    pub fn namespace(&self) -> &str {
+        &self.body.namespace
+    }
+
+    /// The container; empty if it is about none.
+    pub fn container_id(&self) -> &str {
+        &self.body.container_id
+    }
+
+    /// The exec. `None` if the message is about the container's first process, or about none.
+    pub fn exec_id(&self) -> Option<&str> {
+        self.body.exec_id.as_deref()
+    }
+
+    /// The process, in the server's pid namespace. `None` if the message is not about a process, or its
+    /// id is not known. Another process may have the id by now.
+    pub fn pid(&self) -> Option<u32> {
+        self.body.pid
+    }
+
+    /// Tells one life of the container's id from the next: all messages about the same container have
+    /// the same number, also those of a later run of the program, and those about a later container of
+    /// the same id have another one. [`crate::ContainerInfo::generation`] is the same number. It has no
+    /// other meaning, and is never 0. `None` if the message is not about a container.
+    pub fn generation(&self) -> Option<u64> {
+        self.body.generation
+    }
+
+    /// How much of the process's output did not reach the host, if any of it is lost: the host's
+    /// descriptor failed, or the time for the output was over ([`crate::DestroyConfig::drain`],
+    /// [`crate::ContainerConfig::drain`]) while its reader was behind.
+    ///
+    /// A message says what is known when it is handed out. It does not change: what is lost after that
+    /// is in the message that [`crate::Client::probe`] or [`crate::Client::destroy_container`] returns
+    /// then. All is known once the streams have ended: in the message of the destroy, and in that of a
+    /// probe after a clean-up. Bytes that the host's own pipe holds count as passed on.
+    pub fn output_lost(&self) -> Option<OutputLost> {
+        Some(self.output_lost).filter(|lost| lost.total() > 0)
+    }
+
+    /// The same message with this loss.
+    pub(crate) fn with_output_lost(&self, output_lost: OutputLost) -> Message {
+        Message { output_lost, ..self.clone() }
+    }
+
+    /// The exit code. It is 128 and the signal's number if a signal ended the process. `None` if no
+    /// source has it; it is never a guess.
+    pub fn exit_code(&self) -> Option<u32> {
+        self.body.exit_code
+    }
+
+    /// When the process ended, by the server's clock. `None` if that is not known.
+    pub fn exit_time(&self) -> Option<SystemTime> {
+        self.body.exit_time
+    }
+
+    /// Why details are missing. `None` if none are.
+    pub fn error(&self) -> Option<&Error> {
+        self.body.error.as_ref()
+    }
+
+    /// Why the process never ran. `None` if it ran, or if that is not known.
+    pub fn start_error(&self) -> Option<&Error> {
+        self.body.start_error.as_ref()
+    }
+
+    /// The topic of an event, for example `/tasks/start`; or the reference of the image that progress is
+    /// about.
+    pub fn topic(&self) -> Option<&str> {
+        self.body.detail.as_ref().map(|detail| detail.topic.as_str())
+    }
+
+    /// When the event happened, by the server's clock.
+    pub fn event_time(&self) -> Option<SystemTime> {
+        self.body.detail.as_ref()?.time
+    }
+
+    /// An event as JSON, with containerd's names for the fields; or progress as an array of the items
+    /// that are fetched. The text is made at the first call.
+    pub fn json(&self) -> Option<&str> {
+        let json = &self.body.detail.as_ref()?.json;
+        Some(json.text.get_or_init(|| (json.make)()))
+    }
+
+    /// How many messages were dropped, for an [`MessageKind::Overflow`]; else 0.
+    pub fn dropped(&self) -> u64 {
+        self.body.dropped.get()
+    }
+
+    /// Takes what a submitted call has made: the `T` that its operation gives. Fails with
+    /// [`ErrorKind::FailedPrecondition`] if there is no result, if it is of another type, and if
+    /// somebody has taken it before. A result that nobody takes is dropped on a thread of the library.
+    pub fn take_result<T: 'static>(&self) -> Result<T> {
+        self.body.result.as_ref().and_then(CallResult::take).ok_or_else(|| {
+            Error::new(ErrorKind::FailedPrecondition, "the message holds no such result")
+        })
+    }
+
+    /// A copy of what a submitted call has made, which stays there. `None` if there is no result of this
+    /// type any more.
+    pub fn peek_result<T: Clone + 'static>(&self) -> Option<T> {
+        self.body.result.as_ref()?.peek()
+    }
+}

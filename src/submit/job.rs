@@ -1,0 +1,408 @@
+//! One submitted call: in the pool's line, on a thread, waiting without one, or over.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::ThreadId;
+
+use super::pool;
+use crate::call::{Call, Limits};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Body, CallResult, Dropped, Lost, Message, MessageKind, Permit};
+use crate::queue::{self, Container};
+use crate::watchdog::{self, Watched};
+
+/// What an operation gives.
+type Made = Box<dyn Any + Send>;
+
+pub(super) type Run = Box<dyn FnMut(&Call) -> Result<Made> + Send>;
+
+type Held = Arc<dyn Any + Send + Sync>;
+
+/// One submitted call.
+pub(super) struct Job {
+    /// The client's, 0 for none.
+    pub(super) group: u64,
+    pub(super) number: u64,
+    /// Operation and subject, for an error of the job's own.
+    name: (&'static str, String),
+    call: Call,
+    run: Mutex<Option<Run>>,
+    queue: Arc<queue::Shared>,
+    tag: u64,
+    slot: Mutex<Option<Permit>>,
+    state: Mutex<State>,
+    /// Whether it is one of those that may last long, and whether the pool counts it as one that runs.
+    pub(super) long: AtomicBool,
+    pub(super) counts_as_long: AtomicBool,
+    /// How many operations this run of it has begun.
+    operations: AtomicU32,
+    /// What it waits for without a thread.
+    parked: Mutex<Option<Parked>>,
+    /// How often that was woken since it was polled.
+    wakes: AtomicUsize,
+    /// What it holds until it is over, as the lock of a container.
+    held: Mutex<Vec<(String, Held)>>,
+    /// The container that it starts.
+    starts: Mutex<Option<Container>>,
+    /// Steps of progress that were dropped.
+    lost: Arc<Lost>,
+    /// Ends the wait in the line, and the wait without a thread.
+    watched: OnceLock<Watched>,
+}
+
+struct State {
+    phase: Phase,
+    /// The thread that runs it.
+    thread: Option<ThreadId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// In the pool's line.
+    Queued,
+    Running,
+    /// Waits without a thread.
+    Parked,
+    Over,
+}
+
+/// What a job waits for without a thread.
+pub(super) struct Parked {
+    /// Under which the job holds the output.
+    key: Option<String>,
+    output: Pin<Box<dyn Future<Output = Held> + Send>>,
+    /// What the error says if the call ends before.
+    refuse: Box<dyn Fn(Error) -> Error + Send>,
+}
+
+impl Parked {
+    pub(super) fn new(
+        key: Option<String>,
+        output: Pin<Box<dyn Future<Output = Held> + Send>>,
+        refuse: Box<dyn Fn(Error) -> Error + Send>,
+    ) -> Parked {
+        Parked { key, output, refuse }
+    }
+}
+
+/// What a run of a job has come to.
+enum Ended {
+    Over(Result<Made>),
+    /// It waits without a thread.
+    Wait(Parked),
+    /// It waits in the line of those that may last long.
+    Long,
+}
+
+thread_local! {
+    /// The job that runs on this thread, and how it gives the thread up.
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+struct Current {
+    job: Arc<Job>,
+    gives_up: Option<Ended>,
+}
+
+/// The job that runs on this thread.
+pub(super) fn current() -> Option<Arc<Job>> {
+    CURRENT.with_borrow(|current| current.as_ref().map(|current| current.job.clone()))
+}
+
+/// The same, if it may give the thread up.
+pub(super) fn parkable() -> Option<Arc<Job>> {
+    current().filter(|job| job.operations.load(Ordering::SeqCst) <= 1)
+}
+
+fn give_up(ended: Ended) {
+    CURRENT.with_borrow_mut(|current| {
+        if let Some(current) = current {
+            current.gives_up = Some(ended);
+        }
+    });
+}
+
+/// The output of a future that is ready now.
+pub(super) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Output> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+impl Job {
+    pub(super) fn new(
+        group: u64,
+        name: (&'static str, String),
+        call: Call,
+        run: Run,
+        (queue, tag): (Arc<queue::Shared>, u64),
+        slot: Option<Permit>,
+    ) -> Arc<Job> {
+        Arc::new(Job {
+            group,
+            number: pool::next_number(),
+            name,
+            call,
+            run: Mutex::new(Some(run)),
+            queue,
+            tag,
+            slot: Mutex::new(slot),
+            state: Mutex::new(State { phase: Phase::Queued, thread: None }),
+            long: AtomicBool::new(false),
+            counts_as_long: AtomicBool::new(false),
+            operations: AtomicU32::new(0),
+            parked: Mutex::new(None),
+            wakes: AtomicUsize::new(0),
+            held: Mutex::default(),
+            starts: Mutex::default(),
+            lost: Arc::default(),
+            watched: OnceLock::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the watchdog end its waits at the call's deadline, or when its handle is fired.
+    pub(super) fn watch(self: &Arc<Job>, limits: &Limits) {
+        if limits.deadline.is_none() && limits.cancel.is_none() {
+            return;
+        }
+        let waker = Waker::from(Arc::new(Expire(Arc::downgrade(self))));
+        if let Some(watched) = watchdog::watch(limits.deadline, limits.cancel.clone(), waker) {
+            let _ = self.watched.set(watched);
+        }
+    }
+
+    /// Goes from one phase to another. Says whether it was in the first.
+    fn advance(&self, from: Phase, to: Phase) -> bool {
+        let mut state = self.state();
+        let is_there = state.phase == from;
+        if is_there {
+            state.phase = to;
+            state.thread = (to == Phase::Running).then(|| std::thread::current().id());
+        }
+        is_there
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.state().phase == Phase::Over
+    }
+
+    /// Whether it runs on another thread.
+    pub(super) fn runs_elsewhere(&self) -> bool {
+        let state = self.state();
+        state.phase == Phase::Running && state.thread != Some(std::thread::current().id())
+    }
+
+    /// Whether it runs on this thread.
+    pub(super) fn runs_here(&self) -> bool {
+        let state = self.state();
+        state.phase == Phase::Running && state.thread == Some(std::thread::current().id())
+    }
+
+    /// Has it wait without a thread before it runs for the first time.
+    pub(super) fn wait_first(self: &Arc<Job>, parked: Parked) {
+        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
+        self.advance(Phase::Queued, Phase::Parked);
+    }
+
+    /// Runs it on this thread, unless it is over by now. Says whether it goes on the line of those that
+    /// may last long.
+    pub(super) fn run(self: &Arc<Job>) -> bool {
+        if !self.advance(Phase::Queued, Phase::Running) {
+            return false;
+        }
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut run) = run else { return false };
+        self.operations.store(0, Ordering::SeqCst);
+        CURRENT.set(Some(Current { job: self.clone(), gives_up: None }));
+        let result = catch_unwind(AssertUnwindSafe(|| run(&self.call)));
+        let gives_up = CURRENT.take().and_then(|current| current.gives_up);
+        let ended = match (result, gives_up) {
+            (Ok(Err(_)), Some(gives_up)) => gives_up,
+            (Ok(result), _) => Ended::Over(result),
+            (Err(_), _) => {
+                Ended::Over(Err(Error::new(ErrorKind::Panic, "a submitted call panicked")))
+            }
+        };
+        match ended {
+            Ended::Over(result) => {
+                drop(run);
+                self.finish(Phase::Running, result);
+                false
+            }
+            Ended::Wait(parked) => {
+                self.keep(run);
+                *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
+                self.advance(Phase::Running, Phase::Parked);
+                // The watchdog may have come while it ran.
+                self.expire();
+                self.clone().wake();
+                false
+            }
+            Ended::Long => {
+                self.keep(run);
+                self.advance(Phase::Running, Phase::Queued);
+                self.expire();
+                true
+            }
+        }
+    }
+
+    fn keep(&self, run: Run) {
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+    }
+
+    /// Completes it if its call's limits have ended its wait.
+    pub(super) fn expire(self: &Arc<Job>) {
+        if let Err(error) = self.call.limits(None).check() {
+            self.end_wait(error);
+        }
+    }
+
+    /// Completes it with this error if it waits, in the line or without a thread.
+    pub(super) fn end_wait(self: &Arc<Job>, error: Error) {
+        let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = match &*parked {
+            Some(parked) => (parked.refuse)(error),
+            None => error,
+        };
+        drop(parked);
+        let (name, subject) = &self.name;
+        let error = error.at(name, subject);
+        for phase in [Phase::Queued, Phase::Parked] {
+            if self.finish(phase, Err(error.clone())) {
+                return;
+            }
+        }
+    }
+
+    /// Completes it if it is in this phase.
+    fn finish(self: &Arc<Job>, phase: Phase, result: Result<Made>) -> bool {
+        if !self.advance(phase, Phase::Over) {
+            return false;
+        }
+        let take =
+            |held: &Mutex<Option<Run>>| held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let run = take(&self.run);
+        let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(parked);
+        let (made, error) = match result {
+            Ok(made) => (Some(made), None),
+            Err(error) => (None, Some(error)),
+        };
+        let message = Message::new(Body {
+            error,
+            result: made.map(|made| CallResult::new(made, pool::discard)),
+            ..Body::new(MessageKind::Done, 0)
+        });
+        let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.queue.complete(message.tagged(self.tag, slot), starts.as_ref());
+        // After the completion: that of the next call on the same container comes later.
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(held);
+        pool::over(self);
+        if let Some(run) = run {
+            // It may hold what takes long to drop, and this may be the watchdog's thread.
+            pool::discard(Box::new(run));
+        }
+        true
+    }
+
+    pub(super) fn note_operation(&self) {
+        self.operations.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What it holds under this key.
+    pub(super) fn held(&self, key: &str) -> Option<Held> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().find(|(of, _)| of == key).map(|(_, held)| held.clone())
+    }
+
+    /// Holds something under this key until it is over.
+    pub(super) fn hold(&self, key: &str, held: Held) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push((key.to_owned(), held));
+    }
+
+    /// Gives its thread up when its operation has returned, until the future is ready.
+    pub(super) fn wait(&self, parked: Parked) {
+        give_up(Ended::Wait(parked));
+    }
+
+    /// Gives its thread up when its operation has returned, until a long call may run.
+    pub(super) fn wait_for_long(&self) {
+        give_up(Ended::Long);
+    }
+
+    pub(super) fn begin_start(&self, container: &Container) {
+        self.queue.begin_start(container);
+        *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = Some(container.clone());
+    }
+
+    pub(super) fn report(&self, message: &Message) {
+        if let Some(room) = self.queue.room() {
+            self.queue.push(message.tagged(self.tag, Some(room)));
+        } else if self.lost.add() {
+            let dropped = Dropped::of(self.lost.clone());
+            let body = Body { dropped, ..Body::new(MessageKind::Overflow, 0) };
+            self.queue.push(Message::new(body).tagged(self.tag, None));
+        }
+    }
+}
+
+/// What it waits for is polled by the thread that wakes it, which may be gRPC's.
+impl Wake for Job {
+    fn wake(self: Arc<Self>) {
+        if self.wakes.fetch_add(1, Ordering::SeqCst) > 0 {
+            return;
+        }
+        let waker = Waker::from(self.clone());
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            let answered = self.wakes.load(Ordering::SeqCst);
+            let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+            let ready = match parked.as_mut().map(|parked| parked.output.as_mut().poll(&mut cx)) {
+                Some(Poll::Ready(output)) => parked.take().map(|parked| (parked.key, output)),
+                _ => None,
+            };
+            drop(parked);
+            if let Some((key, output)) = ready {
+                if let Some(key) = key {
+                    self.hold(&key, output);
+                }
+                if self.advance(Phase::Parked, Phase::Queued) {
+                    pool::resume(self.clone());
+                } else {
+                    // It ended meanwhile, and nothing else lets go of what it holds.
+                    let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+                    let held = std::mem::take(&mut *held);
+                    drop(held);
+                }
+            }
+            if self.wakes.fetch_sub(answered, Ordering::SeqCst) == answered {
+                return;
+            }
+        }
+    }
+}
+
+/// Wakes a job whose call's deadline has passed, or whose handle was fired.
+struct Expire(Weak<Job>);
+
+impl Wake for Expire {
+    fn wake(self: Arc<Self>) {
+        if let Some(job) = self.0.upgrade() {
+            job.expire();
+        }
+    }
+}
