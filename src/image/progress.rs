@@ -63,8 +63,8 @@ impl ProgressStatus {
     }
 }
 
-/// Sends the progress of a pull, as the seed's JSON array, to the hooks and queues that want it, and to
-/// the queue of the call if the pull was submitted.
+/// Sends the progress of a pull to the hooks and queues that want it, as the seed's JSON array;
+/// also to the queue of a pull that was submitted.
 pub(crate) fn publish_progress(client: &Inner, reference: &str, items: &[Progress]) {
     submit::report(|| message(client, reference, items));
     if client.bus.wants(MessageKind::Progress) {

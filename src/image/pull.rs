@@ -493,7 +493,7 @@ impl Pull<'_> {
     /// Waits for other pulls of this client that fetch the same blob.
     fn lock(&self, name: &str) -> Result<KeyGuard> {
         let key = format!("{} {name}", self.ctx.namespace);
-        self.client.blob_locks.lock(key, "another pull", &self.ctx.limits)
+        self.client.pull_locks.lock(key, "another pull", &self.ctx.limits)
     }
 
     /// Opens a blob for writing; `None` if the store has the blob, which the lease then holds too. Waits

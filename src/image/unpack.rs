@@ -89,7 +89,7 @@ impl<'a> Unpacker<'a> {
     pub(super) fn layer(&self, index: usize) -> Result<()> {
         let chain_id = self.chain_id(index);
         let key = format!("{} {} {chain_id}", self.ctx.namespace, self.snapshotter);
-        let _lock = self.client.blob_locks.lock(key, "another pull", &self.ctx.limits)?;
+        let _lock = self.client.pull_locks.lock(key, "another pull", &self.ctx.limits)?;
         for _ in 0..ATTEMPTS {
             let Some((key, mounts)) = self.prepare(index)? else {
                 if self.add_to_lease(index)? {
