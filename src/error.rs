@@ -123,6 +123,8 @@ pub(crate) enum Reason {
     ShimDied,
     /// containerd has no such snapshotter.
     NoSnapshotter,
+    /// Another client writes the content under the same name at the moment.
+    ContentLocked,
 }
 
 impl fmt::Display for Repr {

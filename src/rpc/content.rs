@@ -8,7 +8,6 @@ use protobuf::{EnumOrUnknown, MessageField};
 use super::any::{labels, mask};
 use super::channel::Ctx;
 use super::method::{call, methods};
-use super::status::is_locked;
 use super::stream::{Duplex, duplex, receive};
 use super::wire::content::{
     AbortRequest, Info as WireInfo, InfoRequest, InfoResponse, ReadContentRequest,
@@ -17,7 +16,7 @@ use super::wire::content::{
 };
 use super::wire::types::Descriptor as WireDescriptor;
 use crate::call::Limits;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 
 methods! { "containerd.services.content.v1.Content":
     INFO = read "Info" (InfoRequest) -> InfoResponse;
@@ -151,7 +150,7 @@ impl Writer {
         match writer.exchange(limits, request) {
             Ok(()) => Ok(Opened::Writer(Box::new(writer))),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Opened::Exists),
-            Err(e) if is_locked(&e) => Ok(Opened::Locked),
+            Err(e) if e.reason() == Some(Reason::ContentLocked) => Ok(Opened::Locked),
             Err(e) => Err(e),
         }
     }
