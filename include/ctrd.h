@@ -1,10 +1,10 @@
 /*
  * ctrd.h - a blocking client of containerd
  *
- * libctrd creates, starts, awaits, recovers and destroys containers, tells of their exits and of
- * other events, pulls images, and handles snapshots, by calling a containerd (1.6 or later). It makes
- * no thread for a container, prints nothing, and leaves the program's signals, environment and
- * working directory alone. It needs Linux.
+ * libctrd creates, starts, recovers and destroys containers, waits for their exits, reports exits and other
+ * events, pulls images, and manages snapshots. It does this through a containerd (1.6 or later). It makes
+ * no thread for each container, prints nothing, and does not touch the program's signals, environment or
+ * working directory. It needs Linux.
  *
  *     ctrd_client_t *client = NULL;
  *     ctrd_message_t *exit = NULL;
@@ -14,101 +14,137 @@
  *     config.id = "hello";
  *     config.image = "docker.io/library/busybox:latest";
  *     if (ctrd_client_open(NULL, NULL, &client, &err)
- *         || ctrd_create_container(client, &config, NULL, NULL, &err)
- *         || ctrd_probe(client, "hello", NULL, &exit, &err))
+ *         || ctrd_create_container(client, &config, NULL, NULL, NULL, &err)
+ *         || ctrd_probe(client, "hello", NULL, NULL, NULL, &exit, &err))
  *         fprintf(stderr, "%s\n", ctrd_error_text(err));
  *
  * Errors
- *     A function that can fail returns CTRD_OK (0) or a negative CTRD_E_ value, and takes a
- *     ctrd_error_t ** last, which may be NULL. What it points to is set by every call: to NULL on
- *     success, and on failure to an error that the caller owns. There is no hidden last error.
- *     An output that the caller is to own is set to NULL when the call begins, and stays so where it
- *     fails. Other outputs, numbers and buffers, are written on success alone.
+ *     A function that can fail returns CTRD_OK (0) or a negative CTRD_E_ value. Its last parameter is a
+ *     ctrd_error_t **, which may be NULL. Every call sets what it points to: to NULL on success, and on
+ *     failure to an error that the caller owns. There is no hidden last error.
+ *     An output that the caller is to own is set to NULL when the call begins, and stays NULL if the call
+ *     fails. A number is written only on success.
+ *
+ * What any function can answer
+ *     The comment of a function names only the errors that are special to it. Any function that can fail
+ *     answers:
+ *         CTRD_E_INVALID_ARGUMENT    if an argument is invalid; the message names it
+ *         CTRD_E_FORKED              in a child of a process that has used the library ("Processes")
+ *         CTRD_E_REENTRANT           inside the log hook ("Callbacks")
+ *         CTRD_E_PANIC, CTRD_E_INTERNAL
+ *                                    if there is an error in this library
+ *     A function that takes a ctrd_call_t also answers:
+ *         CTRD_E_TIMEOUT             if the call's time is over
+ *         CTRD_E_CANCELLED           if the call's cancel handle was fired
+ *         CTRD_E_WOULD_BLOCK         with CTRD_POLL, if it would have to wait
+ *         CTRD_E_UNSUPPORTED         if the call names a queue; or the server is too old
+ *         CTRD_E_IO                  if no descriptor or thread is left, or a system call fails
+ *     And if it takes a client too:
+ *         CTRD_E_CLOSED              if the client is closed
+ *         CTRD_E_UNAVAILABLE         if containerd cannot be reached, or the connection breaks
+ *         CTRD_E_PERMISSION_DENIED, CTRD_E_RESOURCE_EXHAUSTED, CTRD_E_PROTOCOL, CTRD_E_UNKNOWN
+ *                                    if containerd answers so
+ *     A later version may answer with others.
  *
  * Ownership
  *     What a function gives through an output parameter belongs to the caller, who frees it with the
- *     function that is named there. What it returns is borrowed: valid as long as what it was asked
- *     of. Every _free function and every accessor accepts NULL. What is passed in is only borrowed,
- *     for the time of the call. Handles need not be freed in any order.
+ *     function that the comment names. What a function returns is borrowed: it is valid as long as the
+ *     handle that it comes from. The caller keeps what it passes in; the library has copied what it needs
+ *     when the function returns. Handles may be freed in any order. Every _free function and every accessor
+ *     accepts NULL.
+ *     Accessors take a const handle. Functions that change something take one that is not const.
  *
- * Strings and structs
- *     Strings are UTF-8 and NUL-terminated; other bytes and other encodings are refused. A struct that
- *     is passed in begins with its size; initialise it with its _INIT macro, or with its _init
- *     function, and set what is to differ from the default. The library accepts the structs of an
- *     older header, and those of a later one whose new members are zero. Unknown flags and constants
- *     are refused. An array whose length is 0 is not looked at, and may be NULL.
+ * Texts and structs
+ *     A string is UTF-8 and ends with a NUL; other encodings are refused. A function that returns a text
+ *     returns "" if there is none, so that the result can always be printed; only ctrd_message_exec_id()
+ *     and the elements beyond the end of a list are NULL.
+ *     A struct that is passed in begins with its size. Initialise it with its _INIT macro or its _init
+ *     function, and set what is to differ from the defaults. The library accepts the structs of an older
+ *     header, and those of a later one whose new members are zero. Unknown flags and constants are refused.
+ *     The pointer of an array whose length is 0 is not looked at, and may be NULL.
  *
  * Calls
- *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease;
- *     NULL is the default, which is bounded, but for ctrd_probe(), ctrd_queue_next(),
- *     ctrd_pull_image(), and ctrd_destroy_container() with a grace period of CTRD_FOREVER. Timeouts
- *     are relative, in milliseconds. CTRD_ERROR_OUTCOME_UNKNOWN says that a change which failed may
- *     have taken place all the same.
+ *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace and lease.
+ *     NULL gives the defaults. With the defaults every call ends by itself except ctrd_probe(),
+ *     ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container() with a grace period of
+ *     CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made although its call
+ *     failed.
  *
- *     Beyond its time a call takes what its function says: to undo what a failure has left half done,
- *     or to remove the files of a private containerd. Callbacks that run inside a call, and hooks
- *     inside ctrd_dispatch(), are the program's own, and nothing ends them. ctrd_dispatch(),
- *     ctrd_client_free() and ctrd_daemon_free() may block and take no ctrd_call_t: a program that
+ *     Some calls may take longer than their timeout, and their comments say so: to undo what a failure has
+ *     left half done, or to remove the files of a private containerd. Nothing ends callbacks that run inside
+ *     a call, or hooks inside ctrd_dispatch(): they are the program's own. ctrd_dispatch(),
+ *     ctrd_client_free() and ctrd_daemon_free() may block although they take no ctrd_call_t. A program that
  *     cannot wait for the latter two calls ctrd_client_close() and ctrd_daemon_stop() first.
  *
  * Callbacks
- *     A callback is given as a function, userdata for it, and a function that is called exactly once
- *     when the userdata is not needed any more, also where the call fails. Callbacks must return: no
- *     exception, no longjmp. No lock of the library's is held meanwhile, and every function may be called
- *     from one, but for these, which would wait for themselves and answer CTRD_E_REENTRANT:
+ *     A callback comes with a userdata pointer, and with a function that destroys the userdata. That function
+ *     is called exactly once, when the callback is not needed any more, also if the call fails. Callbacks
+ *     must return: no exception, no longjmp. The library holds no lock while one runs. A callback may call
+ *     every function except those that would wait for themselves, which answer CTRD_E_REENTRANT:
  *         in a hook                  ctrd_dispatch()
  *         in a callback of a call    ctrd_client_close() of the same client
  *         in the log hook            every function that can fail
- *     A hook is told of exits or events. It runs on a thread of the library's, with every signal blocked,
- *     or only on a thread of the program's, inside ctrd_dispatch(). Removing it is a barrier: when
- *     ctrd_remove_hook() or ctrd_client_close() has returned CTRD_OK, it does not run and its userdata is
- *     destroyed. From inside a hook they return at once instead, so that two that remove each other do
- *     not wait for each other; the userdata is destroyed when the hook has returned.
+ *     A hook receives messages about exits or events. It runs on a thread of the library's, where every
+ *     signal is blocked, or on a thread of the program's inside ctrd_dispatch(). When ctrd_remove_hook() or
+ *     ctrd_client_close() has returned CTRD_OK, the hook does not run any more and its userdata is
+ *     destroyed. Inside a hook these two return at once, so that two hooks that remove each other do not
+ *     wait for each other; the userdata is destroyed when the removed hook has returned.
  *
  * Events in the program's own loop
- *     ctrd_queue_fd() and ctrd_dispatch_fd() give descriptors for poll, epoll or select: readable while
- *     there is something to fetch from the queue, or to be run by ctrd_dispatch().
+ *     ctrd_queue_fd() and ctrd_dispatch_fd() give descriptors for poll, epoll or select. They are readable
+ *     while there is a message to fetch from the queue, or a hook to run by ctrd_dispatch().
  *
  * Processes
- *     After fork() a child cannot use its parent's handles, nor open a client if the parent had:
- *     CTRD_E_FORKED. Freeing them there harms nobody. Open the client after daemonizing. The library's
- *     threads block every signal, and its descriptors are close-on-exec. Once loaded it stays: dlclose()
- *     is allowed, and has no effect.
+ *     A program that forks opens its client, or starts its private containerd, after it has forked. If it
+ *     did so before, the library cannot be used in the child: functions answer CTRD_E_FORKED, accessors
+ *     still read what the parent received, and _free functions do not touch what the parent still uses.
+ *     Nothing in such a child takes a lock, logs, or runs a hook, so no call can hang there.
+ *     A program that has not opened a client yet may call anything else before it forks, as daemons do:
+ *     versions, _init functions, cancel handles, the log hook. Cancel handles are of use only in the process
+ *     that made them.
+ *     The library's threads block every signal, and its descriptors are close-on-exec. dlclose() is allowed
+ *     and has no effect: the library stays loaded.
  *
  * Threads
  *     From any thread, at the same time as any other function on the same handle:
- *         ctrd_error_status ctrd_error_text ctrd_error_message ctrd_error_operation
- *         ctrd_error_subject ctrd_error_step ctrd_error_grpc_code ctrd_error_errno
- *         ctrd_error_flags ctrd_error_cause ctrd_cancel_new ctrd_call_init ctrd_client_config_init
- *         ctrd_client_open ctrd_client_close ctrd_counters_init ctrd_client_counters
- *         ctrd_version_number ctrd_version_string ctrd_has_feature ctrd_version
- *         ctrd_version_server ctrd_version_revision ctrd_message_kind ctrd_message_origin
- *         ctrd_message_seq ctrd_message_namespace ctrd_message_container_id ctrd_message_exec_id
+ *         ctrd_status_name ctrd_error_status ctrd_error_text ctrd_error_message
+ *         ctrd_error_operation ctrd_error_subject ctrd_error_step ctrd_error_grpc_code
+ *         ctrd_error_errno ctrd_error_flags ctrd_error_cause ctrd_forever ctrd_poll
+ *         ctrd_cancel_new ctrd_call_init ctrd_client_config_init ctrd_client_open
+ *         ctrd_client_close ctrd_counters_init ctrd_client_counters ctrd_library_version
+ *         ctrd_library_version_number ctrd_has_feature ctrd_version ctrd_version_info_version
+ *         ctrd_version_info_revision ctrd_message_kind ctrd_message_origin ctrd_message_seq
+ *         ctrd_message_namespace ctrd_message_container_id ctrd_message_exec_id
  *         ctrd_message_exit_code ctrd_message_exit_time ctrd_message_error
  *         ctrd_message_start_error ctrd_message_topic ctrd_message_json ctrd_message_event_time
  *         ctrd_message_dropped ctrd_message_ref ctrd_io_init ctrd_container_config_init
- *         ctrd_create_container ctrd_start_container ctrd_probe ctrd_destroy_container
- *         ctrd_container_pid ctrd_container_pids ctrd_recover_container ctrd_recover_all
+ *         ctrd_create_container ctrd_start_container ctrd_probe_config_init ctrd_probe
+ *         ctrd_destroy_config_init ctrd_destroy_container ctrd_container_pid ctrd_container_pids
+ *         ctrd_pid_list_len ctrd_pid_list_get ctrd_recover_container ctrd_recover_all
  *         ctrd_recovery_len ctrd_recovery_id ctrd_recovery_state ctrd_recovery_error
- *         ctrd_add_stop_hook ctrd_add_exit_hook ctrd_add_event_hook ctrd_remove_hook
- *         ctrd_dispatch_fd ctrd_dispatch ctrd_queue_open ctrd_queue_fd ctrd_queue_next
- *         ctrd_pull_config_init ctrd_pull_image ctrd_progress_list_len ctrd_progress_list_get
- *         ctrd_progress_reference ctrd_progress_status ctrd_progress_offset ctrd_progress_total
- *         ctrd_progress_started_at ctrd_progress_updated_at ctrd_get_image ctrd_list_images
- *         ctrd_remove_image ctrd_image_name ctrd_image_id ctrd_image_digest ctrd_image_media_type
- *         ctrd_image_size ctrd_image_labels_len ctrd_image_label_key ctrd_image_label_value
- *         ctrd_image_created_at ctrd_image_updated_at ctrd_image_list_len ctrd_image_list_get
- *         ctrd_get_snapshot ctrd_remove_snapshot ctrd_snapshot_name ctrd_snapshot_parent
- *         ctrd_snapshot_kind ctrd_snapshot_labels_len ctrd_snapshot_label_key
- *         ctrd_snapshot_label_value ctrd_snapshot_created_at ctrd_snapshot_updated_at
- *         ctrd_default_spec ctrd_daemon_config_init ctrd_daemon_start ctrd_daemon_address
- *         ctrd_daemon_pid ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
- *     As these, and from a signal handler:
+ *         ctrd_hook_config_init ctrd_add_hook ctrd_remove_hook ctrd_dispatch_fd ctrd_dispatch
+ *         ctrd_queue_config_init ctrd_queue_new ctrd_subscription_config_init ctrd_queue_subscribe
+ *         ctrd_queue_fd ctrd_queue_next ctrd_get_image ctrd_list_images ctrd_remove_image
+ *         ctrd_image_info_name ctrd_image_info_id ctrd_image_info_digest
+ *         ctrd_image_info_media_type ctrd_image_info_size ctrd_image_info_labels_len
+ *         ctrd_image_info_label_key ctrd_image_info_label_value ctrd_image_info_created_at
+ *         ctrd_image_info_updated_at ctrd_image_info_list_len ctrd_image_info_list_get
+ *         ctrd_progress_callback_new ctrd_pull_config_init ctrd_pull_image ctrd_progress_list_len
+ *         ctrd_progress_list_get ctrd_progress_reference ctrd_progress_status ctrd_progress_offset
+ *         ctrd_progress_total ctrd_progress_started_at ctrd_progress_updated_at ctrd_get_snapshot
+ *         ctrd_remove_snapshot ctrd_snapshot_info_name ctrd_snapshot_info_parent
+ *         ctrd_snapshot_info_kind ctrd_snapshot_info_labels_len ctrd_snapshot_info_label_key
+ *         ctrd_snapshot_info_label_value ctrd_snapshot_info_created_at
+ *         ctrd_snapshot_info_updated_at ctrd_default_spec ctrd_daemon_config_init
+ *         ctrd_daemon_start ctrd_daemon_address ctrd_daemon_pid ctrd_daemon_restarts
+ *         ctrd_daemon_stop ctrd_set_log_hook
+ *     Like these, and also from a signal handler:
  *         ctrd_cancel_fire
- *     By one thread, when no other uses the handle any more:
- *         ctrd_error_free ctrd_cancel_free ctrd_client_free ctrd_version_free ctrd_message_free
- *         ctrd_recovery_free ctrd_queue_free ctrd_image_free ctrd_image_list_free
- *         ctrd_snapshot_free ctrd_string_free ctrd_daemon_free
+ *     From one thread, when no other thread uses the handle any more:
+ *         ctrd_error_free ctrd_cancel_free ctrd_client_free ctrd_version_info_free
+ *         ctrd_message_free ctrd_pid_list_free ctrd_recovery_free ctrd_subscription_free
+ *         ctrd_queue_free ctrd_image_info_free ctrd_image_info_list_free
+ *         ctrd_progress_callback_free ctrd_snapshot_info_free ctrd_string_free ctrd_daemon_free
  *
  * Generated from ffi/src by "make header". Licence: Apache-2.0.
  */
@@ -118,7 +154,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** The header's version; ctrd_version_number() is the library's. */
+/** The header's version; ctrd_library_version_number() gives the library's. */
 #define CTRD_VERSION_MAJOR 0
 #define CTRD_VERSION_MINOR 1
 #define CTRD_VERSION_PATCH 0
@@ -127,20 +163,61 @@
 /** The header's version as text. */
 #define CTRD_VERSION_STRING "0.1.0"
 
-/* The compiler warns where the status of a call is not looked at. */
+/* Makes the compiler warn if a program ignores the status of a call. A program that does not want that
+ * defines it as nothing before it includes this file. */
+#ifndef CTRD_CHECK
 #if defined(__GNUC__)
 #define CTRD_CHECK __attribute__((warn_unused_result))
 #else
 #define CTRD_CHECK
+#endif
 #endif
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/* Handles -----------------------------------------------------------------------------------------
+ *
+ * A handle points to something that only the library can read. The sections below describe them.
+ */
+
+/** Why a call failed. */
+typedef struct ctrd_error_t ctrd_error_t;
+/** Ends the calls that it is given to. Once it is fired, it stays fired. */
+typedef struct ctrd_cancel_t ctrd_cancel_t;
+/** A connection to a containerd. */
+typedef struct ctrd_client_t ctrd_client_t;
+/** The version of a server. */
+typedef struct ctrd_version_info_t ctrd_version_info_t;
+/** A report about a process, an event, a pull, or messages that are missing. */
+typedef struct ctrd_message_t ctrd_message_t;
+/** The process ids of a container, in the host's pid namespace. */
+typedef struct ctrd_pid_list_t ctrd_pid_list_t;
+/** The outcome of a recovery: what became of each container. */
+typedef struct ctrd_recovery_t ctrd_recovery_t;
+/** Messages that wait until they are fetched. */
+typedef struct ctrd_queue_t ctrd_queue_t;
+/** A subscription of a queue to the messages of a client. */
+typedef struct ctrd_subscription_t ctrd_subscription_t;
+/** What containerd knows of several images. */
+typedef struct ctrd_image_info_list_t ctrd_image_info_list_t;
+/** What containerd knows of an image. */
+typedef struct ctrd_image_info_t ctrd_image_info_t;
+/** A callback for the progress of pulls. */
+typedef struct ctrd_progress_callback_t ctrd_progress_callback_t;
+/** The state of everything that a pull fetches. */
+typedef struct ctrd_progress_list_t ctrd_progress_list_t;
+/** The state of one item of a pull. */
+typedef struct ctrd_progress_t ctrd_progress_t;
+/** What a snapshotter knows of a snapshot. */
+typedef struct ctrd_snapshot_info_t ctrd_snapshot_info_t;
+/** A private containerd. */
+typedef struct ctrd_daemon_t ctrd_daemon_t;
+
 /* Status values -----------------------------------------------------------------------------------
  *
- * What every function that can fail returns. Values are appended and never renumbered.
+ * Every function that can fail returns one of these. Later versions add values, and never change one.
  */
 
 /** The outcome of a call: CTRD_OK, or one of the negative CTRD_E_ values. */
@@ -149,67 +226,75 @@ typedef int32_t ctrd_status_t;
 /** The call succeeded. */
 #define CTRD_OK 0
 
-/** An argument is not acceptable; the message names it. */
+/** An argument is invalid; the message names it. */
 #define CTRD_E_INVALID_ARGUMENT (-1)
-/** What was named does not exist. */
+/** The object does not exist. */
 #define CTRD_E_NOT_FOUND (-2)
-/** What was to be made exists already. */
+/** The object exists already. */
 #define CTRD_E_ALREADY_EXISTS (-3)
-/** The object is not in a state in which this can be done. */
+/** The object is not in the state that the operation needs. */
 #define CTRD_E_FAILED_PRECONDITION (-4)
-/** The operating system, the server or the registry does not permit it. */
+/** The operating system, the server or the registry does not allow it. */
 #define CTRD_E_PERMISSION_DENIED (-5)
 /** The registry wants other credentials. */
 #define CTRD_E_UNAUTHENTICATED (-6)
 /** The server cannot be reached, the connection broke, or the server cancelled the call. */
 #define CTRD_E_UNAVAILABLE (-7)
-/** The call's deadline passed. */
+/** The call's time is over. */
 #define CTRD_E_TIMEOUT (-8)
 /** The call's cancel handle was fired. */
 #define CTRD_E_CANCELLED (-9)
-/** Another operation holds the container; the message names it. */
+/** Another operation is changing the container; the message names it. */
 #define CTRD_E_BUSY (-10)
-/** Nothing is there yet, and the call was not to wait (CTRD_POLL). */
+/** The call would have to wait, and may not (CTRD_POLL). */
 #define CTRD_E_WOULD_BLOCK (-11)
-/** The client was closed. */
+/** The client is closed. */
 #define CTRD_E_CLOSED (-12)
-/** The process forked after the handle was made; the child cannot use it. */
+/** This process is a child of the one that made the handle, or that used the library. */
 #define CTRD_E_FORKED (-13)
 /** The call would wait for itself. */
 #define CTRD_E_REENTRANT (-14)
-/** The server, the kernel or this build cannot do it. */
+/** The server, the kernel or this library cannot do it. */
 #define CTRD_E_UNSUPPORTED (-15)
-/** A limit was reached: memory, a message's size, a quota. */
+/** A limit is reached: memory, the size of a message, a quota. */
 #define CTRD_E_RESOURCE_EXHAUSTED (-16)
 /** The server gave up because of a conflict. */
 #define CTRD_E_ABORTED (-17)
-/** A position or number is outside of what there is. */
+/** A position or number is out of range. */
 #define CTRD_E_OUT_OF_RANGE (-18)
-/** Data is damaged: a digest or a size does not match. */
+/** Data is damaged: a digest or a size is wrong. */
 #define CTRD_E_DATA_LOSS (-19)
 /** A system call failed; ctrd_error_errno() says how. */
 #define CTRD_E_IO (-20)
-/** The other side answered with something its specification does not allow. */
+/** The server or the registry answered with something that its protocol does not allow. */
 #define CTRD_E_PROTOCOL (-21)
-/** An error in this library. */
+/** There is an error in this library. */
 #define CTRD_E_INTERNAL (-22)
-/** The server failed without saying more: runc, the shim or containerd itself. */
+/** runc, the shim or containerd failed, and did not say how. */
 #define CTRD_E_UNKNOWN (-23)
-/** A panic in this library was caught. */
+/** There is an error in this library: it panicked, and the panic was caught. */
 #define CTRD_E_PANIC (-24)
 
 /* Errors ------------------------------------------------------------------------------------------
  *
- * What a failed call says. An error belongs to the caller, who frees it with ctrd_error_free().
+ * A failed call gives an error. It belongs to the caller, who frees it with ctrd_error_free(). Its
+ * texts are borrowed from it.
  */
 
-/** The same call may succeed when it is tried again unchanged. */
+/** The same call may succeed if it is made again, unchanged. */
 #define CTRD_ERROR_RETRYABLE 1
-/** The change may have taken place although the call failed: look before you repeat. */
+/** The change may have been made although the call failed: look before you repeat it. */
 #define CTRD_ERROR_OUTCOME_UNKNOWN 2
 
-/** What a failed call says. Its texts are borrowed: they are valid until it is freed. */
-typedef struct ctrd_error_t ctrd_error_t;
+/**
+ * The name of a status value, as in "CTRD_E_NOT_FOUND".
+ *
+ * @param status  the value.
+ * @return the name, which is constant; "unknown status" for a value that this library does not have.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_status_name(ctrd_status_t status);
 
 /**
  * The status that the failed call returned.
@@ -217,61 +302,60 @@ typedef struct ctrd_error_t ctrd_error_t;
  * @param error  the error; NULL gives CTRD_OK.
  * @return one of the CTRD_E_ values.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 ctrd_status_t ctrd_error_status(const ctrd_error_t *error);
 
 /**
- * The whole error as one line for a log: operation, subject, step and message. Where it repeats
- * something very long, part of that is left out: "…" (UTF-8) is in its place.
+ * The whole error as one line for a log: operation, subject, step and message. If it repeats something
+ * very long, "…" (in UTF-8) stands for a part that is left out.
  *
- * @param error  the error; NULL gives NULL.
+ * @param error  the error; NULL gives "".
  * @return the text, borrowed from the error.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_error_text(const ctrd_error_t *error);
 
 /**
- * What happened, without operation, subject and step. Of an invalid argument it begins with the
- * argument's name and a colon.
+ * What happened, without operation, subject and step. If an argument is invalid, the message begins
+ * with its name and a colon.
  *
- * @param error  the error; NULL gives NULL.
+ * @param error  the error; NULL gives "".
  * @return the text, borrowed from the error.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_error_message(const ctrd_error_t *error);
 
 /**
- * The operation that failed, named as its function is, without "ctrd_": "create_container".
+ * The operation that failed: its function's name without "ctrd_", as in "create_container".
  *
- * @param error  the error; NULL gives NULL.
- * @return the name, borrowed from the error; empty for a cause that is no operation of its own.
+ * @param error  the error; NULL gives "".
+ * @return the name, borrowed from the error; "" for a cause that is not an operation.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_error_operation(const ctrd_error_t *error);
 
 /**
- * What the operation was to act on: a container's id, an image's reference, an address.
+ * What the operation acted on: a container's id, an image's reference, an address.
  *
- * @param error  the error; NULL gives NULL.
- * @return the name, borrowed from the error; empty where the operation got no further than its
- *         arguments.
+ * @param error  the error; NULL gives "".
+ * @return the name, borrowed from the error; "" if the operation failed while it read its arguments.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_error_subject(const ctrd_error_t *error);
 
 /**
- * The step of the operation that failed: "prepare the snapshot".
+ * The step of the operation that failed, as in "prepare the snapshot".
  *
- * @param error  the error; NULL gives NULL.
- * @return the step, borrowed from the error; NULL where the operation has no steps or failed before
- *         the first.
+ * @param error  the error; NULL gives "".
+ * @return the step, borrowed from the error; "" if the operation has no steps, or failed before the
+ *         first.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_error_step(const ctrd_error_t *error);
 
@@ -279,9 +363,9 @@ const char *ctrd_error_step(const ctrd_error_t *error);
  * The gRPC status code that the server answered with (1 to 16).
  *
  * @param error  the error; NULL gives 0.
- * @return the code; 0 where the error is not an answer of the server's.
+ * @return the code; 0 if the error is not an answer of the server.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 int32_t ctrd_error_grpc_code(const ctrd_error_t *error);
 
@@ -289,43 +373,60 @@ int32_t ctrd_error_grpc_code(const ctrd_error_t *error);
  * The error number of the system call that failed, as in errno.h.
  *
  * @param error  the error; NULL gives 0.
- * @return the number; 0 where no system call failed.
+ * @return the number; 0 if no system call failed.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 int32_t ctrd_error_errno(const ctrd_error_t *error);
 
 /**
- * What may be done about the error: CTRD_ERROR_RETRYABLE, CTRD_ERROR_OUTCOME_UNKNOWN, both or
- * none of them.
+ * What a caller can do about the error: CTRD_ERROR_RETRYABLE, CTRD_ERROR_OUTCOME_UNKNOWN, both or
+ * neither.
  *
  * @param error  the error; NULL gives 0.
- * @return the flags; values that are not named here may be added.
+ * @return the flags; a later version may add some.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 uint32_t ctrd_error_flags(const ctrd_error_t *error);
 
 /**
- * The error that brought this one about.
+ * The error that caused this one.
  *
  * @param error  the error; NULL gives NULL.
- * @return the cause, borrowed from the error and not to be freed; NULL where there is none.
+ * @return the cause, borrowed from the error and not to be freed; NULL if there is none.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const ctrd_error_t *ctrd_error_cause(const ctrd_error_t *error);
 
 /**
- * Frees an error, and with it its texts and its cause.
+ * Frees an error with its texts and its causes.
  *
- * @param error  the error, which the call takes; NULL does nothing.
+ * @param error  the error; NULL does nothing.
  *
- * Threads: owner. Since: 0.1.
+ * Blocking: no. Threads: owner. Since: 0.1.
  */
 void ctrd_error_free(ctrd_error_t *error);
 
-/* Times ---------------------------------------------------------------------------------------- */
+/* Times -------------------------------------------------------------------------------------------
+ *
+ * Durations and timeouts are int64_t, in milliseconds. As a timeout, 0 is the default of the function;
+ * CTRD_FOREVER waits without an end; CTRD_POLL does not wait at all: a function that would have to wait
+ * answers CTRD_E_WOULD_BLOCK. Any other negative value is a deadline that has passed: the function does
+ * nothing, and answers CTRD_E_TIMEOUT. So a program with a deadline gives CTRD_REMAINING(deadline, now).
+ */
+
+/** As a timeout: wait without an end. As a grace period: no SIGKILL. */
+#define CTRD_FOREVER ((int64_t)(~(uint64_t)0 >> 1))
+/** As a timeout: do not wait at all. */
+#define CTRD_POLL (-CTRD_FOREVER - 1)
+/**
+ * As a timeout: the time until a deadline, where deadline and now are milliseconds of the same clock. If
+ * no time is left it is -1, a deadline that has passed; 0 would be the default.
+ */
+#define CTRD_REMAINING(deadline, now) \
+    ((deadline) > (now) ? (int64_t)(deadline) - (int64_t)(now) : (int64_t)-1)
 
 /** A point in time, in UTC. */
 typedef struct ctrd_time_t {
@@ -337,57 +438,73 @@ typedef struct ctrd_time_t {
     uint32_t reserved;
 } ctrd_time_t;
 
+/**
+ * The value of CTRD_FOREVER, for languages without macros.
+ *
+ * @return CTRD_FOREVER.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int64_t ctrd_forever(void);
+
+/**
+ * The value of CTRD_POLL, for languages without macros.
+ *
+ * @return CTRD_POLL.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int64_t ctrd_poll(void);
+
 /* Callbacks ---------------------------------------------------------------------------------------
  *
- * A callback is always given with a pointer that it receives, and with a function that is called
- * exactly once when the pointer is not needed any more. Callbacks must return: they must not throw
- * exceptions, longjmp, or end their thread.
+ * A callback comes with a pointer that it receives, and with a function that destroys what the pointer
+ * means: it is called exactly once, when the callback is not needed any more. Callbacks must return:
+ * they must not throw exceptions, longjmp, or end their thread.
  */
 
 /**
- * Called once with the userdata of a callback, when it is not needed any more: on the thread that gives
- * it up, which may be one of the library's. It may call what a hook may. A hook's runs as inside of
- * one: what it removes or closes is not waited for.
+ * Destroys the userdata of a callback, once. It runs on the thread that gives the callback up, which may
+ * be one of the library's, and may call what a hook may call. If it destroys the userdata of a hook, it
+ * counts as a part of that hook: nothing that it removes or closes is waited for.
  *
- * @param userdata  what was given along with the callback.
+ * @param userdata  the pointer that was given with the callback.
  */
 typedef void (*ctrd_destroy_fn)(void *userdata);
 
 /* Cancelling --------------------------------------------------------------------------------------
  *
- * A cancel handle ends the calls that it is given to, from another thread or a signal handler.
+ * A cancel handle ends calls from another thread or from a signal handler.
  */
 
-/** Ends every call that it is given to. Fired once, it stays fired. */
-typedef struct ctrd_cancel_t ctrd_cancel_t;
-
 /**
- * Makes a cancel handle. It holds one descriptor, and may be given to any number of calls, at the
- * same time and one after the other.
+ * Makes a cancel handle. It holds one descriptor. It may be given to any number of calls, at the same
+ * time and one after the other. A handle that was made before the process forked is of no use in the
+ * child: make one there.
  *
  * @param out  receives the handle, which the caller owns: ctrd_cancel_free().
  * @param err  receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_IO where no descriptor is left.
+ * @return CTRD_OK; CTRD_E_IO if no descriptor is left.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_cancel_new(ctrd_cancel_t **out, ctrd_error_t **err);
 
 /**
- * Fires a cancel handle: the calls that it was given to end with CTRD_E_CANCELLED, those that begin
- * with it later at once. It leaves errno as it was. In a child of the process that made the
- * handle it does nothing.
+ * Fires a cancel handle: the calls that have it end with CTRD_E_CANCELLED, and so does every later call
+ * that is given it. It leaves errno unchanged. In a child of the process that made the handle it does
+ * nothing.
  *
  * @param cancel  the handle; NULL does nothing.
  *
  * Blocking: no. Threads: signal. Since: 0.1.
  */
-void ctrd_cancel_fire(const ctrd_cancel_t *cancel);
+void ctrd_cancel_fire(ctrd_cancel_t *cancel);
 
 /**
- * Frees a cancel handle. Calls that it was given to run on, and cannot be cancelled any more.
+ * Frees a cancel handle. Calls that have it go on, and can no longer be cancelled.
  *
- * @param cancel  the handle, which the call takes; NULL does nothing.
+ * @param cancel  the handle; NULL does nothing.
  *
  * Blocking: no. Threads: owner. Since: 0.1.
  */
@@ -395,97 +512,96 @@ void ctrd_cancel_free(ctrd_cancel_t *cancel);
 
 /* Calls -------------------------------------------------------------------------------------------
  *
- * How a single call is bounded. Every function that may block takes a ctrd_call_t; NULL is the
- * default.
+ * Every function that may block takes a ctrd_call_t, which limits the call. NULL gives the defaults.
  */
 
-/** A timeout: wait without an end. */
-#define CTRD_FOREVER (-1)
-
 /**
- * A timeout: do not wait for anything to happen; CTRD_E_WOULD_BLOCK where the call would have to.
- */
-#define CTRD_POLL (-2)
-
-/**
- * How one call is bounded, and under which namespace and lease it runs. All-zero is the default.
+ * The limits of one call, and the namespace and lease that it uses. All-zero gives the defaults.
  */
 typedef struct ctrd_call_t {
     /** sizeof(ctrd_call_t). */
     size_t size;
     /**
-     * How long the call may take, in milliseconds; 0: as long as its function says; CTRD_FOREVER;
-     * CTRD_POLL.
-     */
-    int64_t timeout_ms;
-    /**
-     * Ends the call when it is fired. A change that was cancelled has CTRD_ERROR_OUTCOME_UNKNOWN
-     * set if it may have taken place. NULL: none. Only borrowed.
+     * Ends the call when it is fired. If the call changes something, its error then has
+     * CTRD_ERROR_OUTCOME_UNKNOWN unless the change was certainly not made. NULL: none. Only borrowed.
      */
     const ctrd_cancel_t *cancel;
     /** The namespace of the call. NULL: the client's. */
     const char *namespace_name;
-    /** A lease of the caller's that is to hold what the call makes. NULL: none. */
+    /** A lease of the caller's. What the call makes is held by it. NULL: none. */
     const char *lease;
+    /**
+     * Reserved: calls cannot be submitted to a queue yet. NULL: the function returns when the call is
+     * over. Anything else: CTRD_E_UNSUPPORTED.
+     */
+    ctrd_queue_t *queue;
+    /** Must be 0. */
+    size_t reserved;
+    /**
+     * How long the call may take, in milliseconds. 0: as long as its function's comment says;
+     * CTRD_FOREVER; CTRD_POLL; any other negative value: CTRD_E_TIMEOUT at once.
+     */
+    int64_t timeout_ms;
+    /**
+     * Reserved: the tag of the message that will tell the outcome of a submitted call. Any value.
+     */
+    uint64_t tag;
 } ctrd_call_t;
 
 /** Initialises a ctrd_call_t: everything is the default. */
 #define CTRD_CALL_INIT \
-    { sizeof(ctrd_call_t), 0, NULL, NULL, NULL }
+    { sizeof(ctrd_call_t), NULL, NULL, NULL, NULL, 0, 0, 0 }
 
 /**
  * Initialises a ctrd_call_t as CTRD_CALL_INIT does, for languages without macros.
  *
  * @param call  the struct; NULL does nothing.
- * @param size  its size in bytes, as the caller's header has it.
+ * @param size  its size in bytes, by the caller's header.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 void ctrd_call_init(ctrd_call_t *call, size_t size);
 
 /* The client --------------------------------------------------------------------------------------
  *
- * A connection to a containerd, which most functions take first. It may be used from any thread,
- * and by any number of them at once. One is enough for a program.
+ * A client is a connection to a containerd. Most functions take one first. Any number of threads may use
+ * it at once, so one is enough for a program.
  */
 
 /**
- * A client's flag: containers are made so that containerd 1.7 and 2.x still know how a process ended
- * after they were started anew themselves, which they forget otherwise. For that a sandbox of the
- * container's id is written down, which other clients see in their lists. containerd 1.6 needs it not,
- * and nothing is done there.
+ * A client's flag: containerd 1.7 and 2.x, which forget the processes that have ended when they are
+ * restarted, keep those of the containers that this client creates. To that end the client records a
+ * sandbox with the container's id, which other clients see in their lists. containerd 1.6 does not
+ * forget, and the flag changes nothing there.
  */
 #define CTRD_CLIENT_KEEP_STOPPED_TASKS 1
 
-/** A connection to a containerd. */
-typedef struct ctrd_client_t ctrd_client_t;
-
-/** What a client is opened with. All-zero is the default. */
+/** How a client is opened. All-zero gives the defaults. The strings are only borrowed. */
 typedef struct ctrd_client_config_t {
     /** sizeof(ctrd_client_config_t). */
     size_t size;
     /**
-     * containerd's socket: an absolute path without a comma, or "unix:" and one. NULL:
+     * containerd's socket: an absolute path without a comma, or "unix:" and such a path. NULL:
      * /run/containerd/containerd.sock.
      */
     const char *address;
-    /** The namespace of calls that name none. NULL: "default". */
+    /** The namespace of calls that do not name one. NULL: "default". */
     const char *namespace_name;
     /**
-     * Who this program is to the other users of the same containerd: what the client makes
-     * carries it as a label. NULL: "ctrd".
+     * The name of this program among the users of the same containerd. The client labels what it makes
+     * with it, and takes over only what has it. NULL: "ctrd".
      */
     const char *owner;
-    /** The snapshotter of calls that name none. NULL: "overlayfs". */
+    /** The snapshotter of calls that do not name one. NULL: "overlayfs". */
     const char *snapshotter;
     /**
-     * Where the FIFOs of containers are made: an absolute path that containerd's shims see too.
-     * Made with mode 0700 when it is first needed. NULL: /run/ctrd.
+     * The directory of the FIFOs of containers: an absolute path that means the same directory to
+     * containerd's shims. The client makes it with mode 0700 when it first needs it. NULL: /run/ctrd.
      */
     const char *state_dir;
     /**
-     * The timeout, in milliseconds, of calls that name none and whose function has none of its
-     * own; 0: 30000; CTRD_FOREVER.
+     * The timeout, in milliseconds, of calls that do not name one and whose function has none of its
+     * own. 0: 30000; CTRD_FOREVER.
      */
     int64_t call_timeout_ms;
     /** CTRD_CLIENT_KEEP_STOPPED_TASKS, or 0. */
@@ -500,14 +616,16 @@ typedef struct ctrd_client_config_t {
 typedef struct ctrd_counters_t {
     /** sizeof(ctrd_counters_t). */
     size_t size;
+    /** Always 0. */
+    size_t reserved;
     /**
-     * How often a connection broke, as seen by what has to be begun anew: each subscription to events
-     * by itself, and waits for exits that broke off together, within a second, once.
+     * How often a connection broke. Each subscription to events counts for itself; waits for exits that
+     * broke off within one second count once.
      */
     uint64_t reconnects;
     /**
-     * How many processes were looked up after that, or because of an answer that leaves a doubt, with
-     * a result.
+     * How many processes were looked up successfully, because a connection broke or because an answer
+     * left a doubt.
      */
     uint64_t reconciled;
     /** How many messages were dropped because a queue or a hook was full. */
@@ -518,31 +636,30 @@ typedef struct ctrd_counters_t {
 
 /** Initialises a ctrd_counters_t: everything is the default. */
 #define CTRD_COUNTERS_INIT \
-    { sizeof(ctrd_counters_t), 0, 0, 0, 0 }
+    { sizeof(ctrd_counters_t), 0, 0, 0, 0, 0 }
 
 /**
  * Initialises a ctrd_client_config_t as CTRD_CLIENT_CONFIG_INIT does, for languages without macros.
  *
  * @param config  the struct; NULL does nothing.
- * @param size    its size in bytes, as the caller's header has it.
+ * @param size    its size in bytes, by the caller's header.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 void ctrd_client_config_init(ctrd_client_config_t *config, size_t size);
 
 /**
- * Opens a client, and makes sure that a containerd answers. The first one starts the library's
- * threads: a daemon opens its client after it has forked.
+ * Opens a client, and makes sure that a containerd answers. The first client starts threads of the
+ * library, so a daemon opens it after it has forked.
  *
- * @param config  how; NULL: the default. Only borrowed.
- * @param call    bounds of the call; NULL: the default, at most 10 s.
+ * @param config  how to open it; NULL: the defaults.
+ * @param call    limits of the call; NULL: the defaults (at most 10 s).
  * @param out     receives the client, which the caller owns: ctrd_client_free().
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where the address is no socket's;
- *         CTRD_E_NOT_FOUND where there is no socket; CTRD_E_PERMISSION_DENIED where it may not be
- *         used; CTRD_E_UNAVAILABLE where nobody listens, at once, as while a daemon of this library's
- *         is yet to start its containerd again; CTRD_E_TIMEOUT where nobody answers; CTRD_E_IO where
- *         no descriptor or thread is left; CTRD_E_CANCELLED; CTRD_E_FORKED in a child of a process that has opened one.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also if the address is not that of a socket;
+ *         CTRD_E_NOT_FOUND if there is no socket; CTRD_E_PERMISSION_DENIED if the program may not use
+ *         it; CTRD_E_UNAVAILABLE, at once, if no process listens at it, as while a private containerd
+ *         of this library is being restarted; CTRD_E_TIMEOUT if containerd does not answer.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
@@ -551,34 +668,35 @@ CTRD_CHECK ctrd_status_t ctrd_client_open(
     ctrd_error_t **err);
 
 /**
- * Closes a client: no further call begins, those that wait for an exit end with CTRD_E_CLOSED, no
- * hook is started any more, and other calls under way, clean-ups (CTRD_CLEANUP_ALL) among them, and
- * hooks that run are waited for. Then the userdata of all hooks is destroyed. Containers run on.
- * Closing again does nothing, or goes on waiting. The handle stays valid until ctrd_client_free().
+ * Closes a client. No further call begins. Calls that wait for an exit end with CTRD_E_CLOSED, and no
+ * hook is started any more. The function waits for the other calls that are under way, for clean-ups
+ * (CTRD_CLEANUP_ALL) and for hooks that run; then it destroys the userdata of all hooks. Containers keep
+ * running. A second close does nothing, or goes on waiting. The handle stays valid until
+ * ctrd_client_free().
  *
- * From inside a hook it waits for nothing and nobody.
+ * Inside a hook it does not wait.
  *
  * @param client  the client.
- * @param call    bounds of the call; NULL: the default, at most 10 s.
+ * @param call    limits of the call; NULL: the defaults (at most 10 s).
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK (with CTRD_POLL) or
- *         CTRD_E_CANCELLED where calls or clean-ups are still under way or a hook still runs;
- *         CTRD_E_REENTRANT from a callback of one of those calls; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED if calls or clean-ups are
+ *         still under way or a hook still runs; CTRD_E_REENTRANT in a callback of a call of the same
+ *         client.
  *
  * Blocking: until no call is under way and no hook runs. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_client_close(
-    const ctrd_client_t *client, const ctrd_call_t *call, ctrd_error_t **err);
+    ctrd_client_t *client, const ctrd_call_t *call, ctrd_error_t **err);
 
 /**
- * Frees a client, and closes it if that has not been done. No other thread may use the handle any
- * more, nor be in a call with it, but for hooks: these are waited for, whatever call they are in, and
- * may use it so long. A hook that does not return within 10 s is left to end by itself, and its
- * userdata is destroyed when it does; it must not use the client any more. From inside a hook it waits
- * for nothing: then no other hook may. Queues stay valid, and are closed. In a child of the process
- * that opened it, it does nothing.
+ * Frees a client, and closes it first if it is open. No other thread may use the handle any more, or be
+ * in a call with it, except hooks: they are waited for, and may use it until they return. A hook that
+ * does not return within 10 s is left to end by itself; its userdata is destroyed when it does, and it
+ * must not use the client any more. Inside a hook the function does not wait, and then no other hook may
+ * use the client. Queues of the client stay valid, and are closed. In a child of the process that opened
+ * the client it does nothing.
  *
- * @param client  the client, which the call takes; NULL does nothing.
+ * @param client  the client; NULL does nothing.
  *
  * Blocking: until the client's threads have ended, at most 10 s. Threads: owner. Since: 0.1.
  */
@@ -588,20 +706,20 @@ void ctrd_client_free(ctrd_client_t *client);
  * Initialises a ctrd_counters_t as CTRD_COUNTERS_INIT does, for languages without macros.
  *
  * @param counters  the struct; NULL does nothing.
- * @param size      its size in bytes, as the caller's header has it.
+ * @param size      its size in bytes, by the caller's header.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 void ctrd_counters_init(ctrd_counters_t *counters, size_t size);
 
 /**
- * Gives what a client has counted. The struct's size, which the caller has set, says how much of it
- * his header knows: only that is written, and what the library does not know of it becomes 0.
+ * Gives what a client has counted. The struct's size says how much of it the caller's header knows; only
+ * so much is written. Members that this library does not know become 0.
  *
  * @param client  the client; it may be closed.
- * @param out     receives the counters.
+ * @param out     receives the counters; initialised, so that its size is set.
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_FORKED.
+ * @return CTRD_OK, or an error.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
@@ -610,39 +728,37 @@ CTRD_CHECK ctrd_status_t ctrd_client_counters(
 
 /* Versions ----------------------------------------------------------------------------------------
  *
- * Of the library, and of the server that it talks to.
+ * The version of this library, and that of the server that it talks to.
  */
 
-/** What the server says of itself. */
-typedef struct ctrd_version_t ctrd_version_t;
+/**
+ * The version of the library that is loaded, as text: "0.1.0". It may be later than the header's
+ * CTRD_VERSION_STRING.
+ *
+ * @return the text, which is constant.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_library_version(void);
 
 /**
- * The version of the library that is loaded, which may be a later one than the header's
+ * The version of the library that is loaded, as a number. It may be later than the header's
  * CTRD_VERSION_NUMBER.
  *
  * @return major * 10000 + minor * 100 + patch.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-uint32_t ctrd_version_number(void);
-
-/**
- * The version of the library that is loaded, as text: "0.1.0".
- *
- * @return the text, which is constant.
- *
- * Threads: any. Since: 0.1.
- */
-const char *ctrd_version_string(void);
+uint32_t ctrd_library_version_number(void);
 
 /**
  * Whether the library that is loaded has a part: "containers", "daemon", "events", "hooks",
- * "images", "log", "pull", "queues", "recovery", "snapshots", "stdio".
+ * "images", "log", "pull", "queues", "recovery", "snapshots" or "stdio".
  *
- * @param name  the part's name; NULL is none.
- * @return 1 if it has, 0 if not.
+ * @param name  the part's name; NULL gives 0.
+ * @return 1 if it has the part, 0 if not.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 int32_t ctrd_has_feature(const char *name);
 
@@ -650,157 +766,167 @@ int32_t ctrd_has_feature(const char *name);
  * Asks the server for its version.
  *
  * @param client  the client.
- * @param call    bounds of the call; NULL: the default, at most 10 s.
- * @param out     receives the answer, which the caller owns: ctrd_version_free().
+ * @param call    limits of the call; NULL: the defaults (at most 10 s).
+ * @param out     receives the version, which the caller owns: ctrd_version_info_free().
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
- *         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK, or an error.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_version(
-    const ctrd_client_t *client, const ctrd_call_t *call, ctrd_version_t **out, ctrd_error_t **err);
+    ctrd_client_t *client, const ctrd_call_t *call, ctrd_version_info_t **out, ctrd_error_t **err);
 
 /**
  * The server's version, as in "1.6.20~ds1" or "v1.7.24": distributions write it in many ways.
  *
- * @param version  the answer; NULL gives NULL.
- * @return the text, borrowed from the answer.
+ * @param info  the version; NULL gives "".
+ * @return the text, borrowed from the version.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_version_server(const ctrd_version_t *version);
+const char *ctrd_version_info_version(const ctrd_version_info_t *info);
 
 /**
  * The commit that the server was built from.
  *
- * @param version  the answer; NULL gives NULL.
- * @return the text, borrowed from the answer; empty where the server does not say.
+ * @param info  the version; NULL gives "".
+ * @return the text, borrowed from the version; "" if the server does not say.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_version_revision(const ctrd_version_t *version);
+const char *ctrd_version_info_revision(const ctrd_version_info_t *info);
 
 /**
  * Frees a server's version.
  *
- * @param version  the answer, which the call takes; NULL does nothing.
+ * @param info  the version; NULL does nothing.
  *
- * Threads: owner. Since: 0.1.
+ * Blocking: no. Threads: owner. Since: 0.1.
  */
-void ctrd_version_free(ctrd_version_t *version);
+void ctrd_version_info_free(ctrd_version_info_t *info);
 
 /* Messages ----------------------------------------------------------------------------------------
  *
- * What the library tells: of a process's end, of an event, of what may have been missed. Messages do
- * not change.
+ * A message reports the end of a process, an event, or that something may have been missed. Messages do
+ * not change. The texts and errors of a message are borrowed from it.
  */
 
-/** A message's kind: a container's first process has ended. */
-#define CTRD_MESSAGE_EXIT 1
-/** A message's kind: a process that was executed in a container has ended. */
-#define CTRD_MESSAGE_EXEC_EXIT 2
-/** A message's kind: an event of the server's. */
-#define CTRD_MESSAGE_EVENT 3
+/** A kind of message: a container's first process has ended. */
+#define CTRD_KIND_EXIT 1
+/** A kind of message: a process that was executed in a container has ended. */
+#define CTRD_KIND_EXEC_EXIT 2
+/** A kind of message: the server published an event. */
+#define CTRD_KIND_EVENT 4
 
 /**
- * A message's kind: events may have been missed, because the connection was broken and the server
- * does not repeat them. Exits are not among them: those are looked up.
+ * A kind of message: events may have been missed, because the connection was broken and the server does
+ * not repeat them. Exits are not missed: the library looks them up.
  */
-#define CTRD_MESSAGE_GAP 4
+#define CTRD_KIND_GAP 8
 
 /**
- * A message's kind: a queue or a hook was full, and messages for it were dropped:
+ * A kind of message: a queue or a hook was full, and messages for it were dropped:
  * ctrd_message_dropped().
  */
-#define CTRD_MESSAGE_OVERFLOW 5
-/** A message's kind: a step of a pull. */
-#define CTRD_MESSAGE_PROGRESS 6
+#define CTRD_KIND_OVERFLOW 16
+/** A kind of message: a pull made progress. */
+#define CTRD_KIND_PROGRESS 32
 
-/** A message's origin: from the server, as it happened. */
+/**
+ * A kind of message: a submitted call is over. ctrd_message_tag() gives the call's tag,
+ * ctrd_message_status() its outcome.
+ */
+#define CTRD_KIND_DONE 64
+/** A kind of message: a process has written output. No message has this kind yet. */
+#define CTRD_KIND_OUTPUT 128
+
+/**
+ * A kind of message: a client that a queue was subscribed to is closed. It is the last message of the
+ * subscription.
+ */
+#define CTRD_KIND_CLOSED 256
+
+/** A message's origin: the server reported it when it happened. */
 #define CTRD_ORIGIN_LIVE 1
 
 /**
- * A message's origin: looked up afterwards, because the connection was broken or the program is a
- * later one.
+ * A message's origin: the library looked it up later, because the connection was broken or the program
+ * was restarted.
  */
 #define CTRD_ORIGIN_RECOVERED 2
-/** A message's origin: it happened while nobody could see it, and no source holds the details. */
+/** A message's origin: it happened unseen, and nothing holds the details any more. */
 #define CTRD_ORIGIN_GAP 3
 
-/** What the library tells. Its texts are borrowed: they are valid until it is freed. */
-typedef struct ctrd_message_t ctrd_message_t;
-
 /**
- * What a message is about: one of the CTRD_MESSAGE_ values.
+ * What a message reports: one of the CTRD_KIND_ values.
  *
  * @param message  the message; NULL gives 0.
- * @return the kind; values that are not named here may be added.
+ * @return the kind; a later version may add some.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 uint32_t ctrd_message_kind(const ctrd_message_t *message);
 
 /**
- * How the library came to know: CTRD_ORIGIN_LIVE, CTRD_ORIGIN_RECOVERED or CTRD_ORIGIN_GAP.
+ * How the library learnt of it: CTRD_ORIGIN_LIVE, CTRD_ORIGIN_RECOVERED or CTRD_ORIGIN_GAP.
  *
  * @param message  the message; NULL gives 0.
- * @return the origin; 0 for one that has no value yet.
+ * @return the origin; a later version may add some.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 uint32_t ctrd_message_origin(const ctrd_message_t *message);
 
 /**
- * The number of a message among those of its client: of two, the library came to know the one with
- * the lower number first.
+ * The number of a message among those of its client. Of two messages, the library learnt first of the
+ * one with the lower number.
  *
  * @param message  the message; NULL gives 0.
  * @return the number, from 1.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 uint64_t ctrd_message_seq(const ctrd_message_t *message);
 
 /**
  * The namespace that a message is from.
  *
- * @param message  the message; NULL gives NULL.
- * @return its name, borrowed from the message; empty where it is about none.
+ * @param message  the message; NULL gives "".
+ * @return its name, borrowed from the message; "" if it is from none.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_message_namespace(const ctrd_message_t *message);
 
 /**
- * The container that the message is about.
+ * The container that a message is about.
  *
- * @param message  the message; NULL gives NULL.
- * @return its id, borrowed from the message; empty where it is about none.
+ * @param message  the message; NULL gives "".
+ * @return its id, borrowed from the message; "" if it is about none.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_message_container_id(const ctrd_message_t *message);
 
 /**
- * The exec that the message is about.
+ * The executed process that a message is about. The result can be given as the exec_id of a function.
  *
  * @param message  the message; NULL gives NULL.
- * @return its id, borrowed from the message; NULL where it is about the container's first process.
+ * @return its id, borrowed from the message; NULL if the message is about a container's first process,
+ *         or about none.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_message_exec_id(const ctrd_message_t *message);
 
 /**
- * The process's exit code: 128 and the signal's number where a signal ended it. It is never a
- * guess.
+ * The process's exit code: 128 plus the number of the signal if a signal ended it. It is never a guess.
  *
  * @param message  the message; NULL gives 0.
- * @param out      receives the code where it is known, and is left as it is where not; may be NULL.
- * @return 1 where the code is known, 0 where no source holds it.
+ * @param out      receives the code if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the code is known, 0 if nothing holds it.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 int32_t ctrd_message_exit_code(const ctrd_message_t *message, uint32_t *out);
 
@@ -808,20 +934,20 @@ int32_t ctrd_message_exit_code(const ctrd_message_t *message, uint32_t *out);
  * When the process ended, by the server's clock.
  *
  * @param message  the message; NULL gives 0.
- * @param out      receives the time where it is known, and is left as it is where not; may be NULL.
- * @return 1 where the time is known, 0 where not.
+ * @param out      receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 int32_t ctrd_message_exit_time(const ctrd_message_t *message, ctrd_time_t *out);
 
 /**
- * Why the exit code or time is missing; of a gap, why the connection was broken.
+ * Why the exit code or the time of the exit is missing; for a gap, why the connection broke.
  *
  * @param message  the message; NULL gives NULL.
- * @return the error, borrowed from the message and not to be freed; NULL where nothing is missing.
+ * @return the error, borrowed from the message and not to be freed; NULL if nothing is missing.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const ctrd_error_t *ctrd_message_error(const ctrd_message_t *message);
 
@@ -829,30 +955,31 @@ const ctrd_error_t *ctrd_message_error(const ctrd_message_t *message);
  * Why the process never ran.
  *
  * @param message  the message; NULL gives NULL.
- * @return the error, borrowed from the message and not to be freed; NULL where the process ran.
+ * @return the error, borrowed from the message and not to be freed; NULL if the process ran.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const ctrd_error_t *ctrd_message_start_error(const ctrd_message_t *message);
 
 /**
- * An event's topic, as "/tasks/start"; the reference of the image that progress is about.
+ * An event's topic, as in "/tasks/start"; for progress, the reference of the image.
  *
- * @param message  the message; NULL gives NULL.
- * @return the text, borrowed from the message; NULL where it has none.
+ * @param message  the message; NULL gives "".
+ * @return the text, borrowed from the message; "" for messages of other kinds.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_message_topic(const ctrd_message_t *message);
 
 /**
- * An event as JSON, with the fields as containerd names them; progress as an array of everything
- * that the pull fetches. It is made when it is asked for first.
+ * An event as JSON, with its fields named as in containerd; for progress, an array of everything that
+ * the pull fetches. The text is made when it is first asked for; in a child of the process that received
+ * the message it is not made any more.
  *
- * @param message  the message; NULL gives NULL.
- * @return the text, borrowed from the message; NULL where it has none.
+ * @param message  the message; NULL gives "".
+ * @return the text, borrowed from the message; "" for messages of other kinds.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_message_json(const ctrd_message_t *message);
 
@@ -860,88 +987,102 @@ const char *ctrd_message_json(const ctrd_message_t *message);
  * When an event happened, by the server's clock.
  *
  * @param message  the message; NULL gives 0.
- * @param out      receives the time where it is known, and is left as it is where not; may be NULL.
- * @return 1 where the time is known, 0 where not.
+ * @param out      receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 int32_t ctrd_message_event_time(const ctrd_message_t *message, ctrd_time_t *out);
 
 /**
- * How many messages were dropped, of a CTRD_MESSAGE_OVERFLOW.
+ * How many messages were dropped, of a message of kind CTRD_KIND_OVERFLOW.
  *
  * @param message  the message; NULL gives 0.
- * @return the number; 0 of every other kind.
+ * @return the number; 0 for messages of other kinds.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 uint64_t ctrd_message_dropped(const ctrd_message_t *message);
 
 /**
- * Gives one more handle of a message, which outlives the first.
+ * Makes another handle of a message, which stays valid when the first is freed.
  *
  * @param message  the message; NULL gives NULL.
  * @return the new handle, which the caller owns: ctrd_message_free().
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 ctrd_message_t *ctrd_message_ref(const ctrd_message_t *message);
 
 /**
  * Frees one handle of a message.
  *
- * @param message  the handle, which the call takes; NULL does nothing.
+ * @param message  the handle; NULL does nothing.
  *
- * Threads: owner. Since: 0.1.
+ * Blocking: no. Threads: owner. Since: 0.1.
  */
 void ctrd_message_free(ctrd_message_t *message);
 
 /* Standard streams --------------------------------------------------------------------------------
  *
- * Where a process's input comes from, and where its output goes.
+ * Where the input of a process comes from, and where its output goes. A function that takes a ctrd_io_t
+ * reads it before it checks anything else, so that the descriptors that are given away (CTRD_IO_FD_TAKE)
+ * are the library's whatever the function answers. It closes each of them exactly once. Only if the
+ * ctrd_io_t itself is invalid do they stay the caller's: CTRD_E_INVALID_ARGUMENT that names one of its
+ * members, or "io".
  */
 
-/** A stream: nowhere. Reads end at once, writes vanish. */
+/** A stream: nowhere. A read ends at once, and what is written vanishes. */
 #define CTRD_IO_NONE 0
 
 /**
- * A stream: a descriptor of the caller's, which is duplicated (close-on-exec). The caller keeps his
- * own, and the flags of the file that both share are never changed. Output waits for a slow reader,
- * as at a pipe; once the reader has gone, it is dropped.
+ * A stream: a descriptor of the caller's. The library makes a duplicate (close-on-exec), and never
+ * changes the flags of the file that both share. If the reader of an output is slow, the process waits,
+ * as it would at a pipe; when the reader has gone, the output is dropped.
  */
 #define CTRD_IO_FD 1
 
 /**
- * A stream: what the shim is given as it is: the absolute path of a FIFO or of a file that exists,
- * and for output file:// (appended to, made where it is missing) or binary:// (a program that gets
- * it) with one. Such a URI in stdout takes stderr too, which is then CTRD_IO_NONE or the same. The
- * shim closes the file of file:// when stdout ends, and may lose the end of stderr.
+ * A stream: the shim gets the path as it is. It is the absolute path of a FIFO or file that exists. For
+ * output it may have file:// before it (the file is appended to, and made if it does not exist) or
+ * binary:// (a program that receives the output). Such a URI in stdout takes stderr too, which is then
+ * CTRD_IO_NONE or the same URI. The shim closes the file of file:// when stdout ends, and may lose the
+ * end of stderr.
  */
 #define CTRD_IO_PATH 2
 
-/** The streams of a process. All-zero: none. */
+/**
+ * A stream: a descriptor that the caller gives away. The library uses it itself, sets close-on-exec, and
+ * closes it. Otherwise as CTRD_IO_FD. Several streams may name the same descriptor.
+ */
+#define CTRD_IO_FD_TAKE 3
+
+/** The streams of a process. All-zero: none. The strings are only borrowed. */
 typedef struct ctrd_io_t {
     /** sizeof(ctrd_io_t). */
     size_t size;
-    /** What the process reads: CTRD_IO_NONE, CTRD_IO_FD or CTRD_IO_PATH. */
-    uint32_t stdin_kind;
-    /** What it writes: one of the same. */
-    uint32_t stdout_kind;
-    /** What it complains: one of the same. Must be CTRD_IO_NONE with a terminal. */
-    uint32_t stderr_kind;
-    /** The descriptor of a stream whose kind is CTRD_IO_FD; else not looked at. */
-    int32_t stdin_fd;
-    /** As stdin_fd. */
-    int32_t stdout_fd;
-    /** As stdin_fd. */
-    int32_t stderr_fd;
-    /** The path or URI of a stream whose kind is CTRD_IO_PATH; else not looked at. */
+    /** The path of standard input if stdin_kind is CTRD_IO_PATH; else it is not looked at. */
     const char *stdin_path;
-    /** As stdin_path. */
+    /** The path or URI of standard output, likewise. */
     const char *stdout_path;
-    /** As stdin_path. */
+    /** The path or URI of standard error, likewise. */
     const char *stderr_path;
-    /** 1: the process has a terminal, and everything that it writes comes from stdout. 0: none. */
+    /** Standard input: CTRD_IO_NONE, CTRD_IO_FD, CTRD_IO_FD_TAKE or CTRD_IO_PATH. */
+    uint32_t stdin_kind;
+    /**
+     * The descriptor of standard input if stdin_kind is CTRD_IO_FD or CTRD_IO_FD_TAKE; else it is not
+     * looked at.
+     */
+    int32_t stdin_fd;
+    /** Standard output: one of the same kinds. */
+    uint32_t stdout_kind;
+    /** The descriptor of standard output, likewise. */
+    int32_t stdout_fd;
+    /** Standard error: one of the same kinds. Must be CTRD_IO_NONE with a terminal. */
+    uint32_t stderr_kind;
+    /** The descriptor of standard error, likewise. */
+    int32_t stderr_fd;
+    /** 1: the process has a terminal, and all its output comes from stdout. 0: it has none. */
     uint32_t terminal;
     /** Must be 0. */
     uint32_t reserved;
@@ -949,95 +1090,99 @@ typedef struct ctrd_io_t {
 
 /** Initialises a ctrd_io_t: everything is the default. */
 #define CTRD_IO_INIT \
-    { sizeof(ctrd_io_t), 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, 0, 0 }
+    { sizeof(ctrd_io_t), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /**
  * Initialises a ctrd_io_t as CTRD_IO_INIT does, for languages without macros.
  *
  * @param io    the struct; NULL does nothing.
- * @param size  its size in bytes, as the caller's header has it.
+ * @param size  its size in bytes, by the caller's header.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 void ctrd_io_init(ctrd_io_t *io, size_t size);
 
 /* Containers --------------------------------------------------------------------------------------
  *
- * Ids are at most 76 letters and digits, joined by single '.', '_' or '-'.
+ * An id has at most 76 letters and digits, joined by single '.', '_' or '-'.
  */
 
 /** A container's flag: create it and do not start it; ctrd_start_container() does. */
 #define CTRD_CONTAINER_NO_START 1
 
-/** What is removed of a container after its exit: nothing, ctrd_destroy_container() does it. */
+/**
+ * What is removed when a container's process has ended: nothing. ctrd_destroy_container() removes it.
+ */
 #define CTRD_CLEANUP_KEEP 0
 
 /**
- * What is removed of a container after its exit: the task. The record keeps the exit, and the
- * snapshot what the process has written.
+ * What is removed when a container's process has ended: the task. The record keeps the exit, and the
+ * snapshot keeps what the process has written.
  */
 #define CTRD_CLEANUP_TASK 1
 
 /**
- * What is removed of a container after its exit: task, snapshot and record. From then on only the
- * client that watched it can tell of the exit, to ctrd_probe() as often as it is asked and to one
- * ctrd_destroy_container(), as long as the id is not another container's: at least of the last 1024
- * containers that went so. To every other client it is CTRD_E_NOT_FOUND.
+ * What is removed when a container's process has ended: task, snapshot and record. After that only the
+ * client that watched the container still knows the exit. It gives it to ctrd_probe() any number of
+ * times, and to one ctrd_destroy_container(), until another container gets the id; it knows at least the
+ * last 1024 exits of this kind. Every other client answers CTRD_E_NOT_FOUND.
  */
 #define CTRD_CLEANUP_ALL 2
 
-/** What a new container is to be. Everything is only borrowed, for the time of the call. */
+/** A grace period: SIGKILL at once. */
+#define CTRD_GRACE_NONE (-1)
+
+/** What to create. The strings and arrays are only borrowed. */
 typedef struct ctrd_container_config_t {
     /** sizeof(ctrd_container_config_t). */
     size_t size;
-    /** Its id. Required. */
+    /** The container's id. Required. */
     const char *id;
-    /** The image that it is made from, which must be there. Either this or rootfs. */
+    /**
+     * The image to make it from, which must have been pulled. Either this or rootfs is required.
+     */
     const char *image;
     /**
-     * A directory that is its root file system, prepared by the caller, as an absolute path that
-     * containerd sees too. Nothing in it is ever removed.
+     * A directory that is its root file system: an absolute path that means the same directory to
+     * containerd. The caller prepares it, and the library never removes anything in it.
      */
     const char *rootfs;
-    /** NULL: the client's. */
+    /** The snapshotter. NULL: the client's. */
     const char *snapshotter;
     /**
-     * The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. NULL: the
-     * id.
+     * The key of its snapshot, at most 4096 bytes. The snapshot is prepared unless it exists. NULL: the
+     * container's id.
      */
     const char *snapshot_key;
-    /** NULL: "io.containerd.runc.v2". */
+    /** The runtime. NULL: "io.containerd.runc.v2". */
     const char *runtime;
     /**
-     * The OCI runtime specification, as JSON; members that this library does not know are kept.
-     * NULL: the default (ctrd_default_spec()) with the image's configuration applied to it.
+     * The OCI runtime specification, as JSON. Members that this library does not know are kept. NULL:
+     * the default (ctrd_default_spec()) with the image's configuration applied to it.
      */
     const char *spec_json;
-    /**
-     * The command, instead of the image's or the specification's: args_len strings. With
-     * args_len 0 it is as it is there.
-     */
+    /** The command: args_len strings. It replaces that of the image or of the specification. */
     const char *const *args;
-    /** See args. */
+    /** The number of args; 0 leaves the command as it is. */
     size_t args_len;
     /**
-     * Labels of the container's record: labels_len keys, and as many values. Keys that begin with
-     * "io.ctrd." are the library's own. NULL, NULL and 0: none.
+     * The keys of the labels of the container's record: labels_len strings. Keys that begin with
+     * "io.ctrd." are the library's own.
      */
     const char *const *label_keys;
-    /** See label_keys. */
+    /** The values of the labels: labels_len strings. */
     const char *const *label_values;
-    /** See label_keys. */
+    /** The number of labels. */
     size_t labels_len;
-    /** Where its input comes from and its output goes. NULL: nowhere. */
-    const ctrd_io_t *io;
+    /** Must be 0. */
+    size_t reserved;
     /**
-     * What is removed by itself once its process has ended and every hook that was told of that has
-     * returned: CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
+     * What is removed when the process has ended and every hook that was called for it has returned:
+     * CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
      */
     uint32_t cleanup;
     /** Must be 0. */
-    uint32_t reserved;
+    uint32_t reserved2;
     /** CTRD_CONTAINER_NO_START, or 0. */
     uint64_t flags;
 } ctrd_container_config_t;
@@ -1045,1113 +1190,1273 @@ typedef struct ctrd_container_config_t {
 /** Initialises a ctrd_container_config_t: everything is the default. */
 #define CTRD_CONTAINER_CONFIG_INIT \
     { sizeof(ctrd_container_config_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-      NULL, 0, NULL, NULL, 0, NULL, 0, 0, 0 }
+      NULL, 0, NULL, NULL, 0, 0, 0, 0, 0 }
+
+/** How to wait for a process. All-zero gives the defaults. */
+typedef struct ctrd_probe_config_t {
+    /** sizeof(ctrd_probe_config_t). */
+    size_t size;
+    /** Must be 0. */
+    size_t reserved;
+    /** Must be 0. */
+    uint64_t flags;
+} ctrd_probe_config_t;
+
+/** Initialises a ctrd_probe_config_t: everything is the default. */
+#define CTRD_PROBE_CONFIG_INIT \
+    { sizeof(ctrd_probe_config_t), 0, 0 }
+
+/** How to destroy a container. All-zero gives the defaults. */
+typedef struct ctrd_destroy_config_t {
+    /** sizeof(ctrd_destroy_config_t). */
+    size_t size;
+    /** Must be 0. */
+    size_t reserved;
+    /**
+     * How long the processes may take to end after SIGTERM, in milliseconds; then they get SIGKILL. 0:
+     * 5000; CTRD_GRACE_NONE: SIGKILL at once; CTRD_FOREVER: no SIGKILL. The call's timeout does not
+     * count for it.
+     */
+    int64_t grace_ms;
+} ctrd_destroy_config_t;
+
+/** Initialises a ctrd_destroy_config_t: everything is the default. */
+#define CTRD_DESTROY_CONFIG_INIT \
+    { sizeof(ctrd_destroy_config_t), 0, 0 }
 
 /**
  * Initialises a ctrd_container_config_t as CTRD_CONTAINER_CONFIG_INIT does, for languages without
  * macros.
  *
  * @param config  the struct; NULL does nothing.
- * @param size    its size in bytes, as the caller's header has it.
+ * @param size    its size in bytes, by the caller's header.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 void ctrd_container_config_init(ctrd_container_config_t *config, size_t size);
 
 /**
- * Creates a container and starts its process, unless a flag says not to. Where a step fails, the
- * steps before it are undone, and the error names the step; where the server does not answer or cannot
- * be reached, that may take up to 15 s, also beyond the call's timeout.
+ * Creates a container and starts its process, unless a flag says not to. If a step fails, the steps
+ * before it are undone, and the error names the step. If the server does not answer or cannot be
+ * reached, undoing may take up to 15 s, also beyond the call's timeout.
  *
  * @param client   the client.
- * @param config   what the container is to be. Only borrowed; descriptors are duplicated.
- * @param call     bounds of the call; NULL: the default, at most the client's call timeout.
- * @param pid_out  receives the process's id, in the host's pid namespace; may be NULL.
+ * @param config   what to create.
+ * @param io       the streams of the process; NULL: none. Read before everything else.
+ * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
  * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such image;
- *         CTRD_E_BUSY where another call that changes the container takes longer than this one may;
- *         CTRD_E_ALREADY_EXISTS where the id is taken; CTRD_E_UNKNOWN where runc refuses, as it
- *         does a command that is not in the image; CTRD_E_IO where no descriptor, thread or room for
- *         FIFOs is left; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
- *         CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image; CTRD_E_ALREADY_EXISTS if there is a
+ *         container with the id; CTRD_E_BUSY if another call changes the container for longer than this
+ *         one may wait; CTRD_E_UNKNOWN if runc fails, as it does if the command is not in the image;
+ *         CTRD_E_IO also if there is no room for FIFOs.
  *
  * Blocking: until the process runs. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_create_container(
-    const ctrd_client_t *client, const ctrd_container_config_t *config, const ctrd_call_t *call,
-    uint32_t *pid_out, ctrd_error_t **err);
+    ctrd_client_t *client, const ctrd_container_config_t *config, const ctrd_io_t *io,
+    const ctrd_call_t *call, uint32_t *pid_out, ctrd_error_t **err);
 
 /**
  * Starts the process of a container that was created with CTRD_CONTAINER_NO_START.
  *
  * @param client   the client.
  * @param id       the container's id.
- * @param call     bounds of the call; NULL: the default, at most the client's call timeout.
- * @param pid_out  receives the process's id, in the host's pid namespace; may be NULL.
+ * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
  * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_BUSY as
- *         ctrd_create_container(); CTRD_E_FAILED_PRECONDITION where it was started before or is
- *         another owner's; CTRD_E_UNKNOWN where runc refuses; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
- *         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED; CTRD_E_IO where no thread can be made.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it was
+ *         started before or belongs to another owner; CTRD_E_BUSY as ctrd_create_container();
+ *         CTRD_E_UNKNOWN if runc fails.
  *
  * Blocking: until the process runs. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_start_container(
-    const ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *pid_out,
+    ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *pid_out,
     ctrd_error_t **err);
 
 /**
- * Waits for the end of a container's process. Any number of threads may wait for the same one, and
- * the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL, or where
- * another client has removed it, as long as CTRD_CLEANUP_ALL says. A timeout is an error, not a
- * message. The message may be without a code: ctrd_message_error() then says why.
+ * Initialises a ctrd_probe_config_t as CTRD_PROBE_CONFIG_INIT does, for languages without macros.
  *
- * @param client  the client.
- * @param id      the container's id.
- * @param call    bounds of the call; NULL: the default, without an end. CTRD_POLL tells what is known
- *                without asking the server, but asks, for at most 1 s, of a container that this client
- *                does not watch yet, and of one whose exit was told: its id may be another
- *                container's by now.
- * @param out     receives the message, which the caller owns: ctrd_message_free(); may be NULL.
- * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK
- *         with CTRD_POLL; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_UNAVAILABLE where the container
- *         could not be looked up; CTRD_E_FORKED; CTRD_E_IO where no thread can be made.
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_probe_config_init(ctrd_probe_config_t *config, size_t size);
+
+/**
+ * Waits until a process has ended. Any number of threads may wait for the same one, and they all get the
+ * message. It can be had again until the container is destroyed; after CTRD_CLEANUP_ALL, or if another
+ * client has removed the container, as long as the comment of CTRD_CLEANUP_ALL says. If the message has
+ * no exit code, ctrd_message_error() says why.
+ *
+ * @param client   the client.
+ * @param id       the container's id.
+ * @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
+ *                 container's first process.
+ * @param config   how to wait; NULL: the defaults.
+ * @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function reports
+ *                 what is known and does not ask the server; but of a container that this client does
+ *                 not watch yet, and of one whose exit it has reported (another container may have the
+ *                 id by now), it asks, for at most 1 s.
+ * @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL.
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
+ *         given.
  *
  * Blocking: until the process has ended. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_probe(
-    const ctrd_client_t *client, const char *id, const ctrd_call_t *call, ctrd_message_t **out,
-    ctrd_error_t **err);
+    ctrd_client_t *client, const char *id, const char *exec_id, const ctrd_probe_config_t *config,
+    const ctrd_call_t *call, ctrd_message_t **out, ctrd_error_t **err);
 
 /**
- * Ends a container and removes it: SIGTERM to all its processes, SIGKILL once the grace period has
- * passed; then its task, its snapshot and its record are deleted. Where it fails half-way, calling it
- * again goes on. One that was removed already, by itself or by another call while this one waited,
- * is destroyed too, where this client knows its exit.
+ * Initialises a ctrd_destroy_config_t as CTRD_DESTROY_CONFIG_INIT does, for languages without macros.
  *
- * @param client    the client.
- * @param id        the container's id.
- * @param grace_ms  the grace period in milliseconds; 0: 5000; CTRD_POLL: SIGKILL at once;
- *                  CTRD_FOREVER: no SIGKILL. It has a clock of its own, beside the call's timeout.
- * @param call      bounds of the call; NULL: the default, at most the grace period and the
- *                  client's call timeout; with a grace period of CTRD_FOREVER without an end.
- * @param out       receives the message about the exit, which the caller owns:
- *                  ctrd_message_free(); may be NULL. It has no code where no source holds one
- *                  (ctrd_message_error()) or the process never ran
- *                  (ctrd_message_start_error()); the call succeeds all the same.
- * @param err       receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such container;
- *         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
- *         ctrd_create_container(); CTRD_E_ABORTED where another client starts it again and again;
- *         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED;
- *         CTRD_E_IO where no thread can be made.
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_destroy_config_init(ctrd_destroy_config_t *config, size_t size);
+
+/**
+ * Ends the processes of a container and removes it: all its processes get SIGTERM, and SIGKILL when the
+ * grace period has passed; then its task, its snapshot and its record are deleted. If it fails half-way,
+ * another call continues. If the container was removed meanwhile, by its clean-up or by another call,
+ * the function succeeds as long as this client knows the exit.
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param config  how to destroy it; NULL: the defaults.
+ * @param call    limits of the call; NULL: the defaults (at most the grace period plus the client's
+ *                call timeout; without an end if the grace period is CTRD_FOREVER).
+ * @param out     receives the message of the exit, which the caller owns: ctrd_message_free(); may be
+ *                NULL. It has no exit code if nothing holds it (ctrd_message_error() says why) or if the
+ *                process never ran (ctrd_message_start_error()); the call succeeds all the same.
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
+ *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
+ *         client starts it again and again.
  *
  * Blocking: until the container is gone. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_destroy_container(
-    const ctrd_client_t *client, const char *id, int64_t grace_ms, const ctrd_call_t *call,
-    ctrd_message_t **out, ctrd_error_t **err);
+    ctrd_client_t *client, const char *id, const ctrd_destroy_config_t *config,
+    const ctrd_call_t *call, ctrd_message_t **out, ctrd_error_t **err);
 
 /**
- * Gives the id of a container's first process; also of one that has ended and whose task stands, whose
- * number another process may have by then.
+ * Gives the process id of a container's first process. If the process has ended and its task still
+ * exists, it gives the id too; another process may have that id by then.
  *
  * @param client  the client.
  * @param id      the container's id.
- * @param call    bounds of the call; NULL: the default, at most the client's call timeout.
- * @param out     receives the process's id, in the host's pid namespace.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out     receives the process id in the host's pid namespace.
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_UNAVAILABLE;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_container_pid(
-    const ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *out,
+    ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *out,
     ctrd_error_t **err);
 
 /**
- * Gives the ids of all processes of a container.
+ * Gives the process ids of all processes of a container.
  *
- * @param client   the client.
- * @param id       the container's id.
- * @param call     bounds of the call; NULL: the default, at most the client's call timeout.
- * @param buf      receives the processes' ids, in the host's pid namespace; may be NULL if cap is 0.
- * @param cap      how many buf has room for.
- * @param len_out  receives how many processes there are, which may be more than cap; buf then holds
- *                 the first cap of them.
- * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_UNAVAILABLE;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out     receives the process ids, which the caller owns: ctrd_pid_list_free().
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_container_pids(
-    const ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *buf, size_t cap,
-    size_t *len_out, ctrd_error_t **err);
+    ctrd_client_t *client, const char *id, const ctrd_call_t *call, ctrd_pid_list_t **out,
+    ctrd_error_t **err);
 
-/* Recovering --------------------------------------------------------------------------------------
+/**
+ * The number of process ids in a list.
  *
- * Taking containers over after the program was started anew: their streams, and the watch of their
- * processes. What ended meanwhile is told of with its real exit, as far as containerd still knows.
- * Only containers with the client's owner label are taken over. None is ever removed, but by the
- * cleanup that it was created with.
+ * @param list  the list; NULL gives 0.
+ * @return the number.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+size_t ctrd_pid_list_len(const ctrd_pid_list_t *list);
+
+/**
+ * One process id of a list.
+ *
+ * @param list   the list; NULL gives 0.
+ * @param index  its position, from 0.
+ * @return the process id; 0 beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_pid_list_get(const ctrd_pid_list_t *list, size_t index);
+
+/**
+ * Frees a list of process ids.
+ *
+ * @param list  the list; NULL does nothing.
+ *
+ * Blocking: no. Threads: owner. Since: 0.1.
+ */
+void ctrd_pid_list_free(ctrd_pid_list_t *list);
+
+/* Recovery ----------------------------------------------------------------------------------------
+ *
+ * A program that was restarted takes its containers over: their streams, and the watch of their
+ * processes. The exits that happened meanwhile are reported with their real codes as far as containerd
+ * still knows them. Only containers with the client's owner label are taken over. A recovery removes
+ * none of them; only the clean-up that a container was created with does.
  */
 
 /**
- * What a container was found to be: its process was created or runs, and is watched. One that was only
- * created waits for ctrd_start_container(), as where a program died within ctrd_create_container();
- * for one that runs that answers CTRD_E_FAILED_PRECONDITION.
+ * The state of a container: its process runs or was created, and is watched. If it was only created, as
+ * when a program dies inside ctrd_create_container(), ctrd_start_container() starts it; of a process
+ * that runs, that function answers CTRD_E_FAILED_PRECONDITION.
  */
 #define CTRD_RECOVERY_ALIVE 1
 
 /**
- * What a container was found to be: its process has ended, which hooks and queues are told, and who
- * probes.
+ * The state of a container: its process has ended. Hooks, queues and ctrd_probe() report the exit.
  */
 #define CTRD_RECOVERY_ENDED 2
 
 /**
- * What a container was found to be: it has no task, and nothing says that it ever ended. It was left
- * as it is.
+ * The state of a container: it has no task, and nothing says that its process ever ended. It is left
+ * unchanged.
  */
 #define CTRD_RECOVERY_NO_TASK 3
 
 /**
- * What a container was found to be: it could not be looked at, as its shim is stuck or the server
- * does not answer; or its streams could not be taken. It was left as it is.
+ * The state of a container: it could not be taken over, because its shim or the server does not answer,
+ * or because of its streams. It is left unchanged.
  */
 #define CTRD_RECOVERY_FAILED 4
 
-/** What became of several containers. Its texts are borrowed: they are valid until it is freed. */
-typedef struct ctrd_recovery_t ctrd_recovery_t;
-
 /**
- * Says where the streams of a container that is recovered go.
+ * Says where the streams of a container go.
  *
- * It runs on the thread that called ctrd_recover_all(), for each container before the first is
- * recovered. ctrd_client_close() of the same client answers CTRD_E_REENTRANT there.
+ * It runs on the thread that called ctrd_recover_all(), for each container, before the first one is
+ * taken over. ctrd_client_close() of the same client answers CTRD_E_REENTRANT inside it.
  *
- * @param userdata  what ctrd_recover_all() was given.
+ * @param userdata  the pointer that ctrd_recover_all() was given.
  * @param id        the container's id, borrowed for the time of the call.
- * @param io        is to be set to the streams: descriptors (CTRD_IO_FD), which are duplicated when the
- *                  function has returned. It is initialised; left as it is, there are none, and what the
- *                  container writes is dropped.
- * @return 0; anything else leaves the container as it is: CTRD_RECOVERY_FAILED.
+ * @param io        receives the streams: descriptors (CTRD_IO_FD or CTRD_IO_FD_TAKE), which are read
+ *                  when the function has returned, whatever it returns. The struct is initialised. If it
+ *                  is left unchanged, the output of the container is dropped.
+ * @return 0; any other value leaves the container unchanged: CTRD_RECOVERY_FAILED.
  */
 typedef int32_t (*ctrd_recover_io_fn)(void *userdata, const char *id, ctrd_io_t *io);
 
 /**
- * Takes a container over, also where its process has ended. One that is recovered already stays as it
- * is.
+ * Takes a container over, also if its process has ended. If this client has already taken it over,
+ * nothing changes.
  *
  * @param client  the client.
  * @param id      the container's id.
- * @param io      where its streams go: descriptors, which are duplicated; what is not given is fetched
- *                and dropped. NULL: all of it.
- * @param call    bounds of the call; NULL: the default, at most the client's call timeout.
+ * @param io      where its streams go: descriptors. Output without one is dropped; NULL: all of it. Read
+ *                before everything else.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no container, or it has
- *         no task and nothing says that it ever ended;
- *         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
- *         ctrd_create_container(); CTRD_E_UNAVAILABLE, also where its shim does not answer;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED; CTRD_E_IO where a stream
- *         cannot be opened, or no descriptor or thread is left.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task and nothing says
+ *         that its process ever ended; CTRD_E_FAILED_PRECONDITION if it belongs to another owner;
+ *         CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if its shim does not answer;
+ *         CTRD_E_IO also if a stream cannot be opened.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_recover_container(
-    const ctrd_client_t *client, const char *id, const ctrd_io_t *io, const ctrd_call_t *call,
+    ctrd_client_t *client, const char *id, const ctrd_io_t *io, const ctrd_call_t *call,
     ctrd_error_t **err);
 
 /**
- * Takes every container of the namespace over that carries the client's owner label, 16 at once by
- * threads that end with the call, each within 5 s: one that is stuck does not hold up the rest, nor
- * make the call fail. FIFOs of containers that do not stand any more are removed.
+ * Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
+ * threads that end with the call, and each within 5 s. One that is stuck neither holds up the others nor
+ * makes the call fail. FIFOs of containers that no longer exist are removed.
  *
  * @param client    the client.
- * @param io        asked for the streams of each; NULL: none have any, and what they write is dropped.
+ * @param io        called for the streams of each container; NULL: the output of all is dropped.
  * @param userdata  handed to io.
- * @param destroy   called exactly once with userdata before the function returns, also where it
- *                  fails; may be NULL.
- * @param call      bounds of the call; NULL: the default, at most the client's call timeout.
- * @param out       receives what became of each, in the order of their ids; the caller owns it:
+ * @param destroy   called exactly once with userdata before this function returns. May be NULL.
+ * @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out       receives the outcome, in the order of the ids, which the caller owns:
  *                  ctrd_recovery_free(). May be NULL.
  * @param err       receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_UNAVAILABLE, CTRD_E_TIMEOUT or CTRD_E_CANCELLED
- *         where they could not be listed; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK, or an error if the containers could not be listed.
  *
- * Blocking: until all have been looked at. Threads: any. Since: 0.1.
+ * Blocking: until every container was looked at. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_recover_all(
-    const ctrd_client_t *client, ctrd_recover_io_fn io, void *userdata, ctrd_destroy_fn destroy,
+    ctrd_client_t *client, ctrd_recover_io_fn io, void *userdata, ctrd_destroy_fn destroy,
     const ctrd_call_t *call, ctrd_recovery_t **out, ctrd_error_t **err);
 
 /**
- * How many containers were looked at.
+ * The number of containers in the outcome of a recovery.
  *
- * @param recovery  what became of them; NULL gives 0.
+ * @param recovery  the outcome; NULL gives 0.
  * @return the number.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 size_t ctrd_recovery_len(const ctrd_recovery_t *recovery);
 
 /**
  * The id of one of the containers.
  *
- * @param recovery  what became of them; NULL gives NULL.
- * @param index     which one, from 0.
- * @return the id, borrowed from what it was asked of; NULL beyond the last.
+ * @param recovery  the outcome; NULL gives NULL.
+ * @param index     the container's position, from 0.
+ * @return the id, borrowed from the outcome; NULL beyond the last.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_recovery_id(const ctrd_recovery_t *recovery, size_t index);
 
 /**
- * What one of the containers was found to be: one of the CTRD_RECOVERY_ values.
+ * The state of one of the containers: one of the CTRD_RECOVERY_ values.
  *
- * @param recovery  what became of them; NULL gives 0.
- * @param index     which one, from 0.
- * @return the value; 0 beyond the last. Values that are not named here may be added.
+ * @param recovery  the outcome; NULL gives 0.
+ * @param index     the container's position, from 0.
+ * @return the state; 0 beyond the last. A later version may add some.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 uint32_t ctrd_recovery_state(const ctrd_recovery_t *recovery, size_t index);
 
 /**
- * Why one of the containers was not recovered.
+ * Why one of the containers was not taken over.
  *
- * @param recovery  what became of them; NULL gives NULL.
- * @param index     which one, from 0.
- * @return the error, borrowed from what it was asked of and not to be freed; NULL where it was
- *         recovered, and beyond the last.
+ * @param recovery  the outcome; NULL gives NULL.
+ * @param index     the container's position, from 0.
+ * @return the error, borrowed from the outcome and not to be freed; NULL if the container was taken
+ *         over, and beyond the last.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const ctrd_error_t *ctrd_recovery_error(const ctrd_recovery_t *recovery, size_t index);
 
 /**
- * Frees what became of several containers.
+ * Frees the outcome of a recovery.
  *
- * @param recovery  the handle, which the call takes; NULL does nothing.
+ * @param recovery  the outcome; NULL does nothing.
  *
- * Threads: owner. Since: 0.1.
+ * Blocking: no. Threads: owner. Since: 0.1.
  */
 void ctrd_recovery_free(ctrd_recovery_t *recovery);
 
 /* Hooks -------------------------------------------------------------------------------------------
  *
- * A hook is a function of the caller's that is told of exits or events. There may be any number of
- * them. One hook is never run twice at once, and is told in the order in which the library came to
- * know; different hooks run at the same time.
+ * A hook is a function of the program's that receives messages about exits, events or progress. There
+ * may be any number of hooks, and they run at the same time. A hook receives the messages about one
+ * container in the order in which the library learnt of them.
  *
- * Any function of this library may be called from a hook, but for ctrd_dispatch(), which answers
- * CTRD_E_REENTRANT. ctrd_remove_hook(), ctrd_client_close() and ctrd_client_free() do not wait there.
+ * A hook may call any function of this library except ctrd_dispatch(), which answers CTRD_E_REENTRANT.
+ * Inside a hook ctrd_remove_hook(), ctrd_client_close() and ctrd_client_free() do not wait.
  */
 
 /**
  * A hook's mode: it runs on a thread of the library's, which blocks every signal. Up to 16 hooks of a
- * client run at once; one that does not return keeps its thread.
+ * client run at once; a hook that does not return keeps its thread.
  */
 #define CTRD_HOOK_THREAD 0
-/** A hook's mode: it runs inside ctrd_dispatch() alone, on the thread that calls that. */
+/** A hook's mode: it runs only inside ctrd_dispatch(), on the thread that calls that. */
 #define CTRD_HOOK_DISPATCH 1
+
+/**
+ * What a hook receives, and how it runs. All-zero is refused: a hook needs kinds. Everything is only
+ * borrowed.
+ */
+typedef struct ctrd_hook_config_t {
+    /** sizeof(ctrd_hook_config_t). */
+    size_t size;
+    /** Only exits of the container with this id, in any namespace. NULL: of all containers. */
+    const char *id;
+    /** Only exits of the exec with this id. NULL: of all. */
+    const char *exec_id;
+    /**
+     * Filters of events in containerd's language, as "ctr events" takes them:
+     * "topic==\"/tasks/exit\",namespace==default". An event has to pass any of the filters_len
+     * filters. NULL and 0: all events of every namespace. Only with CTRD_KIND_EVENT.
+     */
+    const char *const *filters;
+    /** The number of filters. */
+    size_t filters_len;
+    /** Must be 0. */
+    size_t reserved;
+    /**
+     * The kinds of messages, at least one: CTRD_KIND_EXIT, CTRD_KIND_EXEC_EXIT, CTRD_KIND_EVENT,
+     * CTRD_KIND_PROGRESS. With events come CTRD_KIND_GAP and CTRD_KIND_OVERFLOW.
+     */
+    uint32_t kinds;
+    /** Where the hook runs: CTRD_HOOK_THREAD or CTRD_HOOK_DISPATCH. */
+    uint32_t mode;
+    /**
+     * How often the hook may run at once, at most 16; 0: 1. Messages about one container always reach
+     * it one after the other, in order; with 1 that holds for all messages.
+     */
+    uint32_t concurrency;
+    /** Must be 0. */
+    uint32_t reserved_2;
+} ctrd_hook_config_t;
+
+/** Initialises a ctrd_hook_config_t: everything is the default. */
+#define CTRD_HOOK_CONFIG_INIT \
+    { sizeof(ctrd_hook_config_t), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0 }
 
 /**
  * Receives messages.
  *
- * @param userdata  what was given along with the hook.
+ * @param userdata  the pointer that was given with the hook.
  * @param message   the message, borrowed for the time of the call; ctrd_message_ref() keeps it.
  */
 typedef void (*ctrd_message_fn)(void *userdata, const ctrd_message_t *message);
 
 /**
- * Adds a hook that is told of the exits of containers' first processes: of those that this client
- * watches, which it has created, started, recovered or probed. No exit is dropped.
+ * Initialises a ctrd_hook_config_t as CTRD_HOOK_CONFIG_INIT does, for languages without macros.
  *
- * @param client    the client.
- * @param id        a container's id, of any namespace; NULL: of all containers.
- * @param mode      where it runs: CTRD_HOOK_THREAD or CTRD_HOOK_DISPATCH.
- * @param callback  the hook. It may run before this function has returned.
- * @param userdata  handed to it.
- * @param destroy   called exactly once with userdata, also where this function fails: when the hook
- *                  was removed or the client is closed, and the hook does not run any more. May be
- *                  NULL.
- * @param hook_out  receives the hook's number, for ctrd_remove_hook(): never 0, and never used again
- *                  by this client; may be NULL.
- * @param err       receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_add_stop_hook(
-    const ctrd_client_t *client, const char *id, uint32_t mode, ctrd_message_fn callback,
-    void *userdata, ctrd_destroy_fn destroy, uint64_t *hook_out, ctrd_error_t **err);
+void ctrd_hook_config_init(ctrd_hook_config_t *config, size_t size);
 
 /**
- * Adds a hook that is told of the exits of processes that were executed in containers. Otherwise as
- * ctrd_add_stop_hook().
+ * Adds a hook. Exits are those of the processes that this client watches because it has created,
+ * started, recovered, watched or probed them; none is dropped.
+ *
+ * With CTRD_KIND_EVENT the function waits until the server sends events. The hook receives whatever is
+ * published after the function has returned, each event once, until the connection breaks: then a
+ * message of kind CTRD_KIND_GAP comes before the first event of the new connection. Up to 16384 events
+ * wait for the hook; further ones are dropped, and a message of kind CTRD_KIND_OVERFLOW says how many.
  *
  * @param client    the client.
- * @param id        a container's id, of any namespace; NULL: of all containers.
- * @param mode      where it runs: CTRD_HOOK_THREAD or CTRD_HOOK_DISPATCH.
+ * @param config    what the hook receives, and how it runs.
  * @param callback  the hook. It may run before this function has returned.
  * @param userdata  handed to it.
- * @param destroy   called exactly once with userdata, as for ctrd_add_stop_hook(); may be NULL.
- * @param hook_out  receives the hook's number, as of ctrd_add_stop_hook(); may be NULL.
+ * @param destroy   called exactly once with userdata, when the hook was removed or the client is closed,
+ *                  and the hook does not run any more; or when this function fails. If the function fails
+ *                  while the hook runs already, it waits for the hook, at most 1 s; a hook that takes
+ *                  longer is destroyed when it returns. May be NULL.
+ * @param call      limits of the call; NULL: the defaults (at most the client's call timeout). A call
+ *                  with a callback cannot be submitted.
+ * @param hook_out  receives the hook's number, for ctrd_remove_hook(). It is never 0, and the client
+ *                  never uses it again. May be NULL.
  * @param err       receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
+ *         position: "filters[1]".
  *
- * Blocking: no. Threads: any. Since: 0.1.
+ * Blocking: with CTRD_KIND_EVENT until the server sends events, else no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_add_exit_hook(
-    const ctrd_client_t *client, const char *id, uint32_t mode, ctrd_message_fn callback,
-    void *userdata, ctrd_destroy_fn destroy, uint64_t *hook_out, ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_add_hook(
+    ctrd_client_t *client, const ctrd_hook_config_t *config, ctrd_message_fn callback,
+    void *userdata, ctrd_destroy_fn destroy, const ctrd_call_t *call, uint64_t *hook_out,
+    ctrd_error_t **err);
 
 /**
- * Adds a hook that is told of the server's events: of those that pass any of the filters, and of all
- * where there is none; of every namespace where the filters name none. Whatever is published after
- * this function has returned is told, each event once, until the connection breaks: then a
- * CTRD_MESSAGE_GAP is told before the first event of the new one. Up to 16384 messages wait for the
- * hook; what is beyond is dropped, which a CTRD_MESSAGE_OVERFLOW says.
+ * Removes a hook. When this function has returned CTRD_OK, the hook does not run any more and its
+ * userdata is destroyed. After CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED the hook still
+ * runs; it is not started again, and its userdata is destroyed when it returns. Another call of this
+ * function waits for that. So does a call on a second thread while the first one waits, or while the
+ * client is being closed.
  *
- * @param client       the client.
- * @param filters      filters_len filters in containerd's language, as "ctr events" takes them:
- *                     "topic==\"/tasks/exit\",namespace==default". May be NULL if filters_len is 0.
- * @param filters_len  see filters.
- * @param mode         where it runs: CTRD_HOOK_THREAD or CTRD_HOOK_DISPATCH.
- * @param callback     the hook. It may run before this function has returned.
- * @param userdata     handed to it.
- * @param destroy      called exactly once with userdata, as for ctrd_add_stop_hook(); may be NULL.
- *                     Where the function fails while the hook runs already, it waits for that, at
- *                     most 1 s; a hook that takes longer is destroyed when it returns.
- * @param call         bounds of the call; NULL: the default, at most the client's call timeout.
- * @param hook_out     receives the hook's number, as of ctrd_add_stop_hook(); may be NULL.
- * @param err          receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
- *         position: "filters[1]"; CTRD_E_IO where no thread can be made; CTRD_E_UNAVAILABLE;
- *         CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL; CTRD_E_CANCELLED; CTRD_E_CLOSED;
- *         CTRD_E_FORKED.
- *
- * Blocking: until the server sends events. Threads: any. Since: 0.1.
- */
-CTRD_CHECK ctrd_status_t ctrd_add_event_hook(
-    const ctrd_client_t *client, const char *const *filters, size_t filters_len, uint32_t mode,
-    ctrd_message_fn callback, void *userdata, ctrd_destroy_fn destroy, const ctrd_call_t *call,
-    uint64_t *hook_out, ctrd_error_t **err);
-
-/**
- * Removes a hook. When this returns with CTRD_OK, the hook does not run and its userdata is destroyed;
- * after CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED it still runs, is not started again,
- * and its userdata is destroyed when it returns: another call waits for that. So does a call beside
- * another one that removes the hook, or closes the client.
- *
- * From inside a hook, this one or another, it returns at once: what runs is then not waited for.
+ * Inside a hook, whichever it is, the function returns at once and does not wait for the removed hook.
  *
  * @param client  the client.
  * @param hook    the hook's number.
- * @param call    bounds of the call; NULL: the default, at most 10 s.
+ * @param call    limits of the call; NULL: the defaults (at most 10 s).
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such hook, as when it
- *         has gone; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL; CTRD_E_CANCELLED;
- *         CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such hook, as after it was removed.
  *
  * Blocking: until the hook has returned. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_remove_hook(
-    const ctrd_client_t *client, uint64_t hook, const ctrd_call_t *call, ctrd_error_t **err);
+    ctrd_client_t *client, uint64_t hook, const ctrd_call_t *call, ctrd_error_t **err);
 
 /**
- * A descriptor that is readable while ctrd_dispatch() has something to do. It is only to be polled:
- * the library keeps it, and closes it with ctrd_client_free(). It is made when it is asked for first,
- * and is the same each time.
+ * A descriptor that is readable while ctrd_dispatch() has something to do (level-triggered). The program
+ * may only poll it: the library keeps it, and closes it with ctrd_client_free(). It is made when it is
+ * first asked for, and stays the same.
  *
  * @param client  the client; NULL gives -1.
- * @return the descriptor; -1 where none is left, and in a child of the process that opened the
- *         client.
+ * @return the descriptor; -1 if none is left, and in a child of the process that opened the client.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 int32_t ctrd_dispatch_fd(const ctrd_client_t *client);
 
 /**
- * Runs hooks whose mode is CTRD_HOOK_DISPATCH on the calling thread, for messages that have come. It
- * does not wait for any; there may be nothing to do. Where more are left, the descriptor stays readable.
+ * Runs the hooks of mode CTRD_HOOK_DISPATCH on the calling thread, for messages that have come. It does
+ * not wait for messages; there may be none. If more are left, the descriptor stays readable.
  *
  * @param client   the client.
  * @param max      for how many messages at most; 0: 1024.
- * @param ran_out  receives for how many it has; may be NULL.
+ * @param ran_out  receives for how many it ran hooks; may be NULL.
  * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_BUSY where another thread is dispatching;
- *         CTRD_E_REENTRANT from inside a hook; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_BUSY if another thread is dispatching; CTRD_E_REENTRANT also inside a hook.
  *
  * Blocking: as long as the hooks take. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_dispatch(
-    const ctrd_client_t *client, uint32_t max, uint32_t *ran_out, ctrd_error_t **err);
+    ctrd_client_t *client, uint32_t max, uint32_t *ran_out, ctrd_error_t **err);
 
 /* Queues ------------------------------------------------------------------------------------------
  *
- * A queue holds messages until they are fetched, and has a descriptor for the caller's own loop.
- * Several threads may fetch from one: each message goes to one of them.
+ * A queue holds messages until they are fetched, and has a descriptor for the program's own loop. If
+ * several threads fetch from a queue, each message goes to one of them.
  */
 
+/** How a queue is made. All-zero gives the defaults. */
+typedef struct ctrd_queue_config_t {
+    /** sizeof(ctrd_queue_config_t). */
+    size_t size;
+    /** Must be 0. */
+    size_t reserved;
+    /**
+     * How many events and steps of progress the queue holds before further ones are dropped, at most
+     * 1048576; 0: 1024. Exits and completions are never dropped.
+     */
+    uint32_t capacity;
+    /**
+     * How many exits may wait in the queue before the clients that are subscribed make no further
+     * process: creating and starting then answers CTRD_E_RESOURCE_EXHAUSTED. 0: 65536.
+     */
+    uint32_t max_exits;
+    /**
+     * How many calls that belong to no client may be in flight; completions that nobody has fetched
+     * count. 0: 1024.
+     */
+    uint32_t max_calls;
+    /** Must be 0. */
+    uint32_t reserved_2;
+} ctrd_queue_config_t;
+
+/** Initialises a ctrd_queue_config_t: everything is the default. */
+#define CTRD_QUEUE_CONFIG_INIT \
+    { sizeof(ctrd_queue_config_t), 0, 0, 0, 0, 0 }
+
 /**
- * A kind that a queue is told of: the exits of containers' first processes, as
- * ctrd_add_stop_hook() is.
+ * What a queue receives of a client. All-zero is refused: a subscription needs kinds. Everything is only
+ * borrowed.
  */
-#define CTRD_KIND_EXIT 1
-/** A kind that a queue is told of: the exits of processes that were executed in containers. */
-#define CTRD_KIND_EXEC_EXIT 2
+typedef struct ctrd_subscription_config_t {
+    /** sizeof(ctrd_subscription_config_t). */
+    size_t size;
+    /**
+     * Filters of events, as in ctrd_hook_config_t: filters_len strings. Only with CTRD_KIND_EVENT.
+     */
+    const char *const *filters;
+    /** The number of filters. */
+    size_t filters_len;
+    /** Must be 0. */
+    size_t reserved;
+    /** The tag of its messages: ctrd_message_tag(). */
+    uint64_t tag;
+    /**
+     * The kinds of messages, at least one: CTRD_KIND_EXIT, CTRD_KIND_EXEC_EXIT, CTRD_KIND_EVENT,
+     * CTRD_KIND_PROGRESS. CTRD_KIND_GAP and CTRD_KIND_OVERFLOW come with them, and CTRD_KIND_CLOSED
+     * when the client is closed.
+     */
+    uint32_t kinds;
+    /** Must be 0. */
+    uint32_t reserved_2;
+} ctrd_subscription_config_t;
+
+/** Initialises a ctrd_subscription_config_t: everything is the default. */
+#define CTRD_SUBSCRIPTION_CONFIG_INIT \
+    { sizeof(ctrd_subscription_config_t), NULL, 0, 0, 0, 0, 0 }
 
 /**
- * A kind that a queue is told of: the server's events, as ctrd_add_event_hook() is; with them come
- * CTRD_MESSAGE_GAP.
- */
-#define CTRD_KIND_EVENT 4
-/** A kind that a queue is told of: the progress of this client's pulls. */
-#define CTRD_KIND_PROGRESS 8
-
-/** Messages that wait to be fetched. */
-typedef struct ctrd_queue_t ctrd_queue_t;
-
-/**
- * Opens a queue. What happens from then on goes into it.
+ * Initialises a ctrd_queue_config_t as CTRD_QUEUE_CONFIG_INIT does, for languages without macros.
  *
- * A queue that is full blocks nobody: what comes then is dropped, exits too, and a
- * CTRD_MESSAGE_OVERFLOW says how many, at the place where they are missing.
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
  *
- * @param client       the client.
- * @param kinds        what the queue is told of: CTRD_KIND_ values, at least one.
- * @param filters      filters_len filters of events, any of which an event has to pass, as for
- *                     ctrd_add_event_hook(). NULL and 0: none, and all events. Only with
- *                     CTRD_KIND_EVENT.
- * @param filters_len  see filters.
- * @param capacity     how many messages it holds, at most 1048576; 0: 1024.
- * @param call         bounds of the call; NULL: the default, at most the client's call timeout.
- * @param out          receives the queue, which the caller owns: ctrd_queue_free().
- * @param err          receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by its
- *         position: "filters[1]"; CTRD_E_IO where no descriptor, or for events no thread, is left;
- *         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK with CTRD_POLL; CTRD_E_CANCELLED;
- *         CTRD_E_CLOSED; CTRD_E_FORKED.
- *
- * Blocking: with CTRD_KIND_EVENT until the server sends events. Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_queue_open(
-    const ctrd_client_t *client, uint64_t kinds, const char *const *filters, size_t filters_len,
-    uint32_t capacity, const ctrd_call_t *call, ctrd_queue_t **out, ctrd_error_t **err);
+void ctrd_queue_config_init(ctrd_queue_config_t *config, size_t size);
 
 /**
- * A descriptor that is readable while a queue holds a message, and once its client is closed. It is
- * only to be polled: the library keeps it, and closes it with ctrd_queue_free().
+ * Makes a queue. It belongs to no client: subscriptions to any number of clients, and submitted calls,
+ * fill it. It makes no thread.
+ *
+ * A queue never holds anything up. If it is full, events and steps of progress that come are dropped,
+ * and a message of kind CTRD_KIND_OVERFLOW says how many. Exits and completions are never dropped.
+ *
+ * @param config  how; NULL: the defaults. Only borrowed.
+ * @param out     receives the queue, which the caller owns: ctrd_queue_free().
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_queue_new(
+    const ctrd_queue_config_t *config, ctrd_queue_t **out, ctrd_error_t **err);
+
+/**
+ * Initialises a ctrd_subscription_config_t as CTRD_SUBSCRIPTION_CONFIG_INIT does, for languages without
+ * macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_subscription_config_init(ctrd_subscription_config_t *config, size_t size);
+
+/**
+ * Subscribes a queue to the messages of a client: the queue receives what happens from then on. Which
+ * exits and events come is as for ctrd_add_hook(). When the client is closed, the queue receives the
+ * exits that are known, and then one last message of kind CTRD_KIND_CLOSED with the subscription's tag.
+ *
+ * @param queue   the queue.
+ * @param client  the client.
+ * @param config  what the queue receives.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out     receives the subscription, which the caller owns: ctrd_subscription_free(). It may be
+ *                freed before or after the queue and the client. A submitted call gives it by
+ *                ctrd_message_take_subscription().
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
+ *         position: "filters[1]".
+ *
+ * Blocking: with CTRD_KIND_EVENT until the server sends events, else no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_queue_subscribe(
+    ctrd_queue_t *queue, ctrd_client_t *client, const ctrd_subscription_config_t *config,
+    const ctrd_call_t *call, ctrd_subscription_t **out, ctrd_error_t **err);
+
+/**
+ * Ends a subscription. What the queue holds already stays there. In a child of the process that made the
+ * subscription, it does nothing.
+ *
+ * @param subscription  the subscription; NULL does nothing.
+ *
+ * Blocking: no. Threads: owner. Since: 0.1.
+ */
+void ctrd_subscription_free(ctrd_subscription_t *subscription);
+
+/**
+ * A descriptor that is readable while a queue holds a message (level-triggered). The program may only poll it: the library keeps it, and closes it with
+ * ctrd_queue_free().
  *
  * @param queue  the queue; NULL gives -1.
- * @return the descriptor; -1 in a child of the process that opened the queue.
+ * @return the descriptor; -1 in a child of the process that made the queue, and if no descriptor is left.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 int32_t ctrd_queue_fd(const ctrd_queue_t *queue);
 
 /**
- * Fetches the next message. A loop that polls the descriptor calls it with CTRD_POLL until it answers
- * CTRD_E_WOULD_BLOCK: several messages may have come.
+ * Fetches the next message. Several messages may have come, so a loop that polls the descriptor calls
+ * this function with CTRD_POLL until it answers CTRD_E_WOULD_BLOCK.
  *
  * @param queue  the queue.
- * @param call   bounds of the call; NULL: the default, without an end. CTRD_POLL: not to wait. Its
- *               namespace and lease are of no use.
+ * @param call   limits of the call; NULL: the defaults (no end). It cannot be submitted, and its
+ *               namespace and lease are not used.
  * @param out    receives the message, which the caller owns: ctrd_message_free().
  * @param err    receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_WOULD_BLOCK with CTRD_POLL where there is none;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED where the client is closed or freed and
- *         what was in the queue is fetched; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_WOULD_BLOCK with CTRD_POLL if there is no message.
  *
  * Blocking: until there is a message. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_queue_next(
-    const ctrd_queue_t *queue, const ctrd_call_t *call, ctrd_message_t **out, ctrd_error_t **err);
+    ctrd_queue_t *queue, const ctrd_call_t *call, ctrd_message_t **out, ctrd_error_t **err);
 
 /**
- * Frees a queue with the messages that it holds. In a child of the process that opened it, it does
- * nothing to the parent's.
+ * Frees a queue with the messages that it holds. Subscriptions to it
+ * end; submitted calls run on, and their completions vanish. In a child of the process that made it, it
+ * does nothing.
  *
- * @param queue  the queue, which the call takes; NULL does nothing.
+ * @param queue  the queue; NULL does nothing.
  *
- * Threads: owner. Since: 0.1.
+ * Blocking: no. Threads: owner. Since: 0.1.
  */
 void ctrd_queue_free(ctrd_queue_t *queue);
 
 /* Images --------------------------------------------------------------------------------------- */
 
 /**
- * A pull's flag: speak HTTP with the registry. Without it, only loopback addresses are tried with
- * HTTP.
+ * A removal's flag: return only when everything that only the image referred to has been collected.
  */
-#define CTRD_PULL_PLAIN_HTTP 1
-/** A pull's flag: fetch the content and do not unpack it. */
-#define CTRD_PULL_NO_UNPACK 2
-
-/** A removal's flag: return only when what nothing refers to any more has been collected. */
 #define CTRD_REMOVE_IMAGE_SYNC 1
-
-/** An item of a pull: the reference is being looked up. */
-#define CTRD_PROGRESS_RESOLVING 1
-/** An item of a pull: the reference has a digest. */
-#define CTRD_PROGRESS_RESOLVED 2
-/** An item of a pull: its turn has not come. */
-#define CTRD_PROGRESS_WAITING 3
-/** An item of a pull: it is being fetched. */
-#define CTRD_PROGRESS_DOWNLOADING 4
-/** An item of a pull: it is being unpacked. */
-#define CTRD_PROGRESS_EXTRACTING 5
-/** An item of a pull: it is there. */
-#define CTRD_PROGRESS_DONE 6
-/** An item of a pull: it was there before. */
-#define CTRD_PROGRESS_EXISTS 7
-
-/** Several images. */
-typedef struct ctrd_image_list_t ctrd_image_list_t;
-
-/** An image that containerd knows. Its texts are borrowed: they are valid until it is freed. */
-typedef struct ctrd_image_t ctrd_image_t;
-
-/** The state of everything that a pull fetches. */
-typedef struct ctrd_progress_list_t ctrd_progress_list_t;
-
-/** The state of one item of a pull. */
-typedef struct ctrd_progress_t ctrd_progress_t;
-
-/** What is to be pulled, and how. Everything is only borrowed, for the time of the call. */
-typedef struct ctrd_pull_config_t {
-    /** sizeof(ctrd_pull_config_t). */
-    size_t size;
-    /**
-     * The image, as in "docker.io/library/busybox:latest", or what stands for it ("busybox").
-     * Required.
-     */
-    const char *reference;
-    /** As in "linux/arm64/v8". NULL: the platform of this machine. */
-    const char *platform;
-    /** NULL: the client's. */
-    const char *snapshotter;
-    /**
-     * The user's name at the registry that the reference names; no other gets it. Where the
-     * registry sends to a token server, name and secret go there if that is on the registry's own
-     * host (and HTTPS, unless the registry itself is spoken with over HTTP), is Docker Hub's for
-     * Docker Hub, or is among token_hosts; otherwise the pull fails with CTRD_E_UNAUTHENTICATED.
-     * NULL: none.
-     */
-    const char *username;
-    /** The user's password or access token. NULL: none. */
-    const char *secret;
-    /** CTRD_PULL_PLAIN_HTTP, CTRD_PULL_NO_UNPACK, both, or 0. */
-    uint64_t flags;
-    /**
-     * Other hosts that may be the registry's token server and get name and secret: token_hosts_len
-     * names, or "name:port" for one port alone. GitLab's registry.gitlab.com needs "gitlab.com".
-     * NULL and 0: none.
-     */
-    const char *const *token_hosts;
-    /** See token_hosts. */
-    size_t token_hosts_len;
-} ctrd_pull_config_t;
-
-/** Initialises a ctrd_pull_config_t: everything is the default. */
-#define CTRD_PULL_CONFIG_INIT \
-    { sizeof(ctrd_pull_config_t), NULL, NULL, NULL, NULL, NULL, 0, NULL, 0 }
-
-/**
- * Receives the progress of a pull, about every 100 ms and once at the end.
- *
- * It runs on the thread that called ctrd_pull_image(). It may call every function of this library
- * but ctrd_client_close(), which answers CTRD_E_REENTRANT, and ctrd_client_free() of the same
- * client.
- *
- * @param userdata  what ctrd_pull_image() was given.
- * @param progress  the state of everything that is fetched, borrowed for the time of the call.
- */
-typedef void (*ctrd_progress_fn)(void *userdata, const ctrd_progress_list_t *progress);
-
-/**
- * Initialises a ctrd_pull_config_t as CTRD_PULL_CONFIG_INIT does, for languages without macros.
- *
- * @param config  the struct; NULL does nothing.
- * @param size    its size in bytes, as the caller's header has it.
- *
- * Threads: any. Since: 0.1.
- */
-void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
-
-/**
- * Pulls an image and unpacks it, safe from containerd's garbage collector. What is there already is
- * not fetched again; what is half there is resumed. Where the server does not answer, cleaning up
- * may take up to 6 s beyond the call's timeout.
- *
- * @param client    the client.
- * @param config    what to pull.
- * @param progress  called now and then with the state of the pull; NULL: not.
- * @param userdata  handed to progress.
- * @param destroy   called exactly once with userdata before the function returns, also where it
- *                  fails; may be NULL.
- * @param call      bounds of the call; NULL: the default, as long as data keeps coming.
- * @param out       receives the image, which the caller owns: ctrd_image_free(); may be NULL.
- * @param err       receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where the reference is none; CTRD_E_NOT_FOUND
- *         where the registry does not have it, or not for the platform; CTRD_E_UNAUTHENTICATED,
- *         also where the registry sends to a token server that may not have the credentials;
- *         CTRD_E_PERMISSION_DENIED; CTRD_E_DATA_LOSS where a digest does not match;
- *         CTRD_E_PROTOCOL; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
- *         CTRD_E_FORKED.
- *
- * Blocking: until the image is there. Threads: any. Since: 0.1.
- */
-CTRD_CHECK ctrd_status_t ctrd_pull_image(
-    const ctrd_client_t *client, const ctrd_pull_config_t *config, ctrd_progress_fn progress,
-    void *userdata, ctrd_destroy_fn destroy, const ctrd_call_t *call, ctrd_image_t **out,
-    ctrd_error_t **err);
-
-/**
- * How many items a pull has.
- *
- * @param list  the progress of the pull; NULL gives 0.
- * @return the number.
- *
- * Threads: any. Since: 0.1.
- */
-size_t ctrd_progress_list_len(const ctrd_progress_list_t *list);
-
-/**
- * One item of a pull. An item keeps its place from one call to the next.
- *
- * @param list   the progress of the pull; NULL gives NULL.
- * @param index  which one, from 0.
- * @return the item, borrowed from the list; NULL beyond its end.
- *
- * Threads: any. Since: 0.1.
- */
-const ctrd_progress_t *ctrd_progress_list_get(const ctrd_progress_list_t *list, size_t index);
-
-/**
- * What the item is: the image's reference, or "<kind>-<digest>", where kind is "index",
- * "manifest", "config" or "layer".
- *
- * @param progress  the item; NULL gives NULL.
- * @return the text, borrowed from the item.
- *
- * Threads: any. Since: 0.1.
- */
-const char *ctrd_progress_reference(const ctrd_progress_t *progress);
-
-/**
- * What is being done about the item: one of the CTRD_PROGRESS_ values.
- *
- * @param progress  the item; NULL gives 0.
- * @return the value; values that are not named here may be added.
- *
- * Threads: any. Since: 0.1.
- */
-uint32_t ctrd_progress_status(const ctrd_progress_t *progress);
-
-/**
- * How many bytes of the item have come.
- *
- * @param progress  the item; NULL gives 0.
- * @return bytes.
- *
- * Threads: any. Since: 0.1.
- */
-uint64_t ctrd_progress_offset(const ctrd_progress_t *progress);
-
-/**
- * How many bytes the item has.
- *
- * @param progress  the item; NULL gives 0.
- * @return bytes; 0 where that is not known yet.
- *
- * Threads: any. Since: 0.1.
- */
-uint64_t ctrd_progress_total(const ctrd_progress_t *progress);
-
-/**
- * When the item was begun, by this machine's clock.
- *
- * @param progress  the item; NULL gives 0.
- * @param out       receives the time; may be NULL.
- * @return 1, or 0 where out is left as it is.
- *
- * Threads: any. Since: 0.1.
- */
-int32_t ctrd_progress_started_at(const ctrd_progress_t *progress, ctrd_time_t *out);
-
-/**
- * When something last changed about the item, by this machine's clock.
- *
- * @param progress  the item; NULL gives 0.
- * @param out       receives the time; may be NULL.
- * @return 1, or 0 where out is left as it is.
- *
- * Threads: any. Since: 0.1.
- */
-int32_t ctrd_progress_updated_at(const ctrd_progress_t *progress, ctrd_time_t *out);
 
 /**
  * Looks an image up.
  *
  * @param client     the client.
  * @param reference  the image, as for a pull.
- * @param call       bounds of the call; NULL: the default, at most the client's call timeout.
- * @param out        receives the image, which the caller owns: ctrd_image_free().
+ * @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out        receives the image's info, which the caller owns: ctrd_image_info_free().
  * @param err        receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_UNAVAILABLE;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_get_image(
-    const ctrd_client_t *client, const char *reference, const ctrd_call_t *call, ctrd_image_t **out,
+    ctrd_client_t *client, const char *reference, const ctrd_call_t *call, ctrd_image_info_t **out,
     ctrd_error_t **err);
 
 /**
- * Lists the images that match any of the filters, and all where there is none.
+ * Lists the images that match at least one of the filters; all of them if there is no filter.
  *
  * @param client       the client.
- * @param filters      filters_len filters in containerd's language, as in "name~=busybox"; may be
- *                     NULL if filters_len is 0.
- * @param filters_len  see filters.
- * @param call         bounds of the call; NULL: the default, at most the client's call timeout.
- * @param out          receives the images, which the caller owns: ctrd_image_list_free().
+ * @param filters      filters in containerd's language, as in "name~=busybox": filters_len strings.
+ * @param filters_len  the number of filters.
+ * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out          receives the images, which the caller owns: ctrd_image_info_list_free().
  * @param err          receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a filter that containerd could not read, by
- *         its position: "filters[1]"; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
- *         CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
+ *         position: "filters[1]".
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_list_images(
-    const ctrd_client_t *client, const char *const *filters, size_t filters_len,
-    const ctrd_call_t *call, ctrd_image_list_t **out, ctrd_error_t **err);
+    ctrd_client_t *client, const char *const *filters, size_t filters_len, const ctrd_call_t *call,
+    ctrd_image_info_list_t **out, ctrd_error_t **err);
 
 /**
- * Removes an image's record. What nothing else refers to goes with the next garbage collection.
+ * Removes an image's record. The next garbage collection removes what only the image referred to.
  *
  * @param client     the client.
  * @param reference  the image, as for a pull.
  * @param flags      CTRD_REMOVE_IMAGE_SYNC, or 0.
- * @param call       bounds of the call; NULL: the default, at most the client's call timeout.
+ * @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param err        receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_UNAVAILABLE;
- *         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_remove_image(
-    const ctrd_client_t *client, const char *reference, uint32_t flags, const ctrd_call_t *call,
+    ctrd_client_t *client, const char *reference, uint32_t flags, const ctrd_call_t *call,
     ctrd_error_t **err);
 
 /**
  * An image's full reference.
  *
- * @param image  the image; NULL gives NULL.
- * @return the text, borrowed from the image.
+ * @param info  the image's info; NULL gives "".
+ * @return the text, borrowed from the info.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_image_name(const ctrd_image_t *image);
+const char *ctrd_image_info_name(const ctrd_image_info_t *info);
 
 /**
  * The first 12 hexadecimal digits of an image's digest.
  *
- * @param image  the image; NULL gives NULL.
- * @return the text, borrowed from the image.
+ * @param info  the image's info; NULL gives "".
+ * @return the text, borrowed from the info.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_image_id(const ctrd_image_t *image);
+const char *ctrd_image_info_id(const ctrd_image_info_t *info);
 
 /**
- * The digest of what an image's name stands for: an index or a manifest.
+ * The digest of the index or manifest that an image's name refers to.
  *
- * @param image  the image; NULL gives NULL.
- * @return the text, borrowed from the image.
+ * @param info  the image's info; NULL gives "".
+ * @return the text, borrowed from the info.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_image_digest(const ctrd_image_t *image);
+const char *ctrd_image_info_digest(const ctrd_image_info_t *info);
 
 /**
- * The media type of what an image's name stands for.
+ * The media type of the index or manifest that an image's name refers to.
  *
- * @param image  the image; NULL gives NULL.
- * @return the text, borrowed from the image.
+ * @param info  the image's info; NULL gives "".
+ * @return the text, borrowed from the info.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_image_media_type(const ctrd_image_t *image);
+const char *ctrd_image_info_media_type(const ctrd_image_info_t *info);
 
 /**
  * The size of an image's manifest, configuration and layers for this machine's platform.
  *
- * @param image  the image; NULL gives 0.
- * @return bytes.
+ * @param info  the image's info; NULL gives 0.
+ * @return the size in bytes.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-uint64_t ctrd_image_size(const ctrd_image_t *image);
+uint64_t ctrd_image_info_size(const ctrd_image_info_t *info);
 
 /**
- * How many labels an image has.
+ * The number of an image's labels.
  *
- * @param image  the image; NULL gives 0.
+ * @param info  the image's info; NULL gives 0.
  * @return the number.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-size_t ctrd_image_labels_len(const ctrd_image_t *image);
+size_t ctrd_image_info_labels_len(const ctrd_image_info_t *info);
 
 /**
  * The key of one of an image's labels.
  *
- * @param image  the image; NULL gives NULL.
- * @param index  which one, from 0.
- * @return the text, borrowed from the image; NULL beyond the last.
+ * @param info   the image's info; NULL gives NULL.
+ * @param index  its position, from 0, in the order of the keys.
+ * @return the text, borrowed from the info; NULL beyond the last.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_image_label_key(const ctrd_image_t *image, size_t index);
+const char *ctrd_image_info_label_key(const ctrd_image_info_t *info, size_t index);
 
 /**
  * The value of one of an image's labels.
  *
- * @param image  the image; NULL gives NULL.
- * @param index  which one, from 0.
- * @return the text, borrowed from the image; NULL beyond the last.
+ * @param info   the image's info; NULL gives NULL.
+ * @param index  its position, from 0, in the order of the keys.
+ * @return the text, borrowed from the info; NULL beyond the last.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_image_label_value(const ctrd_image_t *image, size_t index);
+const char *ctrd_image_info_label_value(const ctrd_image_info_t *info, size_t index);
 
 /**
  * When an image's record was made, by the server's clock.
  *
- * @param image  the image; NULL gives 0.
- * @param out    receives the time where it is known, and is left as it is where not; may be NULL.
- * @return 1 where the time is known, 0 where not.
+ * @param info  the image's info; NULL gives 0.
+ * @param out   receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-int32_t ctrd_image_created_at(const ctrd_image_t *image, ctrd_time_t *out);
+int32_t ctrd_image_info_created_at(const ctrd_image_info_t *info, ctrd_time_t *out);
 
 /**
  * When an image's record last changed, by the server's clock.
  *
- * @param image  the image; NULL gives 0.
- * @param out    receives the time where it is known, and is left as it is where not; may be NULL.
- * @return 1 where the time is known, 0 where not.
+ * @param info  the image's info; NULL gives 0.
+ * @param out   receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-int32_t ctrd_image_updated_at(const ctrd_image_t *image, ctrd_time_t *out);
+int32_t ctrd_image_info_updated_at(const ctrd_image_info_t *info, ctrd_time_t *out);
 
 /**
- * Frees an image that the caller owns; those of a list go with the list.
+ * Frees an image's info that the caller owns. The infos of a list are freed with the list.
  *
- * @param image  the image, which the call takes; NULL does nothing.
+ * @param info  the info; NULL does nothing.
  *
- * Threads: owner. Since: 0.1.
+ * Blocking: no. Threads: owner. Since: 0.1.
  */
-void ctrd_image_free(ctrd_image_t *image);
+void ctrd_image_info_free(ctrd_image_info_t *info);
 
 /**
- * How many images a list has.
+ * The number of images in a list.
  *
  * @param list  the list; NULL gives 0.
  * @return the number.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-size_t ctrd_image_list_len(const ctrd_image_list_t *list);
+size_t ctrd_image_info_list_len(const ctrd_image_info_list_t *list);
 
 /**
  * One image of a list.
  *
  * @param list   the list; NULL gives NULL.
- * @param index  which one, from 0.
- * @return the image, borrowed from the list and not to be freed; NULL beyond its end.
+ * @param index  its position, from 0.
+ * @return the image's info, borrowed from the list and not to be freed; NULL beyond the last.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const ctrd_image_t *ctrd_image_list_get(const ctrd_image_list_t *list, size_t index);
+const ctrd_image_info_t *ctrd_image_info_list_get(const ctrd_image_info_list_t *list, size_t index);
 
 /**
- * Frees a list and its images.
+ * Frees a list and the infos in it.
  *
- * @param list  the list, which the call takes; NULL does nothing.
+ * @param list  the list; NULL does nothing.
  *
- * Threads: owner. Since: 0.1.
+ * Blocking: no. Threads: owner. Since: 0.1.
  */
-void ctrd_image_list_free(ctrd_image_list_t *list);
+void ctrd_image_info_list_free(ctrd_image_info_list_t *list);
+
+/* Pulling images ------------------------------------------------------------------------------- */
+
+/**
+ * A pull's flag: use HTTP to talk to the registry. Without it only loopback addresses are tried with
+ * HTTP.
+ */
+#define CTRD_PULL_PLAIN_HTTP 1
+/** A pull's flag: fetch the content and do not unpack it. */
+#define CTRD_PULL_NO_UNPACK 2
+
+/** The status of an item: the reference is being looked up. */
+#define CTRD_PROGRESS_RESOLVING 1
+/** The status of an item: the digest of the reference is known. */
+#define CTRD_PROGRESS_RESOLVED 2
+/** The status of an item: it waits for its turn. */
+#define CTRD_PROGRESS_WAITING 3
+/** The status of an item: it is being fetched. */
+#define CTRD_PROGRESS_DOWNLOADING 4
+/** The status of an item: it is being unpacked. */
+#define CTRD_PROGRESS_EXTRACTING 5
+/** The status of an item: it is done. */
+#define CTRD_PROGRESS_DONE 6
+/** The status of an item: it did not have to be fetched. */
+#define CTRD_PROGRESS_EXISTS 7
+
+/**
+ * Receives the progress of a pull, about every 100 ms and once at the end.
+ *
+ * It runs on the thread that called ctrd_pull_image(). It may call every function of this library except
+ * ctrd_client_close() of the same client, which answers CTRD_E_REENTRANT, and ctrd_client_free() of the
+ * same client.
+ *
+ * @param userdata  the pointer that ctrd_progress_callback_new() was given.
+ * @param progress  the state of everything that is fetched, borrowed for the time of the call.
+ */
+typedef void (*ctrd_progress_fn)(void *userdata, const ctrd_progress_list_t *progress);
+
+/** What to pull, and how. The strings and arrays are only borrowed. */
+typedef struct ctrd_pull_config_t {
+    /** sizeof(ctrd_pull_config_t). */
+    size_t size;
+    /**
+     * The image, as in "docker.io/library/busybox:latest", or a short form of it ("busybox"). Required.
+     */
+    const char *reference;
+    /** The platform, as in "linux/arm64/v8". NULL: that of this machine. */
+    const char *platform;
+    /** The snapshotter. NULL: the client's. */
+    const char *snapshotter;
+    /**
+     * The user's name at the registry that the reference names; no other registry gets it. If the
+     * registry refers to a token server, name and secret go there only if the server is on the
+     * registry's own host (and uses HTTPS, unless the registry itself is used over HTTP), or is Docker
+     * Hub's and the registry is Docker Hub, or is among token_hosts. Otherwise the pull fails with
+     * CTRD_E_UNAUTHENTICATED. NULL: none.
+     */
+    const char *username;
+    /** The user's password or access token. NULL: none. */
+    const char *secret;
+    /**
+     * Other hosts that may be the registry's token server and get name and secret: token_hosts_len
+     * names, or "name:port" for one port alone. GitLab's registry.gitlab.com needs "gitlab.com".
+     */
+    const char *const *token_hosts;
+    /** The number of token_hosts. */
+    size_t token_hosts_len;
+    /**
+     * Receives the progress. The pull keeps it until it is over, so the handle may be freed at any time.
+     * NULL: none.
+     */
+    ctrd_progress_callback_t *progress;
+    /** Must be 0. */
+    size_t reserved;
+    /** CTRD_PULL_PLAIN_HTTP, CTRD_PULL_NO_UNPACK, both, or 0. */
+    uint64_t flags;
+} ctrd_pull_config_t;
+
+/** Initialises a ctrd_pull_config_t: everything is the default. */
+#define CTRD_PULL_CONFIG_INIT \
+    { sizeof(ctrd_pull_config_t), NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, 0, 0 }
+
+/**
+ * Makes a callback for the progress of pulls, to be given in ctrd_pull_config_t. It may be given to any
+ * number of pulls, at the same time too, and then several threads run it at once.
+ *
+ * @param callback  the function.
+ * @param userdata  handed to it.
+ * @param destroy   called exactly once with userdata, when the handle is freed and the last pull that has
+ *                  it is over, or when this function fails. May be NULL.
+ * @param out       receives the handle, which the caller owns: ctrd_progress_callback_free().
+ * @param err       receives the error, or NULL.
+ * @return CTRD_OK, or an error.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_progress_callback_new(
+    ctrd_progress_fn callback, void *userdata, ctrd_destroy_fn destroy,
+    ctrd_progress_callback_t **out, ctrd_error_t **err);
+
+/**
+ * Frees the handle of a callback. Pulls that have it keep it until they are over. In a child of the
+ * process that made the handle, the userdata is left alone.
+ *
+ * @param callback  the handle; NULL does nothing.
+ *
+ * Blocking: no. Threads: owner. Since: 0.1.
+ */
+void ctrd_progress_callback_free(ctrd_progress_callback_t *callback);
+
+/**
+ * Initialises a ctrd_pull_config_t as CTRD_PULL_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
+
+/**
+ * Pulls an image and unpacks it, and keeps it safe from containerd's garbage collector meanwhile.
+ * Content that containerd already has is not fetched again, and a fetch that was interrupted continues.
+ * If the server does not answer, cleaning up may take up to 6 s beyond the call's timeout.
+ *
+ * @param client  the client.
+ * @param config  what to pull.
+ * @param call    limits of the call; NULL: the defaults (no end, as long as data keeps coming).
+ * @param out     receives the image's info, which the caller owns: ctrd_image_info_free(); may be NULL.
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also if the reference cannot be read; CTRD_E_NOT_FOUND if
+ *         the registry does not have the image, or not for the platform; CTRD_E_UNAUTHENTICATED if the
+ *         registry refuses the credentials, or refers to a token server that may not get them;
+ *         CTRD_E_PERMISSION_DENIED if the registry does not allow it; CTRD_E_DATA_LOSS if a digest is
+ *         wrong; CTRD_E_UNAVAILABLE also if the registry cannot be reached.
+ *
+ * Blocking: until the image is complete. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_pull_image(
+    ctrd_client_t *client, const ctrd_pull_config_t *config, const ctrd_call_t *call,
+    ctrd_image_info_t **out, ctrd_error_t **err);
+
+/**
+ * The number of items of a pull.
+ *
+ * @param list  the progress of the pull; NULL gives 0.
+ * @return the number.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+size_t ctrd_progress_list_len(const ctrd_progress_list_t *list);
+
+/**
+ * One item of a pull. It has the same position in every call of the callback.
+ *
+ * @param list   the progress of the pull; NULL gives NULL.
+ * @param index  its position, from 0.
+ * @return the item, borrowed from the list; NULL beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const ctrd_progress_t *ctrd_progress_list_get(const ctrd_progress_list_t *list, size_t index);
+
+/**
+ * The name of an item: the image's reference, or "<kind>-<digest>" with the kind "index", "manifest",
+ * "config" or "layer".
+ *
+ * @param progress  the item; NULL gives "".
+ * @return the text, borrowed from the item.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_progress_reference(const ctrd_progress_t *progress);
+
+/**
+ * The status of an item: one of the CTRD_PROGRESS_ values.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @return the status; a later version may add some.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_progress_status(const ctrd_progress_t *progress);
+
+/**
+ * How much of an item has been fetched.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @return the number of bytes.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_progress_offset(const ctrd_progress_t *progress);
+
+/**
+ * The size of an item.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @return the number of bytes; 0 if it is not known yet.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_progress_total(const ctrd_progress_t *progress);
+
+/**
+ * When an item was begun, by this machine's clock.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @param out       receives the time; may be NULL.
+ * @return 1; 0 if progress is NULL, and then out is left unchanged.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_progress_started_at(const ctrd_progress_t *progress, ctrd_time_t *out);
+
+/**
+ * When an item last changed, by this machine's clock.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @param out       receives the time; may be NULL.
+ * @return 1; 0 if progress is NULL, and then out is left unchanged.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_progress_updated_at(const ctrd_progress_t *progress, ctrd_time_t *out);
 
 /* Snapshots ---------------------------------------------------------------------------------------
  *
- * The file systems of images and containers.
+ * A snapshot is the file system of an image or a container.
  */
 
-/** A snapshot's kind: mounted read-only. */
+/** A snapshot's kind: it can be mounted read-only. */
 #define CTRD_SNAPSHOT_VIEW 1
-/** A snapshot's kind: it can be written to, as a container's. */
+/** A snapshot's kind: it can be written to, like that of a container. */
 #define CTRD_SNAPSHOT_ACTIVE 2
-/** A snapshot's kind: it does not change any more, as a layer's. */
+/** A snapshot's kind: it does not change any more, like that of a layer. */
 #define CTRD_SNAPSHOT_COMMITTED 3
-
-/**
- * What a snapshotter knows of a snapshot. Its texts are borrowed: they are valid until it is freed.
- */
-typedef struct ctrd_snapshot_t ctrd_snapshot_t;
 
 /**
  * Looks a snapshot up.
  *
  * @param client       the client.
- * @param snapshotter  who has it; NULL: the client's.
- * @param key          its key, or its name once it is committed.
- * @param call         bounds of the call; NULL: the default, at most the client's call timeout.
- * @param out          receives the snapshot, which the caller owns: ctrd_snapshot_free().
+ * @param snapshotter  the snapshotter that has it; NULL: the client's.
+ * @param key          its key, or its name if it is committed.
+ * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out          receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free().
  * @param err          receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where there is no such snapshotter;
- *         CTRD_E_NOT_FOUND; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED;
- *         CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such snapshot; CTRD_E_INVALID_ARGUMENT also if
+ *         there is no such snapshotter.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_get_snapshot(
-    const ctrd_client_t *client, const char *snapshotter, const char *key, const ctrd_call_t *call,
-    ctrd_snapshot_t **out, ctrd_error_t **err);
+    ctrd_client_t *client, const char *snapshotter, const char *key, const ctrd_call_t *call,
+    ctrd_snapshot_info_t **out, ctrd_error_t **err);
 
 /**
  * Removes a snapshot.
  *
  * @param client       the client.
- * @param snapshotter  who has it; NULL: the client's.
- * @param key          its key, or its name once it is committed.
- * @param call         bounds of the call; NULL: the default, at most the client's call timeout.
+ * @param snapshotter  the snapshotter that has it; NULL: the client's.
+ * @param key          its key, or its name if it is committed.
+ * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param err          receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also where there is no such snapshotter;
- *         CTRD_E_NOT_FOUND; CTRD_E_FAILED_PRECONDITION where another snapshot stands on it;
- *         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such snapshot; CTRD_E_FAILED_PRECONDITION if it is
+ *         the parent of another one; CTRD_E_INVALID_ARGUMENT also if there is no such snapshotter.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_remove_snapshot(
-    const ctrd_client_t *client, const char *snapshotter, const char *key, const ctrd_call_t *call,
+    ctrd_client_t *client, const char *snapshotter, const char *key, const ctrd_call_t *call,
     ctrd_error_t **err);
 
 /**
- * A snapshot's key or, once it is committed, its name.
+ * A snapshot's key, or its name if it is committed.
  *
- * @param snapshot  the snapshot; NULL gives NULL.
- * @return the text, borrowed from the snapshot.
+ * @param info  the snapshot's info; NULL gives "".
+ * @return the text, borrowed from the info.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_snapshot_name(const ctrd_snapshot_t *snapshot);
+const char *ctrd_snapshot_info_name(const ctrd_snapshot_info_t *info);
 
 /**
- * The name of the snapshot that a snapshot stands on.
+ * The name of a snapshot's parent.
  *
- * @param snapshot  the snapshot; NULL gives NULL.
- * @return the text, borrowed from the snapshot; NULL where it stands on none.
+ * @param info  the snapshot's info; NULL gives "".
+ * @return the text, borrowed from the info; "" if the snapshot has no parent.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_snapshot_parent(const ctrd_snapshot_t *snapshot);
+const char *ctrd_snapshot_info_parent(const ctrd_snapshot_info_t *info);
 
 /**
- * What a snapshot is: CTRD_SNAPSHOT_VIEW, CTRD_SNAPSHOT_ACTIVE or CTRD_SNAPSHOT_COMMITTED.
+ * A snapshot's kind: CTRD_SNAPSHOT_VIEW, CTRD_SNAPSHOT_ACTIVE or CTRD_SNAPSHOT_COMMITTED.
  *
- * @param snapshot  the snapshot; NULL gives 0.
- * @return the kind; 0 where the server says something else.
+ * @param info  the snapshot's info; NULL gives 0.
+ * @return the kind; a later version may add some.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-uint32_t ctrd_snapshot_kind(const ctrd_snapshot_t *snapshot);
+uint32_t ctrd_snapshot_info_kind(const ctrd_snapshot_info_t *info);
 
 /**
- * How many labels a snapshot has.
+ * The number of a snapshot's labels.
  *
- * @param snapshot  the snapshot; NULL gives 0.
+ * @param info  the snapshot's info; NULL gives 0.
  * @return the number.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-size_t ctrd_snapshot_labels_len(const ctrd_snapshot_t *snapshot);
+size_t ctrd_snapshot_info_labels_len(const ctrd_snapshot_info_t *info);
 
 /**
  * The key of one of a snapshot's labels.
  *
- * @param snapshot  the snapshot; NULL gives NULL.
- * @param index     which one, from 0, in the order of the keys.
- * @return the text, borrowed from the snapshot; NULL beyond the last.
+ * @param info   the snapshot's info; NULL gives NULL.
+ * @param index  its position, from 0, in the order of the keys.
+ * @return the text, borrowed from the info; NULL beyond the last.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_snapshot_label_key(const ctrd_snapshot_t *snapshot, size_t index);
+const char *ctrd_snapshot_info_label_key(const ctrd_snapshot_info_t *info, size_t index);
 
 /**
  * The value of one of a snapshot's labels.
  *
- * @param snapshot  the snapshot; NULL gives NULL.
- * @param index     which one, from 0, in the order of the keys.
- * @return the text, borrowed from the snapshot; NULL beyond the last.
+ * @param info   the snapshot's info; NULL gives NULL.
+ * @param index  its position, from 0, in the order of the keys.
+ * @return the text, borrowed from the info; NULL beyond the last.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-const char *ctrd_snapshot_label_value(const ctrd_snapshot_t *snapshot, size_t index);
+const char *ctrd_snapshot_info_label_value(const ctrd_snapshot_info_t *info, size_t index);
 
 /**
  * When a snapshot was made, by the server's clock.
  *
- * @param snapshot  the snapshot; NULL gives 0.
- * @param out       receives the time where it is known, and is left as it is where not; may be NULL.
- * @return 1 where the time is known, 0 where not.
+ * @param info  the snapshot's info; NULL gives 0.
+ * @param out   receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-int32_t ctrd_snapshot_created_at(const ctrd_snapshot_t *snapshot, ctrd_time_t *out);
+int32_t ctrd_snapshot_info_created_at(const ctrd_snapshot_info_t *info, ctrd_time_t *out);
 
 /**
  * When a snapshot last changed, by the server's clock.
  *
- * @param snapshot  the snapshot; NULL gives 0.
- * @param out       receives the time where it is known, and is left as it is where not; may be NULL.
- * @return 1 where the time is known, 0 where not.
+ * @param info  the snapshot's info; NULL gives 0.
+ * @param out   receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
-int32_t ctrd_snapshot_updated_at(const ctrd_snapshot_t *snapshot, ctrd_time_t *out);
+int32_t ctrd_snapshot_info_updated_at(const ctrd_snapshot_info_t *info, ctrd_time_t *out);
 
 /**
- * Frees a snapshot's description; the snapshot itself stays.
+ * Frees a snapshot's info; the snapshot itself is not touched.
  *
- * @param snapshot  the description, which the call takes; NULL does nothing.
+ * @param info  the info; NULL does nothing.
  *
- * Threads: owner. Since: 0.1.
+ * Blocking: no. Threads: owner. Since: 0.1.
  */
-void ctrd_snapshot_free(ctrd_snapshot_t *snapshot);
+void ctrd_snapshot_info_free(ctrd_snapshot_info_t *info);
 
 /* Specifications ------------------------------------------------------------------------------- */
 
 /**
- * Makes containerd's default OCI runtime specification for Linux, to be edited and given to
- * ctrd_create_container(). Its cgroups path is /<namespace>/<id>.
+ * Makes containerd's default OCI runtime specification for Linux, as JSON. A program can change it, and
+ * give it to ctrd_create_container(). Its cgroups path is /<namespace>/<id>.
  *
  * @param namespace_name  the container's namespace; NULL: "default".
  * @param id              the container's id.
- * @param json_out        receives the specification as JSON, which the caller owns:
- *                        ctrd_string_free().
+ * @param json_out        receives the specification, which the caller owns: ctrd_string_free().
  * @param err             receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT.
+ * @return CTRD_OK, or an error.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
@@ -2159,97 +2464,93 @@ CTRD_CHECK ctrd_status_t ctrd_default_spec(
     const char *namespace_name, const char *id, char **json_out, ctrd_error_t **err);
 
 /**
- * Frees a string that the library has given to the caller.
+ * Frees a string that the library gave to the caller.
  *
- * @param string  the string, which the call takes; NULL does nothing.
+ * @param string  the string; NULL does nothing.
  *
- * Threads: owner. Since: 0.1.
+ * Blocking: no. Threads: owner. Since: 0.1.
  */
 void ctrd_string_free(char *string);
 
 /* A private containerd ----------------------------------------------------------------------------
  *
- * A containerd of the program's own, with its own root, state and sockets.
+ * A program can have a containerd of its own, with its own root, state and sockets.
  *
- * It is supervised. When it dies by itself it is started again, at the same address and with the
- * environment of the start: the first time at once, then after 100 ms, doubled each time up to 10 s,
- * for as long as it takes; one that has run for 30 s makes the next time the first again. Its
- * containers live on meanwhile, and clients that are open find it again by themselves. What it died
- * of goes to the log hook. One that hangs is not dead, and is left alone: it shows in calls that time
- * out.
+ * The library supervises it. If it dies, the library starts it again at the same address, with the
+ * environment of the first start. The first restart comes at once, the next one 100 ms after the next
+ * death, and each further delay is twice as long, up to 10 s. After a containerd has run for 30 s, the
+ * delays begin from the first again. The containers keep running meanwhile, and open clients find the
+ * new containerd by themselves. The log hook receives the cause of each death. A containerd that hangs
+ * is not dead: it is left alone, and calls time out.
  */
 
-/** A private containerd's flag: it is left dead when it dies by itself. */
+/** A private containerd's flag: it is not started again when it dies. */
 #define CTRD_DAEMON_NO_RESTART 1
 
 /**
- * A private containerd's flag: only ctrd_daemon_stop() ends it, and neither the end of the process
- * nor ctrd_daemon_free().
+ * A private containerd's flag: only ctrd_daemon_stop() ends it; it survives the end of the process and
+ * ctrd_daemon_free().
  */
 #define CTRD_DAEMON_OUTLIVE 2
 
-/** A containerd of the program's own. */
-typedef struct ctrd_daemon_t ctrd_daemon_t;
-
-/** How a private containerd is to run. Everything is only borrowed, for the time of the call. */
+/** How a private containerd is to run. The strings and arrays are only borrowed. */
 typedef struct ctrd_daemon_config_t {
     /** sizeof(ctrd_daemon_config_t). */
     size_t size;
     /**
-     * The directory of everything that it has: root, state, sockets, configuration, log. An
-     * absolute path, short enough for a socket's. Made with mode 0700 where it does not exist;
-     * otherwise it must be empty, or a daemon's that was not stopped. Required.
+     * The directory of everything that it has: root, state, sockets, configuration, log. It is an
+     * absolute path, short enough for that of a socket. If it does not exist, it is made with mode 0700;
+     * otherwise it must be empty, or that of a private containerd that was not stopped. Required.
      */
     const char *directory;
-    /** The containerd to run: a path, or a name to be searched for. NULL: "containerd". */
+    /** The containerd to run: a path, or a name to search for. NULL: "containerd". */
     const char *binary;
     /**
-     * path_len directories that are put before PATH, where containerd, its shims and runc are
-     * searched for. NULL and 0: none.
+     * path_len directories in which containerd, its shims and runc are searched for before those of PATH.
      */
     const char *const *path;
-    /** See path. */
+    /** The number of directories in path. */
     size_t path_len;
+    /** Must be 0. */
+    size_t reserved;
     /** CTRD_DAEMON_NO_RESTART, CTRD_DAEMON_OUTLIVE, both, or 0. */
     uint64_t flags;
 } ctrd_daemon_config_t;
 
 /** Initialises a ctrd_daemon_config_t: everything is the default. */
 #define CTRD_DAEMON_CONFIG_INIT \
-    { sizeof(ctrd_daemon_config_t), NULL, NULL, NULL, 0, 0 }
+    { sizeof(ctrd_daemon_config_t), NULL, NULL, NULL, 0, 0, 0 }
 
 /**
  * Initialises a ctrd_daemon_config_t as CTRD_DAEMON_CONFIG_INIT does, for languages without macros.
  *
  * @param config  the struct; NULL does nothing.
- * @param size    its size in bytes, as the caller's header has it.
+ * @param size    its size in bytes, by the caller's header.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 void ctrd_daemon_config_init(ctrd_daemon_config_t *config, size_t size);
 
 /**
- * Starts a private containerd, and waits until it answers and its plugins are loaded. What a failed
- * start has made is removed, which may take up to 10 s beyond the call's timeout.
+ * Starts a private containerd, and waits until it answers and its plugins are loaded. If the start
+ * fails, what it has made is removed, which may take up to 10 s beyond the call's timeout.
  *
- * When this process dies, the kernel kills containerd; with CTRD_DAEMON_OUTLIVE it runs on,
- * unsupervised (unless a service manager ends it with the process's control group). Either way its
- * containers live on, and the next daemon in the same directory has them: it ends a containerd that
- * still runs there and starts its own. While the owner lives a second daemon in the directory is
- * refused.
+ * When this process dies, the kernel kills the containerd; with CTRD_DAEMON_OUTLIVE it keeps running,
+ * unsupervised (unless a service manager ends it with the process's control group). In both cases its
+ * containers keep running. The next start in the same directory ends a containerd that still runs there,
+ * starts its own, and has the containers. While the owner lives, a second start in the directory fails.
  *
- * A container's id and namespace together must be unlike those of any other containerd's on the
- * machine, for runc's state and the cgroups are the machine's.
+ * No two containers on the machine may have the same id in namespaces of the same name, even in
+ * different containerds: they would share runc's state and a cgroup.
  *
  * @param config  how it is to run.
- * @param call    bounds of the call; NULL: the default, at most 20 s.
+ * @param call    limits of the call; NULL: the defaults (at most 20 s).
  * @param out     receives the daemon, which the caller owns: ctrd_daemon_free().
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT, also for a directory that cannot be used;
- *         CTRD_E_NOT_FOUND where containerd, its shim or runc is not installed;
- *         CTRD_E_FAILED_PRECONDITION where another daemon runs in the directory, or containerd ended
- *         before it was ready; CTRD_E_PERMISSION_DENIED, also where the binary
- *         that is named cannot be run; CTRD_E_IO; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_FORKED.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a directory that cannot be used; CTRD_E_NOT_FOUND
+ *         if containerd, its shim or runc is not installed; CTRD_E_FAILED_PRECONDITION if another daemon
+ *         runs in the directory, or containerd ended before it was ready; CTRD_E_PERMISSION_DENIED also
+ *         if the binary cannot be executed.
  *
  * Blocking: until the daemon is ready. Threads: any. Since: 0.1.
  */
@@ -2260,82 +2561,80 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_start(
 /**
  * The address of a private containerd's socket, for ctrd_client_config_t.
  *
- * @param daemon  the daemon; NULL gives NULL.
+ * @param daemon  the daemon; NULL gives "".
  * @return the text, borrowed from the daemon.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_daemon_address(const ctrd_daemon_t *daemon);
 
 /**
- * The process id of a private containerd: another after each restart.
+ * The process id of a private containerd. Each restart changes it.
  *
  * @param daemon  the daemon; NULL gives 0.
  * @return the id; 0 while none runs, and in a child of the process that started it.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 uint32_t ctrd_daemon_pid(const ctrd_daemon_t *daemon);
 
 /**
- * How many times a private containerd that had died was started again, or could not be. A number
- * that keeps growing is a containerd that does not come up; what it dies of goes to the log hook.
+ * How often a private containerd that had died was started again, failed attempts included. If the
+ * number keeps growing, containerd does not come up; the log hook receives the cause.
  *
  * @param daemon  the daemon; NULL gives 0.
  * @return the number; 0 in a child of the process that started it.
  *
- * Threads: any. Since: 0.1.
+ * Blocking: no. Threads: any. Since: 0.1.
  */
 uint64_t ctrd_daemon_restarts(const ctrd_daemon_t *daemon);
 
 /**
- * Stops a private containerd: its containers are killed and deleted, then it is ended, and its
- * directory is removed with all that is in it, but for files that are not its own. So it does where
- * containerd is dead. Stopping it again does nothing; after a failure it goes on, and meanwhile
- * nothing is started again. The handle stays valid until ctrd_daemon_free().
+ * Stops a private containerd: its containers are killed and deleted, then containerd is ended, and its
+ * directory is removed with everything in it, except files that are not its own. All this is done too if
+ * containerd is dead. A second stop does nothing; after a failure, another call continues, and meanwhile
+ * containerd is not started again. The handle stays valid until ctrd_daemon_free().
  *
- * The call's timeout and cancel handle end the wait for processes; one that the kernel does not
- * end although it was killed is waited for up to 5 s more. The files are removed however long it
- * takes.
+ * The call's timeout and cancel handle end the wait for processes; a process that was killed and does
+ * not end is waited for up to 5 s more. Removing the files takes as long as it takes.
  *
  * @param daemon  the daemon.
- * @param call    bounds of the call; NULL: the default, at most 60 s until the files are removed.
+ * @param call    limits of the call; NULL: the defaults (at most 60 s until the files are removed).
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_IO;
- *         CTRD_E_FORKED.
+ * @return CTRD_OK, or an error.
  *
  * Blocking: until it has ended and its files are removed. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_daemon_stop(
-    const ctrd_daemon_t *daemon, const ctrd_call_t *call, ctrd_error_t **err);
+    ctrd_daemon_t *daemon, const ctrd_call_t *call, ctrd_error_t **err);
 
 /**
- * Frees a private containerd, and stops it if that has not been done. With CTRD_DAEMON_OUTLIVE one
- * that no call has begun to stop runs on, unsupervised. In a child of the process that started it,
+ * Frees a private containerd, and stops it if that has not been done. One with CTRD_DAEMON_OUTLIVE that
+ * no call has begun to stop keeps running, unsupervised. In a child of the process that started it,
  * nothing is stopped.
  *
- * @param daemon  the daemon, which the call takes; NULL does nothing.
+ * @param daemon  the daemon; NULL does nothing.
  *
- * Blocking: as ctrd_daemon_stop() does by default; at most 5 s where it runs on. Threads: owner.
- * Since: 0.1.
+ * Blocking: like ctrd_daemon_stop() with the defaults; at most 5 s if containerd keeps running.
+ * Threads: owner. Since: 0.1.
  */
 void ctrd_daemon_free(ctrd_daemon_t *daemon);
 
 /* Log ---------------------------------------------------------------------------------------------
  *
- * The library never prints. What it has to say beside the results of calls goes to a hook, if one
- * is set.
+ * The library never prints. What it has to say besides the results of calls goes to a hook, if the
+ * program sets one.
  */
 
 /** Nothing is logged. */
 #define CTRD_LOG_OFF 0
-/** What should not happen. */
+/** Something happened that should not happen. */
 #define CTRD_LOG_ERROR 1
-/** What may be of harm. */
+/** Something may do harm. */
 #define CTRD_LOG_WARN 2
-/** What is done, in large. */
+/** The main steps of the library. */
 #define CTRD_LOG_INFO 3
-/** What is done, in detail; also each call that fails. */
+/** Every step, and each call that fails. */
 #define CTRD_LOG_DEBUG 4
 /** Everything. */
 #define CTRD_LOG_TRACE 5
@@ -2343,31 +2642,35 @@ void ctrd_daemon_free(ctrd_daemon_t *daemon);
 /**
  * Receives what the library logs.
  *
- * It runs on the thread that has something to say, which may be one of the library's, and several
- * threads may run it at once. It must return soon, and must not call functions of this library
- * that can fail: they answer CTRD_E_REENTRANT. Both texts are borrowed for the time of the call.
+ * It runs on the thread that logs, which may be one of the library's, and several threads may run it at
+ * once. It must return soon. Functions of this library that can fail answer CTRD_E_REENTRANT inside it.
+ * Both texts are borrowed for the time of the call.
  *
- * @param userdata  what ctrd_set_log_hook() was given.
+ * @param userdata  the pointer that ctrd_set_log_hook() was given.
  * @param level     CTRD_LOG_ERROR to CTRD_LOG_TRACE.
- * @param target    the part of the library that speaks.
- * @param message   what it says: one line, without a newline at its end.
+ * @param target    the part of the library that logs.
+ * @param message   one line, without a newline at its end.
  */
 typedef void (*ctrd_log_fn)(
     void *userdata, uint32_t level, const char *target, const char *message);
 
 /**
- * Sets the hook that receives what the library logs, for the whole process, in the place of the one
- * that was set before. Without one, nothing is logged.
+ * Sets the hook that receives what the library logs, for the whole process. It replaces the hook that
+ * was set before. Without a hook nothing is logged.
  *
- * @param level     how much: CTRD_LOG_ERROR to CTRD_LOG_TRACE, each with all that is graver;
- *                  CTRD_LOG_OFF removes the hook.
- * @param hook      the function; NULL removes the hook.
- * @param userdata  handed to it.
- * @param destroy   called exactly once with userdata, also where this function fails: when the hook
- *                  was replaced or removed and no thread runs it any more. May be NULL.
+ * A daemon may set it before it forks, as long as it opens its client afterwards: the hook then works in
+ * the child too. In a child of a process that has used the library, nothing is logged.
+ *
+ * @param level     how much to log: CTRD_LOG_ERROR to CTRD_LOG_TRACE, each with everything that is more
+ *                  severe; CTRD_LOG_OFF removes the hook.
+ * @param hook      the hook; NULL removes the hook that is set.
+ * @param userdata  handed to the hook.
+ * @param destroy   called exactly once with userdata, when the hook was replaced or removed and no
+ *                  thread runs it any more, or when this function fails. May be NULL. A child does not
+ *                  call it for a hook that was set before the fork and ran then.
  * @param err       receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_ALREADY_EXISTS in a Rust program that has set a
- *         logger of its own; CTRD_E_REENTRANT from inside the hook.
+ * @return CTRD_OK; CTRD_E_ALREADY_EXISTS if the program is written in Rust and has set a logger of its
+ *         own.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */

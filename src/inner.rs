@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::gate::{self, Gate, Pass};
 use crate::identifier;
-use crate::image;
+use crate::image::cache::ImageCache;
 use crate::keyed_mutex::KeyedMutex;
 use crate::rpc::{Connection, Ctx};
 use crate::stdio::{FifoDir, Pump};
@@ -25,7 +25,10 @@ use crate::watch::Watches;
 pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) connection: Arc<Connection>,
-    pub(crate) images: image::Cache,
+    pub(crate) images: ImageCache,
+    /// Keeps several pulls from fetching or unpacking the same blob at once: containerd 1.6 is slow at a
+    /// blob that two clients write.
+    pub(crate) pull_locks: KeyedMutex,
     pub(crate) executor: Executor,
     pub(crate) bus: Bus,
     pub(crate) pump: Pump,
@@ -58,7 +61,8 @@ impl Inner {
         let hash = Sha256::digest(canonical.as_os_str().as_bytes());
         Inner {
             server: hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect(),
-            images: image::Cache::default(),
+            images: ImageCache::default(),
+            pull_locks: KeyedMutex::default(),
             pump: Pump::default(),
             locks: KeyedMutex::default(),
             watches: Watches::new(connection.clone(), executor.clone(), bus.clone(), shares_pids),

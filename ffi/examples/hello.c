@@ -26,12 +26,11 @@ int main(int argc, char **argv)
     config.image = argv[2];
     config.args = command;
     config.args_len = 3;
-    config.io = &io;
 
     if (ctrd_client_open(&client_config, NULL, &client, &err)
-        || ctrd_create_container(client, &config, NULL, NULL, &err)
-        || ctrd_probe(client, config.id, NULL, NULL, &err)
-        || ctrd_destroy_container(client, config.id, 0, NULL, &message, &err))
+        || ctrd_create_container(client, &config, &io, NULL, NULL, &err)
+        || ctrd_probe(client, config.id, NULL, NULL, NULL, NULL, &err)
+        || ctrd_destroy_container(client, config.id, NULL, NULL, &message, &err))
         fprintf(stderr, "%s\n", ctrd_error_text(err));
     else if (ctrd_message_exit_code(message, &code))
         result = printf("exit code %u\n", (unsigned)code) < 0;

@@ -107,13 +107,16 @@ static int pull(ctrd_client_t *client, const char *reference, const ctrd_call_t 
 {
     ctrd_pull_config_t config = CTRD_PULL_CONFIG_INIT;
     ctrd_error_t *err = NULL;
+    ctrd_status_t status;
     struct display display = {0, 0, {0}};
 
     display.terminal = isatty(STDOUT_FILENO);
     config.reference = reference;
-    if (ctrd_pull_image(client, &config, show_progress, &display, NULL, call, NULL, &err))
-        return failed("pull the image", err);
-    return 0;
+    if (ctrd_progress_callback_new(show_progress, &display, NULL, &config.progress, &err))
+        return failed("show the progress of the pull", err);
+    status = ctrd_pull_image(client, &config, call, NULL, &err);
+    ctrd_progress_callback_free(config.progress);
+    return status == CTRD_OK ? 0 : failed("pull the image", err);
 }
 
 /* Runs the command in a container, and gives its exit code. */
@@ -137,16 +140,15 @@ static int run(ctrd_client_t *client, const char *image, char **command, int len
     config.image = image;
     config.args = (const char *const *)command;
     config.args_len = (size_t)length;
-    config.io = &io;
 
     /* A create that fails leaves nothing behind. */
-    if (ctrd_create_container(client, &config, call, NULL, &err))
+    if (ctrd_create_container(client, &config, &io, call, NULL, &err))
         return failed("create the container", err);
-    if (ctrd_probe(client, id, call, NULL, &err))
+    if (ctrd_probe(client, id, NULL, NULL, call, NULL, &err))
         result = failed("wait for the container's end", err);
 
     /* Not cancelled: what was made is to go in any case. */
-    if (ctrd_destroy_container(client, id, 0, NULL, &message, &err))
+    if (ctrd_destroy_container(client, id, NULL, NULL, &message, &err))
         return failed("destroy the container", err);
     if (ctrd_message_exit_code(message, &code))
         printf("exit code %u\n", (unsigned)code);

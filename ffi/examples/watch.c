@@ -27,20 +27,20 @@ static void print(const ctrd_message_t *message)
     uint32_t code;
 
     switch (ctrd_message_kind(message)) {
-    case CTRD_MESSAGE_EXIT:
+    case CTRD_KIND_EXIT:
         if (ctrd_message_exit_code(message, &code))
             printf("exit of %s: %u\n", ctrd_message_container_id(message), (unsigned)code);
         else
             printf("exit of %s: unknown: %s\n", ctrd_message_container_id(message),
                    ctrd_error_text(ctrd_message_error(message)));
         break;
-    case CTRD_MESSAGE_EVENT:
+    case CTRD_KIND_EVENT:
         printf("%s %s\n", ctrd_message_topic(message), ctrd_message_json(message));
         break;
-    case CTRD_MESSAGE_GAP:
+    case CTRD_KIND_GAP:
         printf("events may be missing here: %s\n", ctrd_error_text(ctrd_message_error(message)));
         break;
-    case CTRD_MESSAGE_OVERFLOW:
+    case CTRD_KIND_OVERFLOW:
         printf("%llu messages are missing here\n",
                (unsigned long long)ctrd_message_dropped(message));
         break;
@@ -117,7 +117,7 @@ int main(int argc, char **argv)
     /* The client reports exits of containers that it watches: a probe begins to, also a short one. */
     call.timeout_ms = 1000;
     for (i = 3; result == 0 && i < argc; i++) {
-        ctrd_status_t status = ctrd_probe(client, argv[i], &call, NULL, &err);
+        ctrd_status_t status = ctrd_probe(client, argv[i], NULL, NULL, &call, NULL, &err);
 
         if (status != CTRD_OK && status != CTRD_E_TIMEOUT)
             result = failed("look a container up", err);

@@ -1,35 +1,36 @@
 //! Cancelling
 //!
-//! A cancel handle ends the calls that it is given to, from another thread or a signal handler.
+//! A cancel handle ends calls from another thread or from a signal handler.
 
-use ctrd::{Cancel, Error, ErrorKind, Result};
+use ctrd::{Cancel, Result};
 
-use crate::error::ctrd_error_t;
-use crate::guard::{self, Out};
+use crate::abi::errors::ctrd_error_t;
+use crate::abi::fork::Maker;
+use crate::abi::guard;
+use crate::abi::outputs::Handle;
 use crate::status::ctrd_status_t;
 
-/// Ends every call that it is given to. Fired once, it stays fired.
+/// Ends the calls that it is given to. Once it is fired, it stays fired.
 pub struct ctrd_cancel_t {
     cancel: Cancel,
-    process: u32,
+    maker: Maker,
 }
 
 impl ctrd_cancel_t {
     /// The core's handle. A child shares its descriptor with the parent, and must not wait on it.
     pub(crate) fn live(&self) -> Result<&Cancel> {
-        if std::process::id() == self.process {
-            return Ok(&self.cancel);
-        }
-        Err(Error::new(ErrorKind::Forked, "the cancel handle was made before the process forked"))
+        self.maker.check("cancel handle")?;
+        Ok(&self.cancel)
     }
 }
 
-/// Makes a cancel handle. It holds one descriptor, and may be given to any number of calls, at the
-/// same time and one after the other.
+/// Makes a cancel handle. It holds one descriptor. It may be given to any number of calls, at the same
+/// time and one after the other. A handle that was made before the process forked is of no use in the
+/// child: make one there.
 ///
 /// @param out  receives the handle, which the caller owns: ctrd_cancel_free().
 /// @param err  receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_IO where no descriptor is left.
+/// @return CTRD_OK; CTRD_E_IO if no descriptor is left.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -37,31 +38,32 @@ pub extern "C" fn ctrd_cancel_new(
     out: Option<&mut *mut ctrd_cancel_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("cancel_new", Out::required("out", out), err, || {
-        Ok(Box::new(ctrd_cancel_t { cancel: Cancel::new(), process: std::process::id() }))
+    guard::produce("cancel_new", Handle::required("out", out), err, || {
+        Ok(Box::new(ctrd_cancel_t { cancel: Cancel::new(), maker: Maker::here() }))
     })
 }
 
-/// Fires a cancel handle: the calls that it was given to end with CTRD_E_CANCELLED, those that begin
-/// with it later at once. It leaves errno as it was. In a child of the process that made the
-/// handle it does nothing.
+/// Fires a cancel handle: the calls that have it end with CTRD_E_CANCELLED, and so does every later call
+/// that is given it. It leaves errno unchanged. In a child of the process that made the handle it does
+/// nothing.
 ///
 /// @param cancel  the handle; NULL does nothing.
 ///
 /// Blocking: no. Threads: signal. Since: 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn ctrd_cancel_fire(cancel: Option<&ctrd_cancel_t>) {
+pub unsafe extern "C" fn ctrd_cancel_fire(cancel: *mut ctrd_cancel_t) {
     guard::signal_safe(|| {
-        if let Some(cancel) = cancel {
+        // SAFETY: NULL or a handle that is valid.
+        if let Some(cancel) = unsafe { cancel.as_ref() } {
             // The core makes its system call without the C library, so errno is not touched.
             cancel.cancel.fire();
         }
     });
 }
 
-/// Frees a cancel handle. Calls that it was given to run on, and cannot be cancelled any more.
+/// Frees a cancel handle. Calls that have it go on, and can no longer be cancelled.
 ///
-/// @param cancel  the handle, which the call takes; NULL does nothing.
+/// @param cancel  the handle; NULL does nothing.
 ///
 /// Blocking: no. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -1,125 +1,120 @@
 //! Containers
 //!
-//! Ids are at most 76 letters and digits, joined by single '.', '_' or '-'.
+//! An id has at most 76 letters and digits, joined by single '.', '_' or '-'.
 
 use std::ffi::c_char;
 use std::time::Duration;
 
-use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, Result};
+use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, ErrorKind, Result, Stdio};
 
-use crate::args::{self, give, required, text};
-use crate::call::{self, CTRD_FOREVER, CTRD_POLL, ctrd_call_t, milliseconds};
+use crate::abi::arguments::{self, text};
+use crate::abi::errors::ctrd_error_t;
+use crate::abi::outputs::{Handle, Number};
+use crate::abi::times::{self, span};
+use crate::abi::{guard, operation};
+use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
-use crate::error::ctrd_error_t;
-use crate::guard::{self, Out};
+use crate::io::{self, ctrd_io_t};
 use crate::message::ctrd_message_t;
 use crate::status::ctrd_status_t;
-use crate::stdio::{self, ctrd_io_t};
 
 /// A container's flag: create it and do not start it; ctrd_start_container() does.
 pub const CTRD_CONTAINER_NO_START: u64 = 1;
 
-/// What is removed of a container after its exit: nothing, ctrd_destroy_container() does it.
+/// What is removed when a container's process has ended: nothing. ctrd_destroy_container() removes it.
 pub const CTRD_CLEANUP_KEEP: u32 = 0;
-/// What is removed of a container after its exit: the task. The record keeps the exit, and the
-/// snapshot what the process has written.
+/// What is removed when a container's process has ended: the task. The record keeps the exit, and the
+/// snapshot keeps what the process has written.
 pub const CTRD_CLEANUP_TASK: u32 = 1;
-/// What is removed of a container after its exit: task, snapshot and record. From then on only the
-/// client that watched it can tell of the exit, to ctrd_probe() as often as it is asked and to one
-/// ctrd_destroy_container(), as long as the id is not another container's: at least of the last 1024
-/// containers that went so. To every other client it is CTRD_E_NOT_FOUND.
+/// What is removed when a container's process has ended: task, snapshot and record. After that only the
+/// client that watched the container still knows the exit. It gives it to ctrd_probe() any number of
+/// times, and to one ctrd_destroy_container(), until another container gets the id; it knows at least the
+/// last 1024 exits of this kind. Every other client answers CTRD_E_NOT_FOUND.
 pub const CTRD_CLEANUP_ALL: u32 = 2;
 
-/// What a new container is to be. Everything is only borrowed, for the time of the call.
+/// What to create. The strings and arrays are only borrowed.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct ctrd_container_config_t {
     /// sizeof(ctrd_container_config_t).
     pub size: usize,
-    /// Its id. Required.
+    /// The container's id. Required.
     pub id: *const c_char,
-    /// The image that it is made from, which must be there. Either this or rootfs.
+    /// The image to make it from, which must have been pulled. Either this or rootfs is required.
     pub image: *const c_char,
-    /// A directory that is its root file system, prepared by the caller, as an absolute path that
-    /// containerd sees too. Nothing in it is ever removed.
+    /// A directory that is its root file system: an absolute path that means the same directory to
+    /// containerd. The caller prepares it, and the library never removes anything in it.
     pub rootfs: *const c_char,
-    /// NULL: the client's.
+    /// The snapshotter. NULL: the client's.
     pub snapshotter: *const c_char,
-    /// The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. NULL: the
-    /// id.
+    /// The key of its snapshot, at most 4096 bytes. The snapshot is prepared unless it exists. NULL: the
+    /// container's id.
     pub snapshot_key: *const c_char,
-    /// NULL: "io.containerd.runc.v2".
+    /// The runtime. NULL: "io.containerd.runc.v2".
     pub runtime: *const c_char,
-    /// The OCI runtime specification, as JSON; members that this library does not know are kept.
-    /// NULL: the default (ctrd_default_spec()) with the image's configuration applied to it.
+    /// The OCI runtime specification, as JSON. Members that this library does not know are kept. NULL:
+    /// the default (ctrd_default_spec()) with the image's configuration applied to it.
     pub spec_json: *const c_char,
-    /// The command, instead of the image's or the specification's: args_len strings. With
-    /// args_len 0 it is as it is there.
+    /// The command: args_len strings. It replaces that of the image or of the specification.
     pub args: *const *const c_char,
-    /// See args.
+    /// The number of args; 0 leaves the command as it is.
     pub args_len: usize,
-    /// Labels of the container's record: labels_len keys, and as many values. Keys that begin with
-    /// "io.ctrd." are the library's own. NULL, NULL and 0: none.
+    /// The keys of the labels of the container's record: labels_len strings. Keys that begin with
+    /// "io.ctrd." are the library's own.
     pub label_keys: *const *const c_char,
-    /// See label_keys.
+    /// The values of the labels: labels_len strings.
     pub label_values: *const *const c_char,
-    /// See label_keys.
+    /// The number of labels.
     pub labels_len: usize,
-    /// Where its input comes from and its output goes. NULL: nowhere.
-    pub io: *const ctrd_io_t,
-    /// What is removed by itself once its process has ended and every hook that was told of that has
-    /// returned: CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
+    /// Must be 0.
+    pub reserved: usize,
+    /// What is removed when the process has ended and every hook that was called for it has returned:
+    /// CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
     pub cleanup: u32,
     /// Must be 0.
-    pub reserved: u32,
+    pub reserved2: u32,
     /// CTRD_CONTAINER_NO_START, or 0.
     pub flags: u64,
 }
 
 // SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers and pointers.
-unsafe impl args::Struct for ctrd_container_config_t {}
+unsafe impl arguments::Struct for ctrd_container_config_t {}
 
-/// Reads what a new container is to be.
+/// Reads what to create.
 ///
 /// # Safety
-/// `given` is NULL or as `args::input` wants it, its strings as `args::text` does, and its io as
-/// `stdio::read`.
+/// `given` is NULL or as `arguments::input` wants it, its strings as `arguments::text` does.
 unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<ContainerConfig> {
     // SAFETY: as the caller promises.
-    let given = unsafe { args::input("config", given)? };
+    let given = unsafe { arguments::input("config", given)? };
     // SAFETY: as the caller promises.
-    let optional = |name, value| unsafe { args::optional_text(name, value) };
+    let optional = |name, value| unsafe { arguments::optional_text(name, value) };
     // SAFETY: as the caller promises.
-    let texts = |name, value, len| unsafe { args::texts(name, value, len) };
-    args::flags("flags", given.flags, CTRD_CONTAINER_NO_START)?;
+    let texts = |name, value, len| unsafe { arguments::texts(name, value, len) };
+    arguments::flags("flags", given.flags, CTRD_CONTAINER_NO_START)?;
     let cleanup = match given.cleanup {
         CTRD_CLEANUP_KEEP => Cleanup::Keep,
         CTRD_CLEANUP_TASK => Cleanup::Task,
         CTRD_CLEANUP_ALL => Cleanup::All,
         other => return Err(Error::invalid("cleanup", format!("{other} is not known"))),
     };
-    if given.reserved != 0 {
-        return Err(Error::invalid("reserved", "must be 0"));
-    }
+    arguments::reserved(given.reserved as u64)?;
+    arguments::reserved_as("reserved2", given.reserved2)?;
     let keys = texts("label_keys", given.label_keys, given.labels_len)?;
     let values = texts("label_values", given.label_values, given.labels_len)?;
     Ok(ContainerConfig {
         // SAFETY: as the caller promises.
-        id: unsafe { text("id", given.id)? }.to_owned(),
-        image: optional("image", given.image)?.map(str::to_owned),
+        id: unsafe { text("id", given.id)? },
+        image: optional("image", given.image)?,
         rootfs: optional("rootfs", given.rootfs)?.map(Into::into),
-        snapshotter: optional("snapshotter", given.snapshotter)?.map(str::to_owned),
-        snapshot_key: optional("snapshot_key", given.snapshot_key)?.map(str::to_owned),
-        runtime: optional("runtime", given.runtime)?.map(str::to_owned),
-        spec: optional("spec_json", given.spec_json)?.map(str::to_owned),
-        args: texts("args", given.args, given.args_len)?.into_iter().map(str::to_owned).collect(),
-        labels: keys
-            .into_iter()
-            .zip(values)
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect(),
-        // SAFETY: as the caller promises.
-        stdio: unsafe { stdio::read(given.io)? },
+        snapshotter: optional("snapshotter", given.snapshotter)?,
+        snapshot_key: optional("snapshot_key", given.snapshot_key)?,
+        runtime: optional("runtime", given.runtime)?,
+        spec: optional("spec_json", given.spec_json)?,
+        apply_image: false,
+        args: texts("args", given.args, given.args_len)?,
+        labels: keys.into_iter().zip(values).collect(),
+        stdio: Stdio::default(),
         cleanup,
         drain: None,
         no_start: given.flags & CTRD_CONTAINER_NO_START != 0,
@@ -130,49 +125,48 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
 /// macros.
 ///
 /// @param config  the struct; NULL does nothing.
-/// @param size    its size in bytes, as the caller's header has it.
+/// @param size    its size in bytes, by the caller's header.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_container_config_init(
     config: *mut ctrd_container_config_t,
     size: usize,
 ) {
     // SAFETY: the caller says how many bytes there are.
-    guard::value(|| unsafe { args::initialise(config, size) });
+    guard::value(|| unsafe { arguments::initialise(config, size) });
 }
 
-/// Creates a container and starts its process, unless a flag says not to. Where a step fails, the
-/// steps before it are undone, and the error names the step; where the server does not answer or cannot
-/// be reached, that may take up to 15 s, also beyond the call's timeout.
+/// Creates a container and starts its process, unless a flag says not to. If a step fails, the steps
+/// before it are undone, and the error names the step. If the server does not answer or cannot be
+/// reached, undoing may take up to 15 s, also beyond the call's timeout.
 ///
 /// @param client   the client.
-/// @param config   what the container is to be. Only borrowed; descriptors are duplicated.
-/// @param call     bounds of the call; NULL: the default, at most the client's call timeout.
-/// @param pid_out  receives the process's id, in the host's pid namespace; may be NULL.
+/// @param config   what to create.
+/// @param io       the streams of the process; NULL: none. Read before everything else.
+/// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
 /// @param err      receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such image;
-///         CTRD_E_BUSY where another call that changes the container takes longer than this one may;
-///         CTRD_E_ALREADY_EXISTS where the id is taken; CTRD_E_UNKNOWN where runc refuses, as it
-///         does a command that is not in the image; CTRD_E_IO where no descriptor, thread or room for
-///         FIFOs is left; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED;
-///         CTRD_E_FORKED.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image; CTRD_E_ALREADY_EXISTS if there is a
+///         container with the id; CTRD_E_BUSY if another call changes the container for longer than this
+///         one may wait; CTRD_E_UNKNOWN if runc fails, as it does if the command is not in the image;
+///         CTRD_E_IO also if there is no room for FIFOs.
 ///
 /// Blocking: until the process runs. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_create_container(
-    client: Option<&ctrd_client_t>,
+    client: *mut ctrd_client_t,
     config: *const ctrd_container_config_t,
+    io: *const ctrd_io_t,
     call: *const ctrd_call_t,
     pid_out: Option<&mut u32>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::status("create_container", err, || {
-        let client = live(client)?;
-        // SAFETY: the caller's structs and strings are as the header says.
-        let (config, call) = unsafe { (read_config(config)?, call::read(call)?) };
-        give(pid_out, client.create_container(config, &call)?);
-        Ok(())
+    operation::run("create_container", call, err, Number::optional("pid_out", pid_out), || {
+        // SAFETY: the caller's structs, strings and handle are as the header says.
+        let (io, client, config) = unsafe { (io::read(io)?, live(client)?, read_config(config)?) };
+        let config = ContainerConfig { stdio: io, ..config };
+        Ok(move |call: &_| client.create_container(config.clone(), call))
     })
 }
 
@@ -180,180 +174,291 @@ pub unsafe extern "C" fn ctrd_create_container(
 ///
 /// @param client   the client.
 /// @param id       the container's id.
-/// @param call     bounds of the call; NULL: the default, at most the client's call timeout.
-/// @param pid_out  receives the process's id, in the host's pid namespace; may be NULL.
+/// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
 /// @param err      receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_BUSY as
-///         ctrd_create_container(); CTRD_E_FAILED_PRECONDITION where it was started before or is
-///         another owner's; CTRD_E_UNKNOWN where runc refuses; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
-///         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED; CTRD_E_IO where no thread can be made.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it was
+///         started before or belongs to another owner; CTRD_E_BUSY as ctrd_create_container();
+///         CTRD_E_UNKNOWN if runc fails.
 ///
 /// Blocking: until the process runs. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_start_container(
-    client: Option<&ctrd_client_t>,
+    client: *mut ctrd_client_t,
     id: *const c_char,
     call: *const ctrd_call_t,
     pid_out: Option<&mut u32>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::status("start_container", err, || {
-        let client = live(client)?;
-        // SAFETY: the caller's structs and strings are as the header says.
-        let (id, call) = unsafe { (text("id", id)?, call::read(call)?) };
-        give(pid_out, client.start_container(id, &call)?);
-        Ok(())
+    operation::run("start_container", call, err, Number::optional("pid_out", pid_out), || {
+        // SAFETY: the caller's string and handle are as the header says.
+        let (client, id) = unsafe { (live(client)?, text("id", id)?) };
+        Ok(move |call: &_| client.start_container(&id, call))
     })
 }
 
-/// Waits for the end of a container's process. Any number of threads may wait for the same one, and
-/// the message can be had again until the container is destroyed; after CTRD_CLEANUP_ALL, or where
-/// another client has removed it, as long as CTRD_CLEANUP_ALL says. A timeout is an error, not a
-/// message. The message may be without a code: ctrd_message_error() then says why.
+/// How to wait for a process. All-zero gives the defaults.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ctrd_probe_config_t {
+    /// sizeof(ctrd_probe_config_t).
+    pub size: usize,
+    /// Must be 0.
+    pub reserved: usize,
+    /// Must be 0.
+    pub flags: u64,
+}
+
+// SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers.
+unsafe impl arguments::Struct for ctrd_probe_config_t {}
+
+/// Initialises a ctrd_probe_config_t as CTRD_PROBE_CONFIG_INIT does, for languages without macros.
 ///
-/// @param client  the client.
-/// @param id      the container's id.
-/// @param call    bounds of the call; NULL: the default, without an end. CTRD_POLL tells what is known
-///                without asking the server, but asks, for at most 1 s, of a container that this client
-///                does not watch yet, and of one whose exit was told: its id may be another
-///                container's by now.
-/// @param out     receives the message, which the caller owns: ctrd_message_free(); may be NULL.
-/// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_TIMEOUT; CTRD_E_WOULD_BLOCK
-///         with CTRD_POLL; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_UNAVAILABLE where the container
-///         could not be looked up; CTRD_E_FORKED; CTRD_E_IO where no thread can be made.
+/// @param config  the struct; NULL does nothing.
+/// @param size    its size in bytes, by the caller's header.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_probe_config_init(config: *mut ctrd_probe_config_t, size: usize) {
+    // SAFETY: the caller says how many bytes there are.
+    guard::value(|| unsafe { arguments::initialise(config, size) });
+}
+
+/// Checks how to wait for a process.
+///
+/// # Safety
+/// `exec_id` is as `arguments::text` wants it, and `given` as `arguments::input` does.
+unsafe fn check_probe(exec_id: *const c_char, given: *const ctrd_probe_config_t) -> Result<()> {
+    if !given.is_null() {
+        // SAFETY: as the caller promises.
+        let given = unsafe { arguments::input("config", given)? };
+        arguments::reserved(given.reserved as u64)?;
+        arguments::flags("flags", given.flags, 0)?;
+    }
+    // SAFETY: as the caller promises.
+    if unsafe { arguments::optional_text("exec_id", exec_id)? }.is_some() {
+        return Err(Error::new(ErrorKind::Unsupported, "this version cannot execute processes"));
+    }
+    Ok(())
+}
+
+/// Waits until a process has ended. Any number of threads may wait for the same one, and they all get the
+/// message. It can be had again until the container is destroyed; after CTRD_CLEANUP_ALL, or if another
+/// client has removed the container, as long as the comment of CTRD_CLEANUP_ALL says. If the message has
+/// no exit code, ctrd_message_error() says why.
+///
+/// @param client   the client.
+/// @param id       the container's id.
+/// @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
+///                 container's first process.
+/// @param config   how to wait; NULL: the defaults.
+/// @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function reports
+///                 what is known and does not ask the server; but of a container that this client does
+///                 not watch yet, and of one whose exit it has reported (another container may have the
+///                 id by now), it asks, for at most 1 s.
+/// @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL.
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
+///         given.
 ///
 /// Blocking: until the process has ended. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_probe(
-    client: Option<&ctrd_client_t>,
+    client: *mut ctrd_client_t,
     id: *const c_char,
+    exec_id: *const c_char,
+    config: *const ctrd_probe_config_t,
     call: *const ctrd_call_t,
     out: Option<&mut *mut ctrd_message_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("probe", Out::optional("out", out), err, || {
-        let client = live(client)?;
-        // SAFETY: the caller's structs and strings are as the header says.
-        let (id, call) = unsafe { (text("id", id)?, call::read(call)?) };
-        Ok(ctrd_message_t::new(client.probe(id, &call)?))
+    operation::run("probe", call, err, Handle::optional("out", out), || {
+        // SAFETY: the caller's struct, strings and handle are as the header says.
+        let (client, id) = unsafe {
+            let arguments = (live(client)?, text("id", id)?);
+            check_probe(exec_id, config)?;
+            arguments
+        };
+        Ok(move |call: &_| client.probe(&id, call).map(ctrd_message_t::new))
     })
 }
 
-/// Ends a container and removes it: SIGTERM to all its processes, SIGKILL once the grace period has
-/// passed; then its task, its snapshot and its record are deleted. Where it fails half-way, calling it
-/// again goes on. One that was removed already, by itself or by another call while this one waited,
-/// is destroyed too, where this client knows its exit.
+/// The grace period of a destroy that names none.
+const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How to destroy a container. All-zero gives the defaults.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ctrd_destroy_config_t {
+    /// sizeof(ctrd_destroy_config_t).
+    pub size: usize,
+    /// Must be 0.
+    pub reserved: usize,
+    /// How long the processes may take to end after SIGTERM, in milliseconds; then they get SIGKILL. 0:
+    /// 5000; CTRD_GRACE_NONE: SIGKILL at once; CTRD_FOREVER: no SIGKILL. The call's timeout does not
+    /// count for it.
+    pub grace_ms: i64,
+}
+
+/// A grace period: SIGKILL at once.
+pub const CTRD_GRACE_NONE: i64 = -1;
+
+// SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers.
+unsafe impl arguments::Struct for ctrd_destroy_config_t {}
+
+/// Initialises a ctrd_destroy_config_t as CTRD_DESTROY_CONFIG_INIT does, for languages without macros.
 ///
-/// @param client    the client.
-/// @param id        the container's id.
-/// @param grace_ms  the grace period in milliseconds; 0: 5000; CTRD_POLL: SIGKILL at once;
-///                  CTRD_FOREVER: no SIGKILL. It has a clock of its own, beside the call's timeout.
-/// @param call      bounds of the call; NULL: the default, at most the grace period and the
-///                  client's call timeout; with a grace period of CTRD_FOREVER without an end.
-/// @param out       receives the message about the exit, which the caller owns:
-///                  ctrd_message_free(); may be NULL. It has no code where no source holds one
-///                  (ctrd_message_error()) or the process never ran
-///                  (ctrd_message_start_error()); the call succeeds all the same.
-/// @param err       receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no such container;
-///         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
-///         ctrd_create_container(); CTRD_E_ABORTED where another client starts it again and again;
-///         CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED;
-///         CTRD_E_IO where no thread can be made.
+/// @param config  the struct; NULL does nothing.
+/// @param size    its size in bytes, by the caller's header.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_destroy_config_init(config: *mut ctrd_destroy_config_t, size: usize) {
+    // SAFETY: the caller says how many bytes there are.
+    guard::value(|| unsafe { arguments::initialise(config, size) });
+}
+
+/// Reads how long the processes of a container may take to end.
+///
+/// # Safety
+/// `given` is NULL or as `arguments::input` wants it.
+unsafe fn read_grace(given: *const ctrd_destroy_config_t) -> Result<Duration> {
+    if given.is_null() {
+        return Ok(DEFAULT_GRACE);
+    }
+    // SAFETY: as the caller promises.
+    let given = unsafe { arguments::input("config", given)? };
+    arguments::reserved(given.reserved as u64)?;
+    match given.grace_ms {
+        0 => Ok(DEFAULT_GRACE),
+        CTRD_GRACE_NONE => Ok(Duration::ZERO),
+        times::FOREVER => Ok(Duration::MAX),
+        ms => span("grace_ms", ms),
+    }
+}
+
+/// Ends the processes of a container and removes it: all its processes get SIGTERM, and SIGKILL when the
+/// grace period has passed; then its task, its snapshot and its record are deleted. If it fails half-way,
+/// another call continues. If the container was removed meanwhile, by its clean-up or by another call,
+/// the function succeeds as long as this client knows the exit.
+///
+/// @param client  the client.
+/// @param id      the container's id.
+/// @param config  how to destroy it; NULL: the defaults.
+/// @param call    limits of the call; NULL: the defaults (at most the grace period plus the client's
+///                call timeout; without an end if the grace period is CTRD_FOREVER).
+/// @param out     receives the message of the exit, which the caller owns: ctrd_message_free(); may be
+///                NULL. It has no exit code if nothing holds it (ctrd_message_error() says why) or if the
+///                process never ran (ctrd_message_start_error()); the call succeeds all the same.
+/// @param err     receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
+///         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
+///         client starts it again and again.
 ///
 /// Blocking: until the container is gone. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_destroy_container(
-    client: Option<&ctrd_client_t>,
+    client: *mut ctrd_client_t,
     id: *const c_char,
-    grace_ms: i64,
+    config: *const ctrd_destroy_config_t,
     call: *const ctrd_call_t,
     out: Option<&mut *mut ctrd_message_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("destroy_container", Out::optional("out", out), err, || {
-        let client = live(client)?;
-        // SAFETY: the caller's structs and strings are as the header says.
-        let (id, call) = unsafe { (text("id", id)?, call::read(call)?) };
-        let config = match grace_ms {
-            0 => DestroyConfig::new(),
-            CTRD_POLL => DestroyConfig::new().grace(Duration::ZERO),
-            CTRD_FOREVER => DestroyConfig::new().grace(Duration::MAX),
-            ms => DestroyConfig::new().grace(milliseconds("grace_ms", ms)?),
-        };
-        Ok(ctrd_message_t::new(client.destroy_container(id, &config, &call)?))
+    operation::run("destroy_container", call, err, Handle::optional("out", out), || {
+        // SAFETY: the caller's struct, string and handle are as the header says.
+        let (client, id, grace) = unsafe { (live(client)?, text("id", id)?, read_grace(config)?) };
+        Ok(move |call: &_| {
+            client
+                .destroy_container(&id, &DestroyConfig::new().grace(grace), call)
+                .map(ctrd_message_t::new)
+        })
     })
 }
 
-/// Gives the id of a container's first process; also of one that has ended and whose task stands, whose
-/// number another process may have by then.
+/// Gives the process id of a container's first process. If the process has ended and its task still
+/// exists, it gives the id too; another process may have that id by then.
 ///
 /// @param client  the client.
 /// @param id      the container's id.
-/// @param call    bounds of the call; NULL: the default, at most the client's call timeout.
-/// @param out     receives the process's id, in the host's pid namespace.
+/// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param out     receives the process id in the host's pid namespace.
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_UNAVAILABLE;
-///         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_container_pid(
-    client: Option<&ctrd_client_t>,
+    client: *mut ctrd_client_t,
     id: *const c_char,
     call: *const ctrd_call_t,
     out: Option<&mut u32>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::status("container_pid", err, || {
-        let client = live(client)?;
-        let out = required("out", out)?;
-        // SAFETY: the caller's structs and strings are as the header says.
-        let (id, call) = unsafe { (text("id", id)?, call::read(call)?) };
-        *out = client.container_pid(id, &call)?;
-        Ok(())
+    operation::run("container_pid", call, err, Number::required("out", out), || {
+        // SAFETY: the caller's string and handle are as the header says.
+        let (client, id) = unsafe { (live(client)?, text("id", id)?) };
+        Ok(move |call: &_| client.container_pid(&id, call))
     })
 }
 
-/// Gives the ids of all processes of a container.
+/// The process ids of a container, in the host's pid namespace.
+pub struct ctrd_pid_list_t(Vec<u32>);
+
+/// Gives the process ids of all processes of a container.
 ///
-/// @param client   the client.
-/// @param id       the container's id.
-/// @param call     bounds of the call; NULL: the default, at most the client's call timeout.
-/// @param buf      receives the processes' ids, in the host's pid namespace; may be NULL if cap is 0.
-/// @param cap      how many buf has room for.
-/// @param len_out  receives how many processes there are, which may be more than cap; buf then holds
-///                 the first cap of them.
-/// @param err      receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND; CTRD_E_UNAVAILABLE;
-///         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+/// @param client  the client.
+/// @param id      the container's id.
+/// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param out     receives the process ids, which the caller owns: ctrd_pid_list_free().
+/// @param err     receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_container_pids(
-    client: Option<&ctrd_client_t>,
+    client: *mut ctrd_client_t,
     id: *const c_char,
     call: *const ctrd_call_t,
-    buf: *mut u32,
-    cap: usize,
-    len_out: Option<&mut usize>,
+    out: Option<&mut *mut ctrd_pid_list_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::status("container_pids", err, || {
-        let client = live(client)?;
-        let len_out = required("len_out", len_out)?;
-        if buf.is_null() && cap > 0 {
-            return Err(Error::invalid("buf", format!("is NULL, and cap is {cap}")));
-        }
-        // SAFETY: the caller's structs and strings are as the header says.
-        let (id, call) = unsafe { (text("id", id)?, call::read(call)?) };
-        let pids = client.container_pids(id, &call)?;
-        if cap > 0 {
-            // SAFETY: the caller's buffer has room for `cap`.
-            unsafe { std::ptr::copy_nonoverlapping(pids.as_ptr(), buf, pids.len().min(cap)) };
-        }
-        *len_out = pids.len();
-        Ok(())
+    operation::run("container_pids", call, err, Handle::required("out", out), || {
+        // SAFETY: the caller's string and handle are as the header says.
+        let (client, id) = unsafe { (live(client)?, text("id", id)?) };
+        Ok(move |call: &_| Ok(Box::new(ctrd_pid_list_t(client.container_pids(&id, call)?))))
     })
+}
+
+/// The number of process ids in a list.
+///
+/// @param list  the list; NULL gives 0.
+/// @return the number.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_pid_list_len(list: Option<&ctrd_pid_list_t>) -> usize {
+    guard::read(list, |list| list.0.len())
+}
+
+/// One process id of a list.
+///
+/// @param list   the list; NULL gives 0.
+/// @param index  its position, from 0.
+/// @return the process id; 0 beyond the last.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_pid_list_get(list: Option<&ctrd_pid_list_t>, index: usize) -> u32 {
+    guard::read(list, |list| list.0.get(index).copied().unwrap_or(0))
+}
+
+/// Frees a list of process ids.
+///
+/// @param list  the list; NULL does nothing.
+///
+/// Blocking: no. Threads: owner. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_pid_list_free(list: Option<Box<ctrd_pid_list_t>>) {
+    guard::value(|| drop(list));
 }

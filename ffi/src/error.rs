@@ -1,89 +1,23 @@
 //! Errors
 //!
-//! What a failed call says. An error belongs to the caller, who frees it with ctrd_error_free().
+//! A failed call gives an error. It belongs to the caller, who frees it with ctrd_error_free(). Its
+//! texts are borrowed from it.
 
-use std::borrow::Cow;
-use std::error::Error as _;
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 
-use ctrd::{Error, ErrorKind};
-
-use crate::args::c_string;
-use crate::guard;
+use crate::abi::errors::ctrd_error_t;
+use crate::abi::guard;
 use crate::status::{self, ctrd_status_t};
 
-/// The same call may succeed when it is tried again unchanged.
-pub const CTRD_ERROR_RETRYABLE: u32 = 1;
-/// The change may have taken place although the call failed: look before you repeat.
-pub const CTRD_ERROR_OUTCOME_UNKNOWN: u32 = 2;
-
-/// What a failed call says. Its texts are borrowed: they are valid until it is freed.
-pub struct ctrd_error_t {
-    status: ctrd_status_t,
-    grpc_code: i32,
-    errno: i32,
-    flags: u32,
-    operation: CString,
-    subject: CString,
-    step: Option<CString>,
-    message: CString,
-    text: CString,
-    cause: Option<Box<ctrd_error_t>>,
-}
-
-impl ctrd_error_t {
-    /// `operation` is what the error is said to be of where it does not say so itself.
-    pub(crate) fn new(error: &Error, operation: &str) -> ctrd_error_t {
-        let own = error.operation();
-        let message = message_of(error);
-        let mut text = error.to_string();
-        // It is the text's end.
-        text.truncate(text.len() - error.message().len());
-        text.push_str(&message);
-        if own.is_empty() && !operation.is_empty() {
-            text = format!("{operation}: {text}");
-        }
-        let retryable = if error.is_retryable() { CTRD_ERROR_RETRYABLE } else { 0 };
-        let unknown = if error.is_outcome_unknown() { CTRD_ERROR_OUTCOME_UNKNOWN } else { 0 };
-        let cause = error.source().and_then(|source| source.downcast_ref::<Error>());
-        ctrd_error_t {
-            status: status::of_kind(error.kind()),
-            grpc_code: error.grpc_code().unwrap_or(0),
-            errno: error.errno().unwrap_or(0),
-            flags: retryable | unknown,
-            operation: c_string(if own.is_empty() { operation } else { own }),
-            subject: c_string(error.subject()),
-            step: error.failed_step().map(c_string),
-            message: c_string(&message),
-            // A line for a log, whatever the server or runc has written into the message.
-            text: c_string(&text.replace(|c: char| c.is_control(), " ")),
-            cause: cause.map(|cause| Box::new(ctrd_error_t::new(cause, ""))),
-        }
-    }
-}
-
-/// Arguments that have another name here: one is a word of C++, one is two arrays.
-const RENAMED: [(&str, &str); 2] =
-    [("namespace: ", "namespace_name: "), ("labels: ", "label_keys: ")];
-
-/// What happened, with the argument named as it is in C.
-fn message_of(error: &Error) -> Cow<'_, str> {
-    let message = error.message();
-    if error.kind() == ErrorKind::InvalidArgument {
-        for (rust, c) in RENAMED {
-            if let Some(why) = message.strip_prefix(rust) {
-                return format!("{c}{why}").into();
-            }
-        }
-    }
-    message.into()
-}
-
-impl ctrd_error_t {
-    /// The whole error as one line.
-    pub(crate) fn text(&self) -> Cow<'_, str> {
-        self.text.to_string_lossy()
-    }
+/// The name of a status value, as in "CTRD_E_NOT_FOUND".
+///
+/// @param status  the value.
+/// @return the name, which is constant; "unknown status" for a value that this library does not have.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_status_name(status: ctrd_status_t) -> *const c_char {
+    guard::text(Some(&status), |status| Some(status::name(*status)))
 }
 
 /// The status that the failed call returned.
@@ -91,77 +25,76 @@ impl ctrd_error_t {
 /// @param error  the error; NULL gives CTRD_OK.
 /// @return one of the CTRD_E_ values.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_status(error: Option<&ctrd_error_t>) -> ctrd_status_t {
     guard::read(error, |error| error.status)
 }
 
-/// The whole error as one line for a log: operation, subject, step and message. Where it repeats
-/// something very long, part of that is left out: "…" (UTF-8) is in its place.
+/// The whole error as one line for a log: operation, subject, step and message. If it repeats something
+/// very long, "…" (in UTF-8) stands for a part that is left out.
 ///
-/// @param error  the error; NULL gives NULL.
+/// @param error  the error; NULL gives "".
 /// @return the text, borrowed from the error.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_text(error: Option<&ctrd_error_t>) -> *const c_char {
-    guard::read(error, |error| error.text.as_ptr())
+    guard::text(error, |error| Some(&error.text))
 }
 
-/// What happened, without operation, subject and step. Of an invalid argument it begins with the
-/// argument's name and a colon.
+/// What happened, without operation, subject and step. If an argument is invalid, the message begins
+/// with its name and a colon.
 ///
-/// @param error  the error; NULL gives NULL.
+/// @param error  the error; NULL gives "".
 /// @return the text, borrowed from the error.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_message(error: Option<&ctrd_error_t>) -> *const c_char {
-    guard::read(error, |error| error.message.as_ptr())
+    guard::text(error, |error| Some(&error.message))
 }
 
-/// The operation that failed, named as its function is, without "ctrd_": "create_container".
+/// The operation that failed: its function's name without "ctrd_", as in "create_container".
 ///
-/// @param error  the error; NULL gives NULL.
-/// @return the name, borrowed from the error; empty for a cause that is no operation of its own.
+/// @param error  the error; NULL gives "".
+/// @return the name, borrowed from the error; "" for a cause that is not an operation.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_operation(error: Option<&ctrd_error_t>) -> *const c_char {
-    guard::read(error, |error| error.operation.as_ptr())
+    guard::text(error, |error| Some(&error.operation))
 }
 
-/// What the operation was to act on: a container's id, an image's reference, an address.
+/// What the operation acted on: a container's id, an image's reference, an address.
 ///
-/// @param error  the error; NULL gives NULL.
-/// @return the name, borrowed from the error; empty where the operation got no further than its
-///         arguments.
+/// @param error  the error; NULL gives "".
+/// @return the name, borrowed from the error; "" if the operation failed while it read its arguments.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_subject(error: Option<&ctrd_error_t>) -> *const c_char {
-    guard::read(error, |error| error.subject.as_ptr())
+    guard::text(error, |error| Some(&error.subject))
 }
 
-/// The step of the operation that failed: "prepare the snapshot".
+/// The step of the operation that failed, as in "prepare the snapshot".
 ///
-/// @param error  the error; NULL gives NULL.
-/// @return the step, borrowed from the error; NULL where the operation has no steps or failed before
-///         the first.
+/// @param error  the error; NULL gives "".
+/// @return the step, borrowed from the error; "" if the operation has no steps, or failed before the
+///         first.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_step(error: Option<&ctrd_error_t>) -> *const c_char {
-    guard::read(error, |error| error.step.as_ref().map_or(std::ptr::null(), |step| step.as_ptr()))
+    guard::text(error, |error| Some(&error.step))
 }
 
 /// The gRPC status code that the server answered with (1 to 16).
 ///
 /// @param error  the error; NULL gives 0.
-/// @return the code; 0 where the error is not an answer of the server's.
+/// @return the code; 0 if the error is not an answer of the server.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_grpc_code(error: Option<&ctrd_error_t>) -> i32 {
     guard::read(error, |error| error.grpc_code)
@@ -170,42 +103,42 @@ pub extern "C" fn ctrd_error_grpc_code(error: Option<&ctrd_error_t>) -> i32 {
 /// The error number of the system call that failed, as in errno.h.
 ///
 /// @param error  the error; NULL gives 0.
-/// @return the number; 0 where no system call failed.
+/// @return the number; 0 if no system call failed.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_errno(error: Option<&ctrd_error_t>) -> i32 {
     guard::read(error, |error| error.errno)
 }
 
-/// What may be done about the error: CTRD_ERROR_RETRYABLE, CTRD_ERROR_OUTCOME_UNKNOWN, both or
-/// none of them.
+/// What a caller can do about the error: CTRD_ERROR_RETRYABLE, CTRD_ERROR_OUTCOME_UNKNOWN, both or
+/// neither.
 ///
 /// @param error  the error; NULL gives 0.
-/// @return the flags; values that are not named here may be added.
+/// @return the flags; a later version may add some.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_flags(error: Option<&ctrd_error_t>) -> u32 {
     guard::read(error, |error| error.flags)
 }
 
-/// The error that brought this one about.
+/// The error that caused this one.
 ///
 /// @param error  the error; NULL gives NULL.
-/// @return the cause, borrowed from the error and not to be freed; NULL where there is none.
+/// @return the cause, borrowed from the error and not to be freed; NULL if there is none.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_cause(error: Option<&ctrd_error_t>) -> Option<&ctrd_error_t> {
     guard::read(error, |error| error.cause.as_deref())
 }
 
-/// Frees an error, and with it its texts and its cause.
+/// Frees an error with its texts and its causes.
 ///
-/// @param error  the error, which the call takes; NULL does nothing.
+/// @param error  the error; NULL does nothing.
 ///
-/// Threads: owner. Since: 0.1.
+/// Blocking: no. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_error_free(error: Option<Box<ctrd_error_t>>) {
     guard::value(|| drop(error));

@@ -1,44 +1,45 @@
 //! Log
 //!
-//! The library never prints. What it has to say beside the results of calls goes to a hook, if one
-//! is set.
+//! The library never prints. What it has to say besides the results of calls goes to a hook, if the
+//! program sets one.
 
-use std::cell::Cell;
 use std::ffi::{c_char, c_void};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ctrd::{Error, ErrorKind, Result};
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::args::c_string;
-use crate::callback::{Userdata, ctrd_destroy_fn};
-use crate::error::ctrd_error_t;
-use crate::guard;
+use crate::abi::callbacks::{Userdata, ctrd_destroy_fn};
+use crate::abi::errors::ctrd_error_t;
+use crate::abi::fork::{self, Count};
+use crate::abi::guard;
+use crate::abi::outputs::c_string;
 use crate::status::ctrd_status_t;
 
 /// Nothing is logged.
 pub const CTRD_LOG_OFF: u32 = 0;
-/// What should not happen.
+/// Something happened that should not happen.
 pub const CTRD_LOG_ERROR: u32 = 1;
-/// What may be of harm.
+/// Something may do harm.
 pub const CTRD_LOG_WARN: u32 = 2;
-/// What is done, in large.
+/// The main steps of the library.
 pub const CTRD_LOG_INFO: u32 = 3;
-/// What is done, in detail; also each call that fails.
+/// Every step, and each call that fails.
 pub const CTRD_LOG_DEBUG: u32 = 4;
 /// Everything.
 pub const CTRD_LOG_TRACE: u32 = 5;
 
 /// Receives what the library logs.
 ///
-/// It runs on the thread that has something to say, which may be one of the library's, and several
-/// threads may run it at once. It must return soon, and must not call functions of this library
-/// that can fail: they answer CTRD_E_REENTRANT. Both texts are borrowed for the time of the call.
+/// It runs on the thread that logs, which may be one of the library's, and several threads may run it at
+/// once. It must return soon. Functions of this library that can fail answer CTRD_E_REENTRANT inside it.
+/// Both texts are borrowed for the time of the call.
 ///
-/// @param userdata  what ctrd_set_log_hook() was given.
+/// @param userdata  the pointer that ctrd_set_log_hook() was given.
 /// @param level     CTRD_LOG_ERROR to CTRD_LOG_TRACE.
-/// @param target    the part of the library that speaks.
-/// @param message   what it says: one line, without a newline at its end.
+/// @param target    the part of the library that logs.
+/// @param message   one line, without a newline at its end.
 pub type ctrd_log_fn = Option<
     unsafe extern "C" fn(
         userdata: *mut c_void,
@@ -51,83 +52,113 @@ pub type ctrd_log_fn = Option<
 type LogFn =
     unsafe extern "C" fn(*mut c_void, level: u32, target: *const c_char, message: *const c_char);
 
-/// A hook that is set. The last thread that runs it sees it off.
+/// A hook that is set. The last thread that runs it drops it.
 struct Hook {
     run: LogFn,
     userdata: Userdata,
 }
 
-static HOOK: Mutex<Option<Arc<Hook>>> = Mutex::new(None);
-
-/// Whether the logger of the process is ours.
-static INSTALLED: OnceLock<bool> = OnceLock::new();
-
-thread_local! {
-    static INSIDE_HOOK: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Fails inside the log hook: whoever logs may hold a lock of gRPC's.
-pub(crate) fn check_not_inside_hook() -> Result<()> {
-    if INSIDE_HOOK.get() {
-        return Err(Error::new(ErrorKind::Reentrant, "called from inside the log hook"));
+impl Hook {
+    fn run(&self, record: &Record<'_>) {
+        let target = c_string(record.target());
+        let message = c_string(&record.args().to_string());
+        let level = record.level() as u32;
+        // SAFETY: the caller gave the function together with its userdata, for use from any thread; the
+        // texts live until it returns.
+        guard::inside_log_hook(|| unsafe {
+            (self.run)(self.userdata.pointer(), level, target.as_ptr(), message.as_ptr());
+        });
     }
-    Ok(())
 }
 
-/// Puts `hook` in the place of the one that is set, which is seen off outside of the lock.
+/// The hook that is set, from `Arc::into_raw`; NULL if there is none. No lock guards it: a child of the
+/// process could find that held, and never get it.
+static HOOK: AtomicPtr<Hook> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The threads that have read [`HOOK`] and do not count among the hook's owners yet.
+static READERS: Count = Count::new();
+
+/// The hook that is set.
+fn current() -> Option<Arc<Hook>> {
+    READERS.begin();
+    let hook = HOOK.load(Ordering::SeqCst);
+    let kept = (!hook.is_null()).then(|| {
+        // SAFETY: it is from `Arc::into_raw`, and `replace` keeps it as long as there are readers.
+        unsafe {
+            Arc::increment_strong_count(hook);
+            Arc::from_raw(hook)
+        }
+    });
+    READERS.end();
+    kept
+}
+
+/// Puts `hook` in the place of the one that is set, and drops that.
 fn replace(hook: Option<Arc<Hook>>) {
-    let old = std::mem::replace(&mut *HOOK.lock().unwrap_or_else(PoisonError::into_inner), hook);
-    drop(old);
+    let hook = hook.map_or(std::ptr::null_mut(), |hook| Arc::into_raw(hook).cast_mut());
+    let old = HOOK.swap(hook, Ordering::SeqCst);
+    // They are readers for a few instructions.
+    while !READERS.is_zero() {
+        std::thread::yield_now();
+    }
+    if !old.is_null() {
+        // SAFETY: it is from `Arc::into_raw`, and no thread can read it any more.
+        drop(unsafe { Arc::from_raw(old) });
+    }
 }
 
-struct Logger;
+/// The logger of the process. It has a size, so that its address tells it from others.
+struct Logger {
+    _size: u8,
+}
+
+static LOGGER: Logger = Logger { _size: 0 };
+
+/// Makes ours the logger of the process, which it then is for good.
+fn install() -> Result<()> {
+    if log::set_logger(&LOGGER).is_ok() || std::ptr::addr_eq(log::logger(), &raw const LOGGER) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::AlreadyExists, "the program has set a logger of its own"))
+}
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // What the HTTP client would say holds the headers of requests.
+        // The HTTP client would log the headers of requests, and with them credentials.
         let target = metadata.target();
         target.starts_with("ctrd") || target.starts_with("grpc")
     }
 
     fn log(&self, record: &Record<'_>) {
-        // What the hook itself brings about is not logged: it would never end.
-        if !self.enabled(record.metadata()) || INSIDE_HOOK.get() {
-            return;
-        }
-        let hook = HOOK.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(hook) = hook {
-            let target = c_string(record.target());
-            let message = c_string(&record.args().to_string());
-            INSIDE_HOOK.set(true);
-            // SAFETY: the caller gave the function together with its userdata, for use from any
-            // thread; the texts live until it returns.
-            unsafe {
-                (hook.run)(
-                    hook.userdata.pointer(),
-                    record.level() as u32,
-                    target.as_ptr(),
-                    message.as_ptr(),
-                );
-            }
-            INSIDE_HOOK.set(false);
+        // A record of what the hook itself causes would cause another one, without an end.
+        if self.enabled(record.metadata())
+            && !guard::is_inside_log_hook()
+            && !fork::is_child()
+            && let Some(hook) = current()
+        {
+            hook.run(record);
         }
     }
 
     fn flush(&self) {}
 }
 
-/// Sets the hook that receives what the library logs, for the whole process, in the place of the one
-/// that was set before. Without one, nothing is logged.
+/// Sets the hook that receives what the library logs, for the whole process. It replaces the hook that
+/// was set before. Without a hook nothing is logged.
 ///
-/// @param level     how much: CTRD_LOG_ERROR to CTRD_LOG_TRACE, each with all that is graver;
-///                  CTRD_LOG_OFF removes the hook.
-/// @param hook      the function; NULL removes the hook.
-/// @param userdata  handed to it.
-/// @param destroy   called exactly once with userdata, also where this function fails: when the hook
-///                  was replaced or removed and no thread runs it any more. May be NULL.
+/// A daemon may set it before it forks, as long as it opens its client afterwards: the hook then works in
+/// the child too. In a child of a process that has used the library, nothing is logged.
+///
+/// @param level     how much to log: CTRD_LOG_ERROR to CTRD_LOG_TRACE, each with everything that is more
+///                  severe; CTRD_LOG_OFF removes the hook.
+/// @param hook      the hook; NULL removes the hook that is set.
+/// @param userdata  handed to the hook.
+/// @param destroy   called exactly once with userdata, when the hook was replaced or removed and no
+///                  thread runs it any more, or when this function fails. May be NULL. A child does not
+///                  call it for a hook that was set before the fork and ran then.
 /// @param err       receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_ALREADY_EXISTS in a Rust program that has set a
-///         logger of its own; CTRD_E_REENTRANT from inside the hook.
+/// @return CTRD_OK; CTRD_E_ALREADY_EXISTS if the program is written in Rust and has set a logger of its
+///         own.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -140,6 +171,7 @@ pub extern "C" fn ctrd_set_log_hook(
 ) -> ctrd_status_t {
     let userdata = Userdata::new(userdata, destroy);
     guard::status("set_log_hook", err, || {
+        fork::check()?;
         let filter = match level {
             CTRD_LOG_OFF => LevelFilter::Off,
             CTRD_LOG_ERROR => LevelFilter::Error,
@@ -151,12 +183,7 @@ pub extern "C" fn ctrd_set_log_hook(
         };
         match hook {
             Some(run) if filter != LevelFilter::Off => {
-                if !*INSTALLED.get_or_init(|| log::set_logger(&Logger).is_ok()) {
-                    return Err(Error::new(
-                        ErrorKind::AlreadyExists,
-                        "the program has set a logger of its own",
-                    ));
-                }
+                install()?;
                 replace(Some(Arc::new(Hook { run, userdata })));
                 log::set_max_level(filter);
             }

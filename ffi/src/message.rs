@@ -1,42 +1,71 @@
 //! Messages
 //!
-//! What the library tells: of a process's end, of an event, of what may have been missed. Messages do
-//! not change.
+//! A message reports the end of a process, an event, or that something may have been missed. Messages do
+//! not change. The texts and errors of a message are borrowed from it.
 
 use std::ffi::{CString, c_char};
 use std::sync::{Arc, OnceLock};
 
-use ctrd::{Message, MessageKind, Origin};
+use ctrd::{Message, MessageKind, Origin, Result};
 
-use crate::args::{c_string, give};
-use crate::error::ctrd_error_t;
-use crate::guard;
-use crate::time::{self, ctrd_time_t};
+use crate::abi::arguments;
+use crate::abi::errors::ctrd_error_t;
+use crate::abi::outputs::{c_string, give_present, nullable};
+use crate::abi::times::ctrd_time_t;
+use crate::abi::{fork, guard};
 
-/// A message's kind: a container's first process has ended.
-pub const CTRD_MESSAGE_EXIT: u32 = 1;
-/// A message's kind: a process that was executed in a container has ended.
-pub const CTRD_MESSAGE_EXEC_EXIT: u32 = 2;
-/// A message's kind: an event of the server's.
-pub const CTRD_MESSAGE_EVENT: u32 = 3;
-/// A message's kind: events may have been missed, because the connection was broken and the server
-/// does not repeat them. Exits are not among them: those are looked up.
-pub const CTRD_MESSAGE_GAP: u32 = 4;
-/// A message's kind: a queue or a hook was full, and messages for it were dropped:
+/// A kind of message: a container's first process has ended.
+pub const CTRD_KIND_EXIT: u32 = 1;
+/// A kind of message: a process that was executed in a container has ended.
+pub const CTRD_KIND_EXEC_EXIT: u32 = 2;
+/// A kind of message: the server published an event.
+pub const CTRD_KIND_EVENT: u32 = 4;
+/// A kind of message: events may have been missed, because the connection was broken and the server does
+/// not repeat them. Exits are not missed: the library looks them up.
+pub const CTRD_KIND_GAP: u32 = 8;
+/// A kind of message: a queue or a hook was full, and messages for it were dropped:
 /// ctrd_message_dropped().
-pub const CTRD_MESSAGE_OVERFLOW: u32 = 5;
-/// A message's kind: a step of a pull.
-pub const CTRD_MESSAGE_PROGRESS: u32 = 6;
+pub const CTRD_KIND_OVERFLOW: u32 = 16;
+/// A kind of message: a pull made progress.
+pub const CTRD_KIND_PROGRESS: u32 = 32;
+/// A kind of message: a submitted call is over. ctrd_message_tag() gives the call's tag,
+/// ctrd_message_status() its outcome.
+pub const CTRD_KIND_DONE: u32 = 64;
+/// A kind of message: a process has written output. No message has this kind yet.
+#[allow(dead_code)]
+pub const CTRD_KIND_OUTPUT: u32 = 128;
+/// A kind of message: a client that a queue was subscribed to is closed. It is the last message of the
+/// subscription.
+pub const CTRD_KIND_CLOSED: u32 = 256;
 
-/// A message's origin: from the server, as it happened.
+/// Every kind of message of the core's.
+pub(crate) const KINDS: [(u32, MessageKind); 8] = [
+    (CTRD_KIND_EXIT, MessageKind::Exit),
+    (CTRD_KIND_EXEC_EXIT, MessageKind::ExecExit),
+    (CTRD_KIND_EVENT, MessageKind::Event),
+    (CTRD_KIND_GAP, MessageKind::Gap),
+    (CTRD_KIND_OVERFLOW, MessageKind::Overflow),
+    (CTRD_KIND_PROGRESS, MessageKind::Progress),
+    (CTRD_KIND_DONE, MessageKind::Done),
+    (CTRD_KIND_CLOSED, MessageKind::Closed),
+];
+
+/// Reads the kinds that a program asks for.
+pub(crate) fn read_kinds(given: u32) -> Result<Vec<MessageKind>> {
+    let known = KINDS.iter().fold(0, |all, (value, _)| all | value);
+    arguments::flags("kinds", given.into(), known.into())?;
+    Ok(KINDS.iter().filter(|(value, _)| given & value != 0).map(|(_, kind)| *kind).collect())
+}
+
+/// A message's origin: the server reported it when it happened.
 pub const CTRD_ORIGIN_LIVE: u32 = 1;
-/// A message's origin: looked up afterwards, because the connection was broken or the program is a
-/// later one.
+/// A message's origin: the library looked it up later, because the connection was broken or the program
+/// was restarted.
 pub const CTRD_ORIGIN_RECOVERED: u32 = 2;
-/// A message's origin: it happened while nobody could see it, and no source holds the details.
+/// A message's origin: it happened unseen, and nothing holds the details any more.
 pub const CTRD_ORIGIN_GAP: u32 = 3;
 
-/// What the library tells. Its texts are borrowed: they are valid until it is freed.
+/// A report about a process, an event, a pull, or messages that are missing.
 pub struct ctrd_message_t(Arc<Content>);
 
 struct Content {
@@ -44,9 +73,9 @@ struct Content {
     namespace: CString,
     container_id: CString,
     exec_id: Option<CString>,
-    topic: Option<CString>,
-    /// Made when it is asked for.
-    json: OnceLock<Option<CString>>,
+    topic: CString,
+    /// Made when it is first asked for.
+    json: OnceLock<CString>,
     error: Option<ctrd_error_t>,
     start_error: Option<ctrd_error_t>,
 }
@@ -57,7 +86,7 @@ impl ctrd_message_t {
             namespace: c_string(message.namespace()),
             container_id: c_string(message.container_id()),
             exec_id: message.exec_id().map(c_string),
-            topic: message.topic().map(c_string),
+            topic: c_string(message.topic().unwrap_or_default()),
             json: OnceLock::new(),
             error: message.error().map(|error| ctrd_error_t::new(error, "")),
             start_error: message.start_error().map(|error| ctrd_error_t::new(error, "")),
@@ -67,36 +96,26 @@ impl ctrd_message_t {
     }
 }
 
-/// A text that may not be there.
-fn optional(text: Option<&CString>) -> *const c_char {
-    text.map_or(std::ptr::null(), |text| text.as_ptr())
-}
-
-/// What a message is about: one of the CTRD_MESSAGE_ values.
+/// What a message reports: one of the CTRD_KIND_ values.
 ///
 /// @param message  the message; NULL gives 0.
-/// @return the kind; values that are not named here may be added.
+/// @return the kind; a later version may add some.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_kind(message: Option<&ctrd_message_t>) -> u32 {
-    guard::read(message, |message| match message.0.message.kind() {
-        MessageKind::Exit => CTRD_MESSAGE_EXIT,
-        MessageKind::ExecExit => CTRD_MESSAGE_EXEC_EXIT,
-        MessageKind::Event => CTRD_MESSAGE_EVENT,
-        MessageKind::Gap => CTRD_MESSAGE_GAP,
-        MessageKind::Overflow => CTRD_MESSAGE_OVERFLOW,
-        MessageKind::Progress => CTRD_MESSAGE_PROGRESS,
-        _ => 0,
+    guard::read(message, |message| {
+        let entry = KINDS.iter().find(|(_, kind)| *kind == message.0.message.kind());
+        entry.map_or(0, |(value, _)| *value)
     })
 }
 
-/// How the library came to know: CTRD_ORIGIN_LIVE, CTRD_ORIGIN_RECOVERED or CTRD_ORIGIN_GAP.
+/// How the library learnt of it: CTRD_ORIGIN_LIVE, CTRD_ORIGIN_RECOVERED or CTRD_ORIGIN_GAP.
 ///
 /// @param message  the message; NULL gives 0.
-/// @return the origin; 0 for one that has no value yet.
+/// @return the origin; a later version may add some.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_origin(message: Option<&ctrd_message_t>) -> u32 {
     guard::read(message, |message| match message.0.message.origin() {
@@ -107,13 +126,13 @@ pub extern "C" fn ctrd_message_origin(message: Option<&ctrd_message_t>) -> u32 {
     })
 }
 
-/// The number of a message among those of its client: of two, the library came to know the one with
-/// the lower number first.
+/// The number of a message among those of its client. Of two messages, the library learnt first of the
+/// one with the lower number.
 ///
 /// @param message  the message; NULL gives 0.
 /// @return the number, from 1.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_seq(message: Option<&ctrd_message_t>) -> u64 {
     guard::read(message, |message| message.0.message.seq())
@@ -121,80 +140,76 @@ pub extern "C" fn ctrd_message_seq(message: Option<&ctrd_message_t>) -> u64 {
 
 /// The namespace that a message is from.
 ///
-/// @param message  the message; NULL gives NULL.
-/// @return its name, borrowed from the message; empty where it is about none.
+/// @param message  the message; NULL gives "".
+/// @return its name, borrowed from the message; "" if it is from none.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_namespace(message: Option<&ctrd_message_t>) -> *const c_char {
-    guard::read(message, |message| message.0.namespace.as_ptr())
+    guard::text(message, |message| Some(&message.0.namespace))
 }
 
-/// The container that the message is about.
+/// The container that a message is about.
 ///
-/// @param message  the message; NULL gives NULL.
-/// @return its id, borrowed from the message; empty where it is about none.
+/// @param message  the message; NULL gives "".
+/// @return its id, borrowed from the message; "" if it is about none.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_container_id(message: Option<&ctrd_message_t>) -> *const c_char {
-    guard::read(message, |message| message.0.container_id.as_ptr())
+    guard::text(message, |message| Some(&message.0.container_id))
 }
 
-/// The exec that the message is about.
+/// The executed process that a message is about. The result can be given as the exec_id of a function.
 ///
 /// @param message  the message; NULL gives NULL.
-/// @return its id, borrowed from the message; NULL where it is about the container's first process.
+/// @return its id, borrowed from the message; NULL if the message is about a container's first process,
+///         or about none.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_exec_id(message: Option<&ctrd_message_t>) -> *const c_char {
-    guard::read(message, |message| optional(message.0.exec_id.as_ref()))
+    guard::read(message, |message| nullable(message.0.exec_id.as_deref()))
 }
 
-/// The process's exit code: 128 and the signal's number where a signal ended it. It is never a
-/// guess.
+/// The process's exit code: 128 plus the number of the signal if a signal ended it. It is never a guess.
 ///
 /// @param message  the message; NULL gives 0.
-/// @param out      receives the code where it is known, and is left as it is where not; may be NULL.
-/// @return 1 where the code is known, 0 where no source holds it.
+/// @param out      receives the code if it is known; else it is left unchanged. May be NULL.
+/// @return 1 if the code is known, 0 if nothing holds it.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_exit_code(
     message: Option<&ctrd_message_t>,
     out: Option<&mut u32>,
 ) -> i32 {
-    guard::read(message, |message| match message.0.message.exit_code() {
-        Some(code) => {
-            give(out, code);
-            1
-        }
-        None => 0,
-    })
+    guard::read(message, |message| give_present(message.0.message.exit_code(), out))
 }
 
 /// When the process ended, by the server's clock.
 ///
 /// @param message  the message; NULL gives 0.
-/// @param out      receives the time where it is known, and is left as it is where not; may be NULL.
-/// @return 1 where the time is known, 0 where not.
+/// @param out      receives the time if it is known; else it is left unchanged. May be NULL.
+/// @return 1 if the time is known, 0 if not.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_exit_time(
     message: Option<&ctrd_message_t>,
     out: Option<&mut ctrd_time_t>,
 ) -> i32 {
-    guard::read(message, |message| time::give(message.0.message.exit_time(), out))
+    guard::read(message, |message| {
+        give_present(message.0.message.exit_time().map(ctrd_time_t::from), out)
+    })
 }
 
-/// Why the exit code or time is missing; of a gap, why the connection was broken.
+/// Why the exit code or the time of the exit is missing; for a gap, why the connection broke.
 ///
 /// @param message  the message; NULL gives NULL.
-/// @return the error, borrowed from the message and not to be freed; NULL where nothing is missing.
+/// @return the error, borrowed from the message and not to be freed; NULL if nothing is missing.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_error(message: Option<&ctrd_message_t>) -> Option<&ctrd_error_t> {
     guard::read(message, |message| message.0.error.as_ref())
@@ -203,9 +218,9 @@ pub extern "C" fn ctrd_message_error(message: Option<&ctrd_message_t>) -> Option
 /// Why the process never ran.
 ///
 /// @param message  the message; NULL gives NULL.
-/// @return the error, borrowed from the message and not to be freed; NULL where the process ran.
+/// @return the error, borrowed from the message and not to be freed; NULL if the process ran.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_start_error(
     message: Option<&ctrd_message_t>,
@@ -213,64 +228,72 @@ pub extern "C" fn ctrd_message_start_error(
     guard::read(message, |message| message.0.start_error.as_ref())
 }
 
-/// An event's topic, as "/tasks/start"; the reference of the image that progress is about.
+/// An event's topic, as in "/tasks/start"; for progress, the reference of the image.
 ///
-/// @param message  the message; NULL gives NULL.
-/// @return the text, borrowed from the message; NULL where it has none.
+/// @param message  the message; NULL gives "".
+/// @return the text, borrowed from the message; "" for messages of other kinds.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_topic(message: Option<&ctrd_message_t>) -> *const c_char {
-    guard::read(message, |message| optional(message.0.topic.as_ref()))
+    guard::text(message, |message| Some(&message.0.topic))
 }
 
-/// An event as JSON, with the fields as containerd names them; progress as an array of everything
-/// that the pull fetches. It is made when it is asked for first.
+/// An event as JSON, with its fields named as in containerd; for progress, an array of everything that
+/// the pull fetches. The text is made when it is first asked for; in a child of the process that received
+/// the message it is not made any more.
 ///
-/// @param message  the message; NULL gives NULL.
-/// @return the text, borrowed from the message; NULL where it has none.
+/// @param message  the message; NULL gives "".
+/// @return the text, borrowed from the message; "" for messages of other kinds.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_json(message: Option<&ctrd_message_t>) -> *const c_char {
-    guard::read(message, |message| {
+    guard::text(message, |message| {
         let content = &message.0;
-        optional(content.json.get_or_init(|| content.message.json().map(c_string)).as_ref())
+        // Making it locks it, and in a child it may be locked for good.
+        if fork::is_child() {
+            return content.json.get().map(CString::as_c_str);
+        }
+        let make = || c_string(content.message.json().unwrap_or_default());
+        Some(content.json.get_or_init(make))
     })
 }
 
 /// When an event happened, by the server's clock.
 ///
 /// @param message  the message; NULL gives 0.
-/// @param out      receives the time where it is known, and is left as it is where not; may be NULL.
-/// @return 1 where the time is known, 0 where not.
+/// @param out      receives the time if it is known; else it is left unchanged. May be NULL.
+/// @return 1 if the time is known, 0 if not.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_event_time(
     message: Option<&ctrd_message_t>,
     out: Option<&mut ctrd_time_t>,
 ) -> i32 {
-    guard::read(message, |message| time::give(message.0.message.event_time(), out))
+    guard::read(message, |message| {
+        give_present(message.0.message.event_time().map(ctrd_time_t::from), out)
+    })
 }
 
-/// How many messages were dropped, of a CTRD_MESSAGE_OVERFLOW.
+/// How many messages were dropped, of a message of kind CTRD_KIND_OVERFLOW.
 ///
 /// @param message  the message; NULL gives 0.
-/// @return the number; 0 of every other kind.
+/// @return the number; 0 for messages of other kinds.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_dropped(message: Option<&ctrd_message_t>) -> u64 {
     guard::read(message, |message| message.0.message.dropped())
 }
 
-/// Gives one more handle of a message, which outlives the first.
+/// Makes another handle of a message, which stays valid when the first is freed.
 ///
 /// @param message  the message; NULL gives NULL.
 /// @return the new handle, which the caller owns: ctrd_message_free().
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_ref(
     message: Option<&ctrd_message_t>,
@@ -280,9 +303,9 @@ pub extern "C" fn ctrd_message_ref(
 
 /// Frees one handle of a message.
 ///
-/// @param message  the handle, which the call takes; NULL does nothing.
+/// @param message  the handle; NULL does nothing.
 ///
-/// Threads: owner. Since: 0.1.
+/// Blocking: no. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_free(message: Option<Box<ctrd_message_t>>) {
     guard::value(|| drop(message));

@@ -1,71 +1,71 @@
-//! Recovering
+//! Recovery
 //!
-//! Taking containers over after the program was started anew: their streams, and the watch of their
-//! processes. What ended meanwhile is told of with its real exit, as far as containerd still knows.
-//! Only containers with the client's owner label are taken over. None is ever removed, but by the
-//! cleanup that it was created with.
+//! A program that was restarted takes its containers over: their streams, and the watch of their
+//! processes. The exits that happened meanwhile are reported with their real codes as far as containerd
+//! still knows them. Only containers with the client's owner label are taken over. A recovery removes
+//! none of them; only the clean-up that a container was created with does.
 
 use std::ffi::{CString, c_char, c_void};
 use std::mem::size_of;
 
 use ctrd::{Error, ErrorKind, Recovery, RecoveryState, Result, Stdio};
 
-use crate::args::{self, c_string, text};
-use crate::call::{self, ctrd_call_t};
-use crate::callback::{Userdata, ctrd_destroy_fn};
+use crate::abi::arguments::{self, text};
+use crate::abi::callbacks::{Userdata, ctrd_destroy_fn};
+use crate::abi::errors::ctrd_error_t;
+use crate::abi::outputs::{Handle, Nothing, c_string, nullable};
+use crate::abi::{guard, operation};
+use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
-use crate::error::ctrd_error_t;
-use crate::guard::{self, Out};
+use crate::io::{self, ctrd_io_t};
 use crate::status::ctrd_status_t;
-use crate::stdio::{self, ctrd_io_t};
 
-/// What a container was found to be: its process was created or runs, and is watched. One that was only
-/// created waits for ctrd_start_container(), as where a program died within ctrd_create_container();
-/// for one that runs that answers CTRD_E_FAILED_PRECONDITION.
+/// The state of a container: its process runs or was created, and is watched. If it was only created, as
+/// when a program dies inside ctrd_create_container(), ctrd_start_container() starts it; of a process
+/// that runs, that function answers CTRD_E_FAILED_PRECONDITION.
 pub const CTRD_RECOVERY_ALIVE: u32 = 1;
-/// What a container was found to be: its process has ended, which hooks and queues are told, and who
-/// probes.
+/// The state of a container: its process has ended. Hooks, queues and ctrd_probe() report the exit.
 pub const CTRD_RECOVERY_ENDED: u32 = 2;
-/// What a container was found to be: it has no task, and nothing says that it ever ended. It was left
-/// as it is.
+/// The state of a container: it has no task, and nothing says that its process ever ended. It is left
+/// unchanged.
 pub const CTRD_RECOVERY_NO_TASK: u32 = 3;
-/// What a container was found to be: it could not be looked at, as its shim is stuck or the server
-/// does not answer; or its streams could not be taken. It was left as it is.
+/// The state of a container: it could not be taken over, because its shim or the server does not answer,
+/// or because of its streams. It is left unchanged.
 pub const CTRD_RECOVERY_FAILED: u32 = 4;
 
-/// Room for the streams of one container, and for what a later header knows of them.
+/// Room for the streams of one container, and for the members that a later header adds.
 #[repr(C, align(16))]
 struct Room([u8; 1024]);
 
 const _: () = assert!(size_of::<Room>() >= size_of::<ctrd_io_t>());
 
-/// Says where the streams of a container that is recovered go.
+/// Says where the streams of a container go.
 ///
-/// It runs on the thread that called ctrd_recover_all(), for each container before the first is
-/// recovered. ctrd_client_close() of the same client answers CTRD_E_REENTRANT there.
+/// It runs on the thread that called ctrd_recover_all(), for each container, before the first one is
+/// taken over. ctrd_client_close() of the same client answers CTRD_E_REENTRANT inside it.
 ///
-/// @param userdata  what ctrd_recover_all() was given.
+/// @param userdata  the pointer that ctrd_recover_all() was given.
 /// @param id        the container's id, borrowed for the time of the call.
-/// @param io        is to be set to the streams: descriptors (CTRD_IO_FD), which are duplicated when the
-///                  function has returned. It is initialised; left as it is, there are none, and what the
-///                  container writes is dropped.
-/// @return 0; anything else leaves the container as it is: CTRD_RECOVERY_FAILED.
+/// @param io        receives the streams: descriptors (CTRD_IO_FD or CTRD_IO_FD_TAKE), which are read
+///                  when the function has returned, whatever it returns. The struct is initialised. If it
+///                  is left unchanged, the output of the container is dropped.
+/// @return 0; any other value leaves the container unchanged: CTRD_RECOVERY_FAILED.
 pub type ctrd_recover_io_fn = Option<
     unsafe extern "C" fn(userdata: *mut c_void, id: *const c_char, io: *mut ctrd_io_t) -> i32,
 >;
 
-/// What became of several containers. Its texts are borrowed: they are valid until it is freed.
-pub struct ctrd_recovery_t(Vec<Found>);
+/// The outcome of a recovery: what became of each container.
+pub struct ctrd_recovery_t(Vec<Recovered>);
 
-struct Found {
+struct Recovered {
     id: CString,
     state: u32,
     error: Option<ctrd_error_t>,
 }
 
-impl From<Recovery> for Found {
-    fn from(recovery: Recovery) -> Found {
-        Found {
+impl From<Recovery> for Recovered {
+    fn from(recovery: Recovery) -> Recovered {
+        Recovered {
             id: c_string(&recovery.container_id),
             state: match recovery.state {
                 RecoveryState::Alive => CTRD_RECOVERY_ALIVE,
@@ -87,71 +87,69 @@ fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, id: &str) -> Result<Stdio> {
     let id = c_string(id);
     // SAFETY: the room is aligned and large enough; the caller gave the function together with its
     // userdata; what the caller leaves in the struct is as the header says.
-    unsafe {
-        args::initialise(place, size_of::<Room>());
-        match io(userdata.pointer(), id.as_ptr(), place) {
-            0 => stdio::read(place),
-            other => Err(Error::new(
-                ErrorKind::Cancelled,
-                format!("the callback does not want it to be recovered ({other})"),
-            )),
-        }
+    let (answer, streams) = unsafe {
+        arguments::initialise(place, size_of::<Room>());
+        let answer = io(userdata.pointer(), id.as_ptr(), place);
+        // Also if the container is refused: descriptors that were given away are closed.
+        (answer, io::read(place))
+    };
+    if answer != 0 {
+        return Err(Error::new(
+            ErrorKind::Cancelled,
+            format!("the callback refused the container ({answer})"),
+        ));
     }
+    streams
 }
 
-/// Takes a container over, also where its process has ended. One that is recovered already stays as it
-/// is.
+/// Takes a container over, also if its process has ended. If this client has already taken it over,
+/// nothing changes.
 ///
 /// @param client  the client.
 /// @param id      the container's id.
-/// @param io      where its streams go: descriptors, which are duplicated; what is not given is fetched
-///                and dropped. NULL: all of it.
-/// @param call    bounds of the call; NULL: the default, at most the client's call timeout.
+/// @param io      where its streams go: descriptors. Output without one is dropped; NULL: all of it. Read
+///                before everything else.
+/// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_NOT_FOUND where there is no container, or it has
-///         no task and nothing says that it ever ended;
-///         CTRD_E_FAILED_PRECONDITION where it is another owner's; CTRD_E_BUSY as
-///         ctrd_create_container(); CTRD_E_UNAVAILABLE, also where its shim does not answer;
-///         CTRD_E_TIMEOUT; CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED; CTRD_E_IO where a stream
-///         cannot be opened, or no descriptor or thread is left.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task and nothing says
+///         that its process ever ended; CTRD_E_FAILED_PRECONDITION if it belongs to another owner;
+///         CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if its shim does not answer;
+///         CTRD_E_IO also if a stream cannot be opened.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_recover_container(
-    client: Option<&ctrd_client_t>,
+    client: *mut ctrd_client_t,
     id: *const c_char,
     io: *const ctrd_io_t,
     call: *const ctrd_call_t,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::status("recover_container", err, || {
-        let client = live(client)?;
-        // SAFETY: the caller's structs and strings are as the header says.
-        let (id, io, call) = unsafe { (text("id", id)?, stdio::read(io)?, call::read(call)?) };
-        client.recover_container(id, io, &call)
+    operation::run("recover_container", call, err, Nothing, || {
+        // SAFETY: the caller's struct, strings and handle are as the header says.
+        let (io, client, id) = unsafe { (io::read(io)?, live(client)?, text("id", id)?) };
+        Ok(move |call: &_| client.recover_container(&id, io.clone(), call))
     })
 }
 
-/// Takes every container of the namespace over that carries the client's owner label, 16 at once by
-/// threads that end with the call, each within 5 s: one that is stuck does not hold up the rest, nor
-/// make the call fail. FIFOs of containers that do not stand any more are removed.
+/// Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
+/// threads that end with the call, and each within 5 s. One that is stuck neither holds up the others nor
+/// makes the call fail. FIFOs of containers that no longer exist are removed.
 ///
 /// @param client    the client.
-/// @param io        asked for the streams of each; NULL: none have any, and what they write is dropped.
+/// @param io        called for the streams of each container; NULL: the output of all is dropped.
 /// @param userdata  handed to io.
-/// @param destroy   called exactly once with userdata before the function returns, also where it
-///                  fails; may be NULL.
-/// @param call      bounds of the call; NULL: the default, at most the client's call timeout.
-/// @param out       receives what became of each, in the order of their ids; the caller owns it:
+/// @param destroy   called exactly once with userdata before this function returns. May be NULL.
+/// @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param out       receives the outcome, in the order of the ids, which the caller owns:
 ///                  ctrd_recovery_free(). May be NULL.
 /// @param err       receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_UNAVAILABLE, CTRD_E_TIMEOUT or CTRD_E_CANCELLED
-///         where they could not be listed; CTRD_E_CLOSED; CTRD_E_FORKED.
+/// @return CTRD_OK, or an error if the containers could not be listed.
 ///
-/// Blocking: until all have been looked at. Threads: any. Since: 0.1.
+/// Blocking: until every container was looked at. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_recover_all(
-    client: Option<&ctrd_client_t>,
+    client: *mut ctrd_client_t,
     io: ctrd_recover_io_fn,
     userdata: *mut c_void,
     destroy: ctrd_destroy_fn,
@@ -160,21 +158,23 @@ pub unsafe extern "C" fn ctrd_recover_all(
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
     let userdata = Userdata::new(userdata, destroy);
-    guard::produce("recover_all", Out::optional("out", out), err, || {
-        let client = live(client)?;
-        // SAFETY: the caller's structs and strings are as the header says.
-        let call = unsafe { call::read(call)? };
-        let found = client.recover_all(&mut |id| ask(io, &userdata, id), &call)?;
-        Ok(Box::new(ctrd_recovery_t(found.into_iter().map(Found::from).collect())))
+    operation::run("recover_all", call, err, Handle::optional("out", out), || {
+        // SAFETY: the caller's handle is as the header says.
+        let client = unsafe { live(client)? };
+        Ok(move |call: &_| {
+            let recovered = client.recover_all(&mut |info| ask(io, &userdata, info.id()), call)?;
+            let recovered = recovered.into_iter().map(Recovered::from).collect();
+            Ok(Box::new(ctrd_recovery_t(recovered)))
+        })
     })
 }
 
-/// How many containers were looked at.
+/// The number of containers in the outcome of a recovery.
 ///
-/// @param recovery  what became of them; NULL gives 0.
+/// @param recovery  the outcome; NULL gives 0.
 /// @return the number.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_recovery_len(recovery: Option<&ctrd_recovery_t>) -> usize {
     guard::read(recovery, |recovery| recovery.0.len())
@@ -182,41 +182,39 @@ pub extern "C" fn ctrd_recovery_len(recovery: Option<&ctrd_recovery_t>) -> usize
 
 /// The id of one of the containers.
 ///
-/// @param recovery  what became of them; NULL gives NULL.
-/// @param index     which one, from 0.
-/// @return the id, borrowed from what it was asked of; NULL beyond the last.
+/// @param recovery  the outcome; NULL gives NULL.
+/// @param index     the container's position, from 0.
+/// @return the id, borrowed from the outcome; NULL beyond the last.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_recovery_id(
     recovery: Option<&ctrd_recovery_t>,
     index: usize,
 ) -> *const c_char {
-    guard::read(recovery, |recovery| {
-        recovery.0.get(index).map_or(std::ptr::null(), |found| found.id.as_ptr())
-    })
+    guard::read(recovery, |recovery| nullable(recovery.0.get(index).map(|found| &*found.id)))
 }
 
-/// What one of the containers was found to be: one of the CTRD_RECOVERY_ values.
+/// The state of one of the containers: one of the CTRD_RECOVERY_ values.
 ///
-/// @param recovery  what became of them; NULL gives 0.
-/// @param index     which one, from 0.
-/// @return the value; 0 beyond the last. Values that are not named here may be added.
+/// @param recovery  the outcome; NULL gives 0.
+/// @param index     the container's position, from 0.
+/// @return the state; 0 beyond the last. A later version may add some.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_recovery_state(recovery: Option<&ctrd_recovery_t>, index: usize) -> u32 {
     guard::read(recovery, |recovery| recovery.0.get(index).map_or(0, |found| found.state))
 }
 
-/// Why one of the containers was not recovered.
+/// Why one of the containers was not taken over.
 ///
-/// @param recovery  what became of them; NULL gives NULL.
-/// @param index     which one, from 0.
-/// @return the error, borrowed from what it was asked of and not to be freed; NULL where it was
-///         recovered, and beyond the last.
+/// @param recovery  the outcome; NULL gives NULL.
+/// @param index     the container's position, from 0.
+/// @return the error, borrowed from the outcome and not to be freed; NULL if the container was taken
+///         over, and beyond the last.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_recovery_error(
     recovery: Option<&ctrd_recovery_t>,
@@ -225,11 +223,11 @@ pub extern "C" fn ctrd_recovery_error(
     guard::read(recovery, |recovery| recovery.0.get(index)?.error.as_ref())
 }
 
-/// Frees what became of several containers.
+/// Frees the outcome of a recovery.
 ///
-/// @param recovery  the handle, which the call takes; NULL does nothing.
+/// @param recovery  the outcome; NULL does nothing.
 ///
-/// Threads: owner. Since: 0.1.
+/// Blocking: no. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_recovery_free(recovery: Option<Box<ctrd_recovery_t>>) {
     guard::value(|| drop(recovery));

@@ -1,17 +1,17 @@
 //! Versions
 //!
-//! Of the library, and of the server that it talks to.
+//! The version of this library, and that of the server that it talks to.
 
 use std::ffi::{CStr, CString, c_char};
 
-use crate::args::c_string;
-use crate::call::{self, ctrd_call_t};
+use crate::abi::errors::ctrd_error_t;
+use crate::abi::outputs::{Handle, c_string};
+use crate::abi::{guard, operation};
+use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
-use crate::error::ctrd_error_t;
-use crate::guard::{self, Out};
 use crate::status::ctrd_status_t;
 
-/// What parts this library has, by the names that `ctrd_has_feature` knows.
+/// The parts of this library, by the names that `ctrd_has_feature` knows.
 const FEATURES: &[&CStr] = &[
     c"containers",
     c"daemon",
@@ -26,20 +26,32 @@ const FEATURES: &[&CStr] = &[
     c"stdio",
 ];
 
-/// What the server says of itself.
-pub struct ctrd_version_t {
+/// The version of a server.
+pub struct ctrd_version_info_t {
     version: CString,
     revision: CString,
 }
 
-/// The version of the library that is loaded, which may be a later one than the header's
+/// The version of the library that is loaded, as text: "0.1.0". It may be later than the header's
+/// CTRD_VERSION_STRING.
+///
+/// @return the text, which is constant.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_library_version() -> *const c_char {
+    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    guard::text(Some(VERSION), |version| CStr::from_bytes_with_nul(version.as_bytes()).ok())
+}
+
+/// The version of the library that is loaded, as a number. It may be later than the header's
 /// CTRD_VERSION_NUMBER.
 ///
 /// @return major * 10000 + minor * 100 + patch.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn ctrd_version_number() -> u32 {
+pub extern "C" fn ctrd_library_version_number() -> u32 {
     guard::value(|| {
         let part = |text: &str| text.parse().unwrap_or(0u32);
         part(env!("CARGO_PKG_VERSION_MAJOR")) * 10000
@@ -48,23 +60,13 @@ pub extern "C" fn ctrd_version_number() -> u32 {
     })
 }
 
-/// The version of the library that is loaded, as text: "0.1.0".
-///
-/// @return the text, which is constant.
-///
-/// Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_version_string() -> *const c_char {
-    guard::value(|| concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast())
-}
-
 /// Whether the library that is loaded has a part: "containers", "daemon", "events", "hooks",
-/// "images", "log", "pull", "queues", "recovery", "snapshots", "stdio".
+/// "images", "log", "pull", "queues", "recovery", "snapshots" or "stdio".
 ///
-/// @param name  the part's name; NULL is none.
-/// @return 1 if it has, 0 if not.
+/// @param name  the part's name; NULL gives 0.
+/// @return 1 if it has the part, 0 if not.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_has_feature(name: *const c_char) -> i32 {
     guard::value(|| {
@@ -80,59 +82,60 @@ pub unsafe extern "C" fn ctrd_has_feature(name: *const c_char) -> i32 {
 /// Asks the server for its version.
 ///
 /// @param client  the client.
-/// @param call    bounds of the call; NULL: the default, at most 10 s.
-/// @param out     receives the answer, which the caller owns: ctrd_version_free().
+/// @param call    limits of the call; NULL: the defaults (at most 10 s).
+/// @param out     receives the version, which the caller owns: ctrd_version_info_free().
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT; CTRD_E_UNAVAILABLE; CTRD_E_TIMEOUT;
-///         CTRD_E_CANCELLED; CTRD_E_CLOSED; CTRD_E_FORKED.
+/// @return CTRD_OK, or an error.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ctrd_version(
-    client: Option<&ctrd_client_t>,
+    client: *mut ctrd_client_t,
     call: *const ctrd_call_t,
-    out: Option<&mut *mut ctrd_version_t>,
+    out: Option<&mut *mut ctrd_version_info_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("version", Out::required("out", out), err, || {
-        let client = live(client)?;
-        // SAFETY: the caller's structs and strings are as the header says.
-        let version = client.version(&unsafe { call::read(call)? })?;
-        Ok(Box::new(ctrd_version_t {
-            version: c_string(&version.version),
-            revision: c_string(&version.revision),
-        }))
+    operation::run("version", call, err, Handle::required("out", out), || {
+        // SAFETY: the caller's handle is as the header says.
+        let client = unsafe { live(client)? };
+        Ok(move |call: &_| {
+            let version = client.version(call)?;
+            Ok(Box::new(ctrd_version_info_t {
+                version: c_string(&version.version),
+                revision: c_string(&version.revision),
+            }))
+        })
     })
 }
 
 /// The server's version, as in "1.6.20~ds1" or "v1.7.24": distributions write it in many ways.
 ///
-/// @param version  the answer; NULL gives NULL.
-/// @return the text, borrowed from the answer.
+/// @param info  the version; NULL gives "".
+/// @return the text, borrowed from the version.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn ctrd_version_server(version: Option<&ctrd_version_t>) -> *const c_char {
-    guard::read(version, |version| version.version.as_ptr())
+pub extern "C" fn ctrd_version_info_version(info: Option<&ctrd_version_info_t>) -> *const c_char {
+    guard::text(info, |info| Some(&info.version))
 }
 
 /// The commit that the server was built from.
 ///
-/// @param version  the answer; NULL gives NULL.
-/// @return the text, borrowed from the answer; empty where the server does not say.
+/// @param info  the version; NULL gives "".
+/// @return the text, borrowed from the version; "" if the server does not say.
 ///
-/// Threads: any. Since: 0.1.
+/// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn ctrd_version_revision(version: Option<&ctrd_version_t>) -> *const c_char {
-    guard::read(version, |version| version.revision.as_ptr())
+pub extern "C" fn ctrd_version_info_revision(info: Option<&ctrd_version_info_t>) -> *const c_char {
+    guard::text(info, |info| Some(&info.revision))
 }
 
 /// Frees a server's version.
 ///
-/// @param version  the answer, which the call takes; NULL does nothing.
+/// @param info  the version; NULL does nothing.
 ///
-/// Threads: owner. Since: 0.1.
+/// Blocking: no. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn ctrd_version_free(version: Option<Box<ctrd_version_t>>) {
-    guard::value(|| drop(version));
+pub extern "C" fn ctrd_version_info_free(info: Option<Box<ctrd_version_info_t>>) {
+    guard::value(|| drop(info));
 }

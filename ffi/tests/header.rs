@@ -31,10 +31,70 @@ fn every_comment_is_complete() {
         }
         assert_eq!(comment.contains("@return"), function.returns != "void", "{name}: @return");
         if function.returns == "ctrd_status_t" && function.parameters.iter().any(|p| p == "err") {
-            assert!(comment.contains("@return CTRD_OK; CTRD_E_"), "{name}: its errors");
-            assert!(comment.contains("Blocking: "), "{name}: whether it blocks");
+            assert!(comment.contains("@return CTRD_OK"), "{name}: its outcome");
         }
-        assert!(comment.contains("Since: "), "{name}: since when");
+        for line in ["Blocking: ", "Threads: ", "Since: "] {
+            assert_eq!(comment.matches(line).count(), 1, "{name}: {line}");
+        }
+        let never_blocks = comment.contains("Blocking: no. ");
+        let takes_a_call = function.parameters.iter().any(|parameter| parameter == "call");
+        if takes_a_call && !name.ends_with("_init") {
+            assert!(!never_blocks, "{name}: it takes a ctrd_call_t, and so it may block");
+        }
+    }
+}
+
+/// The errors that the header lists once, for every function.
+const COMMON: &[&str] = &[
+    "INVALID_ARGUMENT",
+    "FORKED",
+    "REENTRANT",
+    "PANIC",
+    "INTERNAL",
+    "TIMEOUT",
+    "CANCELLED",
+    "WOULD_BLOCK",
+    "IO",
+    "UNAVAILABLE",
+    "PROTOCOL",
+];
+
+/// Common errors are said once, at the top; a function's own comment says what is special about them.
+#[test]
+fn common_errors_are_said_once() {
+    let header = generate::header();
+    let (top, _) = header.split_once("#ifndef CTRD_H").unwrap();
+    for error in COMMON {
+        let said = top.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let name = format!("CTRD_E_{error}");
+        assert!(said.into_iter().any(|word| word == name), "the top of the header: {name}");
+    }
+    for function in prototypes(&header) {
+        let (_, errors) = function.comment.split_once("@return").unwrap_or_default();
+        let (errors, _) = errors.split_once(" *\n").unwrap_or_default();
+        for error in COMMON {
+            for end in [";", "."] {
+                let bare = format!("CTRD_E_{error}{end}");
+                assert!(!errors.contains(&bare), "{}: {bare}", function.name);
+            }
+        }
+    }
+}
+
+/// What changes something takes a handle that is not const; accessors take a const one.
+#[test]
+fn handles_are_const_for_accessors_alone() {
+    for function in prototypes(&generate::header()) {
+        let Some(handle) = function.types.first().filter(|first| first.ends_with("_t *")) else {
+            continue;
+        };
+        let changes = function.parameters.iter().any(|parameter| parameter == "call")
+            || ["_free", "_init", "_fire", "ctrd_add_", "ctrd_dispatch"]
+                .iter()
+                .any(|word| function.name.contains(word) && !function.name.ends_with("_fd"));
+        // These read what they begin with.
+        let reads = ["ctrd_client_open", "ctrd_daemon_start"].contains(&function.name.as_str());
+        assert_eq!(handle.starts_with("const "), !changes || reads, "{}: {handle}", function.name);
     }
 }
 
@@ -49,4 +109,11 @@ fn bindings_can_read_it() {
     library();
     let said = run(Command::new("sh").current_dir(root()).arg("ffi/tests/parse.sh"));
     assert_eq!(said.lines().count(), 3, "{said}");
+}
+
+/// The structs have no padding, so that every compiler gives them the same layout.
+#[test]
+fn structs_have_no_padding() {
+    let said = run(Command::new("sh").current_dir(root()).arg("ffi/tests/layout.sh"));
+    assert!(said.contains("structs have no padding"), "{said}");
 }

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The header in every dialect that is promised: alone, included twice, and in a file that uses every
-# macro of it, as C89 to C17 and C++98 to C++20, by gcc and clang, without a warning.
+# The header in every dialect that is promised, C89 to C17 and C++98 to C++20, with gcc and clang,
+# without a warning: alone, included twice, in a file that uses every macro of it, and in one that
+# defines CTRD_CHECK.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -10,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 echo '#include "ctrd.h"' >"$work/alone.c"
 printf '#include "ctrd.h"\n#include "ctrd.h"\n' >"$work/twice.c"
 
-# Every macro with a value: the initialisers as one initialises with them, the rest as expressions.
+# Every macro with a value: initialisers in initialisations, the others as expressions.
 {
     echo '#include "ctrd.h"'
     echo 'void use(const void *value);'
@@ -19,6 +20,9 @@ printf '#include "ctrd.h"\n#include "ctrd.h"\n' >"$work/twice.c"
     sed -n 's/^#define \(CTRD_[A-Z0-9_]*\)\( .*\|\)$/\1/p' include/ctrd.h | sort -u | while read -r macro; do
         case $macro in
         CTRD_H | CTRD_CHECK) ;;
+        CTRD_FOREVER | CTRD_POLL)
+            echo "    { int64_t value = $macro; static const int64_t fixed = $macro; use(&value); use(&fixed); }"
+            ;;
         CTRD_VERSION_STRING) echo "    { const char *value = $macro; use(value); }" ;;
         *_INIT)
             type=$(echo "${macro%_INIT}_t" | tr '[:upper:]' '[:lower:]')
@@ -27,16 +31,31 @@ printf '#include "ctrd.h"\n#include "ctrd.h"\n' >"$work/twice.c"
         *) echo "    { int32_t value = $macro; int values[$macro + 100]; use(&value); use(values); }" ;;
         esac
     done
+    echo '    { int64_t value = CTRD_REMAINING((int64_t)1, (int64_t)2); use(&value); }'
     echo '}'
 } >"$work/macros.c"
 [ "$(grep -c 'use(&\?value)' "$work/macros.c")" -ge 40 ] || { echo "the macros are not found" >&2; exit 1; }
+
+# A program may define CTRD_CHECK itself, and then ignore a status.
+cat >"$work/check.c" <<'END'
+#define CTRD_CHECK
+#include "ctrd.h"
+void ignore(ctrd_client_t *client);
+void ignore(ctrd_client_t *client) {
+    ctrd_client_close(client, NULL, NULL);
+}
+END
+if sed 1d "$work/check.c" | gcc -x c -Iinclude -c -o /dev/null -Werror - 2>/dev/null; then
+    echo "a status that is ignored is no warning" >&2
+    exit 1
+fi
 
 count=0
 check() {
     compiler=$1 dialect=$2
     shift 2
-    for file in alone twice macros; do
-        "$compiler" -x "${dialect%%:*}" -std="${dialect##*:}" -Iinclude -fsyntax-only \
+    for file in alone twice macros check; do
+        "$compiler" -x "${dialect%%:*}" -std="${dialect##*:}" -Iinclude -c -o /dev/null \
             -Wall -Wextra -Wpedantic -Werror "$@" "$work/$file.c"
         count=$((count + 1))
     done

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The header as bindings read it: Python's cffi, LuaJIT, and bindgen. The first two load the library
-# and call it as well.
+# The header in languages that read it: Python's cffi, LuaJIT and bindgen. The first two also load the
+# library and call it.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 library=target/release/lib/libctrd.so.0
 
-# Neither has a preprocessor: comments, guards and macros go, declarations stay.
+# Neither has a preprocessor. So comments, guards and macros are taken out, and declarations stay.
 grep -v '^#include' include/ctrd.h | cc -E -P -U__GNUC__ - >"$work/ctrd.cdef"
 # Constants are small numbers.
 sed -n 's/^#define \(CTRD_[A-Z_]*\) (\{0,1\}\(-\{0,1\}[0-9]\{1,\}\))\{0,1\}$/\1 \2/p' include/ctrd.h >"$work/constants"
@@ -22,7 +22,8 @@ ffi = cffi.FFI()
 ffi.cdef(open(work + "/ctrd.cdef").read())
 ffi.cdef("".join("#define %s %s\n" % tuple(line.split()) for line in open(work + "/constants")))
 lib = ffi.dlopen(path)
-assert lib.ctrd_version_number() == lib.CTRD_VERSION_NUMBER
+assert lib.ctrd_library_version_number() == lib.CTRD_VERSION_NUMBER
+assert lib.ctrd_forever() == 2**63 - 1 and lib.ctrd_poll() == -2**63
 
 config = ffi.new("ctrd_client_config_t *")
 lib.ctrd_client_config_init(config, ffi.sizeof("ctrd_client_config_t"))
@@ -46,7 +47,8 @@ for line in io.lines(work .. "/constants") do
     constants[name] = tonumber(value)
 end
 local lib = ffi.load("./" .. path)
-assert(lib.ctrd_version_number() == constants.CTRD_VERSION_NUMBER)
+assert(lib.ctrd_library_version_number() == constants.CTRD_VERSION_NUMBER)
+assert(lib.ctrd_forever() == 0x7fffffffffffffffLL and lib.ctrd_poll() == -0x7fffffffffffffffLL - 1)
 
 local config = ffi.new("ctrd_client_config_t")
 lib.ctrd_client_config_init(config, ffi.sizeof(config))

@@ -1,4 +1,4 @@
-//! Status values never change, and every kind of error of the core's has one.
+//! Status values never change, and every kind of error has one, with its name.
 
 mod support;
 
@@ -9,7 +9,7 @@ use support::read;
 #[allow(dead_code, non_camel_case_types)]
 mod status;
 
-/// What was released. Values are added at the end and never changed.
+/// The values. Once they are released they never change, and new ones are added at the end.
 const SNAPSHOT: &[(&str, i32)] = &[
     ("CTRD_OK", 0),
     ("CTRD_E_INVALID_ARGUMENT", -1),
@@ -39,7 +39,7 @@ const SNAPSHOT: &[(&str, i32)] = &[
 ];
 
 #[test]
-fn the_values_are_those_that_were_released() {
+fn the_values_are_those_of_the_list() {
     let defined: Vec<_> = macros(&read("include/ctrd.h"))
         .into_iter()
         .filter(|(name, _)| name == "CTRD_OK" || name.starts_with("CTRD_E_"))
@@ -58,11 +58,21 @@ fn every_kind_has_a_value_of_its_own() {
     let mut values: Vec<_> = ctrd::ErrorKind::ALL
         .iter()
         .map(|kind| {
-            let entry = status::STATUS_OF_KIND.iter().find(|(k, _)| k == kind);
+            let entry = status::STATUS_OF_KIND.iter().find(|(k, _, _)| k == kind);
             entry.unwrap_or_else(|| panic!("{kind:?} has no status")).1
         })
         .collect();
     values.sort_unstable();
     values.dedup();
     assert_eq!(values.len(), ctrd::ErrorKind::ALL.len());
+}
+
+#[test]
+fn every_value_has_its_name() {
+    for (name, value) in SNAPSHOT {
+        assert_eq!(status::name(*value).to_str(), Ok(*name));
+    }
+    for value in [1, -(SNAPSHOT.len() as i32)] {
+        assert_eq!(status::name(value).to_str(), Ok("unknown status"));
+    }
 }

@@ -77,31 +77,37 @@ impl Client {
         container::destroy(&self.inner, id, config, call).at("destroy_container", id)
     }
 
-    /// Takes a container over from an earlier run of this program: its streams, and the watch of its
-    /// process. If the process has exited meanwhile, its exit is reported, with the real code if containerd
-    /// still knows it. A container that this client has recovered already stays as it is.
+    /// Takes a container over from an earlier run of this program: its streams, its clean-up, and the
+    /// watch of its process. If the process has ended meanwhile, its exit is reported, with the code if
+    /// containerd or the record still has it.
     ///
-    /// `stdio` has a descriptor or nothing for each stream. If it has nothing for an output, the library
-    /// reads the output and drops it. A stream whose FIFO is gone is left out.
+    /// `stdio` has descriptors for the streams that go through FIFOs of this library, or none: output
+    /// without a descriptor is read and dropped. If a container is recovered already, its streams stay
+    /// as they are.
     ///
-    /// Blocks for at most the client's call timeout unless `call` says otherwise. Fails with
-    /// [`crate::ErrorKind::FailedPrecondition`] if the container does not have the client's owner label,
-    /// with [`crate::ErrorKind::NotFound`] if there is no container or it has no task, and with
-    /// [`crate::ErrorKind::Unavailable`] if its shim does not answer. The container is then left as it is.
+    /// Fails with [`crate::ErrorKind::FailedPrecondition`] if the container does not have this client's
+    /// owner label; with [`crate::ErrorKind::NotFound`] if there is no such container, or it has no task
+    /// and its record does not say how its process ended; with [`crate::ErrorKind::Unavailable`] if its
+    /// shim does not answer. Then the container is left as it is.
     pub fn recover_container(&self, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
         container::recover(&self.inner, id, stdio, call).at("recover_container", id)
     }
 
-    /// Recovers every container of the namespace with the client's owner label: see
-    /// [`Client::recover_container`]. Returns the result for each, in the order of their ids. Up to 16
-    /// threads, which end with the call, recover one container each within 5 s. FIFOs of containers that do
-    /// not exist any more are removed.
+    /// Recovers every container of the namespace that has this client's owner label, and says what became
+    /// of each, in the order of their ids. Also removes FIFOs whose container is gone.
     ///
-    /// `streams` gives the descriptors for one container. It runs on the calling thread, for all containers
-    /// before the first is recovered. A container for which it fails is left as it is.
+    /// Up to 16 are recovered at once, by threads that end with the call. Each has 5 s, so one with a
+    /// shim that does not answer delays the others little, and does not make the call fail.
+    ///
+    /// `streams` is asked for the streams of a container when its turn comes: so at most 16 containers
+    /// have descriptors that are not in use yet. It runs on the calling thread, for one container at a
+    /// time, and is not asked for containers that cannot be recovered. The others wait while it runs;
+    /// its time does not count towards the 5 s. If it fails, the container is left as it is. It may call
+    /// any operation of the client, but for [`Client::close`]
+    /// ([`crate::ErrorKind::Reentrant`]).
     pub fn recover_all(
         &self,
-        streams: &mut dyn FnMut(&str) -> Result<Stdio>,
+        streams: &mut dyn FnMut(&ContainerInfo) -> Result<Stdio>,
         call: &Call,
     ) -> Result<Vec<Recovery>> {
         container::recover_all(&self.inner, streams, call).at("recover_all", "")

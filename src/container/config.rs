@@ -19,11 +19,13 @@ use crate::spec;
 use crate::stdio::Stdio;
 
 /// The configuration of a new container.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ContainerConfig {
     /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
     pub id: String,
-    /// The image that it is made from, which must have been pulled. Either this or `rootfs` is required.
+    /// The image that it is made from, which must have been pulled. Either this or `rootfs`. An image of
+    /// exactly this name is used; if there is none, the one with the completed name: `busybox` means
+    /// `docker.io/library/busybox:latest` then.
     pub image: Option<String>,
     /// A directory that is its root file system: an absolute path that containerd sees too. The caller
     /// prepares it, and the library never removes anything in it.
@@ -36,9 +38,27 @@ pub struct ContainerConfig {
     /// Its runtime. Default: `io.containerd.runc.v2`.
     pub runtime: Option<String>,
     /// The runtime specification, as JSON; members that this library does not know are kept.
-    /// Default: [`crate::default_spec`] with the image's configuration applied to it.
+    /// Default: [`crate::default_spec`] with the image's configuration applied to it, which is what
+    /// [`crate::Client::image_spec`] returns.
     pub spec: Option<String>,
-    /// The command. It replaces the one of the image or of the specification.
+    /// Apply the image's configuration to `spec`, as it is applied to the default. Without `spec` it
+    /// changes nothing. Without `image` it is an error.
+    ///
+    /// - **Command** (`process.args`): the image's entry point, followed by `args` or, if `args` is
+    ///   empty, by the image's command. They replace the command of `spec`, which stays only if all of
+    ///   them are empty.
+    /// - **Environment** (`process.env`): the image's entries, or `PATH` with the usual directories if it
+    ///   has none. An entry of `spec` replaces the image's entry with the same name, and one without `=`
+    ///   removes it. With a terminal, `TERM=xterm` is added unless `TERM` is set.
+    /// - **Working directory** (`process.cwd`): the image's. If it names none, that of `spec` stays, or
+    ///   `/` is set.
+    /// - **User** (`process.user`): the image's user, group and additional groups replace those of
+    ///   `spec`; other members, such as `umask`, stay. Names are looked up in the container's root file
+    ///   system. If the image names no user, that of `spec` stays; if `spec` has none either, or has root
+    ///   without additional groups (as [`crate::default_spec`] has), root gets the groups that list it.
+    pub apply_image: bool,
+    /// The command. By default, and with `apply_image`, it follows the image's entry point, in place of
+    /// the image's command. With a `spec` to which the image is not applied, it replaces `process.args`.
     pub args: Vec<String>,
     /// Labels of the record. Those that begin with `io.ctrd.` are the library's.
     pub labels: Vec<(String, String)>,
@@ -60,13 +80,13 @@ pub struct ContainerConfig {
 /// A configuration that was checked.
 pub(super) struct CheckedConfig {
     pub(super) id: String,
-    /// Its full name.
     pub(super) image: Option<String>,
     pub(super) rootfs: Option<Mount>,
     pub(super) snapshotter: String,
     pub(super) snapshot_key: String,
     pub(super) runtime: String,
     pub(super) spec: Option<Value>,
+    pub(super) apply_image: bool,
     pub(super) args: Vec<String>,
     pub(super) labels: HashMap<String, String>,
     pub(super) generation: String,
@@ -106,7 +126,10 @@ impl CheckedConfig {
                 })
             }
         };
-        let image = config.image.as_deref().map(image::name_for_container).transpose()?;
+        config.image.as_deref().map_or(Ok(()), |image| image::check_name("image", image))?;
+        if config.apply_image && config.image.is_none() {
+            return Err(Error::invalid("apply_image", "there is no image, but a rootfs"));
+        }
         let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
         let snapshot_key = config.snapshot_key.unwrap_or_else(|| config.id.clone());
         identifier::check_snapshot_key("snapshot_key", &snapshot_key)?;
@@ -138,7 +161,8 @@ impl CheckedConfig {
                 ..config.stdio
             },
             spec,
-            image,
+            apply_image: config.apply_image,
+            image: config.image,
             rootfs,
             args: config.args,
             labels,

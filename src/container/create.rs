@@ -14,7 +14,7 @@ use super::task::delete_task;
 use super::undo::{Undo, existed};
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::{self, Unpacked};
+use crate::image::{self, ResolvedImage};
 use crate::inner::Inner;
 use crate::lease::Lease;
 use crate::record::{ExitLabel, ProcessOutcome, generation};
@@ -33,10 +33,7 @@ pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) 
     client.bus.check_backlog()?;
     submit::begin_start(&(ctx.namespace.clone(), config.id.clone()));
     let image = match &config.image {
-        Some(name) => {
-            let unpacked = image::for_container(client, ctx, name).step("look the image up")?;
-            Some((name.clone(), unpacked))
-        }
+        Some(name) => Some(image::resolve(client, ctx, name).step("look the image up")?),
         None => None,
     };
     // The lease holds what is made until the record refers to it, and what a failure has to undo.
@@ -53,23 +50,24 @@ fn create_steps(
     client: &Arc<Inner>,
     ctx: &Ctx,
     config: CheckedConfig,
-    image: Option<(String, Unpacked)>,
+    image: Option<ResolvedImage>,
     undo: &mut Undo,
 ) -> Result<u32> {
     let mounts = match (&image, &config.rootfs) {
-        (Some((name, unpacked)), _) => {
-            prepare(client, ctx, &config, name, unpacked, undo).step("prepare the snapshot")?
+        (Some(image), _) => {
+            prepare(client, ctx, &config, image, undo).step("prepare the snapshot")?
         }
         (None, rootfs) => rootfs.iter().cloned().collect(),
     };
-    let spec = spec::build(spec::Sources {
+    let spec = spec::build(spec::SpecOptions {
         namespace: &ctx.namespace,
         id: &config.id,
         spec: config.spec.clone(),
-        image_config: image.as_ref().map(|(_, unpacked)| &unpacked.config),
+        image_config: image.as_ref().map(|image| &image.content.config),
+        apply_image: config.apply_image,
         args: &config.args,
         terminal: config.stdio.terminal,
-        rootfs: &mounts,
+        rootfs: &|| Ok(mounts.clone()),
     })
     .step("make the specification")?;
     let spec = serde_json::to_vec(&spec).map_err(|e| {
@@ -77,7 +75,7 @@ fn create_steps(
     })?;
 
     let sandbox = config.labels.contains_key(SANDBOX_LABEL).then(|| Any::spec(spec.clone()));
-    create_record(ctx, &config, image.map(|(name, _)| name), spec, undo)
+    create_record(ctx, &config, image.map(|image| image.name), spec, undo)
         .step("create the record")?;
     if let Some(spec) = sandbox {
         create_sandbox(ctx, &config.id, &config.runtime, spec, undo).step("create the sandbox")?;
@@ -130,13 +128,13 @@ fn prepare(
     client: &Inner,
     ctx: &Ctx,
     config: &CheckedConfig,
-    image: &str,
-    unpacked: &Unpacked,
+    image: &ResolvedImage,
     undo: &mut Undo,
 ) -> Result<Vec<Mount>> {
     let (snapshotter, key) = (&config.snapshotter, &config.snapshot_key);
     let labels = [(generation::LABEL.to_owned(), config.generation.clone())];
-    let attempt = || snapshots::prepare(ctx, snapshotter, key, &unpacked.chain_id, &labels);
+    let chain_id = &image.content.chain_id;
+    let attempt = || snapshots::prepare(ctx, snapshotter, key, chain_id, &labels);
     let prepared = match attempt() {
         Err(e) if e.kind() == ErrorKind::NotFound => {
             image::unpack(client, ctx, image, snapshotter).step("unpack the image")?;

@@ -12,13 +12,14 @@ use super::method::{Method, call, methods};
 use super::wire::snapshots::{
     CommitSnapshotRequest, Info as WireInfo, Kind as WireKind, MountsRequest, MountsResponse,
     PrepareSnapshotRequest, PrepareSnapshotResponse, RemoveSnapshotRequest, StatSnapshotRequest,
-    StatSnapshotResponse,
+    StatSnapshotResponse, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 use super::wire::types::Mount as WireMount;
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 methods! { "containerd.services.snapshots.v1.Snapshots":
     PREPARE = change "Prepare" (PrepareSnapshotRequest) -> PrepareSnapshotResponse;
+    VIEW = change "View" (ViewSnapshotRequest) -> ViewSnapshotResponse;
     MOUNTS = read "Mounts" (MountsRequest) -> MountsResponse;
     COMMIT = change "Commit" (CommitSnapshotRequest) -> Empty;
     REMOVE = change "Remove" (RemoveSnapshotRequest) -> Empty;
@@ -118,6 +119,17 @@ pub(crate) fn prepare(
         ..Default::default()
     };
     Ok(ask(ctx, &PREPARE, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
+}
+
+/// Makes a read-only snapshot of `parent` and gives its mounts.
+pub(crate) fn view(ctx: &Ctx, snapshotter: &str, key: &str, parent: &str) -> Result<Vec<Mount>> {
+    let request = ViewSnapshotRequest {
+        snapshotter: snapshotter.into(),
+        key: key.into(),
+        parent: parent.into(),
+        ..Default::default()
+    };
+    Ok(ask(ctx, &VIEW, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
 /// The mounts of an active snapshot.

@@ -82,6 +82,12 @@ fn kind_of(code: RpcStatusCode) -> ErrorKind {
     }
 }
 
+/// Whether the content store refused a write because another client writes under the same name. The
+/// code alone is also that of a lost connection.
+pub(super) fn is_locked(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.message().contains("locked")
+}
+
 /// The error of a future that is polled after it has given its result.
 pub(super) fn polled_again() -> Error {
     Error::new(ErrorKind::Internal, "an answer was asked for twice")

@@ -6,20 +6,20 @@
 static void handles_and_outputs(ctrd_client_t *client)
 {
     ctrd_message_t *message = (ctrd_message_t *)&err;
-    ctrd_image_t *image = (ctrd_image_t *)&err;
-    ctrd_version_t *version = (ctrd_version_t *)&err;
+    ctrd_image_info_t *image = (ctrd_image_info_t *)&err;
+    ctrd_version_info_t *version = (ctrd_version_info_t *)&err;
     ctrd_client_t *opened = (ctrd_client_t *)&err;
     uint32_t pid = 77;
-    size_t len = 77;
+    ctrd_pid_list_t *pids = (ctrd_pid_list_t *)&err;
     char *json = (char *)&err;
 
     REFUSES("client", ctrd_version(NULL, NULL, &version, &err));
     CHECK(version == NULL);
-    REFUSES("client", ctrd_probe(NULL, "x", NULL, &message, &err));
+    REFUSES("client", ctrd_probe(NULL, "x", NULL, NULL, NULL, &message, &err));
     CHECK(message == NULL);
-    REFUSES("client", ctrd_pull_image(NULL, NULL, NULL, NULL, NULL, NULL, &image, &err));
+    REFUSES("client", ctrd_pull_image(NULL, NULL, NULL, &image, &err));
     CHECK(image == NULL);
-    REFUSES("client", ctrd_create_container(NULL, NULL, NULL, &pid, &err));
+    REFUSES("client", ctrd_create_container(NULL, NULL, NULL, NULL, &pid, &err));
     CHECK(pid == 77);
     REFUSES("client", ctrd_client_close(NULL, NULL, &err));
     REFUSES("daemon", ctrd_daemon_stop(NULL, NULL, &err));
@@ -32,18 +32,18 @@ static void handles_and_outputs(ctrd_client_t *client)
     REFUSES("out", ctrd_get_snapshot(client, NULL, "key", NULL, NULL, &err));
     REFUSES("out", ctrd_container_pid(client, "x", NULL, NULL, &err));
     REFUSES("out", ctrd_daemon_start(NULL, NULL, NULL, &err));
-    REFUSES("len_out", ctrd_container_pids(client, "x", NULL, NULL, 0, NULL, &err));
-    REFUSES("buf", ctrd_container_pids(client, "x", NULL, NULL, 1, &len, &err));
-    CHECK(len == 77);
+    REFUSES("out", ctrd_container_pids(client, "x", NULL, NULL, &err));
+    REFUSES("id", ctrd_container_pids(client, NULL, NULL, &pids, &err));
+    CHECK(pids == NULL);
     REFUSES("json_out", ctrd_default_spec(NULL, "x", NULL, &err));
 
     REFUSES("id", ctrd_default_spec(NULL, NULL, &json, &err));
     CHECK(json == NULL);
-    REFUSES("id", ctrd_probe(client, NULL, NULL, NULL, &err));
+    REFUSES("id", ctrd_probe(client, NULL, NULL, NULL, NULL, NULL, &err));
     REFUSES("id", ctrd_start_container(client, NULL, NULL, NULL, &err));
-    REFUSES("id", ctrd_destroy_container(client, NULL, 0, NULL, NULL, &err));
-    REFUSES("config", ctrd_create_container(client, NULL, NULL, NULL, &err));
-    REFUSES("config", ctrd_pull_image(client, NULL, NULL, NULL, NULL, NULL, NULL, &err));
+    REFUSES("id", ctrd_destroy_container(client, NULL, NULL, NULL, NULL, &err));
+    REFUSES("config", ctrd_create_container(client, NULL, NULL, NULL, NULL, &err));
+    REFUSES("config", ctrd_pull_image(client, NULL, NULL, NULL, &err));
     REFUSES("config", ctrd_daemon_start(NULL, NULL, (ctrd_daemon_t **)&opened, &err));
     CHECK(opened == NULL);
     REFUSES("reference", ctrd_get_image(client, NULL, NULL, &image, &err));
@@ -64,9 +64,9 @@ static void texts(ctrd_client_t *client)
     ctrd_daemon_config_t daemon = CTRD_DAEMON_CONFIG_INIT;
     ctrd_daemon_t *started = NULL;
     ctrd_client_t *opened = NULL;
-    ctrd_image_list_t *images = NULL;
+    ctrd_image_info_list_t *images = NULL;
 
-    REFUSES("id", ctrd_probe(client, BAD_UTF8, NULL, NULL, &err));
+    REFUSES("id", ctrd_probe(client, BAD_UTF8, NULL, NULL, NULL, NULL, &err));
     REFUSES("snapshotter", ctrd_remove_snapshot(client, BAD_UTF8, "key", NULL, &err));
     REFUSES("filters[1]", ctrd_list_images(client, strings, 2, NULL, &images, &err));
     REFUSES("filters[1]", ctrd_list_images(client, missing, 2, NULL, &images, &err));
@@ -75,17 +75,17 @@ static void texts(ctrd_client_t *client)
 
     REFUSES("filters[2]", ctrd_list_images(client, filters, 3, NULL, &images, &err));
     OK(ctrd_list_images(client, filters, 2, NULL, &images, &err));
-    ctrd_image_list_free(images);
+    ctrd_image_info_list_free(images);
 
     call.namespace_name = BAD_UTF8;
-    REFUSES("namespace_name", ctrd_probe(client, "x", &call, NULL, &err));
+    REFUSES("namespace_name", ctrd_probe(client, "x", NULL, NULL, &call, NULL, &err));
     call.namespace_name = "a/b";
-    REFUSES("namespace_name", ctrd_probe(client, "x", &call, NULL, &err));
+    REFUSES("namespace_name", ctrd_probe(client, "x", NULL, NULL, &call, NULL, &err));
     call.namespace_name = NULL;
     call.lease = BAD_UTF8;
-    REFUSES("lease", ctrd_probe(client, "x", &call, NULL, &err));
+    REFUSES("lease", ctrd_probe(client, "x", NULL, NULL, &call, NULL, &err));
     call.lease = "";
-    REFUSES("lease", ctrd_probe(client, "x", &call, NULL, &err));
+    REFUSES("lease", ctrd_probe(client, "x", NULL, NULL, &call, NULL, &err));
     REFUSES("lease", ctrd_list_images(client, NULL, 0, &call, &images, &err));
 
     config.address = BAD_UTF8;
@@ -111,18 +111,18 @@ static void texts(ctrd_client_t *client)
     container.image = "busybox";
     container.args = strings;
     container.args_len = 2;
-    REFUSES("args[1]", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("args[1]", ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     /* Of length 0, an array is not looked at. */
     container.args = (const char *const *)1;
     container.args_len = 0;
     container.label_keys = strings;
     container.labels_len = 1;
-    REFUSES("label_values", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("label_values", ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     container.label_values = missing + 1;
-    REFUSES("label_values[0]", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("label_values[0]", ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     container.label_keys = own;
     container.label_values = strings;
-    REFUSES("label_keys", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("label_keys", ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
 }
 
 static void constants(ctrd_client_t *client)
@@ -132,18 +132,31 @@ static void constants(ctrd_client_t *client)
     ctrd_container_config_t container = CTRD_CONTAINER_CONFIG_INIT;
     ctrd_pull_config_t pull = CTRD_PULL_CONFIG_INIT;
     ctrd_daemon_config_t daemon = CTRD_DAEMON_CONFIG_INIT;
+    ctrd_probe_config_t probe = {0, 0, 0};
+    ctrd_destroy_config_t destroy = CTRD_DESTROY_CONFIG_INIT;
     ctrd_io_t io = CTRD_IO_INIT;
     ctrd_client_t *opened = NULL;
     ctrd_daemon_t *started = NULL;
 
-    call.timeout_ms = -3;
-    REFUSES("timeout_ms", ctrd_probe(client, "x", &call, NULL, &err));
+    REFUSES("config", ctrd_probe(client, "x", NULL, &probe, NULL, NULL, &err));
+    ctrd_probe_config_init(&probe, sizeof probe);
+    probe.flags = 1;
+    REFUSES("flags", ctrd_probe(client, "x", NULL, &probe, NULL, NULL, &err));
+    REFUSES("exec_id", ctrd_probe(client, "x", BAD_UTF8, NULL, NULL, NULL, &err));
+    FAILS(CTRD_E_UNSUPPORTED, ctrd_probe(client, "x", "y", NULL, NULL, NULL, &err));
+    call.reserved = 1;
+    REFUSES("reserved", ctrd_probe(client, "x", NULL, NULL, &call, NULL, &err));
     config.call_timeout_ms = CTRD_POLL;
     REFUSES("call_timeout_ms", ctrd_client_open(&config, NULL, &opened, &err));
     config.call_timeout_ms = 0;
     config.flags = CTRD_CLIENT_KEEP_STOPPED_TASKS << 1;
     REFUSES("flags", ctrd_client_open(&config, NULL, &opened, &err));
-    REFUSES("grace_ms", ctrd_destroy_container(client, "x", -3, NULL, NULL, &err));
+    destroy.grace_ms = -3;
+    REFUSES("grace_ms", ctrd_destroy_container(client, "x", &destroy, NULL, NULL, &err));
+    destroy.grace_ms = CTRD_POLL;
+    REFUSES("grace_ms", ctrd_destroy_container(client, "x", &destroy, NULL, NULL, &err));
+    destroy.reserved = 1;
+    REFUSES("reserved", ctrd_destroy_container(client, "x", &destroy, NULL, NULL, &err));
     REFUSES("flags", ctrd_remove_image(client, "busybox", 2, NULL, &err));
     REFUSES("level", ctrd_set_log_hook(CTRD_LOG_TRACE + 1, NULL, NULL, NULL, &err));
     daemon.flags = CTRD_DAEMON_OUTLIVE << 1;
@@ -151,32 +164,39 @@ static void constants(ctrd_client_t *client)
 
     pull.reference = "busybox";
     pull.flags = (uint64_t)1 << 63;
-    REFUSES("flags", ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+    REFUSES("flags", ctrd_pull_image(client, &pull, NULL, NULL, &err));
     pull.flags = 0;
     pull.username = "somebody";
-    REFUSES("secret", ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+    REFUSES("secret", ctrd_pull_image(client, &pull, NULL, NULL, &err));
 
     container.id = "x";
     container.image = "busybox";
     container.flags = CTRD_CONTAINER_NO_START << 1;
-    REFUSES("flags", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("flags", ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     container.flags = 0;
-    container.io = &io;
-    io.stdout_kind = CTRD_IO_PATH + 1;
-    REFUSES("stdout_kind", ctrd_create_container(client, &container, NULL, NULL, &err));
+    container.reserved = 1;
+    REFUSES("reserved", ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
+    container.reserved = 0;
+    io.stdout_kind = CTRD_IO_FD_TAKE + 1;
+    REFUSES("stdout_kind", ctrd_create_container(client, &container, &io, NULL, NULL, &err));
     io.stdout_kind = CTRD_IO_PATH;
-    REFUSES("stdout_path", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("stdout_path", ctrd_create_container(client, &container, &io, NULL, NULL, &err));
     io.stdout_kind = CTRD_IO_FD;
     io.stdout_fd = -1;
-    REFUSES("stdout_fd", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("stdout_fd", ctrd_create_container(client, &container, &io, NULL, NULL, &err));
     io.stdout_fd = 9999;
-    REFUSES("stdout_fd", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("stdout_fd", ctrd_create_container(client, &container, &io, NULL, NULL, &err));
     io.stdout_kind = CTRD_IO_NONE;
     io.terminal = 2;
-    REFUSES("terminal", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("terminal", ctrd_create_container(client, &container, &io, NULL, NULL, &err));
     io.terminal = 1;
     io.stderr_kind = CTRD_IO_FD;
-    REFUSES("stderr_kind", ctrd_create_container(client, &container, NULL, NULL, &err));
+    REFUSES("stderr_kind", ctrd_create_container(client, &container, &io, NULL, NULL, &err));
+    io.stderr_kind = CTRD_IO_NONE;
+    io.reserved = 1;
+    REFUSES("reserved", ctrd_create_container(client, &container, &io, NULL, NULL, &err));
+    io.size = 1;
+    REFUSES("io", ctrd_create_container(client, &container, &io, NULL, NULL, &err));
 }
 
 /* The error of a call that refuses something long is a line all the same. */
@@ -201,41 +221,42 @@ static void long_texts(ctrd_client_t *client)
     ctrd_daemon_config_t daemon = CTRD_DAEMON_CONFIG_INIT;
     ctrd_client_t *opened = NULL;
     ctrd_daemon_t *started = NULL;
-    ctrd_image_t *image = NULL;
+    ctrd_image_info_t *image = NULL;
     static char text[200001];
     const char *strings[1] = {text};
 
     memset(text, 'x', sizeof text - 1);
-    IS_A_LINE(ctrd_probe(client, text, NULL, NULL, &err));
-    IS_A_LINE(ctrd_destroy_container(client, text, 0, NULL, NULL, &err));
+    IS_A_LINE(ctrd_probe(client, text, NULL, NULL, NULL, NULL, &err));
+    IS_A_LINE(ctrd_destroy_container(client, text, NULL, NULL, NULL, &err));
     IS_A_LINE(ctrd_get_image(client, text, NULL, &image, &err));
     IS_A_LINE(ctrd_remove_snapshot(client, NULL, text, NULL, &err));
     pull.reference = text;
-    IS_A_LINE(ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+    IS_A_LINE(ctrd_pull_image(client, &pull, NULL, NULL, &err));
     pull.reference = "busybox";
     pull.platform = text;
-    IS_A_LINE(ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+    IS_A_LINE(ctrd_pull_image(client, &pull, NULL, NULL, &err));
     pull.platform = NULL;
     text[0] = '/';
     pull.token_hosts = strings;
     pull.token_hosts_len = 1;
-    IS_A_LINE(ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, NULL, &err));
+    IS_A_LINE(ctrd_pull_image(client, &pull, NULL, NULL, &err));
 
     container.id = text;
-    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, &err));
+    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     container.id = "x";
     container.image = text;
-    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, &err));
+    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     container.image = NULL;
     container.rootfs = text;
-    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, &err));
+    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     container = fresh;
     container.id = "x";
     container.image = test_environment("CTRD_TEST_IMAGE");
     container.label_keys = container.label_values = strings;
     container.labels_len = 1;
     text[0] = 'x';
-    CHECK(ctrd_create_container(client, &container, NULL, NULL, &err) == CTRD_E_INVALID_ARGUMENT);
+    CHECK(ctrd_create_container(client, &container, NULL, NULL, NULL, &err)
+          == CTRD_E_INVALID_ARGUMENT);
     CHECK(strlen(ctrd_error_text(err)) < 300);
     ctrd_error_free(err);
 
@@ -263,21 +284,21 @@ static void sizes(ctrd_client_t *client)
         uint64_t later;
     } later = {CTRD_CALL_INIT, 0};
     ctrd_call_t call = CTRD_CALL_INIT;
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
 
     /* Of a later one: what it has more is not used, and then is. */
     later.call.size = sizeof later;
     OK(ctrd_version(client, &later.call, &version, &err));
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
     later.later = 1;
     REFUSES("call", ctrd_version(client, &later.call, &version, &err));
 
     /* Of an older one: what it lacks is not read. */
-    call.size = offsetof(ctrd_call_t, cancel);
-    call.cancel = (const ctrd_cancel_t *)1;
-    call.lease = BAD_UTF8;
+    call.size = offsetof(ctrd_call_t, queue);
+    call.queue = (ctrd_queue_t *)1;
+    call.timeout_ms = -1;
     OK(ctrd_version(client, &call, &version, &err));
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
 
     /* Of none. */
     call.size = 0;
@@ -330,8 +351,8 @@ static void initialisers(void)
 
     /* No more is written than the caller has. */
     memset(&other, 0xff, sizeof other);
-    ctrd_call_init(&other, 16);
-    CHECK(other.size == 16 && other.timeout_ms == 0 && other.cancel != NULL);
+    ctrd_call_init(&other, 2 * sizeof(size_t));
+    CHECK(other.size == 2 * sizeof(size_t) && other.cancel == NULL && other.lease != NULL);
     memset(later, 0xff, sizeof later);
     ctrd_call_init((ctrd_call_t *)(void *)later, sizeof later);
     CHECK(later[sizeof later - 1] == 0);

@@ -28,9 +28,9 @@ static void exits(void)
     ctrd_time_t ended = {0, 0, 0};
     const char *id = create("exit 7", 0, NULL);
 
-    OK(ctrd_probe(client, id, &soon, &message, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, &message, &err));
     CHECK(code_of(message) == 7);
-    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
+    CHECK(ctrd_message_kind(message) == CTRD_KIND_EXIT);
     CHECK(ctrd_message_origin(message) == CTRD_ORIGIN_LIVE);
     CHECK(strcmp(ctrd_message_container_id(message), id) == 0);
     CHECK(ctrd_message_exec_id(message) == NULL);
@@ -40,22 +40,22 @@ static void exits(void)
     CHECK(ended.nanoseconds < 1000000000);
 
     /* It can be had again, and kept. */
-    OK(ctrd_probe(client, id, &soon, &again, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, &again, &err));
     CHECK(code_of(again) == 7);
     ctrd_message_free(again);
     kept = ctrd_message_ref(message);
     ctrd_message_free(message);
-    OK(ctrd_probe(client, id, &soon, NULL, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
 
-    OK(ctrd_destroy_container(client, id, 0, NULL, &last, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, &last, &err));
     CHECK(code_of(last) == 7);
     ctrd_message_free(last);
     CHECK(code_of(kept) == 7);
     ctrd_message_free(kept);
 
-    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, id, NULL, &message, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, id, NULL, NULL, NULL, &message, &err));
     CHECK(message == NULL);
-    FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, id, 0, NULL, &message, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, id, NULL, NULL, &message, &err));
     CHECK(message == NULL);
 }
 
@@ -63,8 +63,9 @@ static void started_later(void)
 {
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_message_t *message = NULL;
-    uint32_t created = 0, started = 0, asked = 0, pids[8] = {0};
-    size_t len = 0;
+    ctrd_pid_list_t *pids = NULL;
+    uint32_t created = 0, started = 0, asked = 0;
+    size_t len;
     const char *id = create("sleep 60", CTRD_CONTAINER_NO_START, &created);
 
     OK(ctrd_start_container(client, id, NULL, &started, &err));
@@ -72,15 +73,15 @@ static void started_later(void)
     FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_start_container(client, id, NULL, NULL, &err));
 
     call.timeout_ms = CTRD_POLL;
-    FAILS(CTRD_E_WOULD_BLOCK, ctrd_probe(client, id, &call, &message, &err));
+    FAILS(CTRD_E_WOULD_BLOCK, ctrd_probe(client, id, NULL, NULL, &call, &message, &err));
     OK(ctrd_container_pid(client, id, NULL, &asked, &err));
     CHECK(asked == created);
-    OK(ctrd_container_pids(client, id, NULL, pids, 8, &len, &err));
-    CHECK(len >= 1 && pids[0] == created);
-    OK(ctrd_container_pids(client, id, NULL, NULL, 0, &len, &err));
-    CHECK(len >= 1);
+    OK(ctrd_container_pids(client, id, NULL, &pids, &err));
+    len = ctrd_pid_list_len(pids);
+    CHECK(len >= 1 && ctrd_pid_list_get(pids, 0) == created && ctrd_pid_list_get(pids, len) == 0);
+    ctrd_pid_list_free(pids);
 
-    OK(ctrd_destroy_container(client, id, CTRD_POLL, NULL, &message, &err));
+    OK(ctrd_destroy_container(client, id, &at_once, NULL, &message, &err));
     CHECK(code_of(message) == 128 + SIGKILL);
     ctrd_message_free(message);
 }
@@ -88,12 +89,14 @@ static void started_later(void)
 static void grace(void)
 {
     ctrd_message_t *message = NULL;
+    ctrd_destroy_config_t config = CTRD_DESTROY_CONFIG_INIT;
     int64_t began;
     const char *id = create("trap '' TERM; while :; do sleep 0.1; done", 0, NULL);
 
     test_sleep_ms(200);
     began = test_now_ms();
-    OK(ctrd_destroy_container(client, id, 300, NULL, &message, &err));
+    config.grace_ms = 300;
+    OK(ctrd_destroy_container(client, id, &config, NULL, &message, &err));
     CHECK(test_now_ms() - began >= 300);
     CHECK(code_of(message) == 128 + SIGKILL);
     ctrd_message_free(message);
@@ -102,18 +105,20 @@ static void grace(void)
 /* Without an end of the grace period, it is the call's time that ends the wait. */
 static void grace_for_ever(void)
 {
+    ctrd_destroy_config_t config = CTRD_DESTROY_CONFIG_INIT;
     ctrd_call_t call = CTRD_CALL_INIT;
     const char *id = create("trap '' TERM; while :; do sleep 0.1; done", 0, NULL);
 
     test_sleep_ms(200);
     call.timeout_ms = 500;
-    CHECK(ctrd_destroy_container(client, id, CTRD_FOREVER, &call, NULL, &err) == CTRD_E_TIMEOUT);
+    config.grace_ms = CTRD_FOREVER;
+    CHECK(ctrd_destroy_container(client, id, &config, &call, NULL, &err) == CTRD_E_TIMEOUT);
     CHECK(ctrd_error_flags(err) & CTRD_ERROR_OUTCOME_UNKNOWN);
     ctrd_error_free(err);
     err = NULL;
     call.timeout_ms = CTRD_POLL;
-    FAILS(CTRD_E_WOULD_BLOCK, ctrd_probe(client, id, &call, NULL, &err));
-    OK(ctrd_destroy_container(client, id, CTRD_POLL, NULL, NULL, &err));
+    FAILS(CTRD_E_WOULD_BLOCK, ctrd_probe(client, id, NULL, NULL, &call, NULL, &err));
+    OK(ctrd_destroy_container(client, id, &at_once, NULL, NULL, &err));
 }
 
 static void on_alarm(int number)
@@ -131,7 +136,7 @@ static void limits(void)
     const char *id = create("sleep 60", 0, NULL);
 
     call.timeout_ms = 50;
-    FAILS(CTRD_E_TIMEOUT, ctrd_probe(client, id, &call, &message, &err));
+    FAILS(CTRD_E_TIMEOUT, ctrd_probe(client, id, NULL, NULL, &call, &message, &err));
     CHECK(message == NULL);
 
     OK(ctrd_cancel_new(&cancel, &err));
@@ -143,39 +148,39 @@ static void limits(void)
     CHECK(setitimer(ITIMER_REAL, &in_100_ms, NULL) == 0);
     call.timeout_ms = 0;
     call.cancel = cancel;
-    FAILS(CTRD_E_CANCELLED, ctrd_probe(client, id, &call, &message, &err));
+    FAILS(CTRD_E_CANCELLED, ctrd_probe(client, id, NULL, NULL, &call, &message, &err));
     CHECK(message == NULL);
     ctrd_cancel_free(cancel);
 
-    OK(ctrd_destroy_container(client, id, CTRD_POLL, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, &at_once, NULL, NULL, &err));
 }
 
 static void snapshots(void)
 {
-    ctrd_snapshot_t *snapshot = NULL;
+    ctrd_snapshot_info_t *snapshot = NULL;
     ctrd_time_t made = {0, 0, 0};
     const char *id = create("exit 0", 0, NULL);
     char *parent;
     size_t i;
 
     OK(ctrd_get_snapshot(client, NULL, id, NULL, &snapshot, &err));
-    CHECK(strcmp(ctrd_snapshot_name(snapshot), id) == 0);
-    CHECK(ctrd_snapshot_kind(snapshot) == CTRD_SNAPSHOT_ACTIVE);
-    CHECK(ctrd_snapshot_created_at(snapshot, &made) == 1 && made.seconds > 0);
-    CHECK(ctrd_snapshot_updated_at(snapshot, NULL) == 1);
-    for (i = 0; i < ctrd_snapshot_labels_len(snapshot); i++)
-        CHECK(ctrd_snapshot_label_key(snapshot, i) && ctrd_snapshot_label_value(snapshot, i));
-    CHECK(ctrd_snapshot_label_key(snapshot, i) == NULL);
-    parent = strdup(ctrd_snapshot_parent(snapshot));
-    ctrd_snapshot_free(snapshot);
+    CHECK(strcmp(ctrd_snapshot_info_name(snapshot), id) == 0);
+    CHECK(ctrd_snapshot_info_kind(snapshot) == CTRD_SNAPSHOT_ACTIVE);
+    CHECK(ctrd_snapshot_info_created_at(snapshot, &made) == 1 && made.seconds > 0);
+    CHECK(ctrd_snapshot_info_updated_at(snapshot, NULL) == 1);
+    for (i = 0; i < ctrd_snapshot_info_labels_len(snapshot); i++)
+        CHECK(ctrd_snapshot_info_label_key(snapshot, i) && ctrd_snapshot_info_label_value(snapshot, i));
+    CHECK(ctrd_snapshot_info_label_key(snapshot, i) == NULL);
+    parent = strdup(ctrd_snapshot_info_parent(snapshot));
+    ctrd_snapshot_info_free(snapshot);
 
     OK(ctrd_get_snapshot(client, "overlayfs", parent, NULL, &snapshot, &err));
-    CHECK(ctrd_snapshot_kind(snapshot) == CTRD_SNAPSHOT_COMMITTED);
-    ctrd_snapshot_free(snapshot);
+    CHECK(ctrd_snapshot_info_kind(snapshot) == CTRD_SNAPSHOT_COMMITTED);
+    ctrd_snapshot_info_free(snapshot);
     FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_remove_snapshot(client, NULL, parent, NULL, &err));
     free(parent);
 
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
     FAILS(CTRD_E_NOT_FOUND, ctrd_get_snapshot(client, NULL, id, NULL, &snapshot, &err));
     FAILS(CTRD_E_NOT_FOUND, ctrd_remove_snapshot(client, NULL, id, NULL, &err));
 }
@@ -198,12 +203,12 @@ static void specification(void)
     config.label_keys = keys;
     config.label_values = values;
     config.labels_len = 1;
-    OK(ctrd_create_container(client, &config, NULL, NULL, &err));
+    OK(ctrd_create_container(client, &config, NULL, NULL, NULL, &err));
     ctrd_string_free(json);
-    OK(ctrd_probe(client, config.id, &soon, &message, &err));
+    OK(ctrd_probe(client, config.id, NULL, NULL, &soon, &message, &err));
     CHECK(code_of(message) == 9);
     ctrd_message_free(message);
-    OK(ctrd_destroy_container(client, config.id, 0, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, config.id, NULL, NULL, NULL, &err));
 }
 
 int main(void)

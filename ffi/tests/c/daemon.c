@@ -6,7 +6,7 @@
 /* Waits for a containerd that was started for the so-manieth time again, and answers. */
 static void comes_back(const ctrd_daemon_t *daemon, ctrd_client_t *client, uint64_t restarts)
 {
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     time_t until = time(NULL) + 30;
 
     while (ctrd_daemon_restarts(daemon) < restarts || ctrd_daemon_pid(daemon) == 0
@@ -14,7 +14,7 @@ static void comes_back(const ctrd_daemon_t *daemon, ctrd_client_t *client, uint6
         CHECK(time(NULL) < until);
         usleep(10 * 1000);
     }
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
     CHECK(ctrd_daemon_restarts(daemon) == restarts);
 }
 
@@ -46,7 +46,7 @@ int main(void)
     ctrd_client_config_t client_config = CTRD_CLIENT_CONFIG_INIT;
     ctrd_daemon_t *daemon = NULL;
     ctrd_client_t *client = NULL;
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     char *directory = test_path("private");
     uint32_t first;
     pid_t child;
@@ -77,7 +77,7 @@ int main(void)
     }
     CHECK(test_exit_code(child) == 0);
     OK(ctrd_version(client, NULL, &version, &err));
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
 
     first = ctrd_daemon_pid(daemon);
     CHECK(first != 0 && ctrd_daemon_restarts(daemon) == 0);

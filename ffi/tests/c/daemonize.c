@@ -36,7 +36,7 @@ static void be_a_daemon(int report)
     OK(ctrd_dispatch(client, 0, &ran, &err));
     CHECK(ran == 1 && told == 1);
     CHECK(read(output[0], line, sizeof line - 1) == 6 && strcmp(line, "hello\n") == 0);
-    OK(ctrd_destroy_container(client, id, CTRD_POLL, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, &at_once, NULL, NULL, &err));
     OK(ctrd_remove_hook(client, hook, NULL, &err));
     ctrd_client_free(client);
     CHECK(write(report, "ok", 2) == 2);

@@ -39,7 +39,7 @@ static void use_client(void)
     ctrd_client_t *client = test_client();
     ctrd_cancel_t *cancel = NULL;
     ctrd_call_t call = CTRD_CALL_INIT;
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     ctrd_queue_t *queue = NULL;
 
     OK(ctrd_cancel_new(&cancel, &err));
@@ -48,7 +48,7 @@ static void use_client(void)
     OK(ctrd_queue_open(client, CTRD_KIND_EVENT, NULL, 0, 0, &call, &queue, &err));
     CHECK(ctrd_dispatch_fd(client) >= 0);
     descriptors();
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
     ctrd_cancel_free(cancel);
     ctrd_client_free(client);
     ctrd_queue_free(queue);

@@ -5,7 +5,7 @@ int main(void)
 {
     ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
     ctrd_client_t *client = NULL;
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     const char *path = "/nonexistent/containerd.sock";
 
     /* What is in the place of the error does not matter: it is set by every call. */
@@ -21,7 +21,10 @@ int main(void)
     CHECK(strcmp(ctrd_error_subject(err), path) == 0);
     CHECK(strstr(ctrd_error_message(err), path) != NULL);
     CHECK(strstr(ctrd_error_text(err), "client_open /nonexistent/containerd.sock: ") != NULL);
-    CHECK(ctrd_error_step(err) == NULL);
+    CHECK(strcmp(ctrd_error_step(err), "") == 0);
+    CHECK(strcmp(ctrd_status_name(ctrd_error_status(err)), "CTRD_E_NOT_FOUND") == 0);
+    CHECK(strcmp(ctrd_status_name(CTRD_OK), "CTRD_OK") == 0);
+    CHECK(strcmp(ctrd_status_name(1), "unknown status") == 0);
     CHECK(ctrd_error_cause(err) == NULL);
     ctrd_error_free(err);
 
@@ -38,7 +41,7 @@ int main(void)
     err = (ctrd_error_t *)&client;
     CHECK(ctrd_version(client, NULL, &version, &err) == CTRD_OK);
     CHECK(err == NULL);
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
 
     /* The server's own word. */
     CHECK(ctrd_container_pid(client, "nobody", NULL, (uint32_t *)&config.flags, &err)

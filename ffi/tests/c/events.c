@@ -19,7 +19,7 @@ static void on_event(void *userdata, const ctrd_message_t *message)
     struct seen *seen = userdata;
     ctrd_time_t time_of = {0, 0, 0};
 
-    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EVENT);
+    CHECK(ctrd_message_kind(message) == CTRD_KIND_EVENT);
     CHECK(ctrd_message_origin(message) == CTRD_ORIGIN_LIVE);
     CHECK(ctrd_message_event_time(message, &time_of) == 1);
     CHECK(time_of.seconds > time(NULL) - 60 && time_of.seconds <= time(NULL) + 1);
@@ -53,8 +53,8 @@ static void by_hook(void)
     OK(ctrd_add_event_hook(client, filters, 2, CTRD_HOOK_THREAD, on_event, &seen, on_destroy, NULL,
                            &number, &err));
     id = test_create(client, image, "exit 9", NULL, 0, NULL);
-    OK(ctrd_probe(client, id, &soon, NULL, &err));
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
     CHECK(clock_gettime(CLOCK_REALTIME, &deadline) == 0);
     deadline.tv_sec += 60;
     pthread_mutex_lock(&seen.lock);
@@ -73,14 +73,14 @@ static void by_hook(void)
 /* Whether the server may lose /tasks/delete, as containerd 2.1 was seen to do. */
 static int may_lose_deletes(void)
 {
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     const char *server;
     int may;
 
     OK(ctrd_version(client, NULL, &version, &err));
-    server = ctrd_version_server(version);
+    server = ctrd_version_info_version(version);
     may = strncmp(server + (*server == 'v'), "2.", 2) == 0;
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
     return may;
 }
 
@@ -97,8 +97,8 @@ static void by_queue(void)
 
     OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, filters, 1, 0, NULL, &queue, &err));
     id = test_create(client, image, "exit 9", NULL, 0, NULL);
-    OK(ctrd_probe(client, id, &soon, NULL, &err));
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
     while (exits + starts + deletes < 3) {
         int rest_may_be_lost = may_lose && exits + starts == 2;
         ctrd_status_t status;
@@ -113,7 +113,7 @@ static void by_queue(void)
         CHECK(strcmp(ctrd_message_container_id(message), id) == 0);
         CHECK(ctrd_message_seq(message) > 0 && ctrd_message_seq(message) != last);
         last = ctrd_message_seq(message);
-        if (ctrd_message_kind(message) == CTRD_MESSAGE_EXIT)
+        if (ctrd_message_kind(message) == CTRD_KIND_EXIT)
             exits++;
         else if (strcmp(ctrd_message_topic(message), "/tasks/start") == 0)
             starts++;

@@ -11,18 +11,18 @@ static char *path;
 
 static void *ask(void *unused)
 {
-    ctrd_version_t *version;
+    ctrd_version_info_t *version;
 
     (void)unused;
     while (ctrd_version(client, NULL, &version, NULL) == CTRD_OK)
-        ctrd_version_free(version);
+        ctrd_version_info_free(version);
     return NULL;
 }
 
 static void *wait_for_exit(void *unused)
 {
     (void)unused;
-    CHECK(ctrd_probe(client, id, NULL, NULL, NULL) != CTRD_E_INVALID_ARGUMENT);
+    CHECK(ctrd_probe(client, id, NULL, NULL, NULL, NULL, NULL) != CTRD_E_INVALID_ARGUMENT);
     return NULL;
 }
 
@@ -72,7 +72,7 @@ int main(void)
             image = test_image(client);
             container = test_create(client, image, "sleep 1000", NULL, 0, NULL);
             if (i % 2)
-                OK(ctrd_destroy_container(client, container, CTRD_POLL, NULL, NULL, &err));
+                OK(ctrd_destroy_container(client, container, &at_once, NULL, NULL, &err));
             ctrd_client_free(client);
             be_busy_and_end(container, 10 + i);
         }

@@ -49,10 +49,10 @@ int pthread_create(pthread_t *id, const pthread_attr_t *attributes, void *(*star
 
 static void use(ctrd_client_t *client)
 {
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
 
     OK(ctrd_version(client, NULL, &version, &err));
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
     ctrd_client_free(client);
 }
 

@@ -17,7 +17,7 @@ static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel, ctrd_queue_t *
     ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_client_t *opened = NULL;
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     ctrd_daemon_config_t daemon_config = CTRD_DAEMON_CONFIG_INIT;
     ctrd_daemon_t *daemon = NULL;
     ctrd_message_t *message = NULL;
@@ -26,7 +26,7 @@ static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel, ctrd_queue_t *
     int64_t began = test_now_ms();
 
     FAILS(CTRD_E_FORKED, ctrd_version(client, NULL, &version, &err));
-    FAILS(CTRD_E_FORKED, ctrd_probe(client, "x", NULL, NULL, &err));
+    FAILS(CTRD_E_FORKED, ctrd_probe(client, "x", NULL, NULL, NULL, NULL, &err));
     FAILS(CTRD_E_FORKED, ctrd_client_close(client, NULL, &err));
     FAILS(CTRD_E_FORKED, ctrd_client_counters(client, &counters, &err));
     FAILS(CTRD_E_FORKED, ctrd_queue_next(queue, NULL, &message, &err));
@@ -58,7 +58,7 @@ int main(void)
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_client_t *client;
     ctrd_cancel_t *cancel = NULL;
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     ctrd_queue_t *queue = NULL;
     uint64_t hook = 0, destroyed = 0;
     char *json = NULL;
@@ -88,7 +88,7 @@ int main(void)
     /* The parent's client and handle are as they were. */
     call.cancel = cancel;
     OK(ctrd_version(client, &call, &version, &err));
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
     ctrd_cancel_free(cancel);
     CHECK(destroyed == 0);
     ctrd_client_free(client);

@@ -64,7 +64,7 @@ static void on_message(void *userdata, const ctrd_message_t *message)
     ctrd_error_t *error = NULL;
 
     CHECK(get(&hook->destroyed) == 0);
-    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
+    CHECK(ctrd_message_kind(message) == CTRD_KIND_EXIT);
     hook->thread = pthread_self();
     CHECK(pthread_sigmask(SIG_BLOCK, NULL, &hook->blocked) == 0);
     ctrd_message_free(hook->kept);
@@ -113,8 +113,8 @@ static const char *run(const char *command)
 {
     const char *id = test_create(client, image, command, NULL, 0, NULL);
 
-    OK(ctrd_probe(client, id, &soon, NULL, &err));
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
     return id;
 }
 
@@ -136,10 +136,10 @@ static void on_a_thread(void)
     CHECK(strcmp(ctrd_message_namespace(all.kept), "default") == 0);
     CHECK(ctrd_message_exit_code(all.kept, &code) == 1 && code == 1);
     CHECK(ctrd_message_seq(all.kept) >= 1 && ctrd_message_dropped(all.kept) == 0);
-    CHECK(ctrd_message_topic(all.kept) == NULL && ctrd_message_json(all.kept) == NULL);
+    CHECK(*ctrd_message_topic(all.kept) == 0 && *ctrd_message_json(all.kept) == 0);
     CHECK(ctrd_message_event_time(all.kept, NULL) == 0);
     CHECK(ctrd_message_seq(one.kept) == ctrd_message_seq(all.kept));
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
 
     /* Removed, it is not told any more; what it kept stays. */
     OK(ctrd_remove_hook(client, removed, NULL, &err));
@@ -224,41 +224,41 @@ static int32_t no_streams(void *userdata, const char *id, ctrd_io_t *io)
 static void call_for_the_ended(const char *id)
 {
     ctrd_message_t *message = NULL;
-    ctrd_snapshot_t *snapshot = NULL;
+    ctrd_snapshot_info_t *snapshot = NULL;
 
-    OK(ctrd_probe(client, id, &soon, &message, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, &message, &err));
     CHECK(strcmp(ctrd_message_container_id(message), id) == 0);
     ctrd_message_free(message);
     OK(ctrd_get_snapshot(client, NULL, id, NULL, &snapshot, &err));
-    ctrd_snapshot_free(snapshot);
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    ctrd_snapshot_info_free(snapshot);
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
     FAILS(CTRD_E_NOT_FOUND, ctrd_remove_snapshot(client, NULL, id, NULL, &err));
 }
 
 static void call_for_images(void)
 {
     ctrd_pull_config_t config = CTRD_PULL_CONFIG_INIT;
-    ctrd_image_t *found = NULL;
-    ctrd_image_list_t *images = NULL;
+    ctrd_image_info_t *found = NULL;
+    ctrd_image_info_list_t *images = NULL;
 
     OK(ctrd_remove_image(client, image, CTRD_REMOVE_IMAGE_SYNC, NULL, &err));
     config.reference = image;
-    OK(ctrd_pull_image(client, &config, NULL, NULL, NULL, NULL, NULL, &err));
+    OK(ctrd_pull_image(client, &config, NULL, NULL, &err));
     OK(ctrd_get_image(client, image, NULL, &found, &err));
-    ctrd_image_free(found);
+    ctrd_image_info_free(found);
     OK(ctrd_list_images(client, NULL, 0, NULL, &images, &err));
-    CHECK(ctrd_image_list_len(images) == 1);
-    ctrd_image_list_free(images);
+    CHECK(ctrd_image_info_list_len(images) == 1);
+    ctrd_image_info_list_free(images);
 }
 
 static void call_from_another_client(void)
 {
     ctrd_client_t *other = test_client_in(namespace_name);
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     ctrd_recovery_t *recovery = NULL;
 
     OK(ctrd_version(other, NULL, &version, &err));
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
     OK(ctrd_recover_all(other, no_streams, NULL, NULL, NULL, &recovery, &err));
     CHECK(ctrd_recovery_len(recovery) == 1);
     CHECK(ctrd_recovery_state(recovery, 0) == CTRD_RECOVERY_ALIVE);
@@ -273,21 +273,22 @@ static void call_for_what_runs(void)
     ctrd_call_t call = CTRD_CALL_INIT;
     const char *id = test_create(client, image, "sleep 1000", NULL, CTRD_CONTAINER_NO_START, NULL);
     ctrd_cancel_t *cancel = NULL;
-    uint32_t pid = 0, same = 0, pids[8] = {0};
-    size_t len = 0;
+    ctrd_pid_list_t *pids = NULL;
+    uint32_t pid = 0, same = 0;
 
     OK(ctrd_start_container(client, id, NULL, &pid, &err));
     OK(ctrd_container_pid(client, id, NULL, &same, &err));
-    OK(ctrd_container_pids(client, id, NULL, pids, 8, &len, &err));
-    CHECK(pid != 0 && pid == same && len >= 1);
+    OK(ctrd_container_pids(client, id, NULL, &pids, &err));
+    CHECK(pid != 0 && pid == same && ctrd_pid_list_len(pids) >= 1);
+    ctrd_pid_list_free(pids);
     OK(ctrd_recover_container(client, id, NULL, NULL, &err));
     OK(ctrd_cancel_new(&cancel, &err));
     ctrd_cancel_fire(cancel);
     call.cancel = cancel;
-    FAILS(CTRD_E_CANCELLED, ctrd_probe(client, id, &call, NULL, &err));
+    FAILS(CTRD_E_CANCELLED, ctrd_probe(client, id, NULL, NULL, &call, NULL, &err));
     ctrd_cancel_free(cancel);
     call_from_another_client();
-    OK(ctrd_destroy_container(client, id, CTRD_POLL, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, &at_once, NULL, NULL, &err));
 }
 
 static void call_for_a_daemon(void)
@@ -498,8 +499,13 @@ static void refusals(void)
                                               NULL, &number, &err));
     CHECK(hook.destroyed == ++expected);
     bad.timeout_ms = -77;
-    REFUSES("timeout_ms", ctrd_add_event_hook(client, NULL, 0, 0, on_message, &hook, on_destroy,
-                                              &bad, &number, &err));
+    FAILS(CTRD_E_TIMEOUT, ctrd_add_event_hook(client, NULL, 0, 0, on_message, &hook, on_destroy, &bad,
+                                              &number, &err));
+    CHECK(hook.destroyed == ++expected);
+    bad.timeout_ms = 0;
+    bad.reserved = 1;
+    REFUSES("reserved", ctrd_add_event_hook(client, NULL, 0, 0, on_message, &hook, on_destroy, &bad,
+                                            &number, &err));
     CHECK(hook.destroyed == ++expected);
     /* With everything right, but cancelled: the hook was added already. */
     OK(ctrd_cancel_new(&cancel, &err));
@@ -560,7 +566,7 @@ static void on_exit_free(void *userdata, const ctrd_message_t *message)
 {
     struct hook *hook = userdata;
 
-    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
+    CHECK(ctrd_message_kind(message) == CTRD_KIND_EXIT);
     ctrd_client_free(hook->client);
     CHECK(get(&hook->destroyed) == 0);
     add(&hook->told);
@@ -593,7 +599,7 @@ static void freed_from_inside(void)
         }
         wait_for(&hook.destroyed, 1);
         CHECK(hook.told == 1);
-        OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+        OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
     }
     ctrd_client_free(client);
 }
@@ -620,18 +626,20 @@ static void on_exit_probe(void *userdata, const ctrd_message_t *message)
 
     (void)message;
     add(&hook->inside);
-    MUST(CTRD_E_CLOSED, ctrd_probe(hook->client, running, NULL, NULL, &error));
+    MUST(CTRD_E_CLOSED, ctrd_probe(hook->client, running, NULL, NULL, NULL, NULL, &error));
     use(hook);
 }
 
 static void on_exit_end_stubborn(void *userdata, const ctrd_message_t *message)
 {
     struct hook *hook = userdata;
+    ctrd_destroy_config_t config = CTRD_DESTROY_CONFIG_INIT;
     ctrd_error_t *error = NULL;
 
     (void)message;
     add(&hook->inside);
-    MUST(CTRD_E_CLOSED, ctrd_destroy_container(hook->client, stubborn, 2000, NULL, NULL, &error));
+    config.grace_ms = 2000;
+    MUST(CTRD_E_CLOSED, ctrd_destroy_container(hook->client, stubborn, &config, NULL, NULL, &error));
     use(hook);
 }
 
@@ -670,9 +678,9 @@ static void freed_while_hooks_call(void)
     add(&freed);
     CHECK(probes.told == 1 && probes.destroyed == 1);
     CHECK(destroys.told == 1 && destroys.destroyed == 1);
-    OK(ctrd_destroy_container(client, stubborn, 0, NULL, NULL, &err));
-    OK(ctrd_destroy_container(client, running, 0, NULL, NULL, &err));
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, stubborn, NULL, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, running, NULL, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
     CHECK(close(out[0]) == 0 && close(out[1]) == 0);
     ctrd_client_free(client);
 }

@@ -6,20 +6,20 @@ static ctrd_container_config_t config;
 
 static ctrd_status_t create(void)
 {
-    return ctrd_create_container(client, &config, NULL, NULL, &err);
+    return ctrd_create_container(client, &config, NULL, NULL, NULL, &err);
 }
 
 int main(void)
 {
     ctrd_container_config_t fresh = CTRD_CONTAINER_CONFIG_INIT;
     ctrd_call_t call = CTRD_CALL_INIT;
-    ctrd_version_t *version = NULL;
-    ctrd_image_t *image = NULL;
+    ctrd_version_info_t *version = NULL;
+    ctrd_image_info_t *image = NULL;
     ctrd_message_t *message = NULL;
     const char *missing[1] = {"/no/such/command"};
     static char long_text[4098];
     ctrd_pull_config_t pull = CTRD_PULL_CONFIG_INIT;
-    ctrd_snapshot_t *snapshot = NULL;
+    ctrd_snapshot_info_t *snapshot = NULL;
     char longest[78], *json = NULL, *spec;
     int64_t began = test_now_ms();
 
@@ -37,7 +37,7 @@ int main(void)
     longest[77] = 0;
     config.id = longest;
     REFUSES("id", create());
-    REFUSES("id", ctrd_probe(client, "../x", NULL, &message, &err));
+    REFUSES("id", ctrd_probe(client, "../x", NULL, NULL, NULL, &message, &err));
     REFUSES("id", ctrd_default_spec(NULL, "a b", &json, &err));
     REFUSES("namespace_name", ctrd_default_spec("a/b", "x", &json, &err));
     config.id = test_id("bad");
@@ -77,7 +77,7 @@ int main(void)
     REFUSES("snapshotter", ctrd_get_snapshot(client, long_text, "x", NULL, &snapshot, &err));
     pull.reference = config.image;
     pull.snapshotter = long_text;
-    REFUSES("snapshotter", ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, &image, &err));
+    REFUSES("snapshotter", ctrd_pull_image(client, &pull, NULL, &image, &err));
 
     /* What only the server knows not to be there. */
     config.snapshotter = "no-such-snapshotter";
@@ -87,7 +87,7 @@ int main(void)
     config.snapshotter = NULL;
 
     call.namespace_name = "with/slash";
-    REFUSES("namespace_name", ctrd_probe(client, "x", &call, &message, &err));
+    REFUSES("namespace_name", ctrd_probe(client, "x", NULL, NULL, &call, &message, &err));
 
     /* A command that is not there: the step is named, and what was done is undone. */
     config.args = missing;
@@ -97,8 +97,8 @@ int main(void)
     CHECK(strcmp(ctrd_error_step(err), "create the task") == 0);
     CHECK(strstr(ctrd_error_message(err), "/no/such/command") != NULL);
     ctrd_error_free(err);
-    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, &message, &err));
-    FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, NULL, NULL, &message, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, config.id, NULL, NULL, &message, &err));
 
     /* So it is with a runtime that is not there. */
     config.runtime = "io.containerd.no-such.v1";
@@ -107,16 +107,16 @@ int main(void)
     CHECK(strstr(ctrd_error_message(err), "io.containerd.no-such.v1") != NULL);
     ctrd_error_free(err);
     ctrd_string_free(spec);
-    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, &message, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, NULL, NULL, &message, &err));
     FAILS(CTRD_E_NOT_FOUND, ctrd_get_snapshot(client, NULL, config.id, NULL, &snapshot, &err));
 
     /* An unreachable registry. */
     pull.reference = "127.0.0.1:1/nothing:here";
     pull.snapshotter = NULL;
-    FAILS(CTRD_E_UNAVAILABLE, ctrd_pull_image(client, &pull, NULL, NULL, NULL, NULL, &image, &err));
+    FAILS(CTRD_E_UNAVAILABLE, ctrd_pull_image(client, &pull, NULL, &image, &err));
 
     OK(ctrd_version(client, NULL, &version, &err));
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
     CHECK(test_now_ms() - began < 60000);
     ctrd_client_free(client);
     return 0;

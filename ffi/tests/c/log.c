@@ -12,7 +12,7 @@ struct seen {
 static void on_log(void *userdata, uint32_t level, const char *target, const char *message)
 {
     struct seen *seen = userdata;
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
 
     __atomic_add_fetch(&seen->records, 1, __ATOMIC_SEQ_CST);
     if (level < seen->gravest)
@@ -48,14 +48,14 @@ int main(void)
     OK(ctrd_set_log_hook(CTRD_LOG_DEBUG, on_log, &first, on_destroy, &err));
     CHECK(first.destroyed == 3);
     /* A call that fails is logged, and none may be made meanwhile. */
-    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(first.client, "nobody", NULL, NULL, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(first.client, "nobody", NULL, NULL, NULL, NULL, &err));
     CHECK(first.records >= 1 && first.refused == first.records);
     CHECK(first.gravest >= CTRD_LOG_ERROR && first.slightest == CTRD_LOG_DEBUG);
     /* The one takes the other's place. */
     second.client = first.client;
     OK(ctrd_set_log_hook(CTRD_LOG_WARN, on_log, &second, on_destroy, &err));
     CHECK(first.destroyed == 4 && second.destroyed == 0);
-    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(first.client, "nobody", NULL, NULL, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(first.client, "nobody", NULL, NULL, NULL, NULL, &err));
     CHECK(second.records == 0);
     OK(ctrd_set_log_hook(CTRD_LOG_OFF, NULL, NULL, NULL, &err));
     CHECK(second.destroyed == 1);

@@ -31,15 +31,15 @@ static void run(const char *command)
 {
     const char *id = test_create(client, image, command, NULL, 0, NULL);
 
-    OK(ctrd_probe(client, id, &soon, NULL, &err));
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
 }
 
 static uint32_t code_of(ctrd_message_t *message)
 {
     uint32_t code = 0xffffffff;
 
-    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
+    CHECK(ctrd_message_kind(message) == CTRD_KIND_EXIT);
     CHECK(ctrd_message_exit_code(message, &code) == 1);
     ctrd_message_free(message);
     return code;
@@ -109,7 +109,7 @@ static void overflow(void)
     OK(ctrd_queue_next(queue, &call, &message, &err));
     CHECK(code_of(message) == 1);
     OK(ctrd_queue_next(queue, &call, &message, &err));
-    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_OVERFLOW && ctrd_message_dropped(message) == 2);
+    CHECK(ctrd_message_kind(message) == CTRD_KIND_OVERFLOW && ctrd_message_dropped(message) == 2);
     CHECK(*ctrd_message_container_id(message) == 0 && *ctrd_message_namespace(message) == 0);
     ctrd_message_free(message);
     run("exit 4");
@@ -126,10 +126,10 @@ static void progress(void)
     ctrd_message_t *message = NULL;
 
     config.reference = image;
-    OK(ctrd_pull_image(client, &config, NULL, NULL, NULL, NULL, NULL, &err));
+    OK(ctrd_pull_image(client, &config, NULL, NULL, &err));
     call.timeout_ms = CTRD_POLL;
     OK(ctrd_queue_next(queue, &call, &message, &err));
-    CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_PROGRESS);
+    CHECK(ctrd_message_kind(message) == CTRD_KIND_PROGRESS);
     CHECK(strcmp(ctrd_message_topic(message), image) == 0);
     CHECK(strstr(ctrd_message_json(message), image) != NULL);
     CHECK(ctrd_message_json(message) == ctrd_message_json(message));

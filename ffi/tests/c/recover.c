@@ -11,7 +11,7 @@ static char namespace_name[64];
 /* What the callback of a recovery does for which container. */
 struct plan {
     const char *talking, *refused, *bad;
-    int in, out, asked, destroyed;
+    int in, out, given, asked, destroyed;
 };
 
 static int32_t on_recover(void *userdata, const char *id, ctrd_io_t *io)
@@ -25,6 +25,10 @@ static int32_t on_recover(void *userdata, const char *id, ctrd_io_t *io)
         io->stdin_kind = io->stdout_kind = CTRD_IO_FD;
         io->stdin_fd = plan->in;
         io->stdout_fd = plan->out;
+    }
+    if (plan->refused && strcmp(id, plan->refused) == 0) {
+        io->stdout_kind = CTRD_IO_FD_TAKE;
+        CHECK((io->stdout_fd = plan->given = dup(plan->out)) >= 0);
     }
     if (plan->bad && strcmp(id, plan->bad) == 0) {
         io->stdout_kind = CTRD_IO_FD;
@@ -101,7 +105,7 @@ static void all(void)
     silent = test_create(client, image, "sleep 1000", NULL, 0, NULL);
     ended = test_create(client, image, "exit 4", NULL, 0, NULL);
     read_line(out[0], "one\n");
-    OK(ctrd_probe(client, ended, &soon, NULL, &err));
+    OK(ctrd_probe(client, ended, NULL, NULL, &soon, NULL, &err));
     another_client();
 
     plan.talking = plan.bad = talking;
@@ -111,6 +115,8 @@ static void all(void)
     OK(ctrd_queue_open(client, CTRD_KIND_EXIT, NULL, 0, 0, NULL, &queue, &err));
     OK(ctrd_recover_all(client, on_recover, &plan, on_destroy, NULL, &recovery, &err));
     CHECK(plan.asked == 3 && plan.destroyed == 1 && ctrd_recovery_len(recovery) == 3);
+    /* The callback gave a descriptor away before it refused the container. */
+    CHECK(plan.given > 2 && fcntl(plan.given, F_GETFD) == -1);
     at = find(recovery, talking);
     CHECK(ctrd_recovery_state(recovery, at) == CTRD_RECOVERY_FAILED);
     CHECK(strncmp(ctrd_error_message(ctrd_recovery_error(recovery, at)), "stdout_fd: ", 11) == 0);
@@ -146,10 +152,10 @@ static void all(void)
     another_client();
     OK(ctrd_recover_all(client, NULL, &plan, on_destroy, NULL, NULL, &err));
     CHECK(plan.asked == 6 && plan.destroyed == 3);
-    OK(ctrd_destroy_container(client, talking, 0, NULL, &message, &err));
+    OK(ctrd_destroy_container(client, talking, NULL, NULL, &message, &err));
     CHECK(code_of(message) == 6);
-    OK(ctrd_destroy_container(client, silent, CTRD_POLL, NULL, NULL, &err));
-    OK(ctrd_destroy_container(client, ended, 0, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, silent, &at_once, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, ended, NULL, NULL, NULL, &err));
     OK(ctrd_recover_all(client, on_recover, &plan, NULL, NULL, &recovery, &err));
     CHECK(plan.asked == 6 && ctrd_recovery_len(recovery) == 0);
     ctrd_recovery_free(recovery);
@@ -180,7 +186,7 @@ static void one(void)
     read_line(out[0], "y\n");
     /* Again: it stays as it is. */
     OK(ctrd_recover_container(client, id, NULL, NULL, &err));
-    OK(ctrd_destroy_container(client, id, CTRD_POLL, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, &at_once, NULL, NULL, &err));
     FAILS(CTRD_E_NOT_FOUND, ctrd_recover_container(client, id, NULL, NULL, &err));
     close(out[0]);
     close(out[1]);
@@ -196,7 +202,7 @@ static void refusals(void)
     REFUSES("client", ctrd_recover_all(NULL, on_recover, &plan, on_destroy, NULL, &recovery, &err));
     CHECK(recovery == NULL && plan.destroyed == 1);
     call.timeout_ms = -77;
-    REFUSES("timeout_ms", ctrd_recover_all(client, on_recover, &plan, on_destroy, &call, &recovery,
+    FAILS(CTRD_E_TIMEOUT, ctrd_recover_all(client, on_recover, &plan, on_destroy, &call, &recovery,
                                            &err));
     CHECK(plan.asked == 0 && plan.destroyed == 2);
     REFUSES("client", ctrd_recover_container(NULL, "x", NULL, NULL, &err));
@@ -211,7 +217,7 @@ static void cleanup(void)
     ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
     const char *args[3] = {"/bin/sh", "-c", "exit 3"};
     ctrd_call_t call = CTRD_CALL_INIT;
-    ctrd_snapshot_t *snapshot = NULL;
+    ctrd_snapshot_info_t *snapshot = NULL;
     ctrd_message_t *message = NULL;
     int64_t deadline = test_now_ms() + 30000;
     uint32_t pid = 0;
@@ -224,42 +230,42 @@ static void cleanup(void)
     config.args = args;
     config.args_len = 3;
     config.cleanup = CTRD_CLEANUP_ALL + 1;
-    REFUSES("cleanup", ctrd_create_container(client, &config, NULL, NULL, &err));
+    REFUSES("cleanup", ctrd_create_container(client, &config, NULL, NULL, NULL, &err));
     config.cleanup = CTRD_CLEANUP_TASK;
-    config.reserved = 1;
-    REFUSES("reserved", ctrd_create_container(client, &config, NULL, NULL, &err));
-    config.reserved = 0;
+    config.reserved2 = 1;
+    REFUSES("reserved2", ctrd_create_container(client, &config, NULL, NULL, NULL, &err));
+    config.reserved2 = 0;
     call.timeout_ms = 10000;
-    OK(ctrd_create_container(client, &config, NULL, NULL, &err));
+    OK(ctrd_create_container(client, &config, NULL, NULL, NULL, &err));
     ctrd_string_free(spec);
     while (ctrd_container_pid(client, config.id, &call, &pid, NULL) != CTRD_E_NOT_FOUND) {
         CHECK(test_now_ms() < deadline);
         test_sleep_ms(20);
     }
     OK(ctrd_get_snapshot(client, NULL, config.id, NULL, &snapshot, &err));
-    ctrd_snapshot_free(snapshot);
-    OK(ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
+    ctrd_snapshot_info_free(snapshot);
+    OK(ctrd_destroy_container(client, config.id, NULL, NULL, &message, &err));
     CHECK(code_of(message) == 3);
 
     config.cleanup = CTRD_CLEANUP_ALL;
     config.id = test_id("c");
     config.spec_json = spec = test_spec(config.id);
-    OK(ctrd_create_container(client, &config, NULL, NULL, &err));
+    OK(ctrd_create_container(client, &config, NULL, NULL, NULL, &err));
     ctrd_string_free(spec);
     while (ctrd_get_snapshot(client, NULL, config.id, &call, &snapshot, NULL) != CTRD_E_NOT_FOUND) {
-        ctrd_snapshot_free(snapshot);
+        ctrd_snapshot_info_free(snapshot);
         CHECK(test_now_ms() < deadline);
         test_sleep_ms(20);
     }
     for (i = 0; i < 2; i++) {
-        OK(ctrd_probe(client, config.id, &soon, &message, &err));
+        OK(ctrd_probe(client, config.id, NULL, NULL, &soon, &message, &err));
         CHECK(code_of(message) == 3);
     }
     /* It is destroyed once; nobody else has anything to destroy. */
-    OK(ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
+    OK(ctrd_destroy_container(client, config.id, NULL, NULL, &message, &err));
     CHECK(code_of(message) == 3);
-    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, &message, &err));
-    FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, config.id, 0, NULL, &message, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, config.id, NULL, NULL, NULL, &message, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_destroy_container(client, config.id, NULL, NULL, &message, &err));
 }
 
 int main(void)

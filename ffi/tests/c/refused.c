@@ -104,7 +104,7 @@ static void clean_up(ctrd_client_t *client, const char *image)
         config.args = args;
         config.args_len = 3;
         config.cleanup = CTRD_CLEANUP_ALL;
-        OK(ctrd_create_container(client, &config, NULL, &pids[i], &err));
+        OK(ctrd_create_container(client, &config, NULL, NULL, &pids[i], &err));
         ctrd_string_free(spec);
     }
     for (i = 0; hook_threads() > 0; i++) {
@@ -117,7 +117,7 @@ static void clean_up(ctrd_client_t *client, const char *image)
     call.timeout_ms = 30000;
     for (i = 0; i < 7; i++) {
         OK(ctrd_queue_next(queue, &call, &message, &err));
-        CHECK(ctrd_message_kind(message) == CTRD_MESSAGE_EXIT);
+        CHECK(ctrd_message_kind(message) == CTRD_KIND_EXIT);
         ctrd_message_free(message);
     }
     refusing = 0;
@@ -169,12 +169,12 @@ int main(void)
     for (i = 0; i < 2; i++) {
         OK(ctrd_queue_next(queue, &call, &message, &err));
         kinds[i] = ctrd_message_kind(message);
-        if (kinds[i] == CTRD_MESSAGE_EXIT)
+        if (kinds[i] == CTRD_KIND_EXIT)
             CHECK(ctrd_message_exit_code(message, &code) == 1 && code == 137);
         ctrd_message_free(message);
     }
     CHECK(kinds[0] != kinds[1]);
-    CHECK(kinds[0] == CTRD_MESSAGE_GAP || kinds[1] == CTRD_MESSAGE_GAP);
+    CHECK(kinds[0] == CTRD_KIND_GAP || kinds[1] == CTRD_KIND_GAP);
     /* The hook's thread is tried for after the queue has its message. */
     for (i = 0; __sync_fetch_and_add(&refused, 0) == 0; i++) {
         CHECK(i < 300);
@@ -187,7 +187,7 @@ int main(void)
         CHECK(i < 300);
         test_sleep_ms(100);
     }
-    OK(ctrd_destroy_container(client, id, 0, NULL, NULL, &err));
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
     CHECK(told == 1);
     ctrd_queue_free(queue);
     clean_up(client, image);

@@ -61,7 +61,7 @@ int main(void)
     ctrd_client_t *client;
     ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
     ctrd_call_t call = CTRD_CALL_INIT;
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     ctrd_client_t *mute = NULL;
     char *path = test_path("socket");
     int server, number;
@@ -73,7 +73,7 @@ int main(void)
 
     client = test_client();
     OK(ctrd_version(client, NULL, &version, &err));
-    ctrd_version_free(version);
+    ctrd_version_info_free(version);
     CHECK(check_threads() >= 1);
 
     /* A server that hangs up on what is written to it; a SIGPIPE would end this program. */

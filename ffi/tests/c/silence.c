@@ -6,7 +6,7 @@ int main(void)
     ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_client_t *client = NULL, *opened;
-    ctrd_version_t *version = NULL;
+    ctrd_version_info_t *version = NULL;
     char *path = test_path("socket");
     char printed[512];
     int outputs[2], kept_out, kept_err, server;
@@ -25,7 +25,7 @@ int main(void)
     close(server);
     FAILS(CTRD_E_UNAVAILABLE, ctrd_client_open(&config, &call, &client, &err));
     REFUSES("client", ctrd_version(NULL, NULL, &version, &err));
-    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(opened, "nobody", NULL, NULL, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(opened, "nobody", NULL, NULL, NULL, NULL, &err));
     OK(ctrd_client_close(opened, NULL, &err));
     FAILS(CTRD_E_CLOSED, ctrd_version(opened, NULL, &version, &err));
     ctrd_client_free(opened);

@@ -35,8 +35,12 @@ static ctrd_error_t *err;
         }                                                                                         \
     } while (0)
 
-/* The bounds of a wait for what is to come soon: a test fails, and does not hang. */
-static UNUSED const ctrd_call_t soon = {sizeof(ctrd_call_t), 60000, NULL, NULL, NULL};
+/* The limits of a wait for something that comes soon: the test fails, and does not hang. */
+static UNUSED const ctrd_call_t soon = {sizeof(ctrd_call_t), NULL, NULL, NULL, NULL, 0, 60000, 0};
+
+/* A destroy without a grace period. */
+static UNUSED const ctrd_destroy_config_t at_once = {sizeof(ctrd_destroy_config_t), 0,
+                                                     CTRD_GRACE_NONE};
 
 /* The call, whose last argument is &err, must succeed. */
 #define OK(call) test_status(__FILE__, __LINE__, #call, (call), CTRD_OK)
@@ -122,7 +126,7 @@ static UNUSED const char *test_image(ctrd_client_t *client)
     ctrd_pull_config_t config = CTRD_PULL_CONFIG_INIT;
 
     config.reference = test_environment("CTRD_TEST_IMAGE");
-    OK(ctrd_pull_image(client, &config, NULL, NULL, NULL, NULL, NULL, &err));
+    OK(ctrd_pull_image(client, &config, NULL, NULL, &err));
     return config.reference;
 }
 
@@ -162,9 +166,8 @@ static UNUSED const char *test_create(ctrd_client_t *client, const char *image, 
     config.image = image;
     config.args = args;
     config.args_len = 3;
-    config.io = io;
     config.flags = flags;
-    OK(ctrd_create_container(client, &config, NULL, pid, &err));
+    OK(ctrd_create_container(client, &config, io, NULL, pid, &err));
     ctrd_string_free(spec);
     return config.id;
 }

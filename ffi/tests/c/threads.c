@@ -12,12 +12,12 @@ static void *ask(void *unused)
     int i;
 
     for (i = 0; i < 50; i++) {
-        ctrd_version_t *version = NULL;
+        ctrd_version_info_t *version = NULL;
         ctrd_error_t *error = NULL;
 
         CHECK(ctrd_version(client, NULL, &version, &error) == CTRD_OK);
         CHECK(version != NULL && error == NULL);
-        ctrd_version_free(version);
+        ctrd_version_info_free(version);
     }
     return unused;
 }
@@ -25,11 +25,11 @@ static void *ask(void *unused)
 static void *ask_until_closed(void *unused)
 {
     for (;;) {
-        ctrd_version_t *version = NULL;
+        ctrd_version_info_t *version = NULL;
         ctrd_error_t *error = NULL;
         ctrd_status_t status = ctrd_version(client, NULL, &version, &error);
 
-        ctrd_version_free(version);
+        ctrd_version_info_free(version);
         ctrd_error_free(error);
         if (status != CTRD_OK) {
             CHECK(status == CTRD_E_CLOSED);

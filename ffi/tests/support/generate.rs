@@ -1,40 +1,58 @@
-//! Makes `include/ctrd.h`: a section for each file of the library, as cbindgen writes it, and what
-//! stands around them.
+//! Makes `include/ctrd.h`: a section for each noun of the library, as cbindgen writes it, and the text
+//! around them.
 
 use std::fmt::Write as _;
 
 use super::header::{prototypes, sized_structs};
 use super::{read, root};
 
-/// The sections, in an order in which everything is declared before it is used.
-const SECTIONS: &[&str] = &[
-    "status",
-    "error",
-    "time",
-    "callback",
-    "cancel",
-    "call",
-    "client",
-    "version",
-    "message",
-    "stdio",
-    "container",
-    "recovery",
-    "hook",
-    "queue",
-    "image",
-    "snapshot",
-    "spec",
-    "daemon",
-    "log",
+/// The sections, each by the files that declare it; the last of them has its title. They are in an order
+/// in which every type but a handle is declared before it is used.
+const SECTIONS: &[&[&str]] = &[
+    &["status"],
+    &["abi/errors", "error"],
+    &["abi/times"],
+    &["abi/callbacks"],
+    &["cancel"],
+    &["call"],
+    &["client"],
+    &["version"],
+    &["message"],
+    &["io"],
+    &["container"],
+    &["recovery"],
+    &["hook"],
+    &["abi/queues", "queue"],
+    &["image"],
+    &["pull"],
+    &["snapshot"],
+    &["spec"],
+    &["daemon"],
+    &["log"],
 ];
+
+/// The macros of the section "Times". They are built from casts, because pedantic C89 has no 64-bit
+/// constants.
+const TIMES: &str = r"/** As a timeout: wait without an end. As a grace period: no SIGKILL. */
+#define CTRD_FOREVER ((int64_t)(~(uint64_t)0 >> 1))
+/** As a timeout: do not wait at all. */
+#define CTRD_POLL (-CTRD_FOREVER - 1)
+/**
+ * As a timeout: the time until a deadline, where deadline and now are milliseconds of the same clock. If
+ * no time is left it is -1, a deadline that has passed; 0 would be the default.
+ */
+#define CTRD_REMAINING(deadline, now) \
+    ((deadline) > (now) ? (int64_t)(deadline) - (int64_t)(now) : (int64_t)-1)
+
+";
 
 /// The width that the text of the header keeps to.
 const WIDTH: usize = 100;
 
 /// The header as it should be.
 pub fn header() -> String {
-    let sections: String = SECTIONS.iter().map(|name| section(name)).collect();
+    let sections: String = SECTIONS.iter().map(|files| section(files)).collect();
+    let (handles, sections) = handles(&sections);
     let opening = read("ffi/header.txt").trim_end().replace("    @THREADS@", &threads(&sections));
     let mut text = String::from("/*\n");
     for line in opening.lines() {
@@ -42,7 +60,34 @@ pub fn header() -> String {
         text.push('\n');
     }
     text += " *\n * Generated from ffi/src by \"make header\". Licence: Apache-2.0.\n */\n";
-    text + &frame(&sections)
+    text + &frame(&(handles + &sections))
+}
+
+/// Takes the declarations of the handles out of the sections, and puts them together.
+fn handles(sections: &str) -> (String, String) {
+    let mut handles = String::from(
+        "\n/* Handles -----------------------------------------------------------------------------------------\n\
+         \x20*\n * A handle points to something that only the library can read. The sections below describe them.\n */\n\n",
+    );
+    let mut rest: Vec<&str> = Vec::new();
+    for line in sections.lines() {
+        let name = line.strip_prefix("typedef struct ").and_then(|line| line.strip_suffix(';'));
+        if name.is_none() {
+            rest.push(line);
+            continue;
+        }
+        let start =
+            rest.iter().rposition(|line| line.starts_with("/**")).expect("it has a comment");
+        for comment in rest.split_off(start) {
+            let _ = writeln!(handles, "{comment}");
+        }
+        let _ = writeln!(handles, "{line}");
+    }
+    let mut text = rest.join("\n") + "\n";
+    while text.contains("\n\n\n") {
+        text = text.replace("\n\n\n", "\n\n");
+    }
+    (handles, text)
 }
 
 /// Guards, versions and linkage around the sections.
@@ -61,7 +106,7 @@ fn frame(sections: &str) -> String {
 #include <stddef.h>
 #include <stdint.h>
 
-/** The header's version; ctrd_version_number() is the library's. */
+/** The header's version; ctrd_library_version_number() gives the library's. */
 #define CTRD_VERSION_MAJOR {major}
 #define CTRD_VERSION_MINOR {minor}
 #define CTRD_VERSION_PATCH {patch}
@@ -70,11 +115,14 @@ fn frame(sections: &str) -> String {
 /** The header's version as text. */
 #define CTRD_VERSION_STRING "{major}.{minor}.{patch}"
 
-/* The compiler warns where the status of a call is not looked at. */
+/* Makes the compiler warn if a program ignores the status of a call. A program that does not want that
+ * defines it as nothing before it includes this file. */
+#ifndef CTRD_CHECK
 #if defined(__GNUC__)
 #define CTRD_CHECK __attribute__((warn_unused_result))
 #else
 #define CTRD_CHECK
+#endif
 #endif
 
 #ifdef __cplusplus
@@ -90,20 +138,21 @@ extern "C" {{
     )
 }
 
-/// What one file of the library declares.
-fn section(name: &str) -> String {
-    let path = root().join(format!("ffi/src/{name}.rs"));
+/// What some files of the library declare.
+fn section(files: &[&str]) -> String {
     let config = cbindgen::Config::from_file(root().join("ffi/cbindgen.toml"))
         .unwrap_or_else(|e| panic!("cbindgen.toml: {e}"));
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for file in files {
+        builder = builder.with_src(root().join(format!("ffi/src/{file}.rs")));
+    }
     let mut written = Vec::new();
-    cbindgen::Builder::new()
-        .with_config(config)
-        .with_src(&path)
-        .generate()
-        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-        .write(&mut written);
+    builder.generate().unwrap_or_else(|e| panic!("{files:?}: {e}")).write(&mut written);
     let written = String::from_utf8(written).expect("the header is text");
-    format!("{}\n{}", heading(name), grouped(&with_initialisers(&tidied(written.trim()))))
+    let name = files.last().expect("a section has a file");
+    let macros = if *name == "abi/times" { TIMES } else { "" };
+    let declared = grouped(&with_initialisers(&tidied(written.trim())));
+    format!("{}\n{macros}{declared}", heading(name))
 }
 
 /// Says the same in fewer lines: comments that fit on one, prototypes that fill theirs, and types by
@@ -194,7 +243,7 @@ fn grouped(text: &str) -> String {
     result
 }
 
-/// A section's heading: the comment that the file begins with.
+/// A section's heading: the comment that its file begins with.
 fn heading(name: &str) -> String {
     let source = read(&format!("ffi/src/{name}.rs"));
     let mut lines = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim_start);
@@ -232,12 +281,12 @@ fn with_initialisers(text: &str) -> String {
     result
 }
 
-/// The table of which function may be called from where, made of what each function's comment says.
+/// The table of the threads that may call each function, made from the functions' comments.
 fn threads(sections: &str) -> String {
     let classes = [
         ("any", "From any thread, at the same time as any other function on the same handle:"),
-        ("signal", "As these, and from a signal handler:"),
-        ("owner", "By one thread, when no other uses the handle any more:"),
+        ("signal", "Like these, and also from a signal handler:"),
+        ("owner", "From one thread, when no other thread uses the handle any more:"),
     ];
     let prototypes = prototypes(sections);
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The header as the tests see it: it is regular enough to be read line by line.
+//! Reads the header, which is regular enough to be read line by line.
 
 /// A function as the header declares it.
 #[derive(Debug)]
@@ -8,6 +8,8 @@ pub struct Prototype {
     pub returns: String,
     /// The names of its parameters.
     pub parameters: Vec<String>,
+    /// Their types, as they are written: `const char *`.
+    pub types: Vec<String>,
     /// The comment before it.
     pub comment: String,
 }
@@ -42,18 +44,20 @@ pub fn prototypes(text: &str) -> Vec<Prototype> {
         }
         let (head, parameters) = whole.split_once('(').expect("a function has parameters");
         let start = head.rfind(|c: char| c.is_whitespace() || c == '*').map_or(0, |i| i + 1);
-        let parameters = parameters.trim_end_matches(");");
+        let (types, parameters) = parameters
+            .trim_end_matches(");")
+            .split(',')
+            .filter(|parameter| *parameter != "void")
+            .map(|parameter| {
+                let start = parameter.rfind([' ', '*']).map_or(0, |i| i + 1);
+                (parameter[..start].trim().to_owned(), parameter[start..].to_owned())
+            })
+            .unzip();
         found.push(Prototype {
             name: head[start..].to_owned(),
             returns: head[..start].replace("CTRD_CHECK", "").trim().to_owned(),
-            parameters: parameters
-                .split(',')
-                .filter(|parameter| *parameter != "void")
-                .map(|parameter| {
-                    let start = parameter.rfind([' ', '*']).map_or(0, |i| i + 1);
-                    parameter[start..].to_owned()
-                })
-                .collect(),
+            parameters,
+            types,
             comment: std::mem::take(&mut comment),
         });
     }

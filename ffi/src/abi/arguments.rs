@@ -1,11 +1,11 @@
-//! Arguments from C, checked. What is wrong with one is said with its name.
+//! Arguments from C, checked and copied. An error names the argument.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::mem::{MaybeUninit, size_of};
 
 use ctrd::{Error, Result};
 
-/// More than any struct will have. A larger size is a variable that was not initialised.
+/// No struct is ever longer. A larger size comes from a variable that was not initialised.
 const MAX_STRUCT: usize = 4096;
 
 /// A struct that begins with its size and may grow at its end.
@@ -14,7 +14,7 @@ const MAX_STRUCT: usize = 4096;
 /// `repr(C)`, its first member is `size: usize`, and all-zero is a valid value.
 pub(crate) unsafe trait Struct: Copy {}
 
-/// The size of a struct of the caller's, by its first member.
+/// The size of the caller's struct, which is its first member.
 ///
 /// # Safety
 /// `given` is NULL or points to a struct as long as its first member says.
@@ -33,8 +33,8 @@ unsafe fn size_of_given<T: Struct>(name: &str, given: *const T) -> Result<usize>
     Ok(size)
 }
 
-/// Reads a struct of the caller's, who may have an older header (what it lacks is zero) or a later
-/// one (what this library does not know must be zero).
+/// Reads the caller's struct. It may be of an older header (the members that it lacks are zero), or of a
+/// later one (the members that this library does not know must be zero).
 ///
 /// # Safety
 /// `given` is NULL or points to a struct as long as its first member says.
@@ -48,7 +48,7 @@ pub(crate) unsafe fn input<T: Struct>(name: &str, given: *const T) -> Result<T> 
         return Err(Error::invalid(
             name,
             format!(
-                "is of a later version than the library ({size} bytes, {} known), and uses it",
+                "has members that this library does not know ({size} bytes, {} known), and uses them",
                 size_of::<T>()
             ),
         ));
@@ -61,8 +61,8 @@ pub(crate) unsafe fn input<T: Struct>(name: &str, given: *const T) -> Result<T> 
     }
 }
 
-/// Fills in a struct of the caller's, as far as his header knows it. What that knows beyond this library
-/// becomes zero; the size stays.
+/// Fills in the caller's struct, as far as the caller's header knows it. Members that this library does
+/// not know become zero; the size stays.
 ///
 /// # Safety
 /// `place` is NULL or points to a struct as long as its first member says.
@@ -94,51 +94,49 @@ pub(crate) unsafe fn initialise<T: Struct>(place: *mut T, size: usize) {
     }
 }
 
-/// A string that must be given.
+/// A string that the caller must give.
 ///
 /// # Safety
-/// `given` is NULL or a NUL-terminated string that outlives the call.
-pub(crate) unsafe fn text<'a>(name: &str, given: *const c_char) -> Result<&'a str> {
+/// `given` is NULL or a NUL-terminated string.
+pub(crate) unsafe fn text(name: &str, given: *const c_char) -> Result<String> {
     // SAFETY: as the caller promises.
-    match unsafe { optional_text(name, given)? } {
-        Some(text) => Ok(text),
-        None => Err(Error::invalid(name, "must not be NULL")),
-    }
+    let text = unsafe { optional_text(name, given)? };
+    text.ok_or_else(|| Error::invalid(name, "must not be NULL"))
 }
 
-/// A string for which NULL may be given.
+/// A string for which the caller may give NULL.
 ///
 /// # Safety
 /// As for [`text`].
-pub(crate) unsafe fn optional_text<'a>(
-    name: &str,
-    given: *const c_char,
-) -> Result<Option<&'a str>> {
+pub(crate) unsafe fn optional_text(name: &str, given: *const c_char) -> Result<Option<String>> {
     if given.is_null() {
         return Ok(None);
     }
-    // SAFETY: it is a NUL-terminated string that outlives the call.
+    // SAFETY: it is a NUL-terminated string.
     let bytes = unsafe { CStr::from_ptr(given) };
-    bytes.to_str().map(Some).map_err(|_| Error::invalid(name, "is not UTF-8"))
+    match bytes.to_str() {
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_) => Err(Error::invalid(name, "is not UTF-8")),
+    }
 }
 
-/// An array of strings. Where there are none it is not looked at.
+/// An array of strings. The pointer of an empty one is not looked at.
 ///
 /// # Safety
 /// `given` is NULL or an array of `len` strings, each as for [`text`].
-pub(crate) unsafe fn texts<'a>(
+pub(crate) unsafe fn texts(
     name: &str,
     given: *const *const c_char,
     len: usize,
-) -> Result<Vec<&'a str>> {
+) -> Result<Vec<String>> {
     if len == 0 {
         return Ok(Vec::new());
     }
     if given.is_null() {
-        return Err(Error::invalid(name, format!("is NULL, and {len} are said to be there")));
+        return Err(Error::invalid(name, format!("is NULL, although its length is {len}")));
     }
     if len > isize::MAX as usize / size_of::<*const c_char>() {
-        return Err(Error::invalid(name, format!("{len} are more than memory can hold")));
+        return Err(Error::invalid(name, format!("{len} strings do not fit into memory")));
     }
     // SAFETY: the array has `len` strings, and its length does not overflow.
     let given = unsafe { std::slice::from_raw_parts(given, len) };
@@ -157,29 +155,15 @@ pub(crate) fn flags(name: &str, given: u64, known: u64) -> Result<()> {
     }
 }
 
-/// Gives a plain value where the caller wants it.
-pub(crate) fn give<T>(place: Option<&mut T>, value: T) {
-    if let Some(place) = place {
-        *place = value;
+/// Refuses a value in a member that has no meaning yet.
+pub(crate) fn reserved(given: impl Into<u64>) -> Result<()> {
+    reserved_as("reserved", given)
+}
+
+/// The same of a member with this name.
+pub(crate) fn reserved_as(name: &str, given: impl Into<u64>) -> Result<()> {
+    if given.into() == 0 {
+        return Ok(());
     }
-}
-
-/// Insists on the place of a plain value.
-pub(crate) fn required<'a, T>(name: &str, place: Option<&'a mut T>) -> Result<&'a mut T> {
-    place.ok_or_else(|| Error::invalid(name, "must not be NULL"))
-}
-
-/// A text for C. A NUL that the server sent cannot be shown there.
-pub(crate) fn c_string(text: &str) -> CString {
-    CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
-}
-
-/// Pairs of texts for C.
-pub(crate) fn c_pairs(pairs: &[(String, String)]) -> Vec<(CString, CString)> {
-    pairs.iter().map(|(key, value)| (c_string(key), c_string(value))).collect()
-}
-
-/// One of several pairs, for C.
-pub(crate) fn pair(pairs: &[(CString, CString)], index: usize) -> (*const c_char, *const c_char) {
-    pairs.get(index).map_or((std::ptr::null(), std::ptr::null()), |(k, v)| (k.as_ptr(), v.as_ptr()))
+    Err(Error::invalid(name, "must be 0"))
 }

@@ -1,19 +1,19 @@
 //! Callbacks
 //!
-//! A callback is always given with a pointer that it receives, and with a function that is called
-//! exactly once when the pointer is not needed any more. Callbacks must return: they must not throw
-//! exceptions, longjmp, or end their thread.
+//! A callback comes with a pointer that it receives, and with a function that destroys what the pointer
+//! means: it is called exactly once, when the callback is not needed any more. Callbacks must return:
+//! they must not throw exceptions, longjmp, or end their thread.
 
 use std::ffi::c_void;
 
-/// Called once with the userdata of a callback, when it is not needed any more: on the thread that gives
-/// it up, which may be one of the library's. It may call what a hook may. A hook's runs as inside of
-/// one: what it removes or closes is not waited for.
+/// Destroys the userdata of a callback, once. It runs on the thread that gives the callback up, which may
+/// be one of the library's, and may call what a hook may call. If it destroys the userdata of a hook, it
+/// counts as a part of that hook: nothing that it removes or closes is waited for.
 ///
-/// @param userdata  what was given along with the callback.
+/// @param userdata  the pointer that was given with the callback.
 pub type ctrd_destroy_fn = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 
-/// The userdata of a callback. Dropped, it is destroyed as the caller wished.
+/// The userdata of a callback. Its drop destroys it as the caller asked.
 pub(crate) struct Userdata {
     pointer: *mut c_void,
     destroy: ctrd_destroy_fn,

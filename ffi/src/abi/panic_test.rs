@@ -19,7 +19,7 @@ pub(crate) fn count() {
 /// were caught so far: by it a guard shows in an export that returns nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_test_panic(on: i32) -> i32 {
-    crate::guard::silence_panics();
+    crate::abi::guard::silence_panics();
     ON.store(on != 0, Ordering::SeqCst);
     CAUGHT.load(Ordering::SeqCst)
 }

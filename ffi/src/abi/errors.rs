@@ -1,0 +1,82 @@
+//! What an error is made of.
+
+use std::borrow::Cow;
+use std::error::Error as _;
+use std::ffi::CString;
+
+use ctrd::{Error, ErrorKind};
+
+use crate::abi::outputs::c_string;
+use crate::status::{self, ctrd_status_t};
+
+/// The same call may succeed if it is made again, unchanged.
+pub const CTRD_ERROR_RETRYABLE: u32 = 1;
+/// The change may have been made although the call failed: look before you repeat it.
+pub const CTRD_ERROR_OUTCOME_UNKNOWN: u32 = 2;
+
+/// Why a call failed.
+pub struct ctrd_error_t {
+    pub(crate) status: ctrd_status_t,
+    pub(crate) grpc_code: i32,
+    pub(crate) errno: i32,
+    pub(crate) flags: u32,
+    pub(crate) operation: CString,
+    pub(crate) subject: CString,
+    pub(crate) step: CString,
+    pub(crate) message: CString,
+    pub(crate) text: CString,
+    pub(crate) cause: Option<Box<ctrd_error_t>>,
+}
+
+impl ctrd_error_t {
+    /// An error that does not name its operation gets the name `operation`.
+    pub(crate) fn new(error: &Error, operation: &str) -> ctrd_error_t {
+        let own = error.operation();
+        let message = message_of(error);
+        let mut text = error.to_string();
+        // The text ends with the message.
+        text.truncate(text.len() - error.message().len());
+        text.push_str(&message);
+        if own.is_empty() && !operation.is_empty() {
+            text = format!("{operation}: {text}");
+        }
+        let retryable = if error.is_retryable() { CTRD_ERROR_RETRYABLE } else { 0 };
+        let unknown = if error.is_outcome_unknown() { CTRD_ERROR_OUTCOME_UNKNOWN } else { 0 };
+        let cause = error.source().and_then(|source| source.downcast_ref::<Error>());
+        ctrd_error_t {
+            status: status::of_kind(error.kind()),
+            grpc_code: error.grpc_code().unwrap_or(0),
+            errno: error.errno().unwrap_or(0),
+            flags: retryable | unknown,
+            operation: c_string(if own.is_empty() { operation } else { own }),
+            subject: c_string(error.subject()),
+            step: c_string(error.failed_step().unwrap_or_default()),
+            message: c_string(&message),
+            // It stays one line for a log, whatever the server or runc wrote into the message.
+            text: c_string(&text.replace(|c: char| c.is_control(), " ")),
+            cause: cause.map(|cause| Box::new(ctrd_error_t::new(cause, ""))),
+        }
+    }
+
+    /// The whole error as one line.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
+        self.text.to_string_lossy()
+    }
+}
+
+/// Arguments that have another name in C: one is a word of C++, one is two arrays.
+const RENAMED: [(&str, &str); 2] =
+    [("namespace: ", "namespace_name: "), ("labels: ", "label_keys: ")];
+
+/// What happened, with the argument named as it is in C.
+fn message_of(error: &Error) -> Cow<'_, str> {
+    let message = error.message();
+    if error.kind() == ErrorKind::InvalidArgument {
+        for (rust, c) in RENAMED {
+            if let Some(why) = message.strip_prefix(rust) {
+                return format!("{c}{why}").into();
+            }
+        }
+    }
+    message.into()
+}
