@@ -8,7 +8,7 @@ use super::graph::Graph;
 struct Rule<'a> {
     module: &'a str,
     is_base: bool,
-    /// Names of the list; one that ends with `::*` stands for a module and all below it.
+    /// Names of the list. One that ends with `::*` means a module and all modules below it.
     allowed: Vec<String>,
 }
 
