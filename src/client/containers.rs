@@ -88,17 +88,16 @@ impl Client {
     /// without a descriptor is read and dropped. If a container is recovered already, its streams stay
     /// as they are.
     ///
-    /// Fails with [`crate::ErrorKind::FailedPrecondition`] if the container does not have this
-    /// client's owner label; with [`crate::ErrorKind::NotFound`] if there is no such container, or
-    /// it has no task and its record does not say how its process ended; with
-    /// [`crate::ErrorKind::Unavailable`] if its shim does not answer. Then the container is left as
-    /// it is.
+    /// Fails with [`crate::ErrorKind::FailedPrecondition`] if the container does not have this client's
+    /// owner label; with [`crate::ErrorKind::NotFound`] if there is no such container, or it has no task
+    /// and its record does not say how its process ended; with [`crate::ErrorKind::Unavailable`] if its
+    /// shim does not answer. Then the container is left as it is.
     pub fn recover_container(&self, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
         container::recover(&self.inner, id, stdio, call).at("recover_container", id)
     }
 
-    /// Recovers every container of the namespace that has this client's owner label, and says what
-    /// became of each, in the order of their ids. Also removes FIFOs whose container is gone.
+    /// Recovers every container of the namespace that has this client's owner label, and says what became
+    /// of each, in the order of their ids. Also removes FIFOs whose container is gone.
     ///
     /// Up to 16 are recovered at once, by threads that end with the call. Each has 5 s, so one with a
     /// shim that does not answer delays the others little, and does not make the call fail.
