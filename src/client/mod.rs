@@ -154,11 +154,6 @@ impl Client {
         &self.inner.config
     }
 
-    /// Fails with [`crate::ErrorKind::Forked`] in a child of the process that opened the client.
-    pub fn check_process(&self) -> Result<()> {
-        self.inner.check_process()
-    }
-
     /// Asks the server for its version.
     pub fn version(&self, call: &Call) -> Result<Version> {
         let version = || {
