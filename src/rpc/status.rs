@@ -64,7 +64,8 @@ fn reason(code: RpcStatusCode, text: &str) -> Option<Reason> {
 
 fn kind_of(code: RpcStatusCode) -> ErrorKind {
     match code {
-        // The caller has not cancelled it: nobody waits for the answer to a call that was cancelled here.
+        // The caller has not cancelled it: nobody waits for the answer to a call that was cancelled
+        // here.
         RpcStatusCode::CANCELLED => ErrorKind::Unavailable,
         RpcStatusCode::INVALID_ARGUMENT => ErrorKind::InvalidArgument,
         RpcStatusCode::DEADLINE_EXCEEDED => ErrorKind::Timeout,
