@@ -1,16 +1,14 @@
-//! Event filters, and containerd's filter language.
+//! Filters in containerd's filter language: for events and for lists.
 //!
-//! The language (containerd's package `filters`): a filter is a list of selectors joined by commas,
-//! all of which must match. A selector is a path of fields joined by dots, alone or with `==`, `!=`
-//! or `~=` and a value. The filters of a subscription are alternatives. If the server cannot read a
-//! filter, it only ends the stream. So this library checks a filter first.
+//! In the language (containerd's package `filters`) a filter is a list of selectors joined by
+//! commas, all of which must match. A selector is a path of fields joined by dots, alone or with
+//! `==`, `!=` or `~=` and a value. Several filters are alternatives. If the server cannot read the
+//! filter of a subscription, it only ends the stream; so the filter is checked here first.
 
 use crate::error::{Error, Result};
 
-/// Which events are wanted: those that match everything that is set here. An empty filter matches
-/// all.
-///
-/// A subscription that names no namespace gets the events of every namespace.
+/// A filter of events. An event passes if everything that is set here is true for it. If nothing is
+/// set, every event passes. If no namespace is set, events of every namespace pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     namespace: Option<String>,
@@ -26,11 +24,11 @@ impl EventFilter {
         EventFilter::default()
     }
 
-    /// A filter in containerd's own language, as `ctr events` accepts it:
-    /// `topic=="/tasks/exit",event.container_id=="web"`. Whatever else is set must match as well.
+    /// A filter in containerd's own language, as `ctr events` takes it:
+    /// `topic=="/tasks/exit",event.container_id=="web"`. Other conditions can be set too.
     ///
-    /// A value that begins with `/` must be in double quotes. Only the server reads regular
-    /// expressions (`~=`); one that it cannot read matches nothing.
+    /// A value that begins with `/` must be in double quotes. The server reads a regular expression
+    /// (`~=`); if it cannot, the filter matches nothing.
     pub fn raw(filter: impl Into<String>) -> EventFilter {
         EventFilter { raw: Some(filter.into()), ..EventFilter::default() }
     }
@@ -59,8 +57,8 @@ impl EventFilter {
         self
     }
 
-    /// The equivalent filters in containerd's language: alternatives, of which one must match.
-    /// `argument` is the name of this filter in an error.
+    /// The filter in containerd's language: alternatives, of which one must match. `argument` is
+    /// the name of the filter in errors.
     fn render(&self, argument: &str) -> Result<Vec<String>> {
         let mut selectors = Vec::new();
         let mut add = |field: &str, operator: &str, name: &str, value: &Option<String>| {
@@ -87,21 +85,22 @@ impl EventFilter {
         let alternatives = match self.container.as_deref() {
             None => return Ok(vec![selectors.join(",")]),
             Some("") => return Err(Error::invalid(argument, "the container is empty")),
-            // In the events about a container's record, the container's id is `id`. In those about
-            // tasks, `id` is the exec's.
+            // An event of a container has the container's id as `id`; an event of a task has the
+            // exec's there.
             Some(id) => [
                 format!("event.container_id=={}", quote(id)),
                 format!(r#"topic~="^/containers/",event.id=={}"#, quote(id)),
             ],
         };
-        // Put the selectors that make the server decode the event last.
+        // The container comes last, because only for it the server must decode the event.
         let whole =
             |own: String| selectors.iter().cloned().chain([own]).collect::<Vec<String>>().join(",");
         Ok(alternatives.map(whole).into())
     }
 }
 
-/// The filters to send to containerd: events that pass any of them. If there is none, all events.
+/// The filters in containerd's language. An event must pass any of them, and every event passes if
+/// there is none.
 pub(crate) fn render(filters: &[EventFilter]) -> Result<Vec<String>> {
     let mut rendered = Vec::new();
     for (i, filter) in filters.iter().enumerate() {
@@ -110,13 +109,13 @@ pub(crate) fn render(filters: &[EventFilter]) -> Result<Vec<String>> {
     Ok(rendered)
 }
 
-/// Quotes a value so that containerd reads it back unchanged.
+/// Quotes a value for containerd's parser.
 pub(crate) fn quote(value: &str) -> String {
     let mut quoted = String::from('"');
     for c in value.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            // containerd takes this character in plain text for a decoding error.
+            // containerd's parser takes the replacement character for an encoding error.
             '\u{fffd}' => quoted.push_str(r"\ufffd"),
             c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
             c => quoted.push(c),
@@ -126,7 +125,7 @@ pub(crate) fn quote(value: &str) -> String {
     quoted
 }
 
-/// A regular expression of Go that matches only this text.
+/// A regular expression, in Go's syntax, that matches exactly this text.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
@@ -138,12 +137,12 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Checks that containerd can read a filter. The language is the same for events and for lists.
+/// Checks that containerd can read a filter.
 pub(crate) fn check(argument: &str, filter: &str) -> Result<()> {
     read(filter).map_err(|why| Error::invalid(argument, why))
 }
 
-/// Checks a filter. The error says why containerd cannot read it.
+/// Whether containerd can read a filter, or why it cannot.
 fn read(filter: &str) -> std::result::Result<(), String> {
     if filter.is_empty() {
         return Ok(());
@@ -246,7 +245,7 @@ impl Parser<'_> {
                 self.at += 1;
                 self.rest_of_quoted(quote)
             }
-            Some('/' | '|') => self.wrong("a value that begins like this must be in double quotes"),
+            Some('/' | '|') => self.wrong("a value that begins with this must be in double quotes"),
             None | Some(',' | '.' | '=' | '!' | '~') => self.wrong("expected a value"),
             Some(_) => {
                 self.skip_while(|c| c != ',' && !c.is_whitespace() && !c.is_control());
@@ -255,7 +254,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads the rest of a quoted value, after the opening quote, including the closing one.
+    /// The rest of a quoted value, with the closing quote.
     fn rest_of_quoted(&mut self, quote: char) -> Parsed {
         let opening = self.at - 1;
         loop {
@@ -268,12 +267,12 @@ impl Parser<'_> {
                 return Ok(());
             }
             if c == '\\' && !self.rest_of_escape(quote) {
-                return Err(Wrong { what: "an unknown escape", at });
+                return Err(Wrong { what: "an unknown escape sequence", at });
             }
         }
     }
 
-    /// Reads the rest of an escape, after the backslash. Returns whether Go has such an escape.
+    /// The rest of an escape sequence in Go's syntax. Says whether it is one.
     fn rest_of_escape(&mut self, quote: char) -> bool {
         let Some(c) = self.peek() else { return false };
         let (radix, digits) = match c {
@@ -304,7 +303,7 @@ pub(crate) mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn filters_are_said_in_containerds_words() {
+    fn filters_are_rendered_in_containerds_language() {
         let table: &[(EventFilter, &[&str])] = &[
             (EventFilter::new(), &[""]),
             (EventFilter::raw(""), &[""]),
@@ -336,7 +335,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn values_are_quoted_so_that_containerd_reads_them_back() {
+    fn quoted_values_are_read_back_unchanged() {
         for (value, quoted) in [
             ("", r#""""#),
             ("a b,c==d", r#""a b,c==d""#),
@@ -349,7 +348,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The events' test checks these with the real containerd too.
+    /// The test of events asks a real containerd too.
     pub(crate) const READABLE: [&str; 34] = [
         "",
         "topic",
@@ -433,21 +432,21 @@ pub(crate) mod tests {
     ];
 
     #[test]
-    fn what_containerd_can_read_passes() {
+    fn a_filter_that_containerd_can_read_passes() {
         for filter in READABLE {
             assert_eq!(read(filter), Ok(()), "{filter:?}");
         }
     }
 
     #[test]
-    fn what_containerd_cannot_read_is_refused_by_name() {
+    fn a_filter_that_containerd_cannot_read_is_refused_by_name() {
         for filter in UNREADABLE {
             assert!(read(filter).is_err(), "{filter:?}");
         }
         for (filters, message) in [
             (
                 vec![EventFilter::new(), EventFilter::raw("topic==/x")],
-                r#"filters[1]: a value that begins like this must be in double quotes at "/x" in "topic==/x""#,
+                r#"filters[1]: a value that begins with this must be in double quotes at "/x" in "topic==/x""#,
             ),
             (
                 vec![EventFilter::raw("topic").namespace("n"), EventFilter::raw("topic=")],

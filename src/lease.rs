@@ -1,4 +1,4 @@
-//! Leases: they keep content and snapshots from containerd's garbage collection while an operation
+//! Leases: a lease keeps containerd's garbage collection from content and snapshots while an operation
 //! works on them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,11 +12,11 @@ use crate::rpc::{Ctx, leases};
 use crate::timestamp::rfc3339;
 use crate::wait::until_removed;
 
-/// When containerd drops a lease whose owner died. Go's client uses the same time.
+/// When containerd drops a lease whose owner has died. Go's client uses the same time.
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the deletion of a lease may take: after an operation that has finished, and after one
-/// that its deadline or a cancel has ended.
+/// How long the deletion of a lease may take: after a finished operation, and after one whose time
+/// is over or that was cancelled.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 const LATE_END_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -25,15 +25,15 @@ pub(crate) struct Lease<'a> {
     client: &'a Inner,
     namespace: String,
     id: String,
-    /// The operation's limits. If they have ended it, its caller must not wait much longer.
+    /// The operation's limits. If they have ended it, the caller must not wait much longer.
     limits: Limits,
-    /// Whether the server may still make the lease, because the outcome of the call is unknown.
+    /// Whether the server may still be creating it.
     unknown: bool,
 }
 
 impl<'a> Lease<'a> {
-    /// Returns a context for the other calls of an operation. It has the caller's lease if there is
-    /// one, which stays the caller's. Otherwise it has a new lease.
+    /// Gives the context for an operation's RPCs, with a lease. If the caller's context has one,
+    /// that is used, and it stays the caller's. Otherwise a lease is created, and returned too.
     pub(crate) fn hold(client: &'a Inner, ctx: &Ctx) -> Result<(Ctx, Option<Lease<'a>>)> {
         if ctx.lease.is_some() {
             return Ok((ctx.clone(), None));
@@ -50,7 +50,7 @@ impl<'a> Lease<'a> {
             Err(e) if !e.is_outcome_unknown() => return Err(e),
             created => created,
         };
-        // If the outcome is unknown, the drop deletes the lease that may exist.
+        // If the outcome is unknown, the drop deletes what the server may have created.
         let limits = ctx.limits.clone();
         let (namespace, unknown) = (ctx.namespace.clone(), created.is_err());
         let lease = Lease { client, namespace, id, limits, unknown };

@@ -1,4 +1,4 @@
-//! System calls without a safe wrapper. This is the only file of the core that may hold `unsafe`.
+//! The system calls that have no safe wrapper. Only this file of the core may have `unsafe` code.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,9 +9,8 @@ use std::process::Command;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// Runs `f` with every signal blocked on this thread. Threads that `f` makes then block every
-/// signal too, so the host's own threads handle the host's signals. The mask is restored even if
-/// `f` panics.
+/// Runs `f` with every signal blocked on this thread. Threads that `f` makes block every signal
+/// too, so they take none of the host's. The mask is restored afterwards, also if `f` panics.
 pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     struct Restore(libc::sigset_t);
     impl Drop for Restore {
@@ -40,8 +39,8 @@ pub(crate) fn processors() -> usize {
     usize::try_from(count).unwrap_or(1)
 }
 
-/// Gives the calling thread its own mount namespace, a copy of the process's. The namespace ends
-/// with the thread, so call this on a thread that was made for it.
+/// Gives the calling thread its own mount namespace, a copy of the process's. It ends with the
+/// thread: the caller makes a thread for the purpose.
 pub(crate) fn unshare_mounts() -> rustix::io::Result<()> {
     // SAFETY: other code could break if the table of descriptors were no longer shared, but that is
     // not among the flags. `FS` gives the thread its own working directory, which `NEWNS` needs.
@@ -55,7 +54,7 @@ fn failed(result: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Has the kernel kill the program that `command` runs when the thread that spawns it ends.
+/// Makes the kernel kill the program that `command` runs when the thread that spawns it ends.
 pub(crate) fn dies_with_thread(command: &mut Command) {
     let parent = std::process::id();
     let prepare = move || -> io::Result<()> {
@@ -63,7 +62,7 @@ pub(crate) fn dies_with_thread(command: &mut Command) {
         unsafe {
             failed(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             if libc::getppid() as u32 != parent {
-                // The parent died before the line above.
+                // The parent died before the call above.
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
         }
@@ -75,7 +74,7 @@ pub(crate) fn dies_with_thread(command: &mut Command) {
 
 /// Makes the program that `command` runs independent of the state of this process: it inherits only
 /// the three standard descriptors, no blocked or ignored signal, no terminal and no umask. The
-/// caller must spawn it with every signal blocked.
+/// caller spawns it with every signal blocked.
 pub(crate) fn as_daemon(command: &mut Command) {
     let prepare = || -> io::Result<()> {
         // SAFETY: system calls with plain arguments; every pointer is to a local value. All of them
@@ -83,17 +82,16 @@ pub(crate) fn as_daemon(command: &mut Command) {
         unsafe {
             failed(libc::setsid())?;
             libc::umask(0o022);
-            // Before the mask is cleared, because no handler of the host may run here.
+            // Before the mask is cleared, so that no handler of the host's runs here.
             for signal in 1..=libc::SIGRTMAX() {
-                // This fails for SIGKILL, SIGSTOP and the signals of the C library, which does not
-                // matter.
+                // It fails for SIGKILL, SIGSTOP and the C library's own signals.
                 libc::signal(signal, libc::SIG_DFL);
             }
             let mut none = MaybeUninit::<libc::sigset_t>::uninit();
             libc::sigemptyset(none.as_mut_ptr());
             failed(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
-            // The exec closes them. The standard library reports a failing exec over one of them,
-            // so they must stay open until then.
+            // The exec closes them, not this code: the standard library reports a failure over one
+            // of them.
             let flags = libc::CLOSE_RANGE_CLOEXEC;
             if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) == -1 {
                 // Kernels before Linux 5.11.
@@ -111,9 +109,8 @@ pub(crate) fn as_daemon(command: &mut Command) {
     unsafe { command.pre_exec(prepare) };
 }
 
-/// How the process behind a pidfd ended, as a wait status. `None` if the kernel does not report it:
-/// the process has not been reaped, or the kernel is older than 6.15. Still older kernels return an
-/// error.
+/// How the process of a pidfd exited, as a wait status. `None` if the kernel does not give it:
+/// nobody has waited for the process yet, or the kernel is older than 6.15. Fails before 6.13.
 pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     /// `struct pidfd_info` in its first version (linux/pidfd.h).
     #[repr(C)]
@@ -139,8 +136,8 @@ pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code))
 }
 
-/// The process that bound the other end of a connected Unix socket. `None` if our pid namespace
-/// does not show it. (`rustix` returns a number in that case.)
+/// The pid of the process that has bound the other end of a connected Unix socket. `None` if the
+/// process is in a pid namespace that ours does not see. (`rustix` does not know that case.)
 pub(crate) fn peer(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut size = size_of::<libc::ucred>() as libc::socklen_t;

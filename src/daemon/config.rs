@@ -2,22 +2,23 @@
 
 use std::path::PathBuf;
 
-/// How a private containerd runs.
+/// The configuration of a private containerd.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonConfig {
-    /// The containerd to run: a path, or a name to search for. Default: `containerd`.
+    /// The containerd program: a path, or a name that is searched for. Default: `containerd`.
     pub binary: Option<PathBuf>,
-    /// The directory of the daemon's files: root, state, sockets, configuration and log. The path
-    /// must be absolute, and short enough for the address of a socket. If the directory does not
-    /// exist, the start makes it with mode 0700. If it exists, it must be empty, or be left from a
-    /// daemon that was not stopped. Required.
+    /// The directory for everything of the daemon: root, state, sockets, configuration, log.
+    /// Required. It must be an absolute path, short enough for a socket in it. If it does not
+    /// exist, it is created with mode 0700; otherwise it must be empty, or have belonged to a
+    /// daemon that was not stopped.
     pub directory: PathBuf,
-    /// Directories that come before those of `PATH` in the search for containerd, its shims and
-    /// runc. If `binary` is a path, its directory comes between them.
+    /// Directories in which containerd, its shims and runc are searched for, before the directory
+    /// of a `binary` that is a path, and before `PATH`.
     pub path: Vec<PathBuf>,
-    /// Does not restart a containerd that dies by itself. Default: it is started again.
+    /// Whether a containerd that dies by itself stays dead. Default: no, it is started again.
     pub no_restart: bool,
-    /// Lets containerd outlive this process and the drop of its [`crate::Daemon`]; then only
-    /// [`crate::Daemon::stop`] ends it. Default: it ends with either of them.
+    /// Whether containerd runs on after the end of this process, and after the drop of the
+    /// [`crate::Daemon`]. Then only [`crate::Daemon::stop`] ends it. Default: no, it ends with
+    /// either.
     pub outlive_owner: bool,
 }

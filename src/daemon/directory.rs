@@ -1,4 +1,4 @@
-//! The directory of a daemon: who holds it, and the files in it.
+//! The directory of a daemon: its lock, and the files in it.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -16,11 +16,11 @@ use super::process::SearchPath;
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
-/// The longest path that fits into the address of a socket (`sun_path`, without its NUL).
+/// The longest path in a socket's address (`sun_path`, without its NUL).
 const MAX_SOCKET_PATH: usize = 107;
 
-/// The daemon holds this file with `flock` while it runs. A directory that has the file belongs to
-/// a daemon, also if none runs in it now.
+/// The lock file. A daemon holds it with `flock` as long as it runs. Its presence says that the
+/// directory belongs to a daemon.
 const LOCK: &str = "ctrd.lock";
 
 const CONFIG: &str = "config.toml";
@@ -29,17 +29,16 @@ const SOCKET: &str = "containerd.sock";
 const SHIM_SOCKET: &str = "containerd.sock.ttrpc";
 const LOG: &str = "containerd.log";
 
-/// All that a daemon's directory holds, except the lock.
+/// Everything in a daemon's directory except the lock.
 const CONTENTS: [&str; 6] = ["root", "state", CONFIG, SOCKET, SHIM_SOCKET, LOG];
 
 /// How many bytes of the log an error quotes.
 const LOG_TAIL: u64 = 2048;
 
-/// The plugins that do not run, by their names in 1.x and in 2.x: CRI and what belongs to it, those
-/// that use paths outside of the directory (`/opt/containerd`, `/run/nri`), and those that need
-/// what most machines do not have. (If another plugin needs one of a kind, one of that kind must
-/// stay, or the other plugin fails. So `io.containerd.runtime.v1.linux` stays for the tasks of 1.6
-/// and 1.7.)
+/// The plugins that do not run, by their names in 1.x and in 2.x: CRI and its parts, plugins that
+/// use paths outside of the directory (`/opt/containerd`, `/run/nri`), and plugins that most
+/// machines cannot run. (If a plugin needs others of a kind, one of that kind must stay: so
+/// `io.containerd.runtime.v1.linux` stays for the tasks of 1.6 and 1.7.)
 const DISABLED_PLUGINS: [&str; 16] = [
     "io.containerd.grpc.v1.cri",
     "io.containerd.cri.v1.images",
@@ -62,17 +61,17 @@ const DISABLED_PLUGINS: [&str; 16] = [
 /// A daemon's directory, locked by this process.
 #[derive(Debug)]
 pub(super) struct Directory {
-    /// Without symbolic links, as the paths in the kernel's mount table are.
+    /// The path without symbolic links, as in the kernel's table of mounts.
     path: PathBuf,
     lock: File,
-    /// Whether the directory was empty: no daemon ran in it before.
+    /// Whether there is nothing of an earlier daemon in it.
     fresh: bool,
-    /// The offset in the log at which this start begins.
+    /// The position in the log at which this start begins.
     log_start: AtomicU64,
 }
 
 impl Directory {
-    /// Makes the directory if it does not exist, and locks it.
+    /// Creates the directory if it does not exist, and locks it.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Directory> {
         check_path(path)?;
         loop {
@@ -95,8 +94,7 @@ impl Directory {
             if made && held.is_err() {
                 let _ = fs::remove_dir(path);
             }
-            // `None` means that a daemon which has just stopped removed the directory or the lock:
-            // try again.
+            // If not, a daemon that has just stopped has removed the directory or the lock.
             if let Some(directory) = held? {
                 return Ok(directory);
             }
@@ -127,7 +125,7 @@ impl Directory {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(io)?.next().is_none(),
         };
-        // Another start may have made the lock since the check above.
+        // Another start may have come first.
         if !(known || empty || lock_path.exists()) {
             return invalid("is not empty, and was not a daemon's before");
         }
@@ -157,29 +155,29 @@ impl Directory {
         &self.path
     }
 
-    /// The socket for clients.
+    /// The path of the socket for clients.
     pub(super) fn socket(&self) -> PathBuf {
         self.path.join(SOCKET)
     }
 
-    /// The configuration file. A containerd with this path in its command line belongs to this
+    /// The path of the configuration. A process with this path in its command line belongs to this
     /// directory.
     pub(super) fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
     }
 
-    /// The directory in which containerd keeps a bundle for each task: `<namespace>/<id>`.
+    /// The directory in which containerd has a directory for each task: `<namespace>/<id>`.
     pub(super) fn bundles(&self) -> PathBuf {
         self.path.join("state").join("io.containerd.runtime.v2.task")
     }
 
-    /// Writes the configuration. Removes the sockets that an earlier daemon left, because new ones
-    /// show that containerd is ready.
+    /// Writes the configuration, and removes the sockets of an earlier daemon: containerd is ready
+    /// when its sockets exist.
     pub(super) fn prepare(&self) -> Result<()> {
         for socket in [SOCKET, SHIM_SOCKET] {
-            remove_if_there(&self.path.join(socket))?;
+            remove_if_exists(&self.path.join(socket))?;
         }
-        // `check_path` has refused every character that a TOML string would have to escape.
+        // The path was checked: it has no character that must be escaped in a TOML string.
         let path = self.path.display();
         let disabled: String =
             DISABLED_PLUGINS.iter().map(|plugin| format!("  \"{plugin}\",\n")).collect();
@@ -199,11 +197,11 @@ impl Directory {
              bin_dir = \"{path}/root/image-verifiers\"\n"
         );
         let file = self.config();
-        remove_if_there(&file)?;
+        remove_if_exists(&file)?;
         fs::write(&file, config).map_err(|e| Error::io(file.display(), e))
     }
 
-    /// The command that runs a containerd here with this environment. Its output goes to the log.
+    /// The command that runs a containerd here, in this environment. Its output goes to the log.
     pub(super) fn command(
         &self,
         binary: &Path,
@@ -224,7 +222,7 @@ impl Directory {
             .env_clear()
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("PATH", path.joined())
-            // The service manager waits for a message from the host, and not from its child.
+            // The host's service manager means the host, not its child.
             .env_remove("NOTIFY_SOCKET")
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS")
@@ -256,7 +254,7 @@ impl Directory {
         error.followed_by(format!("; {log}"))
     }
 
-    /// After a failed start: removes what the start made, but nothing that an earlier daemon left.
+    /// After a failed start, removes what the start has made, and nothing of an earlier daemon.
     pub(super) fn abandon(&self) {
         if self.fresh {
             if let Err(error) = self.remove() {
@@ -267,34 +265,33 @@ impl Directory {
         }
     }
 
-    /// Unlocks the directory, and leaves its files.
+    /// Unlocks the directory, and leaves everything in it.
     pub(super) fn release(&self) {
         let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 
-    /// Removes every file of the daemon, and then the directory. Nothing may run or be mounted in
-    /// it any more.
+    /// Removes everything of the daemon, and then the directory. Nothing may run in it or be
+    /// mounted in it.
     pub(super) fn remove(&self) -> Result<()> {
         for name in CONTENTS {
-            remove_if_there(&self.path.join(name))?;
+            remove_if_exists(&self.path.join(name))?;
         }
-        // While the lock is held, nobody else can have made another lock file.
-        remove_if_there(&self.path.join(LOCK))?;
+        // While the lock is held, nobody else can have made another.
+        remove_if_exists(&self.path.join(LOCK))?;
         match fs::remove_dir(&self.path) {
-            // Somebody else's file is in the directory, or somebody else has removed the directory.
+            // It has files of others, or another process was faster.
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(e) => return Err(Error::io(self.path.display(), e)),
         }
-        // Otherwise a child that the host forked could keep the lock with its copy of the
-        // descriptor.
+        // A child that the host has forked may still have the descriptor.
         self.release();
         Ok(())
     }
 }
 
-/// Refuses paths with which a later step would fail less clearly.
+/// Checks the path for what would fail later with a less clear error.
 fn check_path(path: &Path) -> Result<()> {
     let invalid = |why: String| Err(Error::invalid("directory", why));
     if !path.is_absolute() {
@@ -319,8 +316,8 @@ fn check_path(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a file or a whole directory, if it exists. Does not follow symbolic links.
-pub(super) fn remove_if_there(path: &Path) -> Result<()> {
+/// Removes a file or a whole directory. Symbolic links are not followed.
+pub(super) fn remove_if_exists(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),

@@ -1,5 +1,4 @@
-//! Removes what a containerd left behind because it could not clean up: shims, containers, sockets
-//! and mounts.
+//! Cleaning up after a containerd that could not do it: shims, containers, sockets and mounts.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,24 +13,24 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::directory::{Directory, remove_if_there};
+use super::directory::{Directory, remove_if_exists};
 use super::process::{KILL_TIMEOUT, Process, SHIM, SearchPath, ended_within, is_program};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;
 
-/// How long the shim program may take to delete a container whose shim is dead (containerd allows 5
-/// s).
+/// How long a shim's program may take to delete a container whose shim is dead (containerd gives it
+/// 5 s).
 const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running process. The pidfd refers to it even if the kernel gives its id to another process.
+/// A running process, by a descriptor: another process may get its pid.
 struct Running {
     pidfd: OwnedFd,
     arguments: Vec<OsString>,
     executable: Option<PathBuf>,
 }
 
-/// The processes whose command line `wanted` accepts. Leaves out a process that ends meanwhile.
+/// The processes whose command line `wanted` accepts. A process that exits meanwhile is left out.
 fn processes(wanted: impl Fn(&[OsString]) -> bool) -> Result<Vec<Running>> {
     let arguments = |pid: Pid| -> Option<Vec<OsString>> {
         let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
@@ -48,8 +47,7 @@ fn processes(wanted: impl Fn(&[OsString]) -> bool) -> Result<Vec<Running>> {
         if !arguments(pid).is_some_and(|arguments| wanted(&arguments)) {
             continue;
         }
-        // Read the command line again: before the pidfd was open, the id may have changed to
-        // another process.
+        // Checked again once there is a descriptor: before, another process may have had the pid.
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
         let executable = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok();
         if let Some(arguments) = arguments(pid).filter(|arguments| wanted(arguments)) {
@@ -80,7 +78,7 @@ fn kill(processes: &[Running]) -> Result<()> {
     Ok(())
 }
 
-/// Kills a containerd that still runs in this directory. Its shims and containers go on running.
+/// Kills the containerd of an earlier daemon. Its shims and containers run on.
 pub(super) fn kill_daemons(directory: &Directory) -> Result<()> {
     let config = directory.config();
     processes(|arguments| has(arguments, "--config", &config))
@@ -89,7 +87,7 @@ pub(super) fn kill_daemons(directory: &Directory) -> Result<()> {
 }
 
 /// Kills the containers that are left, and unmounts everything in the directory. containerd must
-/// have ended before.
+/// have ended.
 pub(super) fn remove(directory: &Directory, path: &SearchPath, limits: &Limits) -> Result<()> {
     let shims = kill_shims(directory, limits).step("end the shims")?;
     let bundles = directory.bundles();
@@ -111,15 +109,14 @@ pub(super) fn remove(directory: &Directory, path: &SearchPath, limits: &Limits) 
     unmount_all(directory.path()).step("unmount")
 }
 
-/// Kills the shims of this containerd. Returns the program of each shim by namespace and container
-/// id.
+/// Kills the shims of this containerd. Returns the program of each, by its namespace and id.
 fn kill_shims(
     directory: &Directory,
     limits: &Limits,
 ) -> Result<HashMap<(OsString, OsString), PathBuf>> {
     let socket = directory.socket();
     let mut programs = HashMap::new();
-    // Repeat until none is left: a shim that was just being started may appear late.
+    // Until there is none: a shim that was being started may appear late.
     loop {
         limits.check()?;
         let shims = processes(|arguments| {
@@ -142,8 +139,8 @@ fn kill_shims(
     }
 }
 
-/// Lets the shim program clean up after a container whose shim is dead, as containerd does. It
-/// kills the processes, and removes runc's state, the cgroup and the mount.
+/// Runs a shim's program to clean up after a container whose shim is dead, as containerd does. The
+/// program kills the processes, and removes runc's state, the cgroup and the mount.
 fn delete(
     directory: &Directory,
     path: &SearchPath,
@@ -182,8 +179,8 @@ fn delete(
     log::debug!("{} delete {}: {deleted:?}", shim.display(), bundle.display());
 }
 
-/// Removes the socket of a dead shim, which is in `/run/containerd/s`, outside of the directory. A
-/// file in the bundle has its path: `address` before 2.0, and `bootstrap.json` since.
+/// Removes the socket of a dead shim. It is in `/run/containerd/s`, outside of the directory. The
+/// bundle has its path: in `address` before 2.0, and in `bootstrap.json` since then.
 fn remove_socket(bundle: &Path) {
     let address = fs::read_to_string(bundle.join("address")).ok().or_else(|| {
         let bootstrap = fs::read(bundle.join("bootstrap.json")).ok()?;
@@ -191,19 +188,19 @@ fn remove_socket(bundle: &Path) {
         Some(bootstrap.get("address")?.as_str()?.to_owned())
     });
     let socket = address.as_deref().and_then(|address| address.trim().strip_prefix("unix://"));
-    if let Some(Err(error)) = socket.map(|socket| remove_if_there(Path::new(socket))) {
+    if let Some(Err(error)) = socket.map(|socket| remove_if_exists(Path::new(socket))) {
         log::warn!("{error}");
     }
 }
 
-/// The names in a directory. None if the directory does not exist.
+/// The names in a directory. None if it does not exist.
 fn names(directory: &Path) -> Vec<OsString> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name())).collect()
 }
 
-/// Unmounts everything below a directory, the last mount first. It fails if something is still
-/// mounted there afterwards, because the removal of the directory must not reach into a mount.
+/// Unmounts everything below a directory, the last mount first. Then the removal of the directory
+/// cannot reach files of a mount.
 fn unmount_all(directory: &Path) -> Result<()> {
     for point in mounts_below(directory)?.iter().rev() {
         let gone = unmount(point, UnmountFlags::NOFOLLOW)
@@ -235,7 +232,7 @@ fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// The mount table writes spaces and similar characters as a backslash and three octal digits.
+/// Decodes a path from the table of mounts, where a space is a backslash and three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;

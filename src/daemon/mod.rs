@@ -1,4 +1,4 @@
-//! A private containerd: start, wait until it is ready, supervise, stop and clean up.
+//! A private containerd: its start, its supervision and its stop.
 
 mod config;
 mod directory;
@@ -25,21 +25,20 @@ use crate::wait::block_on;
 /// How long a start may take, unless the call says otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a stop may take until it removes the files, unless the call says otherwise. This also
-/// bounds a drop.
+/// How long a stop may take before it removes the files, unless the call says otherwise. A drop
+/// takes no longer.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a stop lets containerd end its containers, before the stop ends them without
-/// containerd.
+/// How long a stop lets containerd delete the containers, before it does so itself.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a stop waits for one task before it goes on to the next: the task's shim may be stuck.
+/// How long one task may delay the others: its shim may be stuck.
 const TASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a containerd may take to end by itself.
+/// How long a containerd may take to end after SIGTERM.
 const TERM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Without these plugins no container runs.
+/// The plugins without which no container runs.
 const NEEDED_PLUGINS: [(&str, &str); 5] = [
     ("io.containerd.content.v1", "content"),
     ("io.containerd.metadata.v1", "bolt"),
@@ -51,28 +50,28 @@ const NEEDED_PLUGINS: [(&str, &str); 5] = [
 /// A private containerd of this process, without CRI. The drop stops it as [`Daemon::stop`] does,
 /// with the default timeout.
 ///
-/// If containerd dies by itself, this library starts it again, at the same address and with the
-/// environment of the first start. The first restart is immediate. The next one comes after 100 ms,
-/// and the delay doubles up to 10 s, without an end. Once a containerd has run for 30 s, the delays
-/// begin from the start. The containers go on running meanwhile, and open clients connect again by
-/// themselves. The cause of the death is logged, and [`Daemon::last_error`] returns it. A
-/// containerd that hangs is not restarted: calls to it time out.
+/// If containerd dies by itself, it is started again, at the same address and with the environment
+/// of the start: the first time at once, then after 100 ms, and after twice the pause each time up
+/// to 10 s, without an end. Once it has run for 30 s, the pauses begin again. Its containers run on
+/// meanwhile, and open clients connect again by themselves. The cause of death is logged, and
+/// [`Daemon::last_error`] has it. A containerd that hangs is not dead, and nothing is done about
+/// it: calls time out.
 ///
 /// When this process dies, the kernel kills containerd. With [`DaemonConfig::outlive_owner`]
-/// containerd runs on without supervision, unless a service manager ends it with the process's
-/// control group. In both cases the containers live on. The next daemon that is started in the same
-/// directory takes them over: it ends a containerd that still runs there and starts its own. While
-/// the owner lives, a second daemon in the directory is refused.
+/// containerd runs on without supervision (unless a service manager kills it with the process's
+/// control group). Either way the containers run on, and the next daemon that is started in the
+/// same directory takes them over: it kills a containerd that still runs there, and starts its own.
+/// While the owner lives, a second daemon in the directory is refused.
 ///
-/// Two things of a container are not in the directory but shared by the whole machine: runc's state
-/// (`/run/containerd/runc/<namespace>/<id>`) and the cgroups. So no other containerd on the machine
-/// may have a container with the same namespace and id.
+/// Two things of the containers belong to the machine and not to the directory: runc's state
+/// (`/run/containerd/runc/<namespace>/<id>`) and the cgroups. So no other containerd of the machine
+/// may have a container with the same id and namespace.
 #[derive(Debug)]
 pub struct Daemon {
     recipe: Arc<Recipe>,
     address: String,
     supervisor: Supervisor,
-    /// The process that started it. A forked child must not stop it.
+    /// The process that owns it.
     owner: u32,
     phase: Mutex<Phase>,
     changed: Condvar,
@@ -89,15 +88,12 @@ impl Daemon {
     /// Starts a containerd, and waits until it answers and its plugins are loaded.
     ///
     /// Blocks for at most 20 s unless `call` says otherwise. Fails with
-    ///
-    /// - [`ErrorKind::InvalidArgument`] if the directory cannot be used,
-    /// - [`ErrorKind::NotFound`] if containerd, its shim or runc is not installed,
-    /// - [`ErrorKind::PermissionDenied`] if the binary that the configuration names cannot be run,
-    /// - [`ErrorKind::FailedPrecondition`] if another daemon runs in the directory, if containerd
-    ///   ended before it was ready (the error holds the end of its log), or if it did not load a
-    ///   plugin that containers need.
-    ///
-    /// A failed start removes what it made. That may take up to 10 s beyond the call's timeout.
+    /// [`ErrorKind::InvalidArgument`] if the directory cannot be used; with [`ErrorKind::NotFound`]
+    /// if containerd, its shim or runc is not installed; with [`ErrorKind::PermissionDenied`] if
+    /// the binary cannot be run; and with [`ErrorKind::FailedPrecondition`] if another daemon runs
+    /// in the directory, if containerd ended before it was ready (the error has the end of its
+    /// log), or if it did not load a plugin that containers need. A failed start removes what it
+    /// has made, which may take up to 10 s beyond the call's timeout.
     pub fn start(config: &DaemonConfig, call: &Call) -> Result<Daemon> {
         Daemon::start_in(config, &call.limits(Some(START_TIMEOUT)))
             .at("daemon_start", &config.directory.to_string_lossy())
@@ -118,7 +114,7 @@ impl Daemon {
             outlives_owner: config.outlive_owner,
         });
         let started = (|| {
-            // An earlier process may have died while its containerd lived on.
+            // An earlier process may have died without its containerd.
             leftovers::kill_daemons(&directory)?;
             directory.prepare()?;
             Supervisor::start(recipe.clone())
@@ -131,7 +127,7 @@ impl Daemon {
             }
         };
         if let Err(error) = wait_until_ready(&recipe, &supervisor.process(), limits) {
-            // The clean-up has its own time, because the start may have failed at its deadline.
+            // This has its own time, whatever has ended the start.
             if end(&supervisor, &Limits::within(TERM_TIMEOUT + KILL_TIMEOUT)).is_ok() {
                 directory.abandon();
             }
@@ -153,44 +149,43 @@ impl Daemon {
         &self.address
     }
 
-    /// The id of containerd's process. It changes with each restart, and is 0 while none runs.
+    /// The pid of containerd. It changes with each restart, and is 0 while none runs.
     ///
-    /// This method and the next three report the present state and do not wait. In a forked child
-    /// they report what they would if containerd had never run.
+    /// This method, `is_running`, `restarts` and `last_error` do not block. In a child of the
+    /// process they answer as if containerd had never run.
     pub fn pid(&self) -> u32 {
         let process = self.supervisor().map(Supervisor::process);
         process.filter(|process| !process.has_ended()).map_or(0, |process| process.id())
     }
 
-    /// Whether containerd's process runs. Just after a restart it may not listen yet.
+    /// Whether containerd runs. Just after a restart it may not be listening yet.
     pub fn is_running(&self) -> bool {
         self.pid() != 0
     }
 
-    /// How many restarts there were, including those that failed.
+    /// How many restarts there were, including failed ones.
     pub fn restarts(&self) -> u64 {
         self.supervisor().map_or(0, Supervisor::restarts)
     }
 
-    /// Why containerd died last, or why the last restart failed. A later restart that succeeds does
-    /// not clear it.
+    /// Why containerd died last, or why the last restart failed. It stays after a successful restart.
     pub fn last_error(&self) -> Option<Error> {
         self.supervisor().and_then(Supervisor::last_error)
     }
 
-    /// `None` in a forked child: a thread that does not exist there may hold the supervisor's lock.
+    /// `None` in a child of the process: a thread that the child does not have may hold the lock.
     fn supervisor(&self) -> Option<&Supervisor> {
         (std::process::id() == self.owner).then_some(&self.supervisor)
     }
 
-    /// Stops containerd: kills and deletes its containers, ends it, and removes its directory with
-    /// everything in it. This also works if containerd is dead. Once a stop has begun, nothing is
-    /// started again, even if the stop fails.
+    /// Stops containerd: kills and deletes its containers, ends containerd, and removes its
+    /// directory with everything in it. If containerd is dead, the rest is done nevertheless. Once
+    /// a stop has begun, containerd is not started again, even if the stop fails.
     ///
-    /// Blocks for at most 60 s unless `call` says otherwise, and then for as long as the removal of
-    /// the files takes. It waits up to 5 s more for a killed process that the kernel does not end.
-    /// Stopping again does nothing; after a failed stop it goes on with what is left. If the
-    /// directory has a file that is not the daemon's, the file and the directory stay.
+    /// Blocks for at most 60 s unless `call` says otherwise, and then until the files are removed,
+    /// however long that takes. If the kernel does not end a process that was killed, it waits up
+    /// to 5 s more. A second stop does nothing, or continues a stop that has failed. Files in the
+    /// directory that are not the daemon's are left, and then the directory is left too.
     pub fn stop(&self, call: &Call) -> Result<()> {
         self.stop_within(&call.limits(Some(STOP_TIMEOUT)))
             .at("daemon_stop", &self.recipe.directory.path().to_string_lossy())
@@ -236,7 +231,7 @@ impl Daemon {
         let directory = &*self.recipe.directory;
         let process = self.supervisor.end(limits).step("end the supervision")?;
         if !process.has_ended() {
-            // The steps below also handle what fails here.
+            // The next steps do what fails here.
             if let Err(error) = end_tasks(directory, &limits.at_most(TASKS_TIMEOUT)) {
                 log::warn!("{}: {error}", self.address);
             }
@@ -246,8 +241,8 @@ impl Daemon {
         directory.remove().step("remove the directory")
     }
 
-    /// Leaves containerd running, and unlocks the directory for the next daemon. The thread lives
-    /// as long as containerd, to reap it.
+    /// Lets containerd run on, and leaves the directory to the next daemon. The thread stays as
+    /// long as containerd runs, to wait for its exit.
     fn let_go(&self) {
         if let Err(error) = self.supervisor.end(&Limits::within(KILL_TIMEOUT)) {
             log::warn!("{}: {error}", self.address);
@@ -258,11 +253,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // A forked child must not stop it.
+        // A child of the process must not stop it.
         if std::process::id() != self.owner {
             return;
         }
-        // If a stop has begun, containerd is to be stopped even if it may outlive its owner.
+        // A stop that has begun is continued.
         if self.recipe.outlives_owner && !self.supervisor.is_over() {
             return self.let_go();
         }
@@ -280,7 +275,7 @@ fn wait_until_ready(recipe: &Recipe, process: &Process, limits: &Limits) -> Resu
             return Err(recipe.end_of(process)).step("wait for containerd");
         }
         limits.check().map_err(|e| directory.with_log(e)).step("wait for containerd")?;
-        // If nobody listens yet, gRPC would fail, and wait before it connects again.
+        // Before a process listens, an attempt of gRPC's would only make its back-off longer.
         if UnixStream::connect(directory.socket()).is_err() {
             continue;
         }
@@ -314,7 +309,7 @@ fn ctx(directory: &Directory, limits: Limits) -> Ctx {
     Ctx::new(&Arc::new(Connection::new(&directory.socket())), "default", limits)
 }
 
-/// Kills and deletes every task. It kills them all before it waits for the first.
+/// Kills and deletes every task. It kills all of them before it waits for the first.
 fn end_tasks(directory: &Directory, limits: &Limits) -> Result<()> {
     let ctx = ctx(directory, limits.clone());
     let mut tasks = Vec::new();
@@ -344,7 +339,7 @@ fn end_tasks(directory: &Directory, limits: &Limits) -> Result<()> {
     result
 }
 
-/// Ends the supervision and then containerd: with SIGTERM first, and SIGKILL if that is not enough.
+/// Ends the supervision, and then containerd: by SIGTERM first, then by SIGKILL.
 fn end(supervisor: &Supervisor, limits: &Limits) -> Result<()> {
     let process = supervisor.end(limits)?;
     for (signal, timeout) in [(Signal::TERM, TERM_TIMEOUT), (Signal::KILL, KILL_TIMEOUT)] {

@@ -1,4 +1,4 @@
-//! Finds programs, runs them, and ends exactly those processes.
+//! Programs and processes: finding a program, running it, waiting for it, and killing it.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,15 +24,15 @@ use crate::sys;
 /// How long the kernel may take to end a process that was killed.
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a waiting thread looks at the call's cancel handle.
+/// How often a thread that waits checks the call's cancel handle.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long to wait before looking at the limits again.
+/// How long to wait until the limits are checked again.
 pub(super) fn tick(limits: &Limits) -> Duration {
     limits.remaining().map_or(TICK, |left| left.min(TICK))
 }
 
-/// The shim of the runtime `io.containerd.runc.v2`, which is containerd's default.
+/// The shim of the default runtime, `io.containerd.runc.v2`.
 pub(super) const SHIM: &str = "containerd-shim-runc-v2";
 
 /// The directories in which a daemon searches for its programs.
@@ -40,8 +40,8 @@ pub(super) const SHIM: &str = "containerd-shim-runc-v2";
 pub(super) struct SearchPath(Vec<PathBuf>);
 
 impl SearchPath {
-    /// Returns the search path of a configuration, and the containerd that it names. Fails if a
-    /// program that containers need is missing.
+    /// The search path and the containerd of a configuration. Fails if a program is missing that
+    /// containers need.
     pub(super) fn new(config: &DaemonConfig) -> Result<(SearchPath, PathBuf)> {
         let mut path = SearchPath(config.path.clone());
         for (i, directory) in path.0.iter().enumerate() {
@@ -67,10 +67,10 @@ impl SearchPath {
             path.0.extend(name.parent().map(Path::to_owned));
         }
         if let Some(inherited) = std::env::var_os("PATH") {
-            // containerd would resolve a relative entry from another directory.
+            // For containerd, a relative entry would be another directory.
             path.0.extend(std::env::split_paths(&inherited).filter(|entry| entry.is_absolute()));
         }
-        // Everything but the directory of the binary was checked for colons above.
+        // Of the other directories, only the binary's own may have a colon in its path.
         if std::env::join_paths(&path.0).is_err() {
             return Err(Error::invalid("binary", format!("{name:?} holds a colon")));
         }
@@ -85,7 +85,7 @@ impl SearchPath {
         Ok((path, binary))
     }
 
-    /// The first program of this name in the search path.
+    /// The first program with this name.
     pub(super) fn find(&self, name: &Path) -> Option<PathBuf> {
         self.0.iter().map(|directory| directory.join(name)).find(|file| is_program(file))
     }
@@ -106,7 +106,7 @@ impl SearchPath {
 
     /// The value of `PATH` for a child.
     pub(super) fn joined(&self) -> OsString {
-        // This cannot fail: `new` has joined the same directories once.
+        // It was joined before, when it was made.
         std::env::join_paths(&self.0).unwrap_or_default()
     }
 }
@@ -115,7 +115,7 @@ pub(super) fn is_program(file: &Path) -> bool {
     check_program(file).is_ok()
 }
 
-/// Fails if the file cannot be executed, with the error that executing it would give.
+/// Fails if a file cannot be run, with the error of running it.
 pub(super) fn check_program(file: &Path) -> Result<()> {
     let found = std::fs::metadata(file).and_then(|found| match found.is_file() {
         true => Ok(access(file, Access::EXEC_OK)?),
@@ -126,22 +126,22 @@ pub(super) fn check_program(file: &Path) -> Result<()> {
 
 /// A child process.
 ///
-/// All operations use its pidfd. A pidfd never refers to another process, and it reports the end
-/// even if the host has reaped our child.
+/// Everything goes through its pidfd, which never means another process. The pidfd reports the exit
+/// even if the host waits for our child.
 #[derive(Debug)]
 pub(super) struct Process {
     id: u32,
     pidfd: OwnedFd,
-    /// How it ended, in words. Set once it is reaped.
+    /// How it exited, in words. Set once it was waited for.
     how: OnceLock<String>,
 }
 
 impl Process {
-    /// Runs a program. The child has no descriptor of ours except its standard three, no blocked or
-    /// ignored signal, and a session of its own.
+    /// Runs a program. The child has only the three standard descriptors, no signal blocked or
+    /// ignored, and its own session.
     pub(super) fn spawn(mut command: Command) -> Result<Process> {
         sys::as_daemon(&mut command);
-        // Until the child has reset its signals, no handler of the host may run in it.
+        // No handler of the host's may run in the child before its signals are reset.
         let mut child = sys::with_signals_blocked(|| command.spawn())
             .map_err(|e| Error::io(command.get_program().display(), e))?;
         let id = child.id();
@@ -153,8 +153,8 @@ impl Process {
         match pidfd {
             Ok(pidfd) => Ok(Process { id, pidfd, how: OnceLock::new() }),
             Err(e) => {
-                // If the process does not exist, the host has reaped it, and the id may belong to
-                // another process.
+                // If it does not exist, the host has waited for it, and another process may have
+                // its pid.
                 if e != Errno::SRCH {
                     let _ = child.kill();
                     let _ = child.wait();
@@ -172,7 +172,7 @@ impl Process {
         self.wait(Duration::ZERO)
     }
 
-    /// Waits for the process to end. Returns whether it has ended.
+    /// Waits for its exit. Says whether it has exited.
     pub(super) fn wait(&self, timeout: Duration) -> bool {
         let ended = ended_within(&self.pidfd, Some(timeout));
         if ended {
@@ -181,13 +181,13 @@ impl Process {
         ended
     }
 
-    /// Waits for the process to end, however long that takes.
+    /// Waits for its exit without a limit.
     pub(super) fn wait_for_end(&self) {
         while !ended_within(&self.pidfd, None) {}
         self.reap();
     }
 
-    /// Waits for the process to end until the limits are reached. Returns whether it has ended.
+    /// Waits for its exit within the limits. Says whether it has exited.
     pub(super) fn wait_within(&self, limits: &Limits) -> bool {
         loop {
             if self.wait(tick(limits)) {
@@ -199,7 +199,7 @@ impl Process {
         }
     }
 
-    /// How it ended, in words.
+    /// How it exited, in words.
     pub(super) fn how_it_ended(&self) -> &str {
         self.reap()
     }
@@ -209,7 +209,7 @@ impl Process {
             let id = WaitId::PidFd(self.pidfd.as_fd());
             let (code, signal) = match waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
                 Ok(Some(status)) => (status.exit_status(), status.terminating_signal()),
-                // The host has reaped it. A newer kernel reports the status all the same.
+                // The host has waited for it. A newer kernel gives the code nevertheless.
                 _ => match sys::exit_status(self.pidfd.as_fd()) {
                     Ok(Some(status)) => {
                         let status = ExitStatus::from_raw(status);
@@ -226,7 +226,7 @@ impl Process {
         })
     }
 
-    /// Sends a signal. Does nothing if the process has ended.
+    /// Sends a signal, unless the process has exited.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         match pidfd_send_signal(&self.pidfd, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -237,12 +237,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // This reaps the process if it has ended.
+        // If it has exited, it is waited for.
         self.has_ended();
     }
 }
 
-/// Waits for the process of a pidfd to end. Returns whether it has ended.
+/// Waits for the exit of a pidfd's process. Says whether it has exited.
 pub(super) fn ended_within(pidfd: &OwnedFd, timeout: Option<Duration>) -> bool {
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {

@@ -1,4 +1,4 @@
-//! Starts a containerd, and starts it again when it dies.
+//! The supervisor: it starts a containerd, and starts it again when it has died.
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,13 +13,13 @@ use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;
 
-/// The delay of the second restart in a row. It doubles with each further restart.
+/// How long the second restart in a row waits. Each further one waits twice as long.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-/// The longest delay of a restart.
+/// How long a restart waits at most.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// Once a containerd has run for this long, the next restart counts as the first of a row.
+/// If a containerd has run for this long, its death begins a new row of restarts.
 const STABLE: Duration = Duration::from_secs(30);
 
 /// How to run a daemon's containerd.
@@ -28,8 +28,8 @@ pub(super) struct Recipe {
     pub(super) directory: Arc<Directory>,
     pub(super) binary: PathBuf,
     pub(super) path: SearchPath,
-    /// The environment of this process at the start. A restart uses this copy, because the host may
-    /// be changing the environment at that time.
+    /// The environment of this process at the start: the host may change its environment during a
+    /// restart.
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) outlives_owner: bool,
 }
@@ -37,8 +37,8 @@ pub(super) struct Recipe {
 impl Recipe {
     fn run(&self) -> Result<Arc<Process>> {
         let run = || {
-            // This finds the error without a child process, which the host might reap before this
-            // thread does.
+            // Found out here, because a child for it would have to be waited for before the host
+            // does so.
             check_program(&self.binary)?;
             let mut command =
                 self.directory.command(&self.binary, &self.path, &self.environment)?;
@@ -47,23 +47,23 @@ impl Recipe {
             }
             Process::spawn(command).map(Arc::new)
         };
-        // A panic must not end the thread, because the kernel would then kill containerd.
+        // A panic must not end the thread, on which others rely.
         catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "running it panicked")))
             .step("run containerd")
     }
 
-    /// The error for a containerd that has ended.
+    /// The error of a containerd that has ended.
     pub(super) fn end_of(&self, process: &Process) -> Error {
         let how = format!("containerd ended ({})", process.how_it_ended());
         self.directory.with_log(Error::new(ErrorKind::FailedPrecondition, how))
     }
 }
 
-/// The thread whose child each containerd is: the first one, and each restarted one.
+/// The thread that starts the containerd, and each one after it.
 ///
-/// The thread lives from the start to the stop, because the kernel sends the parent-death signal
-/// when the *thread* that made the child ends.
+/// There is one such thread from the start to the stop, because the kernel sends the parent-death
+/// signal when the *thread* ends that has started the child.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     shared: Arc<Shared>,
@@ -81,29 +81,29 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     mode: Mode,
-    /// The process that runs, or the last one that ran.
+    /// The containerd that runs, or that ran last.
     process: Arc<Process>,
-    /// The thread is making a process at the moment, without holding the lock.
+    /// Whether one is being started, outside of the lock.
     spawning: bool,
     restarts: u64,
     last_error: Option<Error>,
-    /// The thread has ended its work.
+    /// Whether the thread has nothing more to do.
     gone: bool,
 }
 
-/// What it means if containerd ends.
+/// What an end of containerd means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
-    /// The start is still waiting until containerd is ready, and fails.
+    /// The start fails: it still waits until containerd is ready.
     Starting,
-    /// It is an accident. If `restart` is set, containerd is started again.
+    /// It is a failure. containerd is started again if `restart` says so.
     Supervised { restart: bool },
-    /// A stop has asked for it.
+    /// It was asked for.
     Over,
 }
 
 impl Supervisor {
-    /// Starts the thread and the first containerd.
+    /// Starts the first containerd.
     pub(super) fn start(recipe: Arc<Recipe>) -> Result<Supervisor> {
         let (sender, receiver) = mpsc::channel();
         let work = move || {
@@ -130,13 +130,13 @@ impl Supervisor {
         }
     }
 
-    /// From now on containerd's end is an accident.
+    /// From now on an end of containerd is a failure.
     pub(super) fn supervise(&self, restart: bool) {
         self.shared.state().mode = Mode::Supervised { restart };
         self.shared.changed.notify_all();
     }
 
-    /// From now on nothing is started any more. Returns the last process that was started.
+    /// From now on nothing is started. Returns the containerd that was started last.
     pub(super) fn end(&self, limits: &Limits) -> Result<Arc<Process>> {
         let mut state = self.shared.state();
         state.mode = Mode::Over;
@@ -148,7 +148,7 @@ impl Supervisor {
         Ok(state.process.clone())
     }
 
-    /// Waits until the thread has ended. That is soon after containerd and the supervision have
+    /// Waits until the thread has ended. It ends soon after containerd and the supervision have
     /// ended; only the host's logger can delay it.
     pub(super) fn join(&self, limits: &Limits) {
         let mut state = self.shared.state();
@@ -169,7 +169,7 @@ impl Supervisor {
         self.shared.state().mode == Mode::Over
     }
 
-    /// The process that runs, or the last one that ran.
+    /// The containerd that runs, or that ran last.
     pub(super) fn process(&self) -> Arc<Process> {
         self.shared.state().process.clone()
     }
@@ -185,7 +185,7 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        // A forked child does not have the thread. The thread may have held a lock at the fork.
+        // A child does not have the thread, and the thread may have held a lock at the fork.
         if std::process::id() != self.owner {
             let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(thread.take());
@@ -223,7 +223,7 @@ impl Shared {
         }
     }
 
-    /// The body of the thread.
+    /// Runs on the thread.
     fn supervise(&self, recipe: &Recipe) {
         let mut backoff = Backoff::default();
         let mut since = Instant::now();
@@ -249,8 +249,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// After containerd's end or a failed restart: waits until containerd is to be started again.
-    /// Returns whether it is.
+    /// Waits after an end or a failed restart. Says whether the next one is to be started.
     fn goes_on(&self, recipe: &Recipe, ended: Result<Arc<Process>>, delay: Duration) -> bool {
         let mut state = self.state();
         let restart = loop {
@@ -292,14 +291,14 @@ impl Shared {
     }
 }
 
-/// The delays of the restarts.
+/// The pauses before restarts.
 #[derive(Default)]
 struct Backoff {
     next: Duration,
 }
 
 impl Backoff {
-    /// The delay after a process that has run for this long.
+    /// The pause after a containerd that has run for this long.
     fn after(&mut self, ran: Duration) -> Duration {
         if ran >= STABLE {
             self.next = Duration::ZERO;
@@ -320,7 +319,7 @@ mod tests {
     fn a_childs_drop_takes_no_lock() {
         let process = Arc::new(Process::spawn(Command::new("true")).unwrap());
         let shared = Arc::new(Shared::new(process));
-        // A forked child finds the lock like this, if its parent held it at the fork.
+        // The state of a child whose parent held the lock at the fork.
         let thread = Mutex::new(Some(std::thread::spawn(|| {})));
         let supervisor = Supervisor { shared: shared.clone(), thread, owner: 0 };
         let held = shared.state();

@@ -7,8 +7,7 @@ use protobuf::well_known_types::any::Any as WireAny;
 use protobuf::well_known_types::field_mask::FieldMask;
 use protobuf::well_known_types::timestamp::Timestamp;
 
-/// A typed value. The URLs do not begin with `type.googleapis.com/`, because containerd 1.6 refuses
-/// that.
+/// A typed value. Its URL has no `type.googleapis.com/`: containerd 1.6 refuses that.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(crate) struct Any {
     pub(crate) type_url: String,
@@ -49,7 +48,7 @@ pub(super) fn mask(paths: &[&str]) -> FieldMask {
     FieldMask { paths: paths.iter().map(|p| (*p).to_owned()).collect(), ..Default::default() }
 }
 
-/// Labels in the form of the generated messages.
+/// Labels for a generated message.
 pub(super) fn labels(labels: &[(String, String)]) -> HashMap<String, String> {
     labels.iter().cloned().collect()
 }

@@ -19,11 +19,11 @@ const MIB: i32 = 1024 * KIB;
 /// See [`Ctx::settling`].
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// How much later the server's deadline is than our own. Ours must come first.
+/// How much later the server's deadline is than our own: ours must come first.
 const LATER: Duration = Duration::from_millis(50);
 
-/// The gRPC environment of the process. It has one thread, which is made on first use and never
-/// ends, because nobody can wait for gRPC's own shutdown (`grpcio` 0.13).
+/// The gRPC environment of the process: one thread. It is made on first use and never ends, because
+/// nothing can wait for gRPC's own shutdown (`grpcio` 0.13).
 fn environment() -> Arc<Environment> {
     ENVIRONMENT
         .get_or_init(|| {
@@ -38,16 +38,15 @@ fn environment() -> Arc<Environment> {
 
 static ENVIRONMENT: OnceLock<Arc<Environment>> = OnceLock::new();
 
-/// Fails if the process cannot make the threads that gRPC starts for the first open connection.
-/// Without its thread, `grpcio` panics. At its end, the core waits for its threads, even for those
-/// that could not be made. So this function makes as many threads, and ends them.
+/// Fails if the threads cannot be made that gRPC makes for the first open connection: `grpcio`
+/// panics without its thread, and the core waits at the end for its threads even if they could not
+/// be made. The check makes as many threads itself.
 pub(crate) fn check_threads() -> Result<()> {
     if OPEN.load(Ordering::SeqCst) > 0 {
         return Ok(());
     }
-    // The core's event engine has up to 16 (gRPC 1.56, `posix_engine.cc`). The core and this
-    // library have five more. One more is spare, because other clients may be opened at the same
-    // time.
+    // The threads of the core's event engine (gRPC 1.56, `posix_engine.cc`), five more of the core
+    // and of this library, and one for other clients that may be opened now.
     let count = sys::processors().clamp(2, 16) + 6;
     let held = Mutex::new(());
     sys::with_signals_blocked(|| {
@@ -66,11 +65,10 @@ pub(crate) fn check_threads() -> Result<()> {
 /// How many connections are open.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// The process that has gRPC's thread. 0 before there is one.
+/// The process that has gRPC's thread; 0 before there is one.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// Fails in a forked child if the parent has used gRPC. The child does not have gRPC's thread, and
-/// cannot make it again.
+/// Fails in a child of a process that has used gRPC: the child has no gRPC thread, and cannot make one.
 pub(crate) fn check_process() -> Result<()> {
     match PROCESS.load(Ordering::SeqCst) {
         0 => Ok(()),
@@ -82,8 +80,8 @@ pub(crate) fn check_process() -> Result<()> {
     }
 }
 
-/// Sends gRPC's messages to the `log` crate. If the host has logging off, `grpcio` would keep
-/// gRPC's default, which writes to stderr. So this raises the level during the call.
+/// Sends gRPC's messages to the `log` crate. If the host has switched logging off, `grpcio` would
+/// keep gRPC's default, which writes to stderr: so the level is raised during the call.
 fn redirect_log() {
     let level = log::max_level();
     log::set_max_level(level.max(log::LevelFilter::Error));
@@ -104,18 +102,17 @@ impl Connection {
             ChannelBuilder::new(environment())
                 .default_authority("localhost")
                 .primary_user_agent(concat!("ctrd/", env!("CARGO_PKG_VERSION")))
-                // gRPC shares a connection among equal channels, but each client must have its own.
+                // gRPC shares a connection among equal channels. A client must have its own.
                 .use_local_subchannel_pool(true)
                 // containerd sends up to 16 MiB of payload (defaults.DefaultMaxRecvMsgSize).
                 .max_receive_message_len(32 * MIB)
                 .max_send_message_len(16 * MIB)
-                // A long error of runc comes in a trailer. If the trailer were over the limit, the
-                // error would be lost.
+                // A trailer carries runc's errors, which may be long; over the limit they would be
+                // lost.
                 .raw_cfg_int(argument("grpc.max_metadata_size"), 256 * KIB)
                 .raw_cfg_int(argument("grpc.absolute_max_metadata_size"), MIB)
                 .initial_reconnect_backoff(Duration::from_millis(100))
-                // In spite of its name, this is the minimal time of an attempt, including the
-                // handshake.
+                // Despite its name, it is the shortest time for an attempt, handshake included.
                 .raw_cfg_int(argument("grpc.min_reconnect_backoff_ms"), 5_000)
                 .max_reconnect_backoff(Duration::from_secs(1))
                 // A proxy that the environment names is not for a local socket.
@@ -133,10 +130,9 @@ impl Drop for Connection {
     }
 }
 
-/// gRPC's name for the socket at a path. gRPC reads it as a URI, so every special character is
-/// encoded. Of several slashes at the beginning only one is kept, because a URI's authority follows
-/// two slashes. (gRPC splits the name at a comma even if it is encoded. The client refuses such a
-/// path.)
+/// gRPC's name for the socket at a path. gRPC reads it as a URI, so every character that is not
+/// plain is encoded. Of several slashes at the beginning only one is kept: an authority would
+/// follow two. (gRPC still divides the name at a comma, which the client refuses.)
 fn target(path: &Path) -> String {
     use std::fmt::Write;
     let path = path.as_os_str().as_bytes();
@@ -146,26 +142,26 @@ fn target(path: &Path) -> String {
         if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
             target.push(char::from(byte));
         } else {
-            // Writing to a string cannot fail.
+            // A write to a string does not fail.
             let _ = write!(target, "%{byte:02X}");
         }
     }
     target
 }
 
-/// The context of a call: its connection, namespace, lease and limits.
+/// The context of a call: the connection, the namespace, the lease and the limits.
 #[derive(Clone)]
 pub(crate) struct Ctx {
     pub(crate) connection: Arc<Connection>,
     pub(crate) namespace: String,
     pub(crate) lease: Option<String>,
     pub(crate) limits: Limits,
-    /// How long to wait for the answer to a change after the limits have ended the wait.
+    /// How much longer a change is waited for after the limits have ended the wait.
     pub(crate) settle: Duration,
 }
 
 impl Ctx {
-    /// A context without a lease, for calls that belong to no operation or run after it.
+    /// A context without a lease.
     pub(crate) fn new(connection: &Arc<Connection>, namespace: &str, limits: Limits) -> Ctx {
         Ctx {
             connection: connection.clone(),
@@ -176,31 +172,29 @@ impl Ctx {
         }
     }
 
-    /// The same context with this lease.
+    /// The same with this lease.
     pub(crate) fn with_lease(&self, lease: &str) -> Ctx {
         Ctx { lease: Some(lease.into()), ..self.clone() }
     }
 
-    /// The same context without a lease, for what the lease must not hold.
+    /// The same without a lease.
     pub(crate) fn without_lease(&self) -> Ctx {
         Ctx { lease: None, ..self.clone() }
     }
 
-    /// The same context for an operation that is undone if it fails. A call that changes something
-    /// then waits a little longer for its answer, so that the operation knows whether there is
-    /// something to undo. Without that, the server may make the change after the call was cancelled,
-    /// and after the undo.
+    /// The same for an operation that is undone if it fails. A change that was sent is waited for a
+    /// little longer, to find out whether there is something to undo: the server may still make a
+    /// change whose call was cancelled, even after the undo.
     pub(crate) fn settling(&self) -> Ctx {
         Ctx { settle: SETTLE, ..self.clone() }
     }
 
-    /// The same context with other limits. An undo has its own limits, whatever ended the
-    /// operation.
+    /// The same with other limits.
     pub(crate) fn with_limits(&self, limits: Limits) -> Ctx {
         Ctx { limits, ..self.clone() }
     }
 
-    /// gRPC's options for the call.
+    /// The options of the call for gRPC.
     pub(super) fn options(&self) -> Result<CallOption> {
         let mut metadata = MetadataBuilder::with_capacity(2);
         let entries = [
@@ -217,8 +211,8 @@ impl Ctx {
         }
         let mut options = CallOption::default().headers(metadata.build());
         if let Some(left) = self.limits.remaining() {
-            // Our own wait ends at the deadline. gRPC's deadline is for the server: it stops work
-            // that nobody waits for any more.
+            // Our own wait ends at the deadline. gRPC's deadline is for the server, which then
+            // stops the call.
             options = options.timeout(left.max(Duration::from_millis(1)) + self.settle + LATER);
         }
         Ok(options)

@@ -136,8 +136,8 @@ macro_rules! fields {
     };
 }
 
-/// Declares the messages that are events, by the package in the URL of their type. `json_of` writes
-/// one of them. It returns `None` if the type is not known or the bytes do not fit the type.
+/// The same of messages that are events, by the package that is in their type's URL. `json_of`
+/// writes one of them; `None` if the type is unknown or the bytes cannot be decoded.
 macro_rules! events {
     ($($package:literal: $($message:ident $fields:tt)+)+) => {
         $(fields! { $($message $fields)+ })+

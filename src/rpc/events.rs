@@ -21,8 +21,7 @@ methods! { "containerd.services.events.v1.Events":
 /// An event as the server sends it. Its content is not decoded; `event_types` does that.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(crate) struct Envelope {
-    /// When it was published, by the publisher's clock. If the event comes twice, the time is the
-    /// same.
+    /// When it was published, by the publisher's clock. An event that comes twice has the same time.
     pub(crate) timestamp: Option<SystemTime>,
     pub(crate) namespace: String,
     pub(crate) topic: String,
@@ -40,14 +39,14 @@ impl Envelope {
     }
 }
 
-/// Events in the order of their arrival. The drop ends the subscription.
+/// A stream of events. The drop ends the subscription.
 pub(crate) struct Events {
     /// `None` once the stream has ended.
     receiver: Option<Receiver<WireEnvelope>>,
 }
 
 impl Events {
-    /// The next event. `None` after an error, or once the server has ended the stream without one.
+    /// The next event. `None` after an error, and if the server ended the stream without one.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Envelope>>> {
         let Some(receiver) = self.receiver.as_mut() else { return Poll::Ready(None) };
         let next = ready!(receiver.poll_next(cx));
@@ -58,11 +57,11 @@ impl Events {
     }
 }
 
-/// Subscribes to the events of every namespace that pass any of the filters, or to all events if
-/// there is no filter. The context's deadline does not end the stream.
+/// Asks for the events of every namespace that pass any of the filters, or for all if there is
+/// none. The context's deadline does not end the stream.
 ///
-/// Returns before the server knows of the subscription. Events that are published before that are
-/// missed. If the server cannot read a filter, it ends the stream.
+/// It returns before the server has received the request. Events that are published until then are
+/// not sent. If the server cannot read a filter, it ends the stream.
 pub(crate) fn subscribe(ctx: &Ctx, filters: Vec<String>) -> Result<Events> {
     ctx.limits.check()?;
     let request = SubscribeRequest { filters, ..Default::default() };
@@ -77,7 +76,7 @@ pub(crate) fn publish(ctx: &Ctx, topic: &str, event: Any) -> Result<Reply<()>> {
 }
 
 fn to_publish(topic: &str, event: Any) -> PublishRequest {
-    // A request without an event ends containerd 1.6.
+    // Without an event, containerd 1.6 dies.
     let event = Some(event.into_wire()).into();
     PublishRequest { topic: topic.into(), event, ..Default::default() }
 }

@@ -15,11 +15,11 @@ pub(crate) struct Plugin {
     /// For example `io.containerd.snapshotter.v1`.
     pub(crate) kind: String,
     pub(crate) id: String,
-    /// Why the plugin was not loaded. Also set if the plugin chose to skip itself.
+    /// Why it was not loaded, also if it skipped itself.
     pub(crate) init_error: Option<String>,
 }
 
-/// The plugins that match any of the filters. Without filters, all of them.
+/// The plugins that match any of the filters, or all if there is none.
 pub(crate) fn plugins(ctx: &Ctx, filters: &[&str]) -> Result<Vec<Plugin>> {
     let request = PluginsRequest {
         filters: filters.iter().map(|f| (*f).to_owned()).collect(),

@@ -14,16 +14,16 @@ use crate::error::Result;
 use crate::sys;
 use crate::wait::block_on;
 
-/// A method: its path, how to write and read its messages, and whether it changes anything.
+/// A method: its path, the marshallers of its messages, and whether it changes anything.
 pub(super) struct Method<Q, R> {
     pub(super) grpc: grpcio::Method<Q, R>,
-    /// Whether it changes anything: then a broken call may have had its effect.
+    /// If a call of such a method breaks off, the change may have been made.
     pub(super) changes: bool,
 }
 
-/// Declares a service's methods: `NAME = kind "Rpc" (Request) -> Response;`. The kind is `read` or
-/// `change` for unary calls, `stream` for calls that the server answers with many messages, and
-/// `duplex` for calls in which both sides send many.
+/// Declares a service's methods: `NAME = kind "Rpc" (Request) -> Response;`, where kind is `read`
+/// or `change` for unary calls, `stream` if the server answers with many messages, and `duplex` if both
+/// sides send many.
 macro_rules! methods {
     ($service:literal: $($name:ident = $kind:ident $rpc:literal ($request:ty) -> $response:ty;)+) => {
         $(
@@ -65,10 +65,10 @@ where
         && !ctx.settle.is_zero()
         && let Ok(result) = block_on(&Limits::within(ctx.settle), &mut reply)
     {
-        // The next step of the operation finds out that the limits are reached.
+        // The next step sees that the limits have ended.
         return result;
     }
-    // Dropping the reply cancels the call, but the server may execute it all the same.
+    // The drop of the reply cancels the call. The server may make the change nevertheless.
     Err(interrupted.with_outcome_unknown(method.changes))
 }
 
@@ -85,7 +85,7 @@ where
     T: 'static,
 {
     let options = ctx.options()?;
-    // gRPC may start a thread here, which must not receive the host's signals.
+    // gRPC may start a thread here, which must not take the host's signals.
     let receiver = sys::with_signals_blocked(|| {
         ctx.connection.client.unary_call_async(&method.grpc, request, options)
     })
@@ -95,7 +95,7 @@ where
     })
 }
 
-/// An answer that has not come yet. A drop before it comes cancels the call.
+/// The answer of a call that is under way. The drop cancels the call.
 pub(crate) struct Reply<T> {
     pending: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
 }
@@ -123,7 +123,7 @@ impl<R: Message + Unpin, T> Future for Pending<R, T> {
             return Poll::Ready(Err(status::polled_again()));
         };
         let result = ready!(Pin::new(receiver).poll(cx));
-        // The call has ended, so the drop has nothing to cancel.
+        // The call is finished, so the drop must not cancel it.
         this.receiver = None;
         let read = this.read;
         Poll::Ready(result.map(read).map_err(|e| status::from_grpc(e, this.changes)))

@@ -42,7 +42,7 @@ impl<R: Message + Unpin> Receiver<R> {
         block_on(limits, poll_fn(|cx| self.poll_next(cx)))?.transpose()
     }
 
-    /// The same for a caller that must not block. After the end it must not be called again.
+    /// The same, as a poll. It must not be polled after the end.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<R>>> {
         let next = ready!(Pin::new(&mut self.inner).poll_next(cx));
         Poll::Ready(next.map(|next| next.map_err(|e| status::from_grpc(e, false))))
@@ -74,7 +74,7 @@ pub(super) fn duplex<Q: Message, R: Message + Unpin>(
 }
 
 impl<Q: Message, R: Message + Unpin> Duplex<Q, R> {
-    /// Sends one message. If the server has ended the call, `next` returns the reason.
+    /// Sends one message. If the server has ended the call, `next` gives the reason.
     pub(super) fn send(&mut self, limits: &Limits, message: Q) -> Result<()> {
         let mut message = Some((message, WriteFlags::default()));
         let sender = &mut self.sender;
@@ -97,7 +97,7 @@ impl<Q: Message, R: Message + Unpin> Duplex<Q, R> {
         }
     }
 
-    /// The server's next message. `None` if it has ended the call without an error.
+    /// The server's next message. `None` if the server has ended the call without an error.
     pub(super) fn next(&mut self, limits: &Limits) -> Result<Option<R>> {
         let receiver = &mut self.receiver;
         block_on(limits, poll_fn(|cx| Pin::new(&mut *receiver).poll_next(cx)))?

@@ -31,26 +31,25 @@ methods! { "containerd.services.tasks.v1.Tasks":
 /// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// The shim does not answer, or its answer is not known to this library.
+    /// The shim does not answer, or answers with an unknown state.
     Unknown,
     Created,
     Running,
     Stopped,
-    /// The process no longer exists, and the shim has not recorded how it ended (`STOPPED` without
-    /// a time; its code is 0, which means nothing). If the deletion of a task that was never
-    /// started broke off, the status stays like this.
+    /// It has exited, and the shim does not know how yet (`STOPPED` without a time; the code, 0, means
+    /// nothing). If a deletion broke off before the start, the shim never will.
     Ending,
     Paused,
     Pausing,
 }
 
 impl Status {
-    /// Whether the process was started and has not ended.
+    /// Whether it was started and has not exited.
     pub(crate) fn runs(self) -> bool {
         matches!(self, Status::Running | Status::Paused | Status::Pausing)
     }
 
-    /// The state in words.
+    /// The word for it in an error.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Status::Unknown => "in an unknown state",
@@ -64,22 +63,22 @@ impl Status {
     }
 }
 
-/// How a process ended.
+/// How a process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit {
     pub(crate) code: u32,
-    /// `None` if the process never ran (Go's zero time in the message).
+    /// `None` if the process never ran: on the wire it is Go's zero time.
     pub(crate) at: Option<SystemTime>,
 }
 
-/// The server's information about a process.
+/// A process, as the server describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) status: Status,
-    /// Valid only with the status `Stopped`.
+    /// Only the exit of a stopped process has a meaning.
     pub(crate) exit: Exit,
-    /// The paths of the streams, as the shim got them.
+    /// The paths of its streams that the shim got.
     pub(crate) stdin: String,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -109,7 +108,7 @@ impl Process {
     }
 }
 
-/// The request to create a task.
+/// A task that is to be created.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Create {
     pub(crate) id: String,
@@ -120,7 +119,7 @@ pub(crate) struct Create {
     pub(crate) terminal: bool,
 }
 
-/// Creates the task of a container. Its process exists and does not run yet. Returns its pid.
+/// Creates the task of a container. Its process is created, and does not run yet. Returns its pid.
 pub(crate) fn create(ctx: &Ctx, task: Create) -> Result<u32> {
     let request = CreateTaskRequest {
         container_id: task.id,
@@ -134,15 +133,15 @@ pub(crate) fn create(ctx: &Ctx, task: Create) -> Result<u32> {
     call(ctx, &CREATE, &request).map(|response| response.pid)
 }
 
-/// Starts a created process. An empty `exec` means the container's first process.
+/// Starts a process that was created. An empty `exec` means the container's first process.
 pub(crate) fn start(ctx: &Ctx, id: &str, exec: &str) -> Result<u32> {
     let request =
         StartRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
     call(ctx, &START, &request).map(|response| response.pid)
 }
 
-/// Asks for a process's exit. The answer comes once the process has ended. Until its deletion, it
-/// can be asked for again.
+/// Asks for a process's exit. The server answers when the process has exited, and again until its
+/// deletion.
 pub(crate) fn wait(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<Exit>> {
     let request =
         WaitRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
@@ -152,7 +151,7 @@ pub(crate) fn wait(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<Exit>> {
     })
 }
 
-/// Deletes a task that has ended or never ran. Returns the pid of its process, and how that ended.
+/// Deletes a task whose process has exited or never ran. Returns the pid and the exit.
 pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<(u32, Exit)> {
     let request = DeleteTaskRequest { container_id: id.into(), ..Default::default() };
     let response = call(ctx, &DELETE, &request)?;
@@ -160,14 +159,14 @@ pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<(u32, Exit)> {
     Ok((response.pid, exit))
 }
 
-/// Returns the server's information about a process.
+/// Looks a process up.
 pub(crate) fn get(ctx: &Ctx, id: &str, exec: &str) -> Result<Process> {
     let request =
         GetRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
     call(ctx, &GET, &request).and_then(process)
 }
 
-/// The same for a caller that must not block.
+/// The same without blocking.
 pub(crate) async fn get_async(ctx: Ctx, id: String, exec: String) -> Result<Process> {
     let request = GetRequest { container_id: id, exec_id: exec, ..Default::default() };
     send(&ctx, &GET, &request, process)?.await?
@@ -181,13 +180,13 @@ fn process(response: GetResponse) -> Result<Process> {
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no process"))
 }
 
-/// The first processes of the namespace's tasks, each with its container's id. The request has a
-/// filter, but containerd ignores it.
+/// The first processes of the namespace's tasks, each with its container's id. containerd ignores
+/// the filter that the request has a field for.
 pub(crate) fn list(ctx: &Ctx) -> Result<Vec<(String, Process)>> {
     call(ctx, &LIST, &ListTasksRequest::new()).map(processes)
 }
 
-/// The same for a caller that must not block.
+/// The same without blocking.
 pub(crate) async fn list_async(ctx: Ctx) -> Result<Vec<(String, Process)>> {
     send(&ctx, &LIST, &ListTasksRequest::new(), processes)?.await
 }
@@ -197,7 +196,7 @@ fn processes(response: ListTasksResponse) -> Vec<(String, Process)> {
     response.tasks.into_iter().map(|p| (p.id.clone(), Process::from_wire(p))).collect()
 }
 
-/// Sends a signal. With `all`, sends it to every process of the container.
+/// Sends a signal to a process. With `all`, sends it to every process of the container.
 pub(crate) fn kill(ctx: &Ctx, id: &str, exec: &str, signal: u32, all: bool) -> Result<()> {
     let request = KillRequest {
         container_id: id.into(),
@@ -209,7 +208,7 @@ pub(crate) fn kill(ctx: &Ctx, id: &str, exec: &str, signal: u32, all: bool) -> R
     call(ctx, &KILL, &request).map(drop)
 }
 
-/// Closes the shim's own end of a process's stdin. Before the start it has no effect.
+/// Closes the shim's end of a process's stdin. Before the start this has no effect.
 pub(crate) fn close_stdin(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<()>> {
     let request = CloseIORequest {
         container_id: id.into(),
