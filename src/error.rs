@@ -114,8 +114,8 @@ struct Repr {
     reason: Option<Reason>,
 }
 
-/// What exactly has happened, for decisions within the library: an error's kind says less, and no
-/// decision rests on the words of a message.
+/// The exact reason, for decisions within the library. An error's kind is less exact, and no
+/// decision depends on the words of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// The container has no task, and its record does not say how its process ended.

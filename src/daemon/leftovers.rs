@@ -1,4 +1,4 @@
-//! Cleaning up after a containerd that could not do it: shims, containers, sockets and mounts.
+//! Cleans up shims, containers, sockets and mounts after a containerd that could not do it.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -47,7 +47,8 @@ fn processes(wanted: impl Fn(&[OsString]) -> bool) -> Result<Vec<Running>> {
         if !arguments(pid).is_some_and(|arguments| wanted(&arguments)) {
             continue;
         }
-        // Checked again once there is a descriptor: before, another process may have had the pid.
+        // Checked again with the descriptor, because the pid may have changed to another process
+        // before.
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
         let executable = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok();
         if let Some(arguments) = arguments(pid).filter(|arguments| wanted(arguments)) {
@@ -116,7 +117,7 @@ fn kill_shims(
 ) -> Result<HashMap<(OsString, OsString), PathBuf>> {
     let socket = directory.socket();
     let mut programs = HashMap::new();
-    // Until there is none: a shim that was being started may appear late.
+    // Repeat until none is left: a shim that was being started may appear late.
     loop {
         limits.check()?;
         let shims = processes(|arguments| {

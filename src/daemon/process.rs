@@ -209,7 +209,7 @@ impl Process {
             let id = WaitId::PidFd(self.pidfd.as_fd());
             let (code, signal) = match waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
                 Ok(Some(status)) => (status.exit_status(), status.terminating_signal()),
-                // The host has waited for it. A newer kernel gives the code nevertheless.
+                // The host has waited for it. A newer kernel still reports the exit code.
                 _ => match sys::exit_status(self.pidfd.as_fd()) {
                     Ok(Some(status)) => {
                         let status = ExitStatus::from_raw(status);
