@@ -37,13 +37,14 @@
  *         CTRD_E_TIMEOUT             if the call's time is over
  *         CTRD_E_CANCELLED           if the call's cancel handle was fired
  *         CTRD_E_WOULD_BLOCK         with CTRD_POLL, if it would have to wait
- *         CTRD_E_UNSUPPORTED         if the call names a queue; or the server is too old
+ *         CTRD_E_UNSUPPORTED         if the server is too old
  *         CTRD_E_IO                  if no descriptor or thread is left, or a system call fails
  *     And if it takes a client too:
  *         CTRD_E_CLOSED              if the client is closed
  *         CTRD_E_UNAVAILABLE         if containerd cannot be reached, or the connection breaks
  *         CTRD_E_PERMISSION_DENIED, CTRD_E_RESOURCE_EXHAUSTED, CTRD_E_PROTOCOL, CTRD_E_UNKNOWN
  *                                    if containerd answers so
+ *     If the call is submitted, most of these come in its completion ("Submitting calls").
  *     A later version may answer with others.
  *
  * Ownership
@@ -64,11 +65,11 @@
  *     The pointer of an array whose length is 0 is not looked at, and may be NULL.
  *
  * Calls
- *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace and lease.
- *     NULL gives the defaults. With the defaults every call ends by itself except ctrd_probe(),
- *     ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container() with a grace period of
- *     CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made although its call
- *     failed.
+ *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease, and
+ *     the queue and tag of a call that is submitted. NULL gives the defaults. With the defaults every call
+ *     ends by itself except ctrd_probe(), ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container()
+ *     with a grace period of CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made
+ *     although its call failed.
  *
  *     Some calls may take longer than their timeout, and their comments say so: to undo what a failure has
  *     left half done, or to remove the files of a private containerd. Nothing ends callbacks that run inside
@@ -76,13 +77,78 @@
  *     ctrd_client_free() and ctrd_daemon_free() may block although they take no ctrd_call_t. A program that
  *     cannot wait for the latter two calls ctrd_client_close() and ctrd_daemon_stop() first.
  *
+ * Submitting calls
+ *     A program that must not wait submits its calls. If a call names a queue, the function checks and copies
+ *     its arguments and returns CTRD_OK without blocking. The operation then runs on a thread of the
+ *     library's. When it is over, the queue receives one message of kind CTRD_KIND_DONE: the completion. It
+ *     has the tag of the call, its outcome (ctrd_message_status(), ctrd_message_error()) and its result.
+ *
+ *         ctrd_call_t call = CTRD_CALL_INIT;
+ *
+ *         call.queue = queue;
+ *         call.tag = 7;
+ *         if (ctrd_pull_image(client, &config, &call, NULL, &err) != CTRD_OK)
+ *             fprintf(stderr, "%s\n", ctrd_error_text(err));
+ *
+ *     And later, when ctrd_queue_fd() is readable and ctrd_queue_next() has given a message:
+ *
+ *         if (ctrd_message_kind(message) == CTRD_KIND_DONE && ctrd_message_tag(message) == 7)
+ *             status = ctrd_message_take_image(message, &image, &err);
+ *
+ *     Every function that takes a ctrd_call_t can be submitted, except ctrd_queue_next() and ctrd_add_hook().
+ *     Each call that was accepted has exactly one completion, also if it fails, is cancelled, or its client
+ *     is closed. No completion is ever dropped, and none has the status CTRD_E_REENTRANT.
+ *
+ *     Results: every output except err must be NULL. The comment of an output names the function that takes
+ *     the result out of the completion. Each result can be taken once. A process id stays in the message:
+ *     ctrd_message_pid(). If nobody takes a result, a thread of the library's releases it. The progress of a
+ *     pull comes as messages of kind CTRD_KIND_PROGRESS with the tag of the call. The queue drops them if it
+ *     is full.
+ *
+ *     Arguments: when the function has returned, the library has copied the strings and structs, and it has
+ *     duplicated or taken the descriptors. A cancel handle may be freed at once; then the call cannot be
+ *     cancelled any more. So may a daemon's handle after ctrd_daemon_stop().
+ *
+ *     Refusals: if the function does not return CTRD_OK, nothing was submitted, and no message comes.
+ *         CTRD_E_INVALID_ARGUMENT    if an argument is invalid; also if an output is not NULL, the timeout is
+ *                                    CTRD_POLL, or a callback is given (its userdata is destroyed)
+ *         CTRD_E_TIMEOUT             if the call's deadline has passed
+ *         CTRD_E_CANCELLED           if its cancel handle has been fired
+ *         CTRD_E_CLOSED              if the client is closed
+ *         CTRD_E_RESOURCE_EXHAUSTED  if too many calls are in flight
+ *         CTRD_E_IO                  if no thread can be made
+ *
+ *     Times: the timeout of the call, or the default of the function, counts from the time at which the
+ *     function returns. It includes the time that the call waits for a thread. If the timeout passes or the
+ *     cancel handle is fired, a call that waits is completed within 100 ms, even if every thread is busy.
+ *
+ *     Threads: all calls of the process share a pool of at most 16 threads (ctrd_set_call_threads()). One
+ *     client holds at most half of them. Pulls, destroys with a grace period, and starts and stops of a
+ *     daemon hold at most half of what their client may hold. A call that waits for an exit, or for another
+ *     call that changes its container, holds no thread.
+ *
+ *     Limits: a client has at most max_calls submitted calls in flight (ctrd_client_config_t). Calls that
+ *     belong to no client count towards the max_calls of their queue (ctrd_queue_config_t):
+ *     ctrd_client_open() and ctrd_daemon_start(). A call counts until its completion is fetched with
+ *     ctrd_queue_next(). ctrd_probe(), ctrd_client_close() and ctrd_daemon_stop() do not count.
+ *
+ *     Order: completions arrive in the order in which the operations end. Calls of one client that create,
+ *     start, recover or destroy the same container run in the order in which they were submitted. In one
+ *     queue, the completion of a call that starts a process comes before the exit of that process.
+ *
+ *     Closing: ctrd_client_close() completes the client's calls that wait with CTRD_E_CLOSED, and waits for
+ *     those that run. All their completions come before that of a submitted ctrd_client_close().
+ *     ctrd_client_free() closes the client too. ctrd_queue_free() frees the messages that the queue holds,
+ *     with their results. Calls that are under way run on, and their results are released. A message that was
+ *     fetched stays valid until it is freed.
+ *
  * Callbacks
  *     A callback comes with a userdata pointer, and with a function that destroys the userdata. That function
  *     is called exactly once, when the callback is not needed any more, also if the call fails. Callbacks
  *     must return: no exception, no longjmp. The library holds no lock while one runs. A callback may call
  *     every function except those that would wait for themselves, which answer CTRD_E_REENTRANT:
  *         in a hook                  ctrd_dispatch()
- *         in a callback of a call    ctrd_client_close() of the same client
+ *         in a callback of a call    ctrd_client_close() of the same client, unless it is submitted
  *         in the log hook            every function that can fail
  *     A hook receives messages about exits or events. It runs on a thread of the library's, where every
  *     signal is blocked, or on a thread of the program's inside ctrd_dispatch(). When ctrd_remove_hook() or
@@ -92,16 +158,18 @@
  *
  * Events in the program's own loop
  *     ctrd_queue_fd() and ctrd_dispatch_fd() give descriptors for poll, epoll or select. They are readable
- *     while there is a message to fetch from the queue, or a hook to run by ctrd_dispatch().
+ *     while there is a message to fetch from the queue, or a hook to run by ctrd_dispatch(). One queue can
+ *     serve a whole process: it takes the exits and events of any number of clients, the progress of pulls,
+ *     and the completions of submitted calls.
  *
  * Processes
- *     A program that forks opens its client, or starts its private containerd, after it has forked. If it
- *     did so before, the library cannot be used in the child: functions answer CTRD_E_FORKED, accessors
- *     still read what the parent received, and _free functions do not touch what the parent still uses.
- *     Nothing in such a child takes a lock, logs, or runs a hook, so no call can hang there.
- *     A program that has not opened a client yet may call anything else before it forks, as daemons do:
- *     versions, _init functions, cancel handles, the log hook. Cancel handles are of use only in the process
- *     that made them.
+ *     A program that forks opens its client, starts its private containerd, or submits its first call, after
+ *     it has forked. If it did so before, the library cannot be used in the child: functions answer
+ *     CTRD_E_FORKED, accessors still read what the parent received, and _free functions do not touch what the
+ *     parent still uses. Nothing in such a child takes a lock, logs, or runs a hook, so no call can hang
+ *     there.
+ *     Before that it may call anything else, as daemons do: versions, _init functions, cancel handles,
+ *     queues, the log hook. Cancel handles and queues are of use only in the process that made them.
  *     The library's threads block every signal, and its descriptors are close-on-exec. dlclose() is allowed
  *     and has no effect: the library stays loaded.
  *
@@ -194,7 +262,7 @@ typedef struct ctrd_cancel_t ctrd_cancel_t;
 typedef struct ctrd_client_t ctrd_client_t;
 /** The version of a server. */
 typedef struct ctrd_version_info_t ctrd_version_info_t;
-/** A report about a process, an event, a pull, or messages that are missing. */
+/** A report about a process, an event, a pull, a submitted call, or messages that are missing. */
 typedef struct ctrd_message_t ctrd_message_t;
 /** The process ids of a container, in the host's pid namespace. */
 typedef struct ctrd_pid_list_t ctrd_pid_list_t;
@@ -260,7 +328,7 @@ typedef int32_t ctrd_status_t;
 #define CTRD_E_REENTRANT (-14)
 /** The server, the kernel or this library cannot do it. */
 #define CTRD_E_UNSUPPORTED (-15)
-/** A limit is reached: memory, the size of a message, a quota. */
+/** A limit is reached: memory, the size of a message, calls in flight, a quota. */
 #define CTRD_E_RESOURCE_EXHAUSTED (-16)
 /** The server gave up because of a conflict. */
 #define CTRD_E_ABORTED (-17)
@@ -566,9 +634,8 @@ void ctrd_call_init(ctrd_call_t *call, size_t size);
 
 /**
  * Sets how many threads submitted calls run on at most, in the whole process. The threads are made when
- * they are needed, and end after a second without work. One client never holds more than half of them, and
- * calls that may last long (pulls, destroys with a grace period) never more than half of that. If more
- * threads run, they end when their calls do. It may be called at any time, also before a daemon forks.
+ * they are needed, and end after a second without work. If more threads run than the new number, they end
+ * when their calls do. A program may call this function before it forks.
  *
  * @param threads  the number: 4 to 1024. Without this call it is 16.
  * @param err      receives the error, or NULL.
@@ -692,8 +759,8 @@ CTRD_CHECK ctrd_status_t ctrd_client_open(
     ctrd_error_t **err);
 
 /**
- * Takes the result of a submitted ctrd_client_open(). It can be taken once, by one of the message's
- * handles.
+ * Takes the client out of the completion of a submitted ctrd_client_open(). It works once, with any
+ * handle of the message.
  *
  * @param message  the message.
  * @param out      receives the client, which the caller owns: ctrd_client_free().
@@ -707,11 +774,11 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_client(
     ctrd_message_t *message, ctrd_client_t **out, ctrd_error_t **err);
 
 /**
- * Closes a client. No further call begins. Calls that wait for an exit end with CTRD_E_CLOSED, and no
- * hook is started any more. The function waits for the other calls that are under way, for clean-ups
- * (CTRD_CLEANUP_ALL) and for hooks that run; then it destroys the userdata of all hooks. Containers keep
- * running. A second close does nothing, or goes on waiting. The handle stays valid until
- * ctrd_client_free().
+ * Closes a client. No further call begins. Calls that wait for an exit end with CTRD_E_CLOSED, and so do
+ * submitted calls that wait. No hook is started any more. The function waits for the other calls that are
+ * under way, for clean-ups (CTRD_CLEANUP_ALL) and for hooks that run; then it destroys the userdata of all
+ * hooks. Each subscription's queue receives a message of kind CTRD_KIND_CLOSED. Containers keep running.
+ * A second close does nothing, or goes on waiting. The handle stays valid until ctrd_client_free().
  *
  * Inside a hook it does not wait.
  *
@@ -732,8 +799,7 @@ CTRD_CHECK ctrd_status_t ctrd_client_close(
  * in a call with it, except hooks: they are waited for, and may use it until they return. A hook that
  * does not return within 10 s is left to end by itself; its userdata is destroyed when it does, and it
  * must not use the client any more. Inside a hook the function does not wait, and then no other hook may
- * use the client. Queues of the client stay valid, and are closed. In a child of the process that opened
- * the client it does nothing.
+ * use the client. In a child of the process that opened the client it does nothing.
  *
  * @param client  the client; NULL does nothing.
  *
@@ -817,8 +883,8 @@ CTRD_CHECK ctrd_status_t ctrd_version(
     ctrd_client_t *client, const ctrd_call_t *call, ctrd_version_info_t **out, ctrd_error_t **err);
 
 /**
- * Takes the result of a submitted ctrd_version(). It can be taken once, by one of the message's
- * handles.
+ * Takes the version out of the completion of a submitted ctrd_version(). It works once, with any handle
+ * of the message.
  *
  * @param message  the message.
  * @param out      receives the version, which the caller owns: ctrd_version_info_free().
@@ -862,9 +928,9 @@ void ctrd_version_info_free(ctrd_version_info_t *info);
 
 /* Messages ----------------------------------------------------------------------------------------
  *
- * A message reports the end of a process, an event, the completion of a submitted call, or that something
- * may have been missed. Messages do not change, except that the result of a call can be taken out once. The
- * texts and errors of a message are borrowed from it.
+ * A message reports the end of a process, an event, progress, the completion of a submitted call, or that
+ * something may have been missed. Messages do not change, except that the result of a submitted call can
+ * be taken out. The texts and errors of a message are borrowed from it.
  */
 
 /** A kind of message: a container's first process has ended. */
@@ -1096,8 +1162,8 @@ int32_t ctrd_message_event_time(const ctrd_message_t *message, ctrd_time_t *out)
 uint64_t ctrd_message_dropped(const ctrd_message_t *message);
 
 /**
- * Takes the result of a submitted ctrd_probe() or ctrd_destroy_container(). It can be taken once, by one of the message's
- * handles.
+ * Takes the message of the exit out of the completion of a submitted ctrd_probe() or
+ * ctrd_destroy_container(). It works once, with any handle of the message.
  *
  * @param message  the message.
  * @param out      receives the message of the exit, which the caller owns: ctrd_message_free().
@@ -1443,8 +1509,9 @@ void ctrd_destroy_config_init(ctrd_destroy_config_t *config, size_t size);
  * @param call    limits of the call; NULL: the defaults (at most the grace period plus the client's
  *                call timeout; without an end if the grace period is CTRD_FOREVER).
  * @param out     receives the message of the exit, which the caller owns: ctrd_message_free(); may be
- *                NULL. A submitted call gives it by ctrd_message_take_message(). It has no exit code if nothing holds it (ctrd_message_error() says why) or if the
- *                process never ran (ctrd_message_start_error()); the call succeeds all the same.
+ *                NULL. A submitted call gives it by ctrd_message_take_message(). It has no exit code if
+ *                nothing holds it (ctrd_message_error() says why) or if the process never ran
+ *                (ctrd_message_start_error()); the call succeeds all the same.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
  *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
@@ -1492,8 +1559,8 @@ CTRD_CHECK ctrd_status_t ctrd_container_pids(
     ctrd_error_t **err);
 
 /**
- * Takes the result of a submitted ctrd_container_pids(). It can be taken once, by one of the message's
- * handles.
+ * Takes the process ids out of the completion of a submitted ctrd_container_pids(). It works once, with
+ * any handle of the message.
  *
  * @param message  the message.
  * @param out      receives the process ids, which the caller owns: ctrd_pid_list_free().
@@ -1629,8 +1696,8 @@ CTRD_CHECK ctrd_status_t ctrd_recover_all(
     const ctrd_call_t *call, ctrd_recovery_t **out, ctrd_error_t **err);
 
 /**
- * Takes the result of a submitted ctrd_recover_all(). It can be taken once, by one of the message's
- * handles.
+ * Takes the outcome out of the completion of a submitted ctrd_recover_all(). It works once, with any
+ * handle of the message.
  *
  * @param message  the message.
  * @param out      receives the outcome, which the caller owns: ctrd_recovery_free().
@@ -1979,8 +2046,8 @@ CTRD_CHECK ctrd_status_t ctrd_queue_subscribe(
     const ctrd_call_t *call, ctrd_subscription_t **out, ctrd_error_t **err);
 
 /**
- * Takes the result of a submitted ctrd_queue_subscribe(). It can be taken once, by one of the message's
- * handles.
+ * Takes the subscription out of the completion of a submitted ctrd_queue_subscribe(). It works once,
+ * with any handle of the message.
  *
  * @param message  the message.
  * @param out      receives the subscription, which the caller owns: ctrd_subscription_free().
@@ -2004,8 +2071,9 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_subscription(
 void ctrd_subscription_free(ctrd_subscription_t *subscription);
 
 /**
- * A descriptor that is readable while a queue holds a message (level-triggered). The program may only poll it: the library keeps it, and closes it with
- * ctrd_queue_free().
+ * A descriptor that is readable while a queue holds a message (level-triggered). The program may only
+ * poll it: the library keeps it, and closes it with ctrd_queue_free(). It is made when it is first asked
+ * for, and stays the same.
  *
  * @param queue  the queue; NULL gives -1.
  * @return the descriptor; -1 in a child of the process that made the queue, and if no descriptor is left.
@@ -2031,9 +2099,9 @@ CTRD_CHECK ctrd_status_t ctrd_queue_next(
     ctrd_queue_t *queue, const ctrd_call_t *call, ctrd_message_t **out, ctrd_error_t **err);
 
 /**
- * Frees a queue with the messages that it holds. Subscriptions to it
- * end; submitted calls run on, and their completions vanish. In a child of the process that made it, it
- * does nothing.
+ * Frees a queue with the messages that it holds. Subscriptions to it end. Submitted calls that are under
+ * way run on, and their completions are dropped. In a child of the process that made the queue it does
+ * nothing.
  *
  * @param queue  the queue; NULL does nothing.
  *
@@ -2066,8 +2134,8 @@ CTRD_CHECK ctrd_status_t ctrd_get_image(
     ctrd_error_t **err);
 
 /**
- * Takes the result of a submitted ctrd_get_image() or ctrd_pull_image(). It can be taken once, by one of the message's
- * handles.
+ * Takes the image's info out of the completion of a submitted ctrd_get_image() or ctrd_pull_image(). It
+ * works once, with any handle of the message.
  *
  * @param message  the message.
  * @param out      receives the image's info, which the caller owns: ctrd_image_info_free().
@@ -2100,8 +2168,8 @@ CTRD_CHECK ctrd_status_t ctrd_list_images(
     ctrd_image_info_list_t **out, ctrd_error_t **err);
 
 /**
- * Takes the result of a submitted ctrd_list_images(). It can be taken once, by one of the message's
- * handles.
+ * Takes the images out of the completion of a submitted ctrd_list_images(). It works once, with any
+ * handle of the message.
  *
  * @param message  the message.
  * @param out      receives the images, which the caller owns: ctrd_image_info_list_free().
@@ -2531,8 +2599,8 @@ CTRD_CHECK ctrd_status_t ctrd_get_snapshot(
     ctrd_snapshot_info_t **out, ctrd_error_t **err);
 
 /**
- * Takes the result of a submitted ctrd_get_snapshot(). It can be taken once, by one of the message's
- * handles.
+ * Takes the snapshot's info out of the completion of a submitted ctrd_get_snapshot(). It works once,
+ * with any handle of the message.
  *
  * @param message  the message.
  * @param out      receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free().
@@ -2769,8 +2837,8 @@ CTRD_CHECK ctrd_status_t ctrd_daemon_start(
     ctrd_error_t **err);
 
 /**
- * Takes the result of a submitted ctrd_daemon_start(). It can be taken once, by one of the message's
- * handles.
+ * Takes the daemon out of the completion of a submitted ctrd_daemon_start(). It works once, with any
+ * handle of the message.
  *
  * @param message  the message.
  * @param out      receives the daemon, which the caller owns: ctrd_daemon_free().

@@ -116,9 +116,8 @@ pub unsafe extern "C" fn ctrd_call_init(call: *mut ctrd_call_t, size: usize) {
 }
 
 /// Sets how many threads submitted calls run on at most, in the whole process. The threads are made when
-/// they are needed, and end after a second without work. One client never holds more than half of them, and
-/// calls that may last long (pulls, destroys with a grace period) never more than half of that. If more
-/// threads run, they end when their calls do. It may be called at any time, also before a daemon forks.
+/// they are needed, and end after a second without work. If more threads run than the new number, they end
+/// when their calls do. A program may call this function before it forks.
 ///
 /// @param threads  the number: 4 to 1024. Without this call it is 16.
 /// @param err      receives the error, or NULL.

@@ -162,8 +162,8 @@ pub unsafe extern "C" fn ctrd_client_open(
     })
 }
 
-/// Takes the result of a submitted ctrd_client_open(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the client out of the completion of a submitted ctrd_client_open(). It works once, with any
+/// handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the client, which the caller owns: ctrd_client_free().
@@ -184,11 +184,11 @@ pub unsafe extern "C" fn ctrd_message_take_client(
     })
 }
 
-/// Closes a client. No further call begins. Calls that wait for an exit end with CTRD_E_CLOSED, and no
-/// hook is started any more. The function waits for the other calls that are under way, for clean-ups
-/// (CTRD_CLEANUP_ALL) and for hooks that run; then it destroys the userdata of all hooks. Containers keep
-/// running. A second close does nothing, or goes on waiting. The handle stays valid until
-/// ctrd_client_free().
+/// Closes a client. No further call begins. Calls that wait for an exit end with CTRD_E_CLOSED, and so do
+/// submitted calls that wait. No hook is started any more. The function waits for the other calls that are
+/// under way, for clean-ups (CTRD_CLEANUP_ALL) and for hooks that run; then it destroys the userdata of all
+/// hooks. Each subscription's queue receives a message of kind CTRD_KIND_CLOSED. Containers keep running.
+/// A second close does nothing, or goes on waiting. The handle stays valid until ctrd_client_free().
 ///
 /// Inside a hook it does not wait.
 ///
@@ -219,8 +219,7 @@ pub unsafe extern "C" fn ctrd_client_close(
 /// in a call with it, except hooks: they are waited for, and may use it until they return. A hook that
 /// does not return within 10 s is left to end by itself; its userdata is destroyed when it does, and it
 /// must not use the client any more. Inside a hook the function does not wait, and then no other hook may
-/// use the client. Queues of the client stay valid, and are closed. In a child of the process that opened
-/// the client it does nothing.
+/// use the client. In a child of the process that opened the client it does nothing.
 ///
 /// @param client  the client; NULL does nothing.
 ///

@@ -357,8 +357,9 @@ unsafe fn read_grace(given: *const ctrd_destroy_config_t) -> Result<Duration> {
 /// @param call    limits of the call; NULL: the defaults (at most the grace period plus the client's
 ///                call timeout; without an end if the grace period is CTRD_FOREVER).
 /// @param out     receives the message of the exit, which the caller owns: ctrd_message_free(); may be
-///                NULL. A submitted call gives it by ctrd_message_take_message(). It has no exit code if nothing holds it (ctrd_message_error() says why) or if the
-///                process never ran (ctrd_message_start_error()); the call succeeds all the same.
+///                NULL. A submitted call gives it by ctrd_message_take_message(). It has no exit code if
+///                nothing holds it (ctrd_message_error() says why) or if the process never ran
+///                (ctrd_message_start_error()); the call succeeds all the same.
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
 ///         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
@@ -444,8 +445,8 @@ pub unsafe extern "C" fn ctrd_container_pids(
     })
 }
 
-/// Takes the result of a submitted ctrd_container_pids(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the process ids out of the completion of a submitted ctrd_container_pids(). It works once, with
+/// any handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the process ids, which the caller owns: ctrd_pid_list_free().

@@ -163,8 +163,8 @@ pub unsafe extern "C" fn ctrd_daemon_start(
     })
 }
 
-/// Takes the result of a submitted ctrd_daemon_start(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the daemon out of the completion of a submitted ctrd_daemon_start(). It works once, with any
+/// handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the daemon, which the caller owns: ctrd_daemon_free().

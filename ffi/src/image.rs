@@ -76,8 +76,8 @@ pub unsafe extern "C" fn ctrd_get_image(
     })
 }
 
-/// Takes the result of a submitted ctrd_get_image() or ctrd_pull_image(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the image's info out of the completion of a submitted ctrd_get_image() or ctrd_pull_image(). It
+/// works once, with any handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the image's info, which the caller owns: ctrd_image_info_free().
@@ -133,8 +133,8 @@ pub unsafe extern "C" fn ctrd_list_images(
     })
 }
 
-/// Takes the result of a submitted ctrd_list_images(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the images out of the completion of a submitted ctrd_list_images(). It works once, with any
+/// handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the images, which the caller owns: ctrd_image_info_list_free().

@@ -1,8 +1,8 @@
 //! Messages
 //!
-//! A message reports the end of a process, an event, the completion of a submitted call, or that something
-//! may have been missed. Messages do not change, except that the result of a call can be taken out once. The
-//! texts and errors of a message are borrowed from it.
+//! A message reports the end of a process, an event, progress, the completion of a submitted call, or that
+//! something may have been missed. Messages do not change, except that the result of a submitted call can
+//! be taken out. The texts and errors of a message are borrowed from it.
 
 use std::ffi::{CString, c_char};
 use std::sync::{Arc, OnceLock};
@@ -67,7 +67,7 @@ pub const CTRD_ORIGIN_RECOVERED: u32 = 2;
 /// A message's origin: it happened unseen, and nothing holds the details any more.
 pub const CTRD_ORIGIN_GAP: u32 = 3;
 
-/// A report about a process, an event, a pull, or messages that are missing.
+/// A report about a process, an event, a pull, a submitted call, or messages that are missing.
 pub struct ctrd_message_t(Arc<Content>);
 
 struct Content {
@@ -344,8 +344,8 @@ pub extern "C" fn ctrd_message_dropped(message: Option<&ctrd_message_t>) -> u64 
     guard::read(message, |message| message.0.message.dropped())
 }
 
-/// Takes the result of a submitted ctrd_probe() or ctrd_destroy_container(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the message of the exit out of the completion of a submitted ctrd_probe() or
+/// ctrd_destroy_container(). It works once, with any handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the message of the exit, which the caller owns: ctrd_message_free().

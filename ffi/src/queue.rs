@@ -207,8 +207,8 @@ pub unsafe extern "C" fn ctrd_queue_subscribe(
     })
 }
 
-/// Takes the result of a submitted ctrd_queue_subscribe(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the subscription out of the completion of a submitted ctrd_queue_subscribe(). It works once,
+/// with any handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the subscription, which the caller owns: ctrd_subscription_free().
@@ -248,8 +248,9 @@ pub extern "C" fn ctrd_subscription_free(subscription: Option<Box<ctrd_subscript
     });
 }
 
-/// A descriptor that is readable while a queue holds a message (level-triggered). The program may only poll it: the library keeps it, and closes it with
-/// ctrd_queue_free().
+/// A descriptor that is readable while a queue holds a message (level-triggered). The program may only
+/// poll it: the library keeps it, and closes it with ctrd_queue_free(). It is made when it is first asked
+/// for, and stays the same.
 ///
 /// @param queue  the queue; NULL gives -1.
 /// @return the descriptor; -1 in a child of the process that made the queue, and if no descriptor is left.
@@ -289,9 +290,9 @@ pub unsafe extern "C" fn ctrd_queue_next(
     })
 }
 
-/// Frees a queue with the messages that it holds. Subscriptions to it
-/// end; submitted calls run on, and their completions vanish. In a child of the process that made it, it
-/// does nothing.
+/// Frees a queue with the messages that it holds. Subscriptions to it end. Submitted calls that are under
+/// way run on, and their completions are dropped. In a child of the process that made the queue it does
+/// nothing.
 ///
 /// @param queue  the queue; NULL does nothing.
 ///

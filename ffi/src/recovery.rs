@@ -176,8 +176,8 @@ pub unsafe extern "C" fn ctrd_recover_all(
     })
 }
 
-/// Takes the result of a submitted ctrd_recover_all(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the outcome out of the completion of a submitted ctrd_recover_all(). It works once, with any
+/// handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the outcome, which the caller owns: ctrd_recovery_free().

@@ -86,8 +86,8 @@ pub unsafe extern "C" fn ctrd_get_snapshot(
     })
 }
 
-/// Takes the result of a submitted ctrd_get_snapshot(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the snapshot's info out of the completion of a submitted ctrd_get_snapshot(). It works once,
+/// with any handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free().

@@ -114,8 +114,8 @@ pub unsafe extern "C" fn ctrd_version(
     })
 }
 
-/// Takes the result of a submitted ctrd_version(). It can be taken once, by one of the message's
-/// handles.
+/// Takes the version out of the completion of a submitted ctrd_version(). It works once, with any handle
+/// of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the version, which the caller owns: ctrd_version_info_free().
