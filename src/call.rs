@@ -73,9 +73,13 @@ impl Call {
         self
     }
 
-    /// The same call, with a time that counts from now on.
-    pub(crate) fn accepted(&self) -> Call {
-        Call { accepted: Some(Instant::now()), ..self.clone() }
+    /// The same call, whose time counts from now on. `default` is its timeout if it names none.
+    pub(crate) fn accepted(&self, default: Option<Duration>) -> Call {
+        let timeout = match (self.timeout, default) {
+            (Timeout::Default, Some(default)) => Timeout::After(default),
+            (timeout, _) => timeout,
+        };
+        Call { accepted: Some(Instant::now()), timeout, ..self.clone() }
     }
 
     /// The limits of a call. Its time counts from its acceptance, or from now if it was not

@@ -23,8 +23,8 @@ use crate::stdio::Stdio;
 pub struct ContainerConfig {
     /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
     pub id: String,
-    /// The image that it is made from, which must have been pulled. Either this or `rootfs`. An
-    /// image of exactly this name is used; if there is none, the one with the completed name:
+    /// The image that it is made from, which must have been pulled. Either this or `rootfs` is required.
+    /// The image of exactly this name is used; if there is none, the image with the completed name:
     /// `busybox` means `docker.io/library/busybox:latest` then.
     pub image: Option<String>,
     /// A directory that is its root file system: an absolute path that containerd sees too. The caller

@@ -7,6 +7,7 @@ mod process;
 mod supervisor;
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,14 +23,7 @@ use crate::rpc::{self, Connection, Ctx};
 use crate::submit;
 use crate::wait::block_on;
 
-/// How long a start may take, unless the call says otherwise.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long a stop may take before it removes the files, unless the call says otherwise. A drop
-/// takes no longer.
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a stop lets containerd delete the containers, before it does so itself.
+/// How long a stop asks the containerd to end its containers, before it does so itself.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long one task may delay the others: its shim may be stuck.
@@ -85,6 +79,13 @@ enum Phase {
 }
 
 impl Daemon {
+    /// How long a start may take if the call names no timeout.
+    pub const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// How long a stop may take until the files are removed, if the call names no timeout. A drop takes
+    /// no longer either.
+    pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
     /// Starts a containerd, and waits until it answers and its plugins are loaded.
     ///
     /// Blocks for at most 20 s unless `call` says otherwise. Fails with
@@ -95,7 +96,7 @@ impl Daemon {
     /// log), or if it did not load a plugin that containers need. A failed start removes what it
     /// has made, which may take up to 10 s beyond the call's timeout.
     pub fn start(config: &DaemonConfig, call: &Call) -> Result<Daemon> {
-        Daemon::start_in(config, &call.limits(Some(START_TIMEOUT)))
+        Daemon::start_in(config, &call.limits(Some(Daemon::START_TIMEOUT)))
             .at("daemon_start", &config.directory.to_string_lossy())
     }
 
@@ -149,6 +150,11 @@ impl Daemon {
         &self.address
     }
 
+    /// Its directory: [`DaemonConfig::directory`].
+    pub fn directory(&self) -> &Path {
+        self.recipe.directory.path()
+    }
+
     /// The pid of containerd. It changes with each restart, and is 0 while none runs.
     ///
     /// This method, `is_running`, `restarts` and `last_error` do not block. In a child of the
@@ -187,8 +193,8 @@ impl Daemon {
     /// to 5 s more. A second stop does nothing, or continues a stop that has failed. Files in the
     /// directory that are not the daemon's are left, and then the directory is left too.
     pub fn stop(&self, call: &Call) -> Result<()> {
-        self.stop_within(&call.limits(Some(STOP_TIMEOUT)))
-            .at("daemon_stop", &self.recipe.directory.path().to_string_lossy())
+        self.stop_within(&call.limits(Some(Daemon::STOP_TIMEOUT)))
+            .at("daemon_stop", &self.directory().to_string_lossy())
     }
 
     fn stop_within(&self, limits: &Limits) -> Result<()> {
