@@ -24,26 +24,40 @@
 //! }
 //! ```
 //!
-//! - **[`Client`]** is the handle: cheap to clone, usable from any thread, and the same connection
-//!   throughout. Every operation is a method of it.
-//! - **[`Call`]** says how a call is bounded: its timeout (each operation has a default; only
+//! - **[`Client`]** is the handle of one connection. It is cheap to clone and can be used from any
+//!   thread. Every operation is a method of it.
+//! - **[`Call`]** has the options of one call: its timeout (each operation has a default; only
 //!   [`Client::probe`] and [`Client::pull_image`] have none), a [`Cancel`] handle, another namespace, a
-//!   lease. It goes last.
-//! - **[`Error`]** says what happened: a stable [`ErrorKind`], operation, subject and step, the gRPC
-//!   status, whether trying again helps, and whether the change may have taken place all the same.
-//! - **[`Message`]** tells of an exit. A code that no source holds is `None`: never a guess. A
-//!   connection that breaks is no exit; the process is looked up when it is back.
+//!   lease. It is the last argument.
+//! - **[`Error`]** says what happened: a stable [`ErrorKind`], the operation, its object and step,
+//!   the gRPC status, whether another attempt may help, and whether the change may have been made
+//!   nevertheless.
+//! - **[`Message`]** reports an exit. If no source has the exit code, the code is `None`: it is
+//!   never a guess. A broken connection is not an exit; the process is looked up when the
+//!   connection is back.
 //! - **[`Daemon`]** runs a private containerd, for programs that bring their own, and starts it again
 //!   when it dies.
 //!
-//! The library is a guest in its process: it prints nothing (it logs to the `log` crate, also from
-//! gRPC's thread, so a logger must not block and must not call it), leaves
-//! signals, environment and working directory alone, and makes no thread for a container. A child of
-//! the process cannot use its clients ([`ErrorKind::Forked`]): open them after forking.
+//! The library is a guest in its process. It prints nothing: it logs to the `log` crate, also from
+//! gRPC's thread, so a logger must not block and must not call the library. It leaves signals,
+//! environment and working directory alone, and makes no thread for a container. A child of the
+//! process cannot use its clients ([`ErrorKind::Forked`]): open clients after forking.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-/// Reports of faults, version by version.
+/// For the C interface alone, and no part of the Rust API.
+#[doc(hidden)]
+pub mod ffi {
+    /// Closes a client as the drop of its last handle does. That drop then does not wait again. A C
+    /// program frees its handle by a pointer, and its hooks may use the same pointer. So the hooks
+    /// must have ended before the handle is dropped; and the drop is not that of the last handle if
+    /// a call in a hook has a clone.
+    pub fn close_before_free(client: &crate::Client) {
+        crate::client::close_before_free(client);
+    }
+}
+
+/// What the library reports after faults, for each version of containerd.
 pub mod guide {
     #![doc = include_str!("guide/what_happens_when.md")]
 }
@@ -51,6 +65,7 @@ pub mod guide {
 mod call;
 mod cancel;
 mod client;
+mod client_config;
 mod container;
 mod daemon;
 mod delivery;
@@ -58,6 +73,7 @@ mod error;
 mod events;
 mod executor;
 mod filter;
+mod gate;
 mod identifier;
 mod image;
 mod inner;
@@ -83,6 +99,7 @@ mod watchdog;
 pub use call::{Call, Timeout};
 pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
+pub use client_config::ClientConfig;
 pub use container::{
     ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, Recovery, RecoveryState,
 };
@@ -91,7 +108,6 @@ pub use delivery::{HookConfig, HookId, HookMode, Subscription, SubscriptionConfi
 pub use error::{Error, ErrorKind, Result};
 pub use filter::EventFilter;
 pub use image::{Credentials, Image, Progress, ProgressStatus, PullConfig};
-pub use inner::ClientConfig;
 pub use message::{Message, MessageKind, Origin, OutputLost};
 pub use queue::{Queue, QueueConfig, QueueFd};
 pub use record::Cleanup;

@@ -337,7 +337,7 @@ mod tests {
 
     use super::*;
     use crate::call::Limits;
-    use crate::inner::ClientConfig;
+    use crate::client_config::ClientConfig;
     use crate::rpc::TestServer;
 
     #[test]
