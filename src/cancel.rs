@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::watchdog;
+use crate::wakeup;
 
 /// Ends every call that received it. A handle that was fired stays fired. Clones are the same handle.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Cancel {
             return;
         }
         self.0.fired.store(true, Ordering::SeqCst);
-        watchdog::notify();
+        wakeup::notify();
     }
 
     /// Whether it was fired.

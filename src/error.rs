@@ -110,6 +110,19 @@ struct Repr {
     outcome_unknown: bool,
     #[source]
     source: Option<Error>,
+    reason: Option<Reason>,
+}
+
+/// What exactly has happened, for decisions within the library: an error's kind says less, and no decision
+/// rests on the words of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The container has no task, and its record does not say how its process ended.
+    NoTask,
+    /// The container's shim died a moment ago, and containerd has not cleaned up after it yet.
+    ShimDied,
+    /// containerd has no such snapshotter.
+    NoSnapshotter,
 }
 
 impl fmt::Display for Repr {
@@ -171,6 +184,7 @@ impl Error {
             retryable: matches!(kind, ErrorKind::Unavailable | ErrorKind::Busy),
             outcome_unknown: false,
             source: None,
+            reason: None,
         }))
     }
 
@@ -256,6 +270,15 @@ impl Error {
     pub(crate) fn with_outcome_unknown(mut self, unknown: bool) -> Error {
         self.edit().outcome_unknown = unknown;
         self
+    }
+
+    pub(crate) fn with_reason(mut self, reason: Option<Reason>) -> Error {
+        self.edit().reason = reason;
+        self
+    }
+
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        self.0.reason
     }
 
     /// Says what this error was caused by.

@@ -1,8 +1,9 @@
-//! Files of a root file system, read without a mount that anyone could see or a crash leave behind.
+//! Reading files of a root file system, without a mount that other processes could see or that a crash
+//! could leave behind.
 //!
-//! What a snapshotter gives are mounts. An overlay is put together once more from the same layers,
-//! read-only and without a place in the file system: it is there as long as our descriptor. A bind
-//! mount's source is opened as it is.
+//! A snapshotter describes a root file system as mounts. An overlay is mounted a second time from the
+//! same layers, read-only and detached: the mount exists only as long as our descriptor. The source of a
+//! bind mount is opened directly.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -21,8 +22,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::snapshots::Mount;
 use crate::sys;
 
-/// How often a lookup is tried that the kernel gives up because something was renamed or mounted
-/// meanwhile, wherever on the host (`openat2`: EAGAIN).
+/// How often a path lookup is attempted. The kernel gives a lookup up if anything is renamed or mounted
+/// meanwhile, anywhere on the host (`openat2`: EAGAIN).
 const LOOKUPS: usize = 100;
 
 /// A root file system that is open for reading.
@@ -31,8 +32,9 @@ pub(crate) struct Rootfs {
 }
 
 impl Rootfs {
-    /// Opens what these mounts would show. Overlay and bind mounts can be opened, which is what the
-    /// snapshotters `overlayfs` and `native` give; others are [`ErrorKind::Unsupported`].
+    /// Opens the root file system that these mounts describe. Overlay and bind mounts can be opened, which
+    /// the snapshotters `overlayfs` and `native` use; for others the error is
+    /// [`ErrorKind::Unsupported`].
     pub(crate) fn open(mounts: &[Mount]) -> Result<Rootfs> {
         let [mount] = mounts else {
             return Err(unsupported(format!("it has {} mounts", mounts.len())));
@@ -47,21 +49,21 @@ impl Rootfs {
         Ok(Rootfs { root })
     }
 
-    /// Reads a regular file of at most `limit` bytes; `None` where there is no file of this name.
-    /// Symbolic links are followed within the root. Nothing else is opened: no device, no FIFO.
+    /// Reads a regular file of at most `limit` bytes; `None` if there is no file of this name. Symbolic
+    /// links are followed within the root. A device or a FIFO is never opened.
     pub(crate) fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let failed = |e: Errno| Error::io(format!("{path} of the root file system"), e);
-        let Some(found) = self.find(path).map_err(failed)? else { return Ok(None) };
-        let mode = fstat(&found).map_err(failed)?.st_mode;
+        let Some(file) = self.look_up(path).map_err(failed)? else { return Ok(None) };
+        let mode = fstat(&file).map_err(failed)?.st_mode;
         if FileType::from_raw_mode(mode) != FileType::RegularFile {
             return Err(Error::new(
                 ErrorKind::FailedPrecondition,
                 format!("{path} of the root file system is not a regular file"),
             ));
         }
-        // Through its descriptor, so that it is the file that was looked at.
+        // Opened by its descriptor, so that it is the file whose type was checked.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = open(by_descriptor(&found), flags, Mode::empty()).map_err(failed)?;
+        let file = open(descriptor_path(&file), flags, Mode::empty()).map_err(failed)?;
         let mut data = Vec::new();
         File::from(file)
             .take(limit.saturating_add(1))
@@ -76,12 +78,12 @@ impl Rootfs {
         Ok(Some(data))
     }
 
-    fn find(&self, path: &str) -> rustix::io::Result<Option<OwnedFd>> {
+    fn look_up(&self, path: &str) -> rustix::io::Result<Option<OwnedFd>> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..LOOKUPS {
             match openat2(&self.root, path, flags, Mode::empty(), resolve) {
-                Ok(found) => return Ok(Some(found)),
+                Ok(file) => return Ok(Some(file)),
                 Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
                 Err(Errno::AGAIN) => {}
                 Err(e) => return Err(e),
@@ -100,22 +102,22 @@ fn directory(path: &str) -> Result<OwnedFd> {
     rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|e| Error::io(path, e))
 }
 
-/// A short path to what is open, whatever its own path.
-fn by_descriptor(fd: &OwnedFd) -> String {
+/// A short path to an open file, whatever its own path is.
+fn descriptor_path(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// An overlay of which nothing is written.
+/// A read-only overlay.
 #[derive(Debug, PartialEq)]
 struct Overlay {
-    /// Topmost first.
+    /// The topmost layer is the first.
     layers: Vec<String>,
-    /// Options that change how layers are read. Those about writing or caching have no meaning here.
+    /// Options that change how layers are read. Options about writing or caching are left out.
     settings: Vec<(String, Option<String>)>,
 }
 
 impl Overlay {
-    /// Takes the layers from a snapshotter's options: what would be the upper one is the topmost.
+    /// Parses a snapshotter's mount options. The upper directory becomes the topmost layer.
     fn parse(options: &[String]) -> Result<Overlay> {
         let mut upper = None;
         let mut lower = Vec::new();
@@ -137,53 +139,53 @@ impl Overlay {
         let mut layers = upper.map_or_else(Vec::new, |upper| paths(upper, None));
         layers.append(&mut lower);
         if layers.is_empty() || layers.iter().any(String::is_empty) {
-            return Err(unsupported(format!("its layers cannot be told from {options:?}")));
+            return Err(unsupported(format!("its options name no layers: {options:?}")));
         }
         Ok(Overlay { layers, settings })
     }
 
     fn open(&self) -> Result<OwnedFd> {
-        // Overlayfs wants two layers; one shows what the overlay would.
+        // Overlayfs needs two layers. A single layer has the same files as the overlay.
         if let [only] = self.layers.as_slice() {
             return directory(only);
         }
         match self.detached() {
-            Err(e) if too_old(&e) => self.in_own_namespace(),
+            Err(e) if is_kernel_too_old(&e) => self.in_own_namespace(),
             other => other,
         }
     }
 
-    /// A mount that is attached nowhere, layer by layer (Linux 6.8 and later). Older kernels take
-    /// the layers in one string, and none of more than 255 characters.
+    /// Makes a detached mount, layer by layer (Linux 6.8 and later). Older kernels accept the layers in one
+    /// string only, of at most 255 characters.
     fn detached(&self) -> Result<OwnedFd> {
         let failed = |e: Errno| Error::io("an overlay of the root file system", e);
-        let client = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
         for (key, value) in &self.settings {
             match value {
-                Some(value) => fsconfig_set_string(&client, key.as_str(), value.as_str()),
-                None => fsconfig_set_flag(&client, key.as_str()),
+                Some(value) => fsconfig_set_string(&context, key.as_str(), value.as_str()),
+                None => fsconfig_set_flag(&context, key.as_str()),
             }
             .map_err(failed)?;
         }
         for layer in &self.layers {
             let layer = directory(layer)?;
-            fsconfig_set_string(&client, "lowerdir+", by_descriptor(&layer)).map_err(failed)?;
+            fsconfig_set_string(&context, "lowerdir+", descriptor_path(&layer)).map_err(failed)?;
         }
-        fsconfig_create(&client).map_err(failed)?;
+        fsconfig_create(&context).map_err(failed)?;
         let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        fsmount(&client, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed)
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed)
     }
 
-    /// The same for older kernels: an ordinary mount, in a mount namespace that a thread makes for it
-    /// and that ends with the thread. The host never sees the mount, nothing has to be taken away,
-    /// and a crash leaves nothing, unlike a mount on a temporary directory that is detached later.
-    /// The options fit the page that `mount` takes for up to about 200 layers.
+    /// The same for older kernels: an ordinary mount, in a mount namespace that a thread creates for it and
+    /// that ends with the thread. The host never sees the mount, nothing has to be unmounted, and a
+    /// crash leaves nothing behind, unlike a mount on a temporary directory that is detached later.
+    /// `mount` accepts one page of options, which is enough for about 200 layers.
     fn in_own_namespace(&self) -> Result<OwnedFd> {
         thread::scope(|scope| {
-            let work = || self.attached();
+            let work = || self.mount_in_namespace();
             let thread = sys::with_signals_blocked(|| {
                 thread::Builder::new().name("ctrd-mount".into()).spawn_scoped(scope, work)
             })
@@ -194,18 +196,17 @@ impl Overlay {
         })
     }
 
-    /// Mounts the overlay in a mount namespace of the calling thread's own. The descriptor outlives
-    /// both.
-    fn attached(&self) -> Result<OwnedFd> {
+    /// Mounts the overlay in a new mount namespace of the calling thread. The descriptor outlives both.
+    fn mount_in_namespace(&self) -> Result<OwnedFd> {
         let failed = |e: Errno| Error::io("an overlay of the root file system", e);
         sys::unshare_mounts().map_err(|e| Error::io("a mount namespace", e))?;
-        // What is mounted is not to spread to the namespace that this one was copied from.
+        // Otherwise the mount would propagate to the namespace that this one was copied from.
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .map_err(|e| Error::io("making the mounts of a namespace private", e))?;
-        // Opened here: overlayfs takes directories of its own namespace only.
+        // Opened in the new namespace: overlayfs accepts no directories of another one.
         let layers: Vec<OwnedFd> =
             self.layers.iter().map(|layer| directory(layer)).collect::<Result<_>>()?;
-        let lower: Vec<String> = layers.iter().map(by_descriptor).collect();
+        let lower: Vec<String> = layers.iter().map(descriptor_path).collect();
         let mut options = format!("lowerdir={}", lower.join(":"));
         for (key, value) in &self.settings {
             options.push(',');
@@ -218,20 +219,20 @@ impl Overlay {
         let options = CString::new(options).map_err(|_| failed(Errno::INVAL))?;
         let flags =
             MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-        // Any directory will do, and that of the topmost layer is there.
+        // Any directory will do as mount point. The topmost layer is one that exists.
         let Some(target) = self.layers.first() else { return Err(failed(Errno::INVAL)) };
         mount("overlay", target.as_str(), "overlay", flags, options.as_c_str()).map_err(failed)?;
         directory(target)
     }
 }
 
-/// Whether the kernel does not know `fsopen` (before 5.2) or `lowerdir+` (before 6.8).
-fn too_old(error: &Error) -> bool {
+/// Whether the error is that of a kernel without `fsopen` (before 5.2) or `lowerdir+` (before 6.8).
+fn is_kernel_too_old(error: &Error) -> bool {
     let is = |errno: Errno| error.errno() == Some(errno.raw_os_error());
     is(Errno::NOSYS) || is(Errno::INVAL)
 }
 
-/// The paths of an option's value. A backslash takes the next character's meaning (overlayfs).
+/// Splits an option's value into paths. A backslash makes the next character an ordinary one (overlayfs).
 fn paths(value: &str, separator: Option<char>) -> Vec<String> {
     let mut all = Vec::new();
     let mut path = String::new();
@@ -258,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory that goes with the test.
+    /// A directory that is removed with the test.
     struct Temp(PathBuf);
 
     impl Temp {
@@ -271,7 +272,7 @@ mod tests {
             Temp(path)
         }
 
-        /// A layer of these files.
+        /// Creates a layer with these files.
         fn layer(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
             let layer = self.0.join(name);
             fs::create_dir_all(&layer).unwrap();
@@ -321,7 +322,7 @@ mod tests {
         }
     }
 
-    /// The root as each way of opening it gives it: they must not differ.
+    /// The same root, opened in each way: they must not differ.
     fn each_way(mount: &Mount) -> [Rootfs; 3] {
         let overlay = Overlay::parse(&mount.options).unwrap();
         [
@@ -344,7 +345,7 @@ mod tests {
             "lower",
             &[("etc/passwd", "lower"), ("etc/gone", "x"), ("etc/shadow", "x"), ("opt/old/a", "x")],
         );
-        // Whiteouts of a file in both upper layers, and a directory that hides what is below it.
+        // Whiteouts in both upper layers, and a directory that hides the one below it.
         for gone in [upper.join("etc/gone"), middle.join("etc/shadow")] {
             fs::create_dir_all(gone.parent().unwrap()).unwrap();
             mknodat(CWD, &gone, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)).unwrap();
@@ -420,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn only_regular_files_of_a_bounded_size_are_read() {
+    fn only_small_regular_files_are_read() {
         let temp = Temp::new();
         let root = temp.layer("root", &[("full", "123456789"), ("over", "1234567890")]);
         fs::create_dir(root.join("directory")).unwrap();
@@ -447,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn one_layer_is_opened_as_it_is() {
+    fn a_single_layer_is_opened_directly() {
         let temp = Temp::new();
         let layer = temp.layer("layer", &[("a", "a")]);
         let options = vec![format!("lowerdir={}", layer.display())];
@@ -456,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn options_in_any_order() {
+    fn options_are_parsed_in_any_order() {
         let options = |options: &[&str]| -> Vec<String> {
             options.iter().map(|option| (*option).to_owned()).collect()
         };
@@ -485,11 +486,11 @@ mod tests {
     }
 
     #[test]
-    fn settings_reach_the_kernel() {
+    fn overlay_options_reach_the_kernel() {
         let temp = Temp::new();
         let upper = temp.layer("upper", &[("d/new", "new")]);
         let lower = temp.layer("lower", &[("d/old", "old")]);
-        // Hidden by an attribute that only counts with `userxattr`.
+        // This attribute hides the directory below, but only with `userxattr`.
         setxattr(upper.join("d"), "user.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
         let mut mount = overlay(&upper, std::slice::from_ref(&lower));
         for root in each_way(&mount) {
@@ -508,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_is_named() {
+    fn an_error_names_the_path_that_cannot_be_opened() {
         let temp = Temp::new();
         let layer = temp.layer("layer", &[]);
         let gone = temp.0.join("gone");
@@ -522,7 +523,7 @@ mod tests {
             let Err(error) = Rootfs::open(mounts) else { panic!("it was opened") };
             assert_eq!(error.kind(), ErrorKind::Unsupported);
         }
-        // What the kernel does not take is an error by the other way too, and no mount.
+        // An option that the kernel refuses is an error in the other way too.
         let mut mount = overlay(&layer, std::slice::from_ref(&layer));
         mount.options.push("redirect_dir=nonsense".into());
         let Err(error) = Rootfs::open(&[mount]) else { panic!("it was opened") };

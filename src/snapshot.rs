@@ -1,42 +1,50 @@
 //! Snapshots: the file systems of images and containers.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::call::Call;
-use crate::error::Result;
+use crate::call::{Call, Limits};
+use crate::error::{ErrorKind, Result};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::rpc::snapshots::{self, Info, Kind};
+use crate::random::random_hex;
+use crate::rpc::Ctx;
+use crate::rpc::snapshots::{self, Info, Kind, Mount};
+use crate::wait::until_removed;
 
-/// What a snapshot is.
+/// How long removing a view may take: after a finished operation, and after one whose time is over or
+/// that was cancelled.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
+const LATE_REMOVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The kind of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotKind {
-    /// The server says something else.
+    /// A kind that this library does not know.
     Unknown,
-    /// Mounted read-only.
+    /// A read-only snapshot.
     View,
-    /// Can be written to: a container's.
+    /// A snapshot that can be written to, such as a container's.
     Active,
-    /// Does not change any more: a layer's.
+    /// A snapshot that no longer changes, such as a layer's.
     Committed,
 }
 
-/// What a snapshotter knows of a snapshot.
+/// A snapshot, as its snapshotter describes it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Its key or, once committed, its name.
+    /// Its key, or its name if it is committed.
     pub name: String,
-    /// The snapshot below it; empty where there is none.
+    /// The name of the snapshot below it; empty if there is none.
     pub parent: String,
-    /// What it is.
+    /// Its kind.
     pub kind: SnapshotKind,
-    /// Its labels, in order of their keys.
+    /// Its labels, sorted by key.
     pub labels: Vec<(String, String)>,
-    /// When it was made, by the server's clock.
+    /// When it was created, by the server's clock.
     pub created_at: Option<SystemTime>,
-    /// When it last changed, by the server's clock.
+    /// When it was last changed, by the server's clock.
     pub updated_at: Option<SystemTime>,
 }
 
@@ -60,7 +68,7 @@ impl From<Info> for Snapshot {
     }
 }
 
-/// The snapshotter that a call means: the client's where it names none.
+/// The snapshotter of a call: the client's if the call names none.
 pub(crate) fn snapshotter<'a>(client: &'a Inner, named: Option<&'a str>) -> Result<&'a str> {
     named.map_or(Ok(()), identifier::check_snapshotter)?;
     Ok(named.unwrap_or(&client.config.snapshotter))
@@ -78,4 +86,56 @@ pub(crate) fn remove(client: &Inner, named: Option<&str>, key: &str, call: &Call
     identifier::check_snapshot_key("key", key)?;
     let operation = client.begin(call)?;
     snapshots::remove(&operation.ctx, snapshotter, key)
+}
+
+/// A read-only snapshot on top of a committed one, to look at its files. It is removed when it is
+/// dropped.
+pub(crate) struct View {
+    ctx: Ctx,
+    snapshotter: String,
+    key: String,
+    mounts: Vec<Mount>,
+    /// Whether the server may still be creating it.
+    outcome_unknown: bool,
+}
+
+impl View {
+    /// Creates a view of `parent`. `ctx` has a lease: if the view cannot be removed, it is collected
+    /// after the lease has ended.
+    pub(crate) fn create(ctx: &Ctx, snapshotter: &str, parent: &str) -> Result<View> {
+        let key = format!("ctrd-view-{}", random_hex()?);
+        let created = match snapshots::view(ctx, snapshotter, &key, parent) {
+            Err(e) if !e.is_outcome_unknown() => return Err(e),
+            created => created,
+        };
+        // If the outcome is unknown, the drop removes what the server may have created.
+        let mut view = View {
+            ctx: ctx.clone(),
+            snapshotter: snapshotter.to_owned(),
+            key,
+            mounts: Vec::new(),
+            outcome_unknown: created.is_err(),
+        };
+        view.mounts = created?;
+        Ok(view)
+    }
+
+    pub(crate) fn mounts(&self) -> &[Mount] {
+        &self.mounts
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let is_over = self.ctx.limits.check().is_err();
+        let timeout = if is_over { LATE_REMOVE_TIMEOUT } else { REMOVE_TIMEOUT };
+        let ctx = self.ctx.without_lease().with_limits(Limits::within(timeout));
+        let remove = || match snapshots::remove(&ctx, &self.snapshotter, &self.key) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            other => other.map(|()| true),
+        };
+        if let Err(e) = until_removed(&ctx.limits, self.outcome_unknown, remove) {
+            log::warn!("the snapshot {:?} is left to the garbage collector: {e}", self.key);
+        }
+    }
 }

@@ -4,28 +4,17 @@
 //! fire a handle, so firing takes no lock: it changes a number that this thread sleeps on.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
-use rustix::thread::futex;
 
 use crate::cancel::Cancel;
-use crate::sys;
-
-/// Changes whenever a handle is fired or the thread has something new to look at.
-static CHANGES: AtomicU32 = AtomicU32::new(0);
+use crate::{sys, wakeup};
 
 /// How long the thread waits for another waiter before it ends.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Makes the thread look at everybody who waits. Async-signal-safe.
-pub(crate) fn notify() {
-    CHANGES.fetch_add(1, Ordering::SeqCst);
-    let _ = futex::wake(&CHANGES, futex::Flags::PRIVATE, 1);
-}
 
 #[derive(Default)]
 struct State {
@@ -96,7 +85,7 @@ pub(crate) fn watch(
     state.waiters.insert(number, Waiter { deadline, cancel, waker });
     drop(state);
     if is_first || is_fired {
-        notify();
+        wakeup::notify();
     }
     Some(Watched(number))
 }
@@ -123,7 +112,7 @@ fn run() {
     let mut idle_since: Option<Instant> = None;
     let mut seen = None;
     loop {
-        let changes = CHANGES.load(Ordering::SeqCst);
+        let changes = wakeup::changes();
         let changed = seen.replace(changes) != Some(changes);
         let mut state = lock();
         let (due, next) = due(&mut state, changed);
@@ -149,7 +138,7 @@ fn run() {
             tv_nsec: left.subsec_nanos().into(),
         });
         // It returns at once if the number has changed meanwhile.
-        let _ = futex::wait(&CHANGES, futex::Flags::PRIVATE, changes, left.as_ref());
+        wakeup::wait(changes, left.as_ref());
     }
 }
 

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, ContainerConfig, DestroyConfig, Error, ErrorKind, Message, Origin, RecoveryState, Stdio,
-    Stream,
+    Call, ContainerConfig, ContainerInfo, DestroyConfig, Error, ErrorKind, Message, Origin,
+    RecoveryState, Stdio, Stream,
 };
 use ground::host::{Host, Job, job};
 use ground::plot::{
@@ -350,8 +350,8 @@ fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
         Some(Stdio { stdin: Stream::fd(stdin), stdout: Stream::fd(stdout), ..Default::default() });
     let (mut unseen, stdout) = pipe();
     let mut of_lonely = Some(Stdio { stdout: Stream::fd(stdout), ..Default::default() });
-    let mut streams = |id: &str| {
-        let streams = match id {
+    let mut streams = |info: &ContainerInfo| {
+        let streams = match info.id() {
             id if id == talking => to_talking.take(),
             id if id == lonely => of_lonely.take(),
             _ => None,

@@ -2,7 +2,7 @@
 
 mod ground;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, Daemon, DaemonConfig, ErrorKind,
-    EventFilter, HookConfig, HookMode, Message, MessageKind, Origin, PullConfig, Queue,
-    QueueConfig, RecoveryState, Stdio, Stream, Subscription, SubscriptionConfig, default_spec,
+    Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus,
+    Daemon, DaemonConfig, Error, ErrorKind, EventFilter, HookConfig, HookMode, Message,
+    MessageKind, Origin, PullConfig, Queue, QueueConfig, RecoveryState, Stdio, Stream,
+    Subscription, SubscriptionConfig, default_spec,
 };
 use ground::plot::{Plot, at_once, gently, kill, pipe, within};
 use ground::proxy::Proxy;
@@ -408,7 +409,9 @@ fn a_later_run_of_the_program_takes_containers_over() {
         Some(Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() });
     let recovered = second
         .recover_all(
-            &mut |id| Ok(if id == talking { streams.take().unwrap() } else { Stdio::default() }),
+            &mut |info| {
+                Ok(if info.id() == talking { streams.take().unwrap() } else { Stdio::default() })
+            },
             &within(30),
         )
         .unwrap();
@@ -658,4 +661,141 @@ fn who_probes_before_he_recovers_loses_nothing() {
     kill(process);
     second.destroy_container(&again, &gently(), &within(30)).unwrap();
     wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
+fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
+    const COUNT: usize = 40;
+    let plot = Plot::new();
+    let first = another(&plot);
+    let (_output, stdout) = pipe();
+    let stdout = Stream::fd(stdout);
+    let ids: Vec<String> = (0..COUNT)
+        .map(|number| {
+            let mut config = plot.shell("echo here; sleep 1000");
+            config.labels = vec![("org.example.number".into(), number.to_string())];
+            // All write to the same pipe.
+            config.stdio.stdout = stdout.clone();
+            config.no_start = number == 0;
+            let id = config.id.clone();
+            first.create_container(config, &Call::new()).unwrap();
+            id
+        })
+        .collect();
+    let mut terminal = plot.shell("exit 4");
+    terminal.stdio.terminal = true;
+    terminal.cleanup = Cleanup::Task;
+    let ended = terminal.id.clone();
+    first.create_container(terminal, &Call::new()).unwrap();
+    first.probe(&ended, &within(30)).unwrap();
+    let without_task = unique("c");
+    let create = ["containers", "create", "--label", "io.ctrd.owner=ctrd", &plot.image];
+    plot.ground.ctr(&[&["-n", &plot.namespace], &create[..], &[&without_task]].concat());
+    wait_until("the clean-up", || plot.holdings().tasks == COUNT);
+    drop((first, stdout));
+
+    let second = another(&plot);
+    let caller = thread::current().id();
+    let (sender, asked) = mpsc::channel();
+    let mut count = 0;
+    let (refused, destroyed) = (ids[1].clone(), ids[2].clone());
+    let (mut after, stdout) = pipe();
+    let stdout = Stream::fd(stdout);
+    let recovered = second
+        .recover_all(
+            &mut |info| {
+                assert_eq!(thread::current().id(), caller);
+                count += 1;
+                // Those that have descriptors and are not watched yet; three are never watched.
+                assert!(count - second.counters().outstanding as usize <= 16 + 3);
+                sender.send((info.id().to_owned(), info.clone())).unwrap();
+                if info.id() == refused {
+                    return Err(Error::invalid("stdout", "this one is not wanted"));
+                }
+                if info.id() == destroyed {
+                    // Any operation may be called, also about this container.
+                    second.destroy_container(info.id(), &at_once(), &within(10)).unwrap();
+                    let error = second.close(&Call::new()).unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Reentrant, "{error}");
+                }
+                Ok(Stdio { stdout: stdout.clone(), ..Stdio::default() })
+            },
+            &within(60),
+        )
+        .unwrap();
+    drop(stdout);
+    let asked: BTreeMap<String, ContainerInfo> = asked.try_iter().collect();
+    let infos = ids.iter().chain([&ended]);
+    assert_eq!(asked.keys().collect::<BTreeSet<_>>(), infos.collect::<BTreeSet<_>>());
+    for (number, id) in ids.iter().enumerate() {
+        let info = &asked[id];
+        assert_eq!(info.label("org.example.number"), Some(&*number.to_string()));
+        let status = if number == 0 { ContainerStatus::Created } else { ContainerStatus::Running };
+        assert_eq!((info.status(), info.terminal()), (status, false));
+        assert!(info.pid().is_some());
+    }
+    let info = &asked[&ended];
+    assert_eq!((info.status(), info.terminal()), (ContainerStatus::NoTask, true));
+    assert_eq!((info.exit_code(), info.cleanup()), (Some(4), Cleanup::Task));
+
+    let states: BTreeMap<_, _> =
+        recovered.iter().map(|one| (one.container_id.clone(), one.state)).collect();
+    let mut expected: BTreeMap<_, _> =
+        ids.iter().map(|id| (id.clone(), RecoveryState::Alive)).collect();
+    expected.remove(&destroyed);
+    expected.insert(refused.clone(), RecoveryState::Failed);
+    expected.insert(ended.clone(), RecoveryState::Ended);
+    expected.insert(without_task.clone(), RecoveryState::NoTask);
+    assert_eq!(states, expected, "{recovered:?}");
+    let error = recovered.iter().find(|one| one.container_id == refused).unwrap().error.clone();
+    assert_eq!(error.unwrap().failed_step(), Some("take the streams"));
+    assert!(second.probe(&refused, &Call::new().poll()).is_err_and(|e| {
+        e.kind() == ErrorKind::FailedPrecondition // it is not watched
+    }));
+    second.recover_container(&refused, Stdio::default(), &within(10)).unwrap();
+
+    second.start_container(&ids[0], &within(10)).unwrap();
+    let mut line = [0; 5];
+    after.read_exact(&mut line).unwrap();
+    for id in states.keys() {
+        second.destroy_container(id, &at_once(), &within(20)).unwrap();
+    }
+    // It ends when the library has dropped each of the clones. Others may have written late.
+    let mut text = String::from_utf8(line.to_vec()).unwrap();
+    after.read_to_string(&mut text).unwrap();
+    assert!(text.lines().all(|line| line == "here"), "{text}");
+    assert!(plot.holdings().only_images());
+}
+
+#[test]
+fn a_panic_of_the_callback_ends_a_recovery() {
+    let plot = Plot::new();
+    let first = another(&plot);
+    let ids = [(); 20].map(|()| {
+        let config = plot.shell("sleep 1000");
+        let id = config.id.clone();
+        first.create_container(config, &Call::new()).unwrap();
+        id
+    });
+    drop(first);
+    let second = another(&plot);
+    let mut count = 0;
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        second.recover_all(
+            &mut |_| {
+                count += 1;
+                assert!(count < 3, "as arranged");
+                Ok(Stdio::default())
+            },
+            &within(30),
+        )
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(count, 3);
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
+    assert!(recovered.iter().all(|one| one.state == RecoveryState::Alive), "{recovered:?}");
+    assert_eq!(recovered.len(), ids.len());
+    for id in ids {
+        second.destroy_container(&id, &at_once(), &within(20)).unwrap();
+    }
 }

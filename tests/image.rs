@@ -1,26 +1,26 @@
-//! Pulling from a real registry into a real containerd, and through a proxy that spoils what the
-//! registry sends.
+//! Images: pulled from a real registry into a real containerd, also through a proxy that damages the
+//! registry's answers; looked up by name; applied to the specifications of containers.
 
 mod ground;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, Credentials, Error, ErrorKind, Image, Progress, ProgressStatus,
-    PullConfig,
+    Call, Cancel, Client, ContainerConfig, Credentials, Error, ErrorKind, Image, Progress,
+    ProgressStatus, PullConfig, default_spec,
 };
+use serde_json::{Value, json};
 
+use ground::faulty_proxy::{BIG, BlobFault, FaultyProxy};
 use ground::image::{Recipe, architecture, foreign_architecture};
+use ground::plot::{Plot, client_behind, proxy_of, within};
+use ground::proxy::Fault;
 use ground::registry::{PASSWORD, USER};
-use ground::{Ground, Holdings, unique};
-
-/// Blobs of at least this size are those that a [`Spoiler`] spoils.
-const BIG: usize = 2 << 20;
+use ground::{Ground, Holdings, unique, wait_until};
 
 fn config(reference: &str) -> PullConfig {
     PullConfig { reference: reference.into(), ..PullConfig::default() }
@@ -35,7 +35,7 @@ fn call(namespace: &str) -> Call {
     Call::new().namespace(namespace).timeout(Duration::from_secs(120))
 }
 
-/// Pushes an image with big layers that no other test has, for content is shared by namespaces.
+/// Pushes an image with big layers that no other test uses, because namespaces share content.
 fn push(ground: &Ground, layers: usize) -> String {
     static SIZES: Mutex<usize> = Mutex::new(BIG);
     let mut size = SIZES.lock().unwrap();
@@ -49,7 +49,7 @@ fn push(ground: &Ground, layers: usize) -> String {
     ground.registry().push(&name, "latest", &recipe)
 }
 
-/// Has the garbage of a namespace collected, and makes sure that nothing else was there.
+/// Collects the garbage of a namespace, and checks that nothing is left in it.
 #[track_caller]
 fn assert_empty(ground: &Ground, namespace: &str) {
     let lease = unique("collect");
@@ -61,7 +61,7 @@ fn assert_empty(ground: &Ground, namespace: &str) {
 }
 
 #[test]
-fn pulls_what_other_clients_take_for_an_image() {
+fn other_clients_can_use_what_is_pulled() {
     let ground = Ground::get();
     let client = ground.client();
     let namespace = unique("pull");
@@ -101,7 +101,7 @@ fn pulls_what_other_clients_take_for_an_image() {
         assert!(matches!(item.status, ProgressStatus::Done | ProgressStatus::Exists), "{item:?}");
         assert!(item.offset == item.total && item.total > 0, "{item:?}");
     }
-    // The index is no part of what the platform has.
+    // The size of an image does not include its index.
     let total: u64 = last[2..].iter().map(|item| item.total).sum();
     assert_eq!(image.size, total);
 
@@ -116,7 +116,7 @@ fn pulls_what_other_clients_take_for_an_image() {
     assert_eq!((again.digest, again.size), (image.digest.clone(), image.size));
     let got = client.get_image(&reference, &call).unwrap();
     assert_eq!((got.digest, got.size), (image.digest.clone(), image.size));
-    // One that has not seen the pull finds the same.
+    // Another client, which has not pulled the image, sees the same.
     let listed = ground.client().list_images(&[], &call).unwrap();
     assert_eq!((listed.len(), listed[0].size, &listed[0].id), (1, image.size, &image.id));
 
@@ -132,12 +132,12 @@ fn pulls_what_other_clients_take_for_an_image() {
 }
 
 #[test]
-fn many_pull_one_image_at_once() {
+fn many_pulls_of_one_image_fetch_it_once() {
     let ground = Ground::get();
-    let spoiler = Spoiler::start(ground.registry().host(), Fault::None);
+    let proxy = FaultyProxy::start(ground.registry().host(), BlobFault::None);
     let namespace = unique("many");
     let call = call(&namespace);
-    let config = config(&spoiler.instead(&push(ground, 3)));
+    let config = config(&proxy.reference(&push(ground, 3)));
     let client = ground.client();
     thread::scope(|scope| {
         let pulls: Vec<_> =
@@ -146,8 +146,8 @@ fn many_pull_one_image_at_once() {
             pull.join().unwrap().unwrap();
         }
     });
-    let seen = spoiler.seen();
-    let mut gets: Vec<_> = seen.iter().filter(|request| request.starts_with("GET")).collect();
+    let requests = proxy.requests();
+    let mut gets: Vec<_> = requests.iter().filter(|request| request.starts_with("GET")).collect();
     let all = gets.len();
     gets.sort();
     gets.dedup();
@@ -159,7 +159,7 @@ fn many_pull_one_image_at_once() {
 }
 
 #[test]
-fn stands_beside_a_collection_of_garbage() {
+fn garbage_collection_leaves_a_pull_alone() {
     let ground = Ground::get();
     let client = ground.client();
     let (namespace, over) = (unique("collect"), AtomicBool::new(false));
@@ -185,7 +185,7 @@ fn stands_beside_a_collection_of_garbage() {
 }
 
 #[test]
-fn asks_a_private_registry_with_credentials() {
+fn pulls_from_a_private_registry_with_credentials() {
     let ground = Ground::get();
     let registry = ground.private_registry();
     let reference = registry.push("private", "latest", &Recipe::default());
@@ -204,7 +204,7 @@ fn asks_a_private_registry_with_credentials() {
 }
 
 #[test]
-fn chooses_the_platform_or_names_it() {
+fn chooses_the_platform_or_says_which_there_are() {
     let ground = Ground::get();
     let client = ground.client();
     let namespace = unique("platform");
@@ -212,7 +212,7 @@ fn chooses_the_platform_or_names_it() {
     let name = unique("foreign");
     let recipe = Recipe { native: false, ..Recipe::default() };
     let in_index = ground.registry().push(&name, "index", &recipe);
-    // The tag of the second is of the manifest: the configuration alone says for what it is.
+    // The second tag refers to a manifest, so that only the configuration names the platform.
     let alone = {
         let mut image = recipe.make();
         let manifest = image.manifests.remove(0);
@@ -232,7 +232,7 @@ fn chooses_the_platform_or_names_it() {
     let foreign = PullConfig { platform, ..config(&in_index) };
     let image = pull(&client, &foreign, &call).unwrap();
     assert_eq!(ground.holdings(&namespace).snapshots, 1);
-    // Nothing of it is for this machine, and still it is listed.
+    // It is listed although nothing of it is for this machine.
     let listed = client.list_images(&[], &call).unwrap();
     assert_eq!((listed.len(), &listed[0].digest), (1, &image.digest));
     assert!(listed[0].size < image.size);
@@ -245,7 +245,7 @@ fn chooses_the_platform_or_names_it() {
 }
 
 #[test]
-fn lists_what_is_damaged_as_well() {
+fn lists_damaged_images_too() {
     let ground = Ground::get();
     let client = ground.client();
     let namespace = unique("damaged");
@@ -255,7 +255,7 @@ fn lists_what_is_damaged_as_well() {
     ground.ctr(&["-n", &namespace, "content", "rm", &image.digest]);
     let listed = ground.client().list_images(&[], &call).unwrap();
     assert_eq!((listed.len(), &listed[0].digest), (1, &image.digest));
-    // Pulled again, it is whole again.
+    // Another pull repairs it.
     pull(&client, &config(&reference), &call).unwrap();
     let listed = ground.client().list_images(&[], &call).unwrap();
     assert_eq!(listed[0].size, image.size);
@@ -280,7 +280,7 @@ fn fetches_without_unpacking_and_by_digest() {
 }
 
 #[test]
-fn leaves_the_callers_lease_to_the_caller() {
+fn leaves_the_callers_lease_in_place() {
     let ground = Ground::get();
     let client = ground.client();
     let namespace = unique("lease");
@@ -297,16 +297,16 @@ fn leaves_the_callers_lease_to_the_caller() {
 }
 
 #[test]
-fn commits_nothing_that_is_spoilt() {
+fn commits_no_damaged_content() {
     let ground = Ground::get();
     let client = ground.client();
-    for fault in [Fault::Altered, Fault::Longer, Fault::Shorter] {
-        let spoiler = Spoiler::start(ground.registry().host(), fault);
-        let namespace = unique("spoilt");
-        let reference = spoiler.instead(&push(ground, 1));
+    for fault in [BlobFault::Altered, BlobFault::Longer, BlobFault::Shorter] {
+        let proxy = FaultyProxy::start(ground.registry().host(), fault);
+        let namespace = unique("damaged");
+        let reference = proxy.reference(&push(ground, 1));
         let error = pull(&client, &config(&reference), &call(&namespace)).unwrap_err();
         let kind =
-            if fault == Fault::Shorter { ErrorKind::Unavailable } else { ErrorKind::DataLoss };
+            if fault == BlobFault::Shorter { ErrorKind::Unavailable } else { ErrorKind::DataLoss };
         assert_eq!(error.kind(), kind, "{fault:?}: {error}");
         assert_eq!(error.failed_step(), Some("fetch layer"));
         assert_empty(ground, &namespace);
@@ -314,25 +314,25 @@ fn commits_nothing_that_is_spoilt() {
 }
 
 #[test]
-fn goes_on_where_a_download_broke() {
+fn resumes_a_broken_download() {
     let ground = Ground::get();
-    let spoiler = Spoiler::start(ground.registry().host(), Fault::CutOnce);
+    let proxy = FaultyProxy::start(ground.registry().host(), BlobFault::CutOnce);
     let namespace = unique("cut");
-    let reference = spoiler.instead(&push(ground, 1));
+    let reference = proxy.reference(&push(ground, 1));
     pull(&ground.client(), &config(&reference), &call(&namespace)).unwrap();
-    let seen = spoiler.seen();
-    let resumed = seen.iter().filter(|request| request.contains("bytes=")).count();
-    assert_eq!(resumed, 1, "{seen:?}");
+    let requests = proxy.requests();
+    let resumed = requests.iter().filter(|request| request.contains("bytes=")).count();
+    assert_eq!(resumed, 1, "{requests:?}");
 }
 
 #[test]
-fn ends_when_it_is_told_to() {
+fn a_pull_ends_when_its_call_or_its_client_does() {
     let ground = Ground::get();
-    let spoiler = Spoiler::start(ground.registry().host(), Fault::Stall);
-    let reference = spoiler.instead(&push(ground, 4));
+    let proxy = FaultyProxy::start(ground.registry().host(), BlobFault::Stall);
+    let reference = proxy.reference(&push(ground, 4));
     let config = config(&reference);
     let client = ground.client();
-    // What gRPC starts, it has started.
+    // gRPC's threads have been started before they are counted.
     client.list_images(&[], &Call::new()).unwrap();
     let in_pull = || {
         let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
@@ -360,10 +360,10 @@ fn ends_when_it_is_told_to() {
     let bounded = call(&namespace).cancel(&cancel);
     let error = client.pull_image(&config, fire, &bounded).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
-    // Whether the layers below are unpacked by then is a matter of luck.
+    // The layers below may or may not be unpacked by then.
     assert!(matches!(error.failed_step(), Some("fetch layer" | "unpack layers")), "{error}");
     assert!(fired.unwrap().elapsed() < Duration::from_secs(5), "{:?}", fired.unwrap().elapsed());
-    assert!(workers >= 4, "other tests pull as well, but so many are of this one");
+    assert!(workers >= 4, "this pull alone has four threads");
     assert_empty(ground, &namespace);
 
     let namespace = unique("deadline");
@@ -387,7 +387,7 @@ fn ends_when_it_is_told_to() {
 }
 
 #[test]
-fn says_what_a_reference_lacks() {
+fn an_error_says_what_is_wrong_with_a_reference() {
     let ground = Ground::get();
     let client = ground.client();
     let short = format!("{}/a@sha256:12", ground.registry().host());
@@ -412,144 +412,244 @@ fn says_what_a_reference_lacks() {
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true), "{error}");
 }
 
-/// What is done to big blobs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    None,
-    /// A byte is another.
-    Altered,
-    /// More comes than should, without a word on how much.
-    Longer,
-    /// Less comes than should, without a word on how much, whenever it is asked for.
-    Shorter,
-    /// The connection breaks in the middle, the first time.
-    CutOnce,
-    /// Nothing comes after the middle, and no end.
-    Stall,
+/// A namespace in which another client has given the image of `plot` these names.
+fn tag(plot: &Plot, names: &[&str]) {
+    for name in names {
+        plot.ground.ctr(&["-n", &plot.namespace, "images", "tag", &plot.image, name]);
+    }
 }
 
-/// A proxy in front of the registry. It answers one request for each connection.
-struct Spoiler {
-    address: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
-    ended: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
+#[test]
+fn every_name_that_is_listed_can_be_used() {
+    let plot = Plot::new();
+    let client = &plot.client;
+    let digest = client.get_image(&plot.image, &Call::new()).unwrap().digest;
+    let full = "docker.io/library/busybox:9";
+    tag(&plot, &["busybox:9", full, "corp/app:v1", "import-2026-01-01:v1", &digest]);
+    let names: Vec<String> = client
+        .list_images(&[], &Call::new())
+        .unwrap()
+        .into_iter()
+        .map(|image| image.name)
+        .collect();
+    assert_eq!(names.len(), 6, "{names:?}");
+    for name in &names {
+        assert_eq!(client.get_image(name, &Call::new()).unwrap().name, *name);
+        let id = plot.create(ContainerConfig { image: Some(name.clone()), ..plot.shell("exit 0") });
+        let record = plot.ground.ctr(&["-n", &plot.namespace, "containers", "info", &id]);
+        let record: Value = serde_json::from_str(&record).unwrap();
+        assert_eq!(record["Image"], name.as_str());
+        plot.destroy(&id);
+        client.image_spec(name, "c", &Call::new()).unwrap();
+    }
+    for (removed, name) in names.iter().enumerate() {
+        client.remove_image(name, false, &Call::new()).unwrap();
+        let left = client.list_images(&[], &Call::new()).unwrap();
+        assert_eq!(left.len(), names.len() - removed - 1);
+        assert!(left.iter().all(|image| image.name != *name), "{name} is left: {left:?}");
+    }
 }
 
-impl Spoiler {
-    fn start(upstream: &str, fault: Fault) -> Spoiler {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (seen, ended) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicBool>::default());
-        let (upstream, log, over) = (upstream.to_owned(), seen.clone(), ended.clone());
-        let cut = AtomicBool::new(false);
-        let thread = thread::spawn(move || {
-            thread::scope(|scope| {
-                for stream in listener.incoming() {
-                    if over.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let (upstream, log, cut) = (&upstream, &log, &cut);
-                    // The client may go whenever it likes.
-                    scope.spawn(move || drop(relay(stream.unwrap(), upstream, fault, cut, log)));
-                }
-            });
+#[test]
+fn the_exact_name_comes_before_the_completed_one() {
+    let plot = Plot::new();
+    let client = &plot.client;
+    let full = "docker.io/library/busybox:9";
+    tag(&plot, &["busybox:9", full]);
+    let get = || client.get_image("busybox:9", &Call::new()).map(|image| image.name);
+    let image_of_a_new_container = || {
+        let id = plot.create(ContainerConfig {
+            image: Some("busybox:9".into()),
+            no_start: true,
+            ..plot.shell("exit 0")
         });
-        Spoiler { address, seen, ended, thread: Some(thread) }
-    }
-
-    /// The same image by way of the proxy.
-    fn instead(&self, reference: &str) -> String {
-        format!("{}/{}", self.address, reference.split_once('/').unwrap().1)
-    }
-
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+        let record = plot.ground.ctr(&["-n", &plot.namespace, "containers", "info", &id]);
+        plot.destroy(&id);
+        serde_json::from_str::<Value>(&record).unwrap()["Image"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(get().unwrap(), "busybox:9");
+    assert_eq!(image_of_a_new_container(), "busybox:9");
+    client.remove_image("busybox:9", false, &Call::new()).unwrap();
+    assert_eq!(get().unwrap(), full);
+    assert_eq!(image_of_a_new_container(), full);
+    client.remove_image("busybox:9", false, &Call::new()).unwrap();
+    for error in [
+        get().unwrap_err(),
+        client.remove_image("busybox:9", false, &Call::new()).unwrap_err(),
+        client.image_spec("busybox:9", "c", &Call::new()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert!(error.message().contains("\"busybox:9\""), "{error}");
+        assert!(error.message().contains(full), "{error}");
     }
 }
 
-impl Drop for Spoiler {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        let _ = self.thread.take().unwrap().join();
+#[test]
+fn an_exact_name_takes_one_call() {
+    let plot = Plot::new();
+    tag(&plot, &["short", "docker.io/library/other:latest"]);
+    let proxy = proxy_of(plot.ground);
+    let client = client_behind(&plot, &proxy);
+    for (name, get, remove) in [
+        ("short", &["Images/Get"][..], &["Images/Delete"][..]),
+        ("other", &["Images/Get", "Images/Get"], &["Images/Delete", "Images/Delete"]),
+        (plot.image.as_str(), &["Images/Get"], &["Images/Delete"]),
+    ] {
+        // The first call reads the manifest for the image's size.
+        client.get_image(name, &Call::new()).unwrap();
+        proxy.take();
+        client.get_image(name, &Call::new()).unwrap();
+        assert_eq!(proxy.take(), get, "{name}");
+        client.remove_image(name, false, &Call::new()).unwrap();
+        assert_eq!(proxy.take(), remove, "{name}");
     }
 }
 
-fn relay(
-    mut client: TcpStream,
-    upstream: &str,
-    fault: Fault,
-    cut: &AtomicBool,
-    log: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    for line in BufReader::new(client.try_clone()?).lines() {
-        let line = line?;
-        if line.is_empty() {
-            break;
-        }
-        head.push(line);
+/// An image with everything that a specification takes from an image.
+fn recipe(user: &str) -> Recipe {
+    Recipe {
+        user: user.into(),
+        entrypoint: vec!["/bin/sh".into(), "-c".into()],
+        cmd: vec!["id -u; id -g; id -G; pwd; echo $A $B $IMAGE".into()],
+        env: vec!["PATH=/bin".into(), "A=image".into(), "B=image".into(), unique("IMAGE=x")],
+        working_dir: "/data".into(),
+        ..Recipe::default()
     }
-    let Some(first) = head.first() else { return Ok(()) };
-    let range = head.iter().find(|line| line.to_lowercase().starts_with("range: "));
-    log.lock().unwrap().push(format!("{first} {}", range.map_or("", String::as_str)));
-    let is_head = first.starts_with("HEAD");
+}
 
-    let mut server = TcpStream::connect(upstream)?;
-    let own = |line: &&String| {
-        let line = line.to_lowercase();
-        // Without a range, so that what is shorter does not come piece by piece.
-        let whole = fault == Fault::Shorter && line.starts_with("range:");
-        !(whole || line.starts_with("host:") || line.starts_with("connection:"))
-    };
-    let mut request: String = head.iter().filter(own).map(|line| format!("{line}\r\n")).collect();
-    request.push_str(&format!("Host: {upstream}\r\nConnection: close\r\n\r\n"));
-    server.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    server.read_to_end(&mut answer)?;
-    let split = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-    let body = answer.split_off(split);
-    let mut head = String::from_utf8(answer).unwrap();
-    if is_head || body.len() < BIG {
-        client.write_all(head.as_bytes())?;
-        return client.write_all(&body);
+/// The specification of a container's record.
+fn spec_of(plot: &Plot, id: &str) -> Value {
+    let record = plot.ground.ctr(&["-n", &plot.namespace, "containers", "info", id]);
+    serde_json::from_str::<Value>(&record).unwrap()["Spec"].clone()
+}
+
+/// How many read-only snapshots there are in a namespace.
+fn views(plot: &Plot) -> usize {
+    let snapshots = plot.ground.ctr(&["-n", &plot.namespace, "snapshots", "ls"]);
+    snapshots.lines().filter(|row| row.trim_end().ends_with("View")).count()
+}
+
+#[test]
+fn the_specification_of_an_image_is_the_one_that_a_create_makes() {
+    for user in ["", "tester", "1000", "tester:staff", "1000:2000", "4242"] {
+        let plot = Plot::with_recipe(&recipe(user));
+        let before = plot.holdings();
+        let id = unique("c");
+        let json = plot.client.image_spec(&plot.image, &id, &Call::new()).unwrap();
+        assert_eq!((plot.holdings(), views(&plot)), (before, 0), "{user:?}");
+        let config = ContainerConfig {
+            id: id.clone(),
+            image: Some(plot.image.clone()),
+            no_start: true,
+            ..Default::default()
+        };
+        plot.create(config);
+        let spec: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(spec_of(&plot, &id), spec, "{user:?}");
+        plot.destroy(&id);
     }
-    let middle = body.len() / 2;
-    let without_length = |head: &str| -> String {
-        let lines = head.split_inclusive("\r\n");
-        lines.filter(|line| !line.to_lowercase().starts_with("content-length")).collect()
+}
+
+#[test]
+fn an_images_specification_can_be_edited_and_handed_back() {
+    let plot = Plot::with_recipe(&recipe("tester"));
+    let id = unique("c");
+    let json = plot.client.image_spec(&plot.image, &id, &Call::new()).unwrap();
+    let mut spec: Value = serde_json::from_str(&json).unwrap();
+    spec["process"]["env"].as_array_mut().unwrap().push(json!("IMAGE=edited"));
+    let config = ContainerConfig {
+        id,
+        image: Some(plot.image.clone()),
+        spec: Some(spec.to_string()),
+        ..Default::default()
     };
-    match fault {
-        Fault::Altered => {
-            let mut body = body;
-            body[middle] ^= 1;
-            client.write_all(head.as_bytes())?;
-            client.write_all(&body)
-        }
-        Fault::Longer | Fault::Shorter => {
-            head = without_length(&head);
-            client.write_all(head.as_bytes())?;
-            if fault == Fault::Shorter {
-                return client.write_all(&body[..middle]);
-            }
-            client.write_all(&body)?;
-            client.write_all(b"more")
-        }
-        Fault::CutOnce if !cut.swap(true, Ordering::SeqCst) => {
-            client.write_all(head.as_bytes())?;
-            client.write_all(&body[..middle])
-        }
-        Fault::Stall => {
-            client.write_all(head.as_bytes())?;
-            client.write_all(&body[..middle])?;
-            // Until the client goes.
-            let _ = client.read(&mut [0]);
-            Ok(())
-        }
-        Fault::None | Fault::CutOnce => {
-            client.write_all(head.as_bytes())?;
-            client.write_all(&body)
-        }
+    let output = "1000\n1000\n1000 4 10 2000\n/data\nimage image edited\n";
+    assert_eq!(plot.run(config), (Some(0), output.into()));
+}
+
+#[test]
+fn an_image_is_applied_to_a_callers_specification() {
+    let plot = Plot::with_recipe(&recipe("loner"));
+    let id = unique("c");
+    let mut spec: Value =
+        serde_json::from_str(&default_spec(&plot.namespace, &id).unwrap()).unwrap();
+    spec["process"]["env"] = json!(["B=caller", "IMAGE=caller"]);
+    spec["hostname"] = json!("caller");
+    let config = |args: &[&str]| ContainerConfig {
+        id: id.clone(),
+        image: Some(plot.image.clone()),
+        spec: Some(spec.to_string()),
+        apply_image: true,
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        ..Default::default()
+    };
+    let output = "1001\n2001\n2001 2000\n/data\nimage caller caller\n";
+    assert_eq!(plot.run(config(&[])), (Some(0), output.into()));
+    // The arguments follow the image's entry point.
+    assert_eq!(plot.run(config(&["hostname; exit 3"])), (Some(3), "caller\n".into()));
+    // Without the image, the specification is the caller's alone.
+    let alone = ContainerConfig { apply_image: false, ..config(&["/bin/sh", "-c", "id -u; pwd"]) };
+    assert_eq!(plot.run(alone), (Some(0), "0\n/\n".into()));
+    let no_image = ContainerConfig { image: None, rootfs: Some("/".into()), ..config(&[]) };
+    let error = plot.client.create_container(no_image, &Call::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.message().starts_with("apply_image: "), "{error}");
+}
+
+#[test]
+fn an_image_is_unpacked_for_its_specification_only_if_a_name_needs_its_files() {
+    let ground = Ground::get();
+    let client = ground.client();
+    for (user, snapshots) in [("12:34", 0), ("tester", 3)] {
+        let namespace = unique("fetched");
+        let call = call(&namespace);
+        let reference = ground.registry().push(&unique("fetched"), "latest", &recipe(user));
+        let fetch = PullConfig { no_unpack: true, ..config(&reference) };
+        pull(&client, &fetch, &call).unwrap();
+        let json = client.image_spec(&reference, "c", &call).unwrap();
+        let spec: Value = serde_json::from_str(&json).unwrap();
+        let uid = if snapshots == 0 { 12 } else { 1000 };
+        assert_eq!(spec["process"]["user"]["uid"], uid);
+        assert_eq!(spec["linux"]["cgroupsPath"], format!("/{namespace}/c"));
+        let holdings = ground.holdings(&namespace);
+        assert_eq!((holdings.snapshots, holdings.active_snapshots), (snapshots, 0));
+        client.remove_image(&reference, true, &call).unwrap();
+        assert_empty(ground, &namespace);
+    }
+}
+
+#[test]
+fn an_image_without_a_command_has_a_specification_without_one() {
+    let recipe = Recipe { cmd: Vec::new(), ..Recipe::default() };
+    let plot = Plot::with_recipe(&recipe);
+    let json = plot.client.image_spec(&plot.image, "c", &Call::new()).unwrap();
+    let spec: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(spec["process"]["args"], Value::Null);
+    assert_eq!(spec["process"]["env"][0], "PATH=/bin");
+    for (argument, image, id) in [("image", "", "c"), ("id", "busybox", "a/b")] {
+        let error = plot.client.image_spec(image, id, &Call::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().starts_with(&format!("{argument}: ")), "{error}");
+    }
+}
+
+#[test]
+fn a_specification_that_fails_leaves_no_snapshot_behind() {
+    let plot = Plot::with_recipe(&recipe("no-such-user"));
+    let before = plot.holdings();
+    let error = plot.client.image_spec(&plot.image, "c", &Call::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert_eq!(error.failed_step(), Some("make the specification"));
+    assert_eq!((plot.holdings(), views(&plot)), (before, 0));
+
+    let proxy = proxy_of(plot.ground);
+    let client = client_behind(&plot, &proxy);
+    for fault in [Fault::Cut, Fault::CutAfter, Fault::Late(Duration::from_millis(300))] {
+        let rule = proxy.at("Snapshots/View", fault);
+        let error = client.image_spec(&plot.image, "c", &within(10)).unwrap_err();
+        assert!(rule.has_fired());
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault:?}: {error}");
+        assert_eq!(error.failed_step(), Some("view the image"));
+        wait_until("the view is removed", || (plot.holdings(), views(&plot)) == (before, 0));
     }
 }

@@ -129,6 +129,7 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
         snapshot_key: optional("snapshot_key", given.snapshot_key)?,
         runtime: optional("runtime", given.runtime)?,
         spec: optional("spec_json", given.spec_json)?,
+        apply_image: false,
         args: texts("args", given.args, given.args_len)?,
         labels: keys.into_iter().zip(values).collect(),
         stdio: Stdio::default(),

@@ -162,7 +162,7 @@ pub unsafe extern "C" fn ctrd_recover_all(
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
         Ok(move |call: &_| {
-            let recovered = client.recover_all(&mut |id| ask(io, &userdata, id), call)?;
+            let recovered = client.recover_all(&mut |info| ask(io, &userdata, info.id()), call)?;
             let recovered = recovered.into_iter().map(Recovered::from).collect();
             Ok(Box::new(ctrd_recovery_t(recovered)))
         })

@@ -1,4 +1,4 @@
-//! Containers: their life from the creation to the removal.
+//! Containers, from their creation to their removal.
 
 use super::Client;
 use crate::call::Call;
@@ -34,19 +34,24 @@ impl Client {
         container::list(&self.inner, filters, call).at("list_containers", "")
     }
 
-    // What changes a container waits for its turn: first come, first served among the calls of one
-    // client. Where its time ends before, the error is `Busy` and names the operation that has it.
+    // Of the calls that change a container, one runs at a time. The others wait: first come, first served
+    // among the calls of one client. If a call's time is over first, the error is `Busy` and names the
+    // operation that changes the container.
 
-    /// Creates a container and starts its process, unless the configuration says not to. Gives the
-    /// process's id. What was done is undone where a step fails, and the error names the step; where
-    /// the server does not answer or cannot be reached, that may take up to 15 s, also beyond the
-    /// call's timeout.
+    /// Creates a container and starts its process, unless the configuration says not to. Returns the pid
+    /// of the process. If a step fails, the steps before it are undone, and the error names the step.
+    ///
+    /// Blocks for at most the client's call timeout unless `call` says otherwise. If the server does not
+    /// answer, the undoing may take up to 15 s more.
     pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {
         let id = config.id.clone();
         container::create(&self.inner, config, call).at("create_container", &id)
     }
 
-    /// Starts the process of a container that was created without starting it.
+    /// Starts the process of a container that was created without starting it. Returns its pid.
+    ///
+    /// Blocks for at most the client's call timeout unless `call` says otherwise. Fails with
+    /// [`crate::ErrorKind::FailedPrecondition`] if the process was started before.
     pub fn start_container(&self, id: &str, call: &Call) -> Result<u32> {
         container::start(&self.inner, id, call).at("start_container", id)
     }
@@ -72,25 +77,37 @@ impl Client {
         container::destroy(&self.inner, id, config, call).at("destroy_container", id)
     }
 
-    /// Takes a container over after this program was started anew: its streams, as far as their FIFOs
-    /// stand (`stdio`: descriptors or none; what is not given is fetched and dropped), and the watch of
-    /// its process. One that has ended meanwhile is told of with its real exit, as far as containerd
-    /// still knows. Only a container with the client's owner label is taken over
-    /// ([`crate::ErrorKind::FailedPrecondition`]). Fails with [`crate::ErrorKind::NotFound`] where there is no
-    /// container or it has no task, and leaves it as it is; with [`crate::ErrorKind::Unavailable`] where its
-    /// shim does not answer. A container that is recovered already stays so.
+    /// Takes a container over from an earlier run of this program: its streams, its clean-up, and the
+    /// watch of its process. If the process has ended meanwhile, its exit is reported, with the code if
+    /// containerd or the record still has it.
+    ///
+    /// `stdio` has descriptors for the streams that go through FIFOs of this library, or none: output
+    /// without a descriptor is read and dropped. If a container is recovered already, its streams stay
+    /// as they are.
+    ///
+    /// Fails with [`crate::ErrorKind::FailedPrecondition`] if the container does not have this client's
+    /// owner label; with [`crate::ErrorKind::NotFound`] if there is no such container, or it has no task
+    /// and its record does not say how its process ended; with [`crate::ErrorKind::Unavailable`] if its
+    /// shim does not answer. Then the container is left as it is.
     pub fn recover_container(&self, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
         container::recover(&self.inner, id, stdio, call).at("recover_container", id)
     }
 
-    /// Does so for every container of the namespace with the client's owner label, 16 at once by threads
-    /// that end with the call, each within 5 s, and says what became of each, in the order of their ids.
-    /// `streams` gives the descriptors of one; it runs on the calling thread, for all before the first is
-    /// recovered. A container for which it fails is left as it is. FIFOs of containers that do not stand
-    /// any more are removed.
+    /// Recovers every container of the namespace that has this client's owner label, and says what became
+    /// of each, in the order of their ids. Also removes FIFOs whose container is gone.
+    ///
+    /// Up to 16 are recovered at once, by threads that end with the call. Each has 5 s, so one with a
+    /// shim that does not answer delays the others little, and does not make the call fail.
+    ///
+    /// `streams` is asked for the streams of a container when its turn comes: so at most 16 containers
+    /// have descriptors that are not in use yet. It runs on the calling thread, for one container at a
+    /// time, and is not asked for containers that cannot be recovered. The others wait while it runs;
+    /// its time does not count towards the 5 s. If it fails, the container is left as it is. It may call
+    /// any operation of the client, but for [`Client::close`]
+    /// ([`crate::ErrorKind::Reentrant`]).
     pub fn recover_all(
         &self,
-        streams: &mut dyn FnMut(&str) -> Result<Stdio>,
+        streams: &mut dyn FnMut(&ContainerInfo) -> Result<Stdio>,
         call: &Call,
     ) -> Result<Vec<Recovery>> {
         container::recover_all(&self.inner, streams, call).at("recover_all", "")

@@ -7,8 +7,7 @@ use crate::image::{self, Image, Progress, PullConfig};
 
 impl Client {
     /// Pulls an image and unpacks it. See [`PullConfig`]. Without a timeout in `call` it may take as
-    /// long as data keeps coming; where the server does not answer, cleaning up may take up to 6 s
-    /// beyond it. `progress` runs on the calling thread, about every 100 ms and once at the end, with
+    /// long as data keeps coming. If the server does not answer, cleaning up may take up to 6 s longer. `progress` runs on the calling thread, about every 100 ms and once at the end, with
     /// the state of everything that is fetched.
     pub fn pull_image(
         &self,
@@ -24,7 +23,10 @@ impl Client {
         image::pull(inner, config, &mut progress, call).at("pull_image", &config.reference)
     }
 
-    /// Looks an image up.
+    /// Looks an image up: the image of exactly this name or, if there is none, the image with the
+    /// completed name. So `busybox` is an image that another client recorded as `busybox`, and otherwise
+    /// `docker.io/library/busybox:latest`. Fails with [`crate::ErrorKind::NotFound`] if there is neither, and
+    /// with [`crate::ErrorKind::InvalidArgument`] if the name, moreover, cannot be completed.
     pub fn get_image(&self, reference: &str, call: &Call) -> Result<Image> {
         image::get(&self.inner, reference, call).at("get_image", reference)
     }
@@ -34,9 +36,28 @@ impl Client {
         image::list(&self.inner, filters, call).at("list_images", "")
     }
 
-    /// Removes an image's record; what only it referred to goes at the next garbage collection,
-    /// which `sync` waits for.
+    /// Removes an image's record. Content and snapshots that nothing else refers to are removed by the next
+    /// garbage collection; with `sync` the call waits for it.
+    ///
+    /// The name is looked up as in [`Client::get_image`]. So removing a short name twice may remove two
+    /// images: that of exactly this name, then that with the completed name. After an error with an
+    /// unknown outcome, look before you repeat.
     pub fn remove_image(&self, reference: &str, sync: bool, call: &Call) -> Result<()> {
         image::remove(&self.inner, reference, sync, call).at("remove_image", reference)
+    }
+
+    /// The runtime specification (JSON) that [`Client::create_container`] would make by default for a
+    /// container `id` of this image in the call's namespace: [`default_spec`](crate::default_spec) with
+    /// the image's configuration applied to it, without a terminal. Edit it and pass it as
+    /// [`ContainerConfig::spec`](crate::ContainerConfig::spec). If the image names no command, there is no
+    /// `process.args`: set it, or give `args` to the create.
+    ///
+    /// The image is looked up as in [`Client::get_image`]. Its user is looked up in the image's own files,
+    /// unless it is given as two numbers: for that, a read-only snapshot of the image is created with
+    /// the client's snapshotter, under a lease, and removed again. An image that is not unpacked is
+    /// unpacked first. Blocks for at most the client's call timeout unless `call` says otherwise; if the
+    /// server does not answer, cleaning up may take up to 6 s beyond it.
+    pub fn image_spec(&self, image: &str, id: &str, call: &Call) -> Result<String> {
+        image::image_spec(&self.inner, image, id, call).at("image_spec", image)
     }
 }

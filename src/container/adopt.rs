@@ -4,71 +4,72 @@ use std::sync::Arc;
 
 use super::cleanup;
 use super::streams::open_streams;
-use super::task::{LOOK_UP, has_another_task, no_answer};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use super::task::{LOOK_UP, has_another_process, no_answer};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::inner::Inner;
 use crate::message::Message;
-use crate::record::{Cleanup, End, ExitLabel, clear_exit, generation};
+use crate::record::{Cleanup, ExitLabel, ProcessOutcome, clear_exit, generation};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
 use crate::stdio::{Paths, Stdio};
-use crate::watch::{Find, Process, Settled, Watch};
+use crate::watch::{FoundProcess, IdOwner, Process, Watch};
 
-/// The watch of a container's process. Where this client has none yet, it begins to watch what the
-/// server has, which may have ended before.
+/// The watch of a container's process. If this client has none, it begins to watch the process that the
+/// server has, which may have exited before.
 pub(super) fn watch(client: &Arc<Inner>, ctx: &Ctx, id: &str) -> Result<Arc<Watch>> {
     if let Some(watch) = client.watches.find(&ctx.namespace, id) {
         if watch.exit().is_none() {
             return Ok(watch);
         }
-        // It has ended: its id may be another container's by now, or another process its container's.
+        // It has exited. By now another container may have the id, or the container another process.
         match containers::get(ctx, id) {
-            Ok(record) if generation(&record) != watch.process.generation() => {
-                return match of_record(client, ctx, &record)? {
+            Ok(record) if generation::of(&record) != watch.process.generation() => {
+                return match watch_of_record(client, ctx, &record)? {
                     Some(watch) => Ok(watch),
                     None => adopt(client, ctx, &record, None),
                 };
             }
-            Ok(record) if has_another_task(ctx, &watch).is_ok_and(|has| has) => {
+            Ok(record) if has_another_process(ctx, &watch).is_ok_and(|has| has) => {
                 client.watches.release(&watch);
                 return adopt(client, ctx, &record, None);
             }
-            // Also where it is gone or cannot be asked for: what is known of it stays true.
+            // If the container is gone or the server does not answer, the exit is still true.
             _ => return Ok(watch),
         }
     }
-    adopt(client, ctx, &containers::get(ctx, id).step("look the record up")?, None)
+    let record = containers::get(ctx, id).step("look the record up")?;
+    adopt(client, ctx, &record, None)
 }
 
-/// The watch of the process that a record's container has, where there is one. One of an earlier
-/// container of the id, which another client has removed, is told how it ended.
-pub(super) fn of_record(
+/// The watch of the process of a record's container, if there is one. A watch of an earlier container
+/// with the same id, which another client has removed, reports how its process ended.
+pub(super) fn watch_of_record(
     client: &Inner,
     ctx: &Ctx,
     record: &Container,
 ) -> Result<Option<Arc<Watch>>> {
     let watches = &client.watches;
     let Some(watch) = watches.find(&ctx.namespace, &record.id) else { return Ok(None) };
-    if generation(record) == watch.process.generation() {
+    if generation::of(record) == watch.process.generation() {
         return Ok(Some(watch));
     }
     if watch.exit().is_none() {
-        match watches.settle(&watch, &ctx.limits) {
-            Settled::Own => return Ok(Some(watch)),
-            Settled::Unknown(why) => return Err(why.step(LOOK_UP)),
-            Settled::Over => {}
-            Settled::Another => watches.displace(&watch),
+        match watches.find_id_owner(&watch, &ctx.limits) {
+            IdOwner::Same => return Ok(Some(watch)),
+            IdOwner::Unknown(why) => return Err(why.step(LOOK_UP)),
+            IdOwner::Exited => {}
+            IdOwner::Other => watches.displace(&watch),
         }
     }
     let Some(message) = watch.exit() else { return Ok(None) };
-    // The record may have been replaced under it before it ended, and its task be there still.
+    // The record may have been replaced before the process exited. Then its task may still exist.
     match tasks::get(ctx, &record.id, "") {
-        Ok(found) if is_told(&found, &watch, &message) => {
-            watches.bind(&watch, generation(record));
+        Ok(process) if is_reported(&process, &watch, &message) => {
+            watches.set_generation(&watch, generation::of(record));
             Ok(Some(watch))
         }
-        Ok(found) if found.status == Status::Unknown => Err(no_answer()),
+        Ok(process) if process.status == Status::Unknown => Err(no_answer()),
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e.step(LOOK_UP)),
         _ => {
             watches.release(&watch);
@@ -77,16 +78,17 @@ pub(super) fn of_record(
     }
 }
 
-/// Whether a process is the one whose exit was told.
-fn is_told(found: &tasks::Process, watch: &Watch, message: &Message) -> bool {
-    let (told, at) = (message.exit_time(), found.exit.at);
-    matches!(found.status, Status::Stopped | Status::Ending)
-        && found.pid == watch.process.pid
-        && (told.is_none() || at.is_none() || told == at)
+/// Whether a process is the one whose exit was reported.
+fn is_reported(process: &tasks::Process, watch: &Watch, message: &Message) -> bool {
+    let (reported, at) = (message.exit_time(), process.exit.at);
+    matches!(process.status, Status::Stopped | Status::Ending)
+        && process.pid == watch.process.pid
+        && (reported.is_none() || at.is_none() || reported == at)
 }
 
-/// Begins to watch the process that the server has for a record, or tells what the record says of its
-/// end. With `stdio`, its streams are taken over as well.
+/// Begins to watch the process that the server has for a record, or reports the exit that the record has.
+/// With `stdio`, the client takes its streams over as well. If there is neither a task nor such an exit,
+/// the error's reason is [`Reason::NoTask`].
 pub(super) fn adopt(
     client: &Arc<Inner>,
     ctx: &Ctx,
@@ -94,30 +96,33 @@ pub(super) fn adopt(
     stdio: Option<Stdio>,
 ) -> Result<Arc<Watch>> {
     let watches = &client.watches;
-    // Who only looks at a container leaves it to its owner.
+    // A call that only looks at a container leaves the clean-up to its owner.
     let cleanup = stdio.as_ref().map_or(Cleanup::Keep, |_| Cleanup::of(record));
-    let then = cleanup::job(client, &ctx.namespace, cleanup).step("watch the task")?;
-    let kept = ExitLabel::of(record);
+    let after_exit = cleanup::job(client, &ctx.namespace, cleanup).step("watch the task")?;
+    let recorded = ExitLabel::of(record);
     let found = match tasks::get(ctx, &record.id, "") {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // The task may have been deleted and the record kept.
-            let kept = kept.ok_or_else(|| e.context("the container has no task").step(LOOK_UP))?;
-            let process = Process::new(kept.pid, generation(record), None);
-            let find = Find { then, ..Find::ended(process, kept.end) };
-            return watches.adopt(ctx, &record.id, find);
+            let Some(recorded) = recorded else { return Err(no_task(e)) };
+            let process = Process::new(recorded.pid, generation::of(record), None);
+            let found = FoundProcess::without_task(process, recorded.outcome);
+            return watches.adopt(ctx, &record.id, FoundProcess { after_exit, ..found });
         }
         Err(e) => return Err(e.step(LOOK_UP)),
     };
     if found.status == Status::Unknown {
         return Err(no_answer());
     }
-    let kept = kept.filter(|kept| kept.pid == found.pid).map(|kept| kept.end);
-    let end = End::seen(&found, kept, false);
-    let pidfd = match watches.pidfd(found.pid).filter(|_| end.is_none()) {
-        // Whether it was opened before another process got the number.
+    let recorded = recorded.filter(|label| label.pid == found.pid).map(|label| label.outcome);
+    let outcome = ProcessOutcome::of_process(&found, recorded, false);
+    let pidfd = match watches.pidfd(found.pid).filter(|_| outcome.is_none()) {
+        // Another process may have got the pid before the descriptor was opened.
         Some(pidfd) => {
-            let now = tasks::get(ctx, &record.id, "").step(LOOK_UP)?;
+            let now = tasks::get(ctx, &record.id, "").map_err(|e| match e.kind() {
+                ErrorKind::NotFound => no_task(e),
+                _ => e.step(LOOK_UP),
+            })?;
             let same = now.pid == found.pid && (now.status.runs() || now.status == Status::Created);
             same.then_some(pidfd)
         }
@@ -134,8 +139,8 @@ pub(super) fn adopt(
         known.is_some_and(|watch| watch.process.pid == found.pid && watch.stdio().is_some())
     };
     let runs = found.status.runs();
-    if runs && kept == Some(End::NeverRan) && stdio.is_some() {
-        // A destroy that broke off has said so, and somebody has started it all the same.
+    if runs && recorded == Some(ProcessOutcome::NeverStarted) && stdio.is_some() {
+        // A destroy has written that and broken off, and another call has started the process.
         clear_exit(ctx, &record.id)?;
     }
     let stdio = match stdio {
@@ -143,20 +148,25 @@ pub(super) fn adopt(
         _ => None,
     };
     if let Some(stdio) = stdio.as_ref().filter(|_| runs) {
-        // Before it is watched: a recovery that fails has not begun.
+        // Before the watch begins: a recovery that fails here has changed nothing.
         stdio.start_input().step("start stdin")?;
     }
-    let find = Find {
-        process: Process::new(found.pid, generation(record), pidfd),
+    let is_ending = found.status == Status::Ending;
+    let found = FoundProcess {
+        process: Process::new(found.pid, generation::of(record), pidfd),
         paths: Some(paths),
         stdio,
-        started: runs || matches!(end, Some(End::Exit(_))),
-        then,
-        end,
+        started: runs || matches!(outcome, Some(ProcessOutcome::Exited(_))),
+        after_exit,
+        outcome,
     };
-    let watch = watches.adopt(ctx, &record.id, find).step("watch the task")?;
-    if found.status == Status::Ending && watch.exit().is_none() {
-        watches.look_again(&watch, Error::new(ErrorKind::Aborted, "it is ending"));
+    let watch = watches.adopt(ctx, &record.id, found).step("watch the task")?;
+    if is_ending && watch.exit().is_none() {
+        watches.look_up_again(&watch, Error::new(ErrorKind::Aborted, "the process is ending"));
     }
     Ok(watch)
+}
+
+fn no_task(error: Error) -> Error {
+    error.context("the container has no task").step(LOOK_UP).with_reason(Some(Reason::NoTask))
 }

@@ -1,21 +1,26 @@
-//! What is removed of a container by itself, once its process has ended and the hooks have returned.
+//! What the library removes by itself after the exit of a container's process, when the hooks have
+//! returned.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::lock::lock;
-use super::remove::{remove, remove_task, tell_another};
-use super::task::{Deleted, has_another_task};
+use super::remove::{remove, remove_task, report_other_process};
+use super::task::{Deletion, has_another_process};
 use crate::call::Call;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::executor::Kept;
 use crate::inner::Inner;
 use crate::record::{Cleanup, OWNER_LABEL, generation};
 use crate::rpc::containers;
-use crate::watch::{Then, Watch};
+use crate::watch::{AfterExit, Watch};
 
-/// What is to be done about a container after its exit.
-pub(super) fn job(client: &Arc<Inner>, namespace: &str, cleanup: Cleanup) -> Result<Option<Then>> {
+/// The clean-up as a job for the time after the exit. `None` if there is nothing to remove.
+pub(super) fn job(
+    client: &Arc<Inner>,
+    namespace: &str,
+    cleanup: Cleanup,
+) -> Result<Option<AfterExit>> {
     if cleanup == Cleanup::Keep {
         return Ok(None);
     }
@@ -31,17 +36,17 @@ pub(super) fn job(client: &Arc<Inner>, namespace: &str, cleanup: Cleanup) -> Res
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long one attempt may take, also where calls have no limit: others wait for the thread.
+/// How long one attempt may take, even if calls have no limit: other jobs wait for the thread.
 const LIMIT: Duration = Duration::from_secs(30);
 
 struct Work {
     client: Weak<Inner>,
     namespace: String,
-    /// The process that has ended: another one of the id is none of our business.
+    /// The process that has exited. Another process of the same id is not cleaned up.
     watch: Arc<Watch>,
     cleanup: Cleanup,
     pause: Duration,
-    /// Who has it tried again: then a thread for it might be refused.
+    /// Keeps the thread that tries again: when it is needed, no new one might be had.
     _kept: Kept,
 }
 
@@ -58,11 +63,11 @@ impl Work {
         let result = clean_up(&client, &self.namespace, &self.watch, self.cleanup);
         match result.at("cleanup", self.watch.container()) {
             Ok(()) => {}
-            // A recover of a later client takes it up again.
+            // A later client that recovers the container cleans up.
             Err(e) if e.kind() == ErrorKind::Closed => {}
             Err(e) => {
                 log::warn!("{e}");
-                // The server may be away.
+                // The server may not answer for a while.
                 let sleep = client.executor.sleep(self.pause);
                 self.pause = LAST_PAUSE.min(self.pause * 2);
                 let bus = client.bus.clone();
@@ -85,8 +90,8 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
     let id = watch.container();
     let _lock = lock(client, ctx, id, "cleanup")?;
     let record = match containers::get(ctx, id) {
-        // Somebody has replaced it.
-        Ok(record) if generation(&record) != watch.process.generation() => {
+        // Another client has replaced the container.
+        Ok(record) if generation::of(&record) != watch.process.generation() => {
             watch.close_streams();
             return Ok(());
         }
@@ -96,9 +101,9 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
         {
             record
         }
-        // Somebody has other plans.
+        // Another client has changed the owner or the policy.
         Ok(_) => return Ok(()),
-        // Somebody has destroyed it.
+        // Another call has destroyed the container.
         Err(e) if e.kind() == ErrorKind::NotFound => {
             watch.close_stdio(client.fifo_dir(namespace));
             client.watches.retire(watch);
@@ -106,10 +111,12 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
         }
         Err(e) => return Err(e.step("look the record up")),
     };
-    if has_another_task(ctx, watch).step("look the task up")? {
+    if has_another_process(ctx, watch).step("look the task up")? {
         watch.close_streams();
         return Ok(());
     }
+    // The time for the output is over. Not before the lock is held: a destroy may give it more time.
+    watch.drain(Duration::ZERO, &ctx.limits).step("drop the output")?;
     let remove = match cleanup {
         Cleanup::Keep => return Ok(()),
         Cleanup::Task => remove_task,
@@ -117,20 +124,20 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
     };
     let keeps_record = cleanup == Cleanup::Task;
     match remove(client, ctx, &record, Some(watch), watch.exit().as_ref())? {
-        Deleted::Yes => {}
-        Deleted::Another(pid, exit) => {
-            let other = tell_another(client, ctx, &record, pid, exit)?;
+        Deletion::Done => {}
+        Deletion::OtherProcess(pid, exit) => {
+            let other = report_other_process(client, ctx, &record, pid, exit)?;
             if !keeps_record {
                 client.watches.retire(&other);
             }
         }
-        Deleted::No | Deleted::Replaced => {
+        Deletion::OtherRuns | Deletion::OtherContainer => {
             watch.close_streams();
             return Ok(());
         }
     }
     if !keeps_record {
-        // Its exit can be asked for still.
+        // Its exit is kept for callers that probe late.
         client.watches.retire(watch);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What a new container is to be: as the caller says it, and checked.
+//! The configuration of a new container: as the caller gives it, and checked.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,41 +12,59 @@ use crate::identifier;
 use crate::image;
 use crate::inner::Inner;
 use crate::random::random_hex;
-use crate::record::{
-    Cleanup, DEFAULT_DRAIN, GENERATION_LABEL, LABEL_PREFIX, OWNER_LABEL, drain_label,
-};
+use crate::record::{Cleanup, DEFAULT_DRAIN, LABEL_PREFIX, OWNER_LABEL, drain_label, generation};
 use crate::rpc::snapshots::Mount;
 use crate::snapshot;
 use crate::spec;
 use crate::stdio::Stdio;
 
-/// What a new container is to be.
+/// The configuration of a new container.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerConfig {
     /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
     pub id: String,
-    /// The image that it is made from, which must be there. Either this or `rootfs`.
+    /// The image that it is made from, which must have been pulled. Either this or `rootfs`. An image of
+    /// exactly this name is used; if there is none, the one with the completed name: `busybox` means
+    /// `docker.io/library/busybox:latest` then.
     pub image: Option<String>,
-    /// A directory that is its root file system, prepared by the caller, as an absolute path that
-    /// containerd sees too. Nothing in it is ever removed.
+    /// A directory that is its root file system: an absolute path that containerd sees too. The caller
+    /// prepares it, and the library never removes anything in it.
     pub rootfs: Option<PathBuf>,
-    /// Default: the client's.
+    /// Its snapshotter. Default: the client's.
     pub snapshotter: Option<String>,
-    /// The key of its snapshot, which is prepared unless it stands: at most 4096 bytes. Default:
-    /// the id.
+    /// The key of its snapshot, at most 4096 bytes. A snapshot with this key is used if it exists, and
+    /// prepared otherwise. Default: the id.
     pub snapshot_key: Option<String>,
-    /// Default: `io.containerd.runc.v2`.
+    /// Its runtime. Default: `io.containerd.runc.v2`.
     pub runtime: Option<String>,
     /// The runtime specification, as JSON; members that this library does not know are kept.
-    /// Default: [`crate::default_spec`] with the image's configuration applied to it.
+    /// Default: [`crate::default_spec`] with the image's configuration applied to it, which is what
+    /// [`crate::Client::image_spec`] returns.
     pub spec: Option<String>,
-    /// The command: instead of the image's, or of the specification's.
+    /// Apply the image's configuration to `spec`, as it is applied to the default. Without `spec` it
+    /// changes nothing. Without `image` it is an error.
+    ///
+    /// - **Command** (`process.args`): the image's entry point, followed by `args` or, if `args` is
+    ///   empty, by the image's command. They replace the command of `spec`, which stays only if all of
+    ///   them are empty.
+    /// - **Environment** (`process.env`): the image's entries, or `PATH` with the usual directories if it
+    ///   has none. An entry of `spec` replaces the image's entry with the same name, and one without `=`
+    ///   removes it. With a terminal, `TERM=xterm` is added unless `TERM` is set.
+    /// - **Working directory** (`process.cwd`): the image's. If it names none, that of `spec` stays, or
+    ///   `/` is set.
+    /// - **User** (`process.user`): the image's user, group and additional groups replace those of
+    ///   `spec`; other members, such as `umask`, stay. Names are looked up in the container's root file
+    ///   system. If the image names no user, that of `spec` stays; if `spec` has none either, or has root
+    ///   without additional groups (as [`crate::default_spec`] has), root gets the groups that list it.
+    pub apply_image: bool,
+    /// The command. By default, and with `apply_image`, it follows the image's entry point, in place of
+    /// the image's command. With a `spec` to which the image is not applied, it replaces `process.args`.
     pub args: Vec<String>,
     /// Labels of the record. Those that begin with `io.ctrd.` are the library's.
     pub labels: Vec<(String, String)>,
-    /// Where its input comes from and its output goes.
+    /// Where its input comes from, and where its output goes.
     pub stdio: Stdio,
-    /// What is removed by itself once its process has ended. Default: nothing.
+    /// What the library removes by itself after the exit of its process. Default: nothing.
     pub cleanup: Cleanup,
     /// How long output that is still in the pipes after the exit is waited for before its streams are
     /// closed without a call: by a clean-up, or because another client has removed the container. What
@@ -55,20 +73,20 @@ pub struct ContainerConfig {
     /// to it. `None`: 1 s. [`Duration::MAX`]: until all is passed on; then a clean-up does not happen
     /// while a reader is stuck, or while a descendant of the process has its output open.
     pub drain: Option<Duration>,
-    /// Create it and do not start it.
+    /// Creates the container and does not start its process. Default: no.
     pub no_start: bool,
 }
 
 /// A configuration that was checked.
-pub(super) struct Plan {
+pub(super) struct CheckedConfig {
     pub(super) id: String,
-    /// Its full name.
     pub(super) image: Option<String>,
     pub(super) rootfs: Option<Mount>,
     pub(super) snapshotter: String,
     pub(super) snapshot_key: String,
     pub(super) runtime: String,
     pub(super) spec: Option<Value>,
+    pub(super) apply_image: bool,
     pub(super) args: Vec<String>,
     pub(super) labels: HashMap<String, String>,
     pub(super) generation: String,
@@ -78,8 +96,8 @@ pub(super) struct Plan {
     pub(super) no_start: bool,
 }
 
-impl Plan {
-    pub(super) fn new(client: &Inner, config: ContainerConfig) -> Result<Plan> {
+impl CheckedConfig {
+    pub(super) fn new(client: &Inner, config: ContainerConfig) -> Result<CheckedConfig> {
         identifier::check("id", &config.id)?;
         let rootfs = match (&config.image, config.rootfs) {
             (None, None) => {
@@ -108,7 +126,10 @@ impl Plan {
                 })
             }
         };
-        let image = config.image.as_deref().map(image::name_for_container).transpose()?;
+        config.image.as_deref().map_or(Ok(()), |image| image::check_name("image", image))?;
+        if config.apply_image && config.image.is_none() {
+            return Err(Error::invalid("apply_image", "there is no image, but a rootfs"));
+        }
         let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
         let snapshot_key = config.snapshot_key.unwrap_or_else(|| config.id.clone());
         identifier::check_snapshot_key("snapshot_key", &snapshot_key)?;
@@ -120,7 +141,7 @@ impl Plan {
         let generation = random_hex()?;
         let mut labels = check_labels(config.labels)?;
         labels.insert(OWNER_LABEL.into(), client.config.owner.clone());
-        labels.insert(GENERATION_LABEL.into(), generation.clone());
+        labels.insert(generation::LABEL.into(), generation.clone());
         labels.extend(config.cleanup.label());
         let drain = config.drain.unwrap_or(DEFAULT_DRAIN);
         labels.extend(drain_label(drain));
@@ -130,17 +151,18 @@ impl Plan {
         if let Some(position) = config.args.iter().position(|arg| arg.contains('\0')) {
             return Err(Error::invalid("args", format!("number {position} holds a NUL")));
         }
-        Ok(Plan {
+        Ok(CheckedConfig {
             snapshotter: snapshotter.to_owned(),
             snapshot_key,
             runtime,
             stdio: Stdio {
-                // Where the specification asks for a terminal it is to have one.
+                // If the specification asks for a terminal, the process gets one.
                 terminal: config.stdio.terminal || spec.as_ref().is_some_and(wants_terminal),
                 ..config.stdio
             },
             spec,
-            image,
+            apply_image: config.apply_image,
+            image: config.image,
             rootfs,
             args: config.args,
             labels,
@@ -179,5 +201,5 @@ fn check_labels(given: Vec<(String, String)>) -> Result<HashMap<String, String>>
 
 const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
 
-/// The most that a label's key and value may have together (containerd `labels.Validate`).
+/// How many bytes a label's key and value may have together (containerd `labels.Validate`).
 const MAX_LABEL: usize = 4096;

@@ -1,19 +1,19 @@
-//! Ending a container and removing it.
+//! Destroying a container: stopping its processes, and removing it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::adopt::{adopt, of_record};
+use super::adopt::{adopt, watch_of_record};
 use super::lock::lock;
-use super::remove::{keep_exit, remove, tell_another};
-use super::task::{Deleted, LOOK_UP, no_answer, signal};
+use super::remove::{keep_exit, remove, report_other_process};
+use super::task::{Deletion, LOOK_UP, no_answer, signal};
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::message::{Body, Message, MessageKind, Origin};
 use crate::record::{
-    DEFAULT_DRAIN, End, ExitLabel, KILLED, check_owner, clear_exit, generation, generation_number,
+    DEFAULT_DRAIN, ExitLabel, ProcessOutcome, SIGKILL_CODE, check_owner, clear_exit, generation,
 };
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
@@ -21,7 +21,7 @@ use crate::rpc::tasks::{self, Status};
 use crate::submit;
 use crate::watch::Watch;
 
-/// How many processes of one container are ended, one after the other, if another client starts it
+/// How many processes of one container are stopped, one after the other, if another client starts it
 /// again.
 const ATTEMPTS: u32 = 3;
 
@@ -119,14 +119,14 @@ fn destroy_once(
     let record = match containers::get(ctx, id) {
         Ok(record) => record,
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            // Another call has destroyed it while this one waited, or it was cleaned up by itself, or
-            // by another client: the message is ours too.
+            // While this call waited, another call has destroyed the container, a clean-up has removed
+            // it, or another client has. This call gets the message too.
             let known = client.watches.find(&ctx.namespace, id);
             let Some(watch) = known.as_ref().or(before) else {
                 return Err(e.step("look the record up"));
             };
-            // Its exit may not have been heard of yet.
-            client.watches.settle(watch, &ctx.limits);
+            // Its exit may not be known yet.
+            client.watches.find_id_owner(watch, &ctx.limits);
             if watch.exit().is_none() {
                 let runs = "the container's record is gone, and its process may run on";
                 return Err(e.context(runs).step("look the record up"));
@@ -139,27 +139,27 @@ fn destroy_once(
         Err(e) => return Err(e.step("look the record up")),
     };
     check_owner(&record, &client.config.owner)?;
-    let watch = match of_record(client, ctx, &record)? {
+    let watch = match watch_of_record(client, ctx, &record)? {
         Some(watch) => Some(watch),
         None => match adopt(client, ctx, &record, None) {
             Ok(watch) => Some(watch),
-            // What a destroy that was interrupted has left.
+            // An interrupted destroy has left no task.
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => return Err(e),
         },
     };
     let message = match &watch {
-        Some(watch) => match unstarted(client, ctx, &record, watch)? {
-            Unstarted::Changed => return Ok(None),
-            Unstarted::Removed(message) => Some(message),
-            Unstarted::No => Some(end(client, ctx, watch, config.grace)?),
+        Some(watch) => match delete_unstarted(client, ctx, &record, watch)? {
+            Unstarted::OtherContainer => return Ok(None),
+            Unstarted::Deleted(message) => Some(message),
+            Unstarted::Started => Some(stop(client, ctx, watch, config.grace)?),
         },
         None => None,
     };
     watch.iter().try_for_each(|watch| drain(ctx, watch, config))?;
     let deleted = remove(client, ctx, &record, watch.as_ref(), message.as_ref())?;
-    if let (Deleted::Replaced, Some(watch)) = (&deleted, &watch) {
-        // Its task may stand under the other record: so the watch does, which knows that it is told.
+    if let (Deletion::OtherContainer, Some(watch)) = (&deleted, &watch) {
+        // Its task may exist under the other record. The watch stays, so that its exit is not reported again.
         watch.close_streams();
         return Ok(watch.exit());
     }
@@ -167,29 +167,30 @@ fn destroy_once(
     // With the output that was lost.
     let message = watch.as_ref().and_then(|watch| watch.exit()).or(message);
     match deleted {
-        Deleted::No => Ok(None),
-        Deleted::Yes | Deleted::Replaced => {
+        Deletion::OtherRuns => Ok(None),
+        Deletion::Done | Deletion::OtherContainer => {
             Ok(Some(message.unwrap_or_else(|| without_task(client, ctx, &record))))
         }
-        Deleted::Another(pid, exit) => {
-            let other = tell_another(client, ctx, &record, pid, exit)?;
+        Deletion::OtherProcess(pid, exit) => {
+            let other = report_other_process(client, ctx, &record, pid, exit)?;
             client.watches.forget(&other);
             Ok(other.exit())
         }
     }
 }
 
-/// Whether a process was never started.
+/// What became of a task whose process may not have been started.
 enum Unstarted {
-    No,
-    /// Its task is deleted, and all who wait were told.
-    Removed(Message),
-    /// The id is another container's by now.
-    Changed,
+    /// Its process was started: nothing was deleted.
+    Started,
+    /// It is deleted, and this was reported.
+    Deleted(Message),
+    /// Another container has the id by now.
+    OtherContainer,
 }
 
-/// Deletes a task whose process was created and never started, and says so to all who wait.
-fn unstarted(
+/// Deletes a task whose process was created and never started, and reports that.
+fn delete_unstarted(
     client: &Inner,
     ctx: &Ctx,
     record: &Container,
@@ -197,39 +198,47 @@ fn unstarted(
 ) -> Result<Unstarted> {
     let id = watch.container();
     if watch.is_started() || watch.exit().is_some() {
-        return Ok(Unstarted::No);
+        return Ok(Unstarted::Started);
     }
     if stage(ctx, watch)? != Stage::Created {
-        return Ok(Unstarted::No);
+        return Ok(Unstarted::Started);
     }
-    // Its Wait ends with the task, and what is then found of it is the end of runc's own process.
-    let _held = watch.hold();
-    // Before that, for whoever finds it should this break off.
-    if !keep_exit(ctx, record, ExitLabel { pid: watch.process.pid, end: End::NeverRan })? {
-        return Ok(Unstarted::Changed);
+    // The Wait is answered when the task is deleted, with the exit of runc's own process.
+    let _hold = watch.hold_exit();
+    // First: if this breaks off, a client that finds the task must know that the process was not to run.
+    if !keep_exit(
+        ctx,
+        record,
+        ExitLabel { pid: watch.process.pid, outcome: ProcessOutcome::NeverStarted },
+    )? {
+        return Ok(Unstarted::OtherContainer);
     }
     let mut stage_now = stage(ctx, watch)?;
     if stage_now == Stage::Created {
         if watch.has_streams() {
-            // The delete would wait for the end of its output: 2 s, and 10 s from containerd 2.1 on.
+            // The deletion would wait for the end of the output: 2 s, and 10 s from containerd 2.1 on.
             signal(ctx, id, libc::SIGKILL).step("send SIGKILL")?;
         }
         match tasks::delete(ctx, id) {
             Ok((_, exit)) => {
-                // Another client may have started it, and it has ended since.
-                let has_run = exit.at.is_some() && exit.code != KILLED;
-                let end = if has_run { End::Exit(exit) } else { End::NeverRan };
-                client.watches.tell_end(watch, Origin::Live, end);
-                return Ok(watch.exit().map_or(Unstarted::Changed, Unstarted::Removed));
+                // Another client may have started the process, and it has exited since.
+                let has_run = exit.at.is_some() && exit.code != SIGKILL_CODE;
+                let outcome = if has_run {
+                    ProcessOutcome::Exited(exit)
+                } else {
+                    ProcessOutcome::NeverStarted
+                };
+                client.watches.report(watch, Origin::Live, outcome);
+                return Ok(watch.exit().map_or(Unstarted::OtherContainer, Unstarted::Deleted));
             }
-            // Another client has started it, or has removed it.
+            // Another client has started the process, or has removed the task.
             Err(e) if matches!(e.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) => {
                 stage_now = stage(ctx, watch)?;
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => {
-                // The Wait may never be answered now.
-                client.watches.look_again(watch, e.clone());
+                // containerd may never answer the Wait now.
+                client.watches.look_up_again(watch, e.clone());
                 return Err(e.step("delete the task"));
             }
         }
@@ -237,28 +246,29 @@ fn unstarted(
     if stage_now == Stage::Started {
         clear_exit(ctx, id)?;
     }
-    Ok(Unstarted::No)
+    Ok(Unstarted::Started)
 }
 
+/// How far a process is.
 #[derive(PartialEq, Eq)]
 enum Stage {
     Created,
     Started,
-    /// It has ended or is gone, or the task is another process's.
-    Over,
+    /// It has exited, or the task is gone or has another process.
+    Exited,
 }
 
 fn stage(ctx: &Ctx, watch: &Watch) -> Result<Stage> {
     let found = match tasks::get(ctx, watch.container(), "") {
         Ok(found) => found,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Stage::Over),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Stage::Exited),
         Err(e) => return Err(e.step(LOOK_UP)),
     };
     match found.status {
         Status::Unknown => Err(no_answer()),
-        _ if found.pid != watch.process.pid => Ok(Stage::Over),
+        _ if found.pid != watch.process.pid => Ok(Stage::Exited),
         Status::Created => Ok(Stage::Created),
-        Status::Stopped | Status::Ending => Ok(Stage::Over),
+        Status::Stopped | Status::Ending => Ok(Stage::Exited),
         Status::Running | Status::Paused | Status::Pausing => {
             watch.note_start().step("start stdin")?;
             Ok(Stage::Started)
@@ -273,21 +283,21 @@ fn without_task(client: &Inner, ctx: &Ctx, record: &Container) -> Message {
         origin: Origin::Gap,
         namespace: ctx.namespace.clone(),
         container_id: record.id.clone(),
-        generation: generation_number(&generation(record)),
+        generation: generation::number(&generation::of(record)),
         error: Some(Error::new(ErrorKind::DataLoss, why)),
         ..client.bus.body(MessageKind::Exit)
     })
 }
 
-/// Ends the processes: SIGTERM, and SIGKILL once the grace period has passed.
-fn end(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
+/// Stops the processes: SIGTERM, and SIGKILL when the grace period is over.
+fn stop(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
     let send = |number| {
         if !signal(ctx, watch.container(), number)? {
-            // It has ended; but containerd never answers a Wait whose task's deletion broke off.
-            client.watches.settle(watch, &ctx.limits);
+            // It has exited. But if a deletion of the task broke off, containerd never answers the Wait.
+            client.watches.find_id_owner(watch, &ctx.limits);
             if watch.exit().is_none() {
-                let why = "there was no process to be signalled";
-                client.watches.look_again(watch, Error::new(ErrorKind::NotFound, why));
+                let why = "there was no process that could be signalled";
+                client.watches.look_up_again(watch, Error::new(ErrorKind::NotFound, why));
             }
         }
         Ok(())
@@ -313,7 +323,7 @@ fn drain(ctx: &Ctx, watch: &Watch, config: &DestroyConfig) -> Result<()> {
     watch.drain(config.drain, &ctx.limits).step("wait for the output").map_err(unfinished)
 }
 
-/// The container was told to end, and may yet.
+/// The processes got a signal, and may exit later.
 fn unfinished(error: Error) -> Error {
     error.with_outcome_unknown(true)
 }

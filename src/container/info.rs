@@ -11,9 +11,7 @@ use crate::error::{ErrorKind, Result, ResultExt};
 use crate::filter;
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::{
-    Cleanup, End, ExitLabel, LABEL_PREFIX, OWNER_LABEL, generation, generation_number,
-};
+use crate::record::{Cleanup, ExitLabel, LABEL_PREFIX, OWNER_LABEL, ProcessOutcome, generation};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Exit, Process, Status};
@@ -52,7 +50,7 @@ pub struct ContainerInfo {
     exit_label: Option<ExitLabel>,
     status: ContainerStatus,
     pid: Option<u32>,
-    exit: Option<Exit>,
+    outcome: Option<ProcessOutcome>,
 }
 
 /// The state of a container's first process.
@@ -142,7 +140,7 @@ impl ContainerInfo {
     /// Tells this container from another of the same id, before or after it:
     /// [`crate::Message::generation`] is the same number.
     pub fn generation(&self) -> Option<u64> {
-        generation_number(&self.generation)
+        generation::number(&self.generation)
     }
 
     /// The state of its process.
@@ -160,17 +158,29 @@ impl ContainerInfo {
     /// The exit code of a process that has ended, also if its task is deleted and the record or this
     /// client knows it. `None` if the process has not ended, never ran, or no source has the code.
     pub fn exit_code(&self) -> Option<u32> {
-        self.exit.map(|exit| exit.code)
+        self.exit().map(|exit| exit.code)
     }
 
     /// When the process ended, by the server's clock. `None` if that is not known.
     pub fn exit_time(&self) -> Option<SystemTime> {
-        self.exit.and_then(|exit| exit.at)
+        self.exit().and_then(|exit| exit.at)
+    }
+
+    /// Whether it is known how the process ended, or that nobody knows how.
+    pub(super) fn has_outcome(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        match self.outcome {
+            Some(ProcessOutcome::Exited(exit)) => Some(exit),
+            Some(ProcessOutcome::NeverStarted | ProcessOutcome::Unknown) | None => None,
+        }
     }
 
     /// What the record says. The state of the process is not known yet.
     pub(super) fn new(record: Container) -> ContainerInfo {
-        let (generation, exit_label) = (generation(&record), ExitLabel::of(&record));
+        let (generation, exit_label) = (generation::of(&record), ExitLabel::of(&record));
         let (cleanup, terminal) = (Cleanup::of(&record), has_terminal(&record.spec.value));
         let Container { id, mut labels, image, runtime, snapshotter, snapshot_key, .. } = record;
         let owner = labels.remove(OWNER_LABEL);
@@ -193,45 +203,50 @@ impl ContainerInfo {
             exit_label,
             status: ContainerStatus::Unknown,
             pid: None,
-            exit: None,
+            outcome: None,
         }
     }
 
     /// The same with the state of the process: of the task that the server has, if it has one, and as
-    /// far as this client knows more.
-    pub(super) fn with_task(
+    /// far as this client knows more. `missing` is the status without a task if this client waits for
+    /// the exit.
+    fn with_task(
         mut self,
         client: &Inner,
         namespace: &str,
         task: Option<&Process>,
+        missing: ContainerStatus,
     ) -> ContainerInfo {
         let watch = client.watches.find(namespace, &self.id);
         let watch = watch.filter(|watch| watch.process.generation() == self.generation);
-        // containerd may leave the task of a shim that does not answer out of its list.
         let is_watched = watch.as_ref().is_some_and(|watch| watch.exit().is_none());
         self.status = match task {
             Some(task) => task.status.into(),
-            None if is_watched => ContainerStatus::Unknown,
+            None if is_watched => missing,
             None => ContainerStatus::NoTask,
         };
         self.pid = match task {
             Some(task) if task.pid != 0 => Some(task.pid),
-            _ if is_watched => watch.as_ref().map(|watch| watch.process.pid),
+            _ if is_watched && self.status == ContainerStatus::Unknown => {
+                watch.as_ref().map(|watch| watch.process.pid)
+            }
             _ => None,
         };
-        // What is known of another process of the record says nothing of this one.
-        let is_its = |pid| task.is_none_or(|task| task.pid == pid);
-        let label = self.exit_label.filter(|label| is_its(label.pid)).map(|label| label.end);
-        let told = watch.as_ref().filter(|watch| is_its(watch.process.pid));
-        let told = told.and_then(|watch| watch.exit());
-        self.exit = match (&told, task) {
-            _ if !matches!(self.status, ContainerStatus::Stopped | ContainerStatus::NoTask) => None,
-            (Some(message), _) => {
-                message.exit_code().map(|code| Exit { code, at: message.exit_time() })
-            }
-            (None, Some(task)) => exit_of(End::seen(task, label, false)),
-            (None, None) => exit_of(label),
-        };
+        if matches!(self.status, ContainerStatus::Stopped | ContainerStatus::NoTask) {
+            // What is known about another process of the container says nothing about this one.
+            let is_its = |pid| task.is_none_or(|task| task.pid == pid);
+            let recorded = self.exit_label.filter(|label| is_its(label.pid));
+            let recorded = recorded.map(|label| label.outcome);
+            let watch = watch.filter(|watch| is_its(watch.process.pid));
+            let reported = watch.and_then(|watch| {
+                let message = watch.exit()?;
+                Some(ExitLabel::of_message(watch.process.pid, &message).outcome)
+            });
+            self.outcome = reported.or_else(|| match task {
+                Some(task) => ProcessOutcome::of_process(task, recorded, false),
+                None => recorded,
+            });
+        }
         self
     }
 }
@@ -246,13 +261,6 @@ impl From<Status> for ContainerStatus {
             Status::Stopped | Status::Ending => ContainerStatus::Stopped,
             Status::Unknown => ContainerStatus::Unknown,
         }
-    }
-}
-
-fn exit_of(end: Option<End>) -> Option<Exit> {
-    match end {
-        Some(End::Exit(exit)) => Some(exit),
-        Some(End::NeverRan | End::Unknown) | None => None,
     }
 }
 
@@ -292,7 +300,7 @@ pub(super) fn look_task_up(
         }
         Err(e) => return Err(e.step(LOOK_UP)),
     };
-    Ok(info.with_task(client, &ctx.namespace, task.as_ref()))
+    Ok(info.with_task(client, &ctx.namespace, task.as_ref(), ContainerStatus::NoTask))
 }
 
 /// Lists containers: two calls, however many there are.
@@ -315,9 +323,47 @@ pub(crate) fn list(client: &Inner, filters: &[&str], call: &Call) -> Result<Vec<
         .into_iter()
         .map(|info| {
             let task = tasks.get(&info.id);
-            info.with_task(client, &ctx.namespace, task)
+            // containerd may leave the task of a shim that does not answer out of the list.
+            info.with_task(client, &ctx.namespace, task, ContainerStatus::Unknown)
         })
         .collect();
     infos.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(infos)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::call::Limits;
+    use crate::client_config::ClientConfig;
+    use crate::rpc::TestServer;
+
+    #[test]
+    fn ten_thousand_containers_are_listed() {
+        const COUNT: usize = 10_000;
+        let server = TestServer::of_many(COUNT);
+        let client = Arc::new(Inner::new(ClientConfig::default(), &server.socket(), false));
+        let infos = list(&client, &[], &Call::new()).unwrap();
+        assert_eq!(infos.len(), COUNT);
+        assert!(infos.iter().all(|info| info.status() == ContainerStatus::Running));
+        assert!(infos.is_sorted_by_key(|info| info.id()));
+        client.close(&Limits::default()).unwrap();
+    }
+
+    #[test]
+    fn a_terminal_is_what_the_process_asks_for() {
+        for (spec, expected) in [
+            (r#"{"process":{"terminal":true}}"#, true),
+            (r#"{"process":{"terminal":false}}"#, false),
+            (r#"{"process":{"args":["\"terminal\":true"]},"terminal":true}"#, false),
+            (r#"{"process":{}}"#, false),
+            (r#""terminal""#, false),
+            ("", false),
+        ] {
+            assert_eq!(has_terminal(spec.as_bytes()), expected, "{spec}");
+        }
+        assert!(!has_terminal(&[0xff]));
+    }
 }

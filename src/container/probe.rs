@@ -1,4 +1,4 @@
-//! Waiting for a container's end.
+//! Waiting for the exit of a container's process.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
         // The container may have been removed since the submitted call began to wait.
         return submit::wait(&ctx.limits, watch.waiting())?;
     }
-    // An exit that was reported already may be that of an earlier container of the id: the server is
-    // asked then. One that was not is that of the process which the caller means.
+    // An exit that no caller has got yet is that of the process which the caller means. Otherwise it may
+    // be that of an earlier container with the id, and the server is asked.
     let known = client.watches.find(&ctx.namespace, id);
-    if let Some(message) = known.and_then(|watch| watch.untold()) {
+    if let Some(message) = known.and_then(|watch| watch.take_unseen_exit()) {
         return Ok(message);
     }
     let bounded = ctx.with_limits(ctx.limits.at_most(client.config.call_timeout));
@@ -42,7 +42,7 @@ fn poll(client: &Inner, id: &str, call: &Call) -> Result<Message> {
         let why = "this client does not watch the container: watch_container begins to";
         return Err(Error::new(ErrorKind::FailedPrecondition, why));
     };
-    watch.untold().or_else(|| watch.exit()).ok_or_else(|| {
+    watch.take_unseen_exit().or_else(|| watch.exit()).ok_or_else(|| {
         let why = "the container's process has not ended";
         Error::new(ErrorKind::WouldBlock, why).with_retryable(true)
     })

@@ -1,4 +1,4 @@
-//! Which processes a container has.
+//! The processes of a container.
 
 use crate::call::Call;
 use crate::error::Result;

@@ -1,16 +1,17 @@
-//! Taking containers over from a program that has ended: an earlier run of this one.
+//! Recovering containers: taking them over from an earlier run of the program.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::adopt::{adopt, of_record};
+use super::adopt::{adopt, watch_of_record};
+use super::info::{ContainerInfo, ContainerStatus, look_task_up};
 use super::lock::lock;
-use super::task::{LOOK_UP, has_another_task};
+use super::task::{LOOK_UP, has_another_process, no_answer};
 use crate::call::Call;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::record::OWNER_LABEL;
@@ -22,7 +23,8 @@ use crate::{submit, sys};
 /// How many containers are recovered at once.
 const THREADS: usize = 16;
 
-/// How long one may take: a shim that is stuck is answered for by containerd after 2 s.
+/// How long one container may take, without the time of the callback. If a shim is stuck, containerd
+/// answers for it after 2 s.
 const EACH: Duration = Duration::from_secs(5);
 
 /// What became of one container of [`crate::Client::recover_all`].
@@ -31,24 +33,24 @@ const EACH: Duration = Duration::from_secs(5);
 pub struct Recovery {
     /// The container.
     pub container_id: String,
-    /// What it was found to be.
+    /// Its state.
     pub state: RecoveryState,
-    /// Why it could not be recovered, where it could not.
+    /// Why the container could not be recovered. `None` if it was.
     pub error: Option<Error>,
 }
 
-/// What a container was found to be.
+/// The state of a container that was to be recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryState {
-    /// Its process was created or runs, and is watched.
+    /// Its process was created or runs, and the client watches it.
     Alive,
-    /// Its process has ended, which hooks and queues are told, and who probes.
+    /// Its process has exited. Hooks, queues and callers that probe get the exit.
     Ended,
-    /// It has no task, and nothing says that it ever ended. It was left as it is.
+    /// It has no task, and its record does not say how its process ended. It was left as it is.
     NoTask,
-    /// It could not be looked at, as its shim is stuck or the server does not answer; or there were no
-    /// streams for it. It was left as it is.
+    /// It could not be looked up, because its shim is stuck or the server does not answer, or the caller
+    /// gave no streams for it. It was left as it is.
     Failed,
 }
 
@@ -72,15 +74,15 @@ fn take_over(
 ) -> Result<RecoveryState> {
     let owner = record.labels.get(OWNER_LABEL).map_or("", String::as_str);
     if owner != client.config.owner {
-        let whose = if owner.is_empty() { "nobody's" } else { owner };
-        return Err(Error::new(
-            ErrorKind::FailedPrecondition,
-            format!("the container is {whose}, not of the owner {}", client.config.owner),
-        ));
+        let why = match owner {
+            "" => "the container has no owner".to_owned(),
+            owner => format!("the container is the owner {owner}'s, not {}'s", client.config.owner),
+        };
+        return Err(Error::new(ErrorKind::FailedPrecondition, why));
     }
-    if let Some(known) = of_record(client, ctx, record)?
+    if let Some(known) = watch_of_record(client, ctx, record)?
         && known.exit().is_some()
-        && has_another_task(ctx, &known).step(LOOK_UP)?
+        && has_another_process(ctx, &known).step(LOOK_UP)?
     {
         client.watches.release(&known);
     }
@@ -88,92 +90,155 @@ fn take_over(
     Ok(if watch.exit().is_some() { RecoveryState::Ended } else { RecoveryState::Alive })
 }
 
+/// Recovers every container of this client's owner. `streams` runs on the calling thread.
 pub(crate) fn recover_all(
     client: &Arc<Inner>,
-    streams: &mut dyn FnMut(&str) -> Result<Stdio>,
+    streams: &mut dyn FnMut(&ContainerInfo) -> Result<Stdio>,
     call: &Call,
 ) -> Result<Vec<Recovery>> {
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
     submit::begin_long()?;
     submit::keep_thread();
-    // Before the containers are listed: what is made after that is not looked at.
-    let fifo_sets = stdio::list_fifo_sets(client.fifo_dir(&ctx.namespace));
-    // All of them where it is to be known which FIFOs are nobody's: what others have is theirs.
-    let owner = &client.config.owner;
-    let filter = format!("labels.{OWNER_LABEL:?}=={owner:?}");
-    let filters = if fifo_sets.is_empty() { vec![filter] } else { Vec::new() };
-    let (mut own, mut ids) = (Vec::new(), HashSet::new());
-    let add = |record: Container| {
-        if record.labels.get(OWNER_LABEL) == Some(owner) {
-            own.push(record.id.clone());
-        }
-        ids.insert(record.id);
-    };
-    containers::list(ctx, &filters, add).step("list the containers")?;
-    let unused = fifo_sets.iter().filter(|(id, _)| !ids.contains(id));
-    unused.for_each(|(_, directory)| stdio::remove_fifo_set(directory));
-
-    let work: Vec<(String, Mutex<Option<Result<Stdio>>>)> = own
-        .into_iter()
-        .map(|id| {
-            let stdio = streams(&id);
-            (id, Mutex::new(Some(stdio)))
-        })
-        .collect();
-    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(work.len())));
-    let run = || {
-        while let Some((id, stdio)) = work.get(next.fetch_add(1, Ordering::SeqCst)) {
-            let stdio = stdio.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let stdio = stdio.unwrap_or_else(|| Ok(Stdio::default()));
-            let recovery = recover_one(client, ctx, id, stdio);
+    let own = list_own(client, ctx)?;
+    let count = own.len();
+    let (work, results) = (Mutex::new(own.into_iter()), Mutex::new(Vec::with_capacity(count)));
+    let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let recover_each = |ask: &mut Ask<'_>| {
+        while let Some(info) = next() {
+            let Ok(recovery) = recover_one(client, ctx, info, ask) else { return };
             results.lock().unwrap_or_else(PoisonError::into_inner).extend(recovery);
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..THREADS.min(work.len()) {
+        // Without room, so that no container has its streams before a thread is at it.
+        let (sender, questions) = mpsc::sync_channel(0);
+        let mut threads = 0;
+        for _ in 0..THREADS.min(count) {
+            let sender = sender.clone();
             let thread = sys::with_signals_blocked(|| {
+                let run = move || recover_each(&mut |info| ask_caller(&sender, info));
                 std::thread::Builder::new().name("ctrd-recover".into()).spawn_scoped(scope, run)
             });
-            // The others do its part.
             if thread.is_err() {
                 break;
             }
+            threads += 1;
         }
-        run();
+        drop(sender);
+        if threads == 0 {
+            return recover_each(&mut |info| Ok(streams(&info)));
+        }
+        // If the callback panics, this drops the channel, which ends the threads.
+        for Question { info, answer } in questions {
+            let _ = answer.send(streams(&info));
+        }
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by(|a, b| a.container_id.cmp(&b.container_id));
     Ok(results)
 }
 
-/// Recovers one of those that were listed. `None` where it is gone by now.
-fn recover_one(client: &Arc<Inner>, ctx: &Ctx, id: &str, stdio: Result<Stdio>) -> Option<Recovery> {
-    let ctx = &ctx.with_limits(ctx.limits.at_most(EACH));
-    let container_id = id.to_owned();
-    let stdio = match stdio {
-        Ok(stdio) => stdio,
-        // It is left as it is, to be recovered with others.
-        Err(e) => {
-            let error = Some(e.step("take the streams").at("recover_all", id));
-            return Some(Recovery { container_id, state: RecoveryState::Failed, error });
+/// The containers of this client's owner. Removes FIFOs whose container is gone.
+fn list_own(client: &Inner, ctx: &Ctx) -> Result<Vec<ContainerInfo>> {
+    // Before the containers, whose records are older than their FIFOs.
+    let fifo_sets = stdio::list_fifo_sets(client.fifo_dir(&ctx.namespace));
+    let owner = &client.config.owner;
+    let filter = format!("labels.{OWNER_LABEL:?}=={owner:?}");
+    // If there are FIFOs, all containers: some may be another owner's.
+    let filters = if fifo_sets.is_empty() { vec![filter] } else { Vec::new() };
+    let (mut own, mut ids) = (Vec::new(), HashSet::new());
+    let add = |record: Container| {
+        ids.insert(record.id.clone());
+        if record.labels.get(OWNER_LABEL) == Some(owner) {
+            own.push(ContainerInfo::new(record));
         }
     };
+    containers::list(ctx, &filters, add).step("list the containers")?;
+    let unused = fifo_sets.iter().filter(|(id, _)| !ids.contains(id));
+    unused.for_each(|(_, directory)| stdio::remove_fifo_set(directory));
+    Ok(own)
+}
+
+/// A question to the callback, for the streams of a container.
+struct Question {
+    info: ContainerInfo,
+    answer: SyncSender<Result<Stdio>>,
+}
+
+/// The callback has panicked.
+struct Panicked;
+
+/// Asks for the streams of a container.
+type Ask<'a> = dyn FnMut(ContainerInfo) -> std::result::Result<Result<Stdio>, Panicked> + 'a;
+
+/// Has the calling thread ask the callback.
+fn ask_caller(
+    questions: &SyncSender<Question>,
+    info: ContainerInfo,
+) -> std::result::Result<Result<Stdio>, Panicked> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    questions.send(Question { info, answer }).map_err(|_| Panicked)?;
+    answered.recv().map_err(|_| Panicked)
+}
+
+/// Recovers one of the containers that were listed. `None` if it is gone by now.
+fn recover_one(
+    client: &Arc<Inner>,
+    ctx: &Ctx,
+    info: ContainerInfo,
+    ask: &mut Ask<'_>,
+) -> std::result::Result<Option<Recovery>, Panicked> {
+    let container_id = info.id().to_owned();
+    let id = container_id.as_str();
+    let start = Instant::now();
+    let within = |time| ctx.with_limits(ctx.limits.at_most(time));
+    let info = match look(client, &within(EACH), info) {
+        Ok(info) => info,
+        Err(e) => return Ok(Some(failed(container_id, e))),
+    };
+    // The callback has its own time, and the container is not locked meanwhile.
+    let left = EACH.saturating_sub(start.elapsed());
+    let stdio = match ask(info)? {
+        Ok(stdio) => stdio,
+        Err(e) => return Ok(Some(failed(container_id, e.step("take the streams")))),
+    };
+    let ctx = &within(left);
     let recover = || {
         let _lock = lock(client, ctx, id, "recover_all")?;
-        // Another call may have destroyed it since, and have made it anew.
+        // Another call may have destroyed the container meanwhile, or have replaced it.
         let record = match containers::get(ctx, id) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             record => record.step("look the record up")?,
         };
         take_over(client, ctx, &record, stdio).map(Some)
     };
-    let (state, error) = match recover().at("recover_all", id) {
-        Ok(state) => (state?, None),
-        Err(e) if e.kind() == ErrorKind::NotFound && e.failed_step() == Some(LOOK_UP) => {
-            (RecoveryState::NoTask, Some(e))
+    Ok(match recover() {
+        Ok(Some(state)) => Some(Recovery { container_id, state, error: None }),
+        Ok(None) => None,
+        Err(e) => Some(failed(container_id, e)),
+    })
+}
+
+/// Looks the task up, so that nobody gives streams for a container that cannot be recovered.
+fn look(client: &Inner, ctx: &Ctx, info: ContainerInfo) -> Result<ContainerInfo> {
+    ctx.limits.check().step(LOOK_UP)?;
+    let info = look_task_up(client, ctx, info)?;
+    match info.status() {
+        ContainerStatus::Unknown => Err(no_answer()),
+        ContainerStatus::NoTask if !info.has_outcome() => {
+            let why = Error::new(ErrorKind::NotFound, "the container has no task");
+            Err(why.step(LOOK_UP).with_reason(Some(Reason::NoTask)))
         }
-        Err(e) => (RecoveryState::Failed, Some(e)),
+        _ => Ok(info),
+    }
+}
+
+fn failed(container_id: String, error: Error) -> Recovery {
+    let state = match error.reason() {
+        Some(Reason::NoTask) => RecoveryState::NoTask,
+        _ => RecoveryState::Failed,
     };
-    Some(Recovery { container_id, state, error })
+    let error = Some(error.at("recover_all", &container_id));
+    Recovery { container_id, state, error }
 }

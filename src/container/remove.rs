@@ -3,40 +3,41 @@
 use std::sync::Arc;
 
 use super::sandbox::delete_sandbox;
-use super::task::{Deleted, delete_task};
+use super::task::{Deletion, delete_task};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
 use crate::message::Message;
-use crate::record::{self, End, ExitLabel};
+use crate::record::{ExitLabel, ProcessOutcome, generation};
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::Exit;
 use crate::rpc::{Ctx, snapshots};
 use crate::stdio;
-use crate::watch::{Find, Process, Watch};
+use crate::watch::{FoundProcess, Process, Watch};
 
-/// Tells how another process ended: somebody has run the container once more, of which nobody here was
-/// told.
-pub(super) fn tell_another(
+/// Reports the exit of a process that this client did not know: another client has run the container once
+/// more.
+pub(super) fn report_other_process(
     client: &Inner,
     ctx: &Ctx,
     record: &Container,
     pid: u32,
     exit: Exit,
 ) -> Result<Arc<Watch>> {
-    let process = Process::new(pid, record::generation(record), None);
-    client.watches.adopt(ctx, &record.id, Find::ended(process, End::of(exit)))
+    let process = Process::new(pid, generation::of(record), None);
+    let found = FoundProcess::without_task(process, ProcessOutcome::of_deleted(exit));
+    client.watches.adopt(ctx, &record.id, found)
 }
 
-/// Removes a container whose process has ended: its task, then snapshot and record.
+/// Removes a container whose process has exited: its task, its snapshot and its record.
 pub(super) fn remove(
     client: &Inner,
     ctx: &Ctx,
     record: &Container,
     watch: Option<&Arc<Watch>>,
     message: Option<&Message>,
-) -> Result<Deleted> {
+) -> Result<Deletion> {
     let deleted = remove_task(client, ctx, record, watch, message)?;
-    if matches!(deleted, Deleted::No | Deleted::Replaced) {
+    if matches!(deleted, Deletion::OtherRuns | Deletion::OtherContainer) {
         return Ok(deleted);
     }
     if !record.snapshot_key.is_empty() {
@@ -48,29 +49,30 @@ pub(super) fn remove(
     Ok(deleted)
 }
 
-/// Removes the task of a container whose process has ended, with its streams: the exit is written down
-/// before. Nothing is done where the id is found to be another container's, made by another client
-/// meanwhile, or to have another process.
+/// Removes the task of a container whose process has exited, and its streams. Before that it writes the
+/// exit to the record. It does nothing if another client has meanwhile created another container with the
+/// id, or another process.
 pub(super) fn remove_task(
     client: &Inner,
     ctx: &Ctx,
     record: &Container,
     watch: Option<&Arc<Watch>>,
     message: Option<&Message>,
-) -> Result<Deleted> {
+) -> Result<Deletion> {
     let id = &record.id;
     let pid = watch.map(|watch| watch.process.pid);
     if let (Some(pid), Some(message)) = (pid, message)
-        && !keep_exit(ctx, record, ExitLabel::told(pid, message))?
+        && !keep_exit(ctx, record, ExitLabel::of_message(pid, message))?
     {
-        return Ok(Deleted::Replaced);
+        return Ok(Deletion::OtherContainer);
     }
     let deleted = delete_task(ctx, id, pid).step("delete the task")?;
     match deleted {
-        Deleted::Yes => {}
-        Deleted::No | Deleted::Replaced => return Ok(deleted),
-        Deleted::Another(pid, exit) => {
-            keep_exit(ctx, record, ExitLabel { pid, end: End::of(exit) })?;
+        Deletion::Done => {}
+        Deletion::OtherRuns | Deletion::OtherContainer => return Ok(deleted),
+        Deletion::OtherProcess(pid, exit) => {
+            let outcome = ProcessOutcome::of_deleted(exit);
+            keep_exit(ctx, record, ExitLabel { pid, outcome })?;
         }
     }
     match watch {
@@ -81,22 +83,22 @@ pub(super) fn remove_task(
     Ok(deleted)
 }
 
-/// Writes to the record how the process ended, where it outlives the task. Says whether the container
-/// still stands: its record may be gone, or another container's.
-pub(super) fn keep_exit(ctx: &Ctx, record: &Container, kept: ExitLabel) -> Result<bool> {
-    let generation = record::generation(record);
+/// Writes to the record how the process ended: the record outlives the task. Says whether the container
+/// still exists: its record may be gone, or may be another container's.
+pub(super) fn keep_exit(ctx: &Ctx, record: &Container, label: ExitLabel) -> Result<bool> {
+    let generation = generation::of(record);
     let now = match ExitLabel::of(record) {
-        Some(same) if same == kept => containers::get(ctx, &record.id),
-        // It knows more.
-        Some(ExitLabel { pid, end: End::Exit(_) })
-            if pid == kept.pid && kept.end == End::Unknown =>
+        Some(same) if same == label => containers::get(ctx, &record.id),
+        // The record has the code already.
+        Some(ExitLabel { pid, outcome: ProcessOutcome::Exited(_) })
+            if pid == label.pid && label.outcome == ProcessOutcome::Unknown =>
         {
             containers::get(ctx, &record.id)
         }
-        _ => containers::set_labels(ctx, &record.id, &[kept.label(&generation)]),
+        _ => containers::set_labels(ctx, &record.id, &[label.label(&generation)]),
     };
     match now {
-        Ok(now) => Ok(record::generation(&now) == generation),
+        Ok(now) => Ok(generation::of(&now) == generation),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e.step("keep the exit code")),
     }

@@ -1,27 +1,27 @@
-//! The sandbox of a container's id, for which containerd keeps the container's stopped task.
+//! The sandbox with a container's id. containerd keeps the stopped task of a container that has one.
 
 use super::undo::{Undo, existed};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::rpc::containers::Container;
 use crate::rpc::{Any, Ctx, sandboxes};
 
-/// The label of a container for which a sandbox of its id stands, so that containerd keeps its task.
+/// The label of a container that has a sandbox.
 pub(super) const SANDBOX_LABEL: &str = "io.ctrd.sandbox";
 
-/// Deletes the sandbox that stands for a container.
+/// Deletes the sandbox of a container, if it has one.
 pub(super) fn delete_sandbox(ctx: &Ctx, record: &Container) -> Result<()> {
     if !record.labels.contains_key(SANDBOX_LABEL) {
         return Ok(());
     }
     match sandboxes::delete(ctx, &record.id) {
-        // An older containerd knows of none.
+        // containerd 1.6 has no sandboxes.
         Err(e) if e.kind() == ErrorKind::Unsupported => Ok(()),
         other => other.optional().map(drop),
     }
 }
 
-/// Writes a sandbox of the container's id down: a shim with one is kept when containerd starts anew,
-/// even where its processes have all ended (containerd 1.7 to 2.1, `runtime/v2` loading its shims).
+/// Creates the record of a sandbox with the container's id. When containerd restarts, it keeps a shim that
+/// has one even if all its processes have exited (containerd 1.7 to 2.1, where `runtime/v2` loads shims).
 pub(super) fn create_sandbox(
     ctx: &Ctx,
     id: &str,
@@ -30,9 +30,9 @@ pub(super) fn create_sandbox(
     undo: &mut Undo,
 ) -> Result<()> {
     match sandboxes::create(ctx, id, runtime, spec) {
-        // containerd 1.6 keeps tasks without one.
+        // containerd 1.6 keeps tasks without a sandbox.
         Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(()),
-        // Of a container that was removed by somebody who does not know of it.
+        // A client that does not know sandboxes has removed an earlier container with the id.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
         Err(e) if !e.is_outcome_unknown() => return Err(e),
         other => {

@@ -9,14 +9,14 @@ use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::{End, ExitLabel, check_owner, clear_exit};
+use crate::record::{ExitLabel, ProcessOutcome, check_owner, clear_exit};
 use crate::rpc::Ctx;
 use crate::rpc::containers;
 use crate::rpc::tasks::{self, Status};
 use crate::submit;
 use crate::watch::Watch;
 
-/// Starts the process that stands, and its input.
+/// Starts the process that was created, and its input.
 pub(super) fn run(ctx: &Ctx, watch: &Watch) -> Result<()> {
     tasks::start(ctx, watch.container(), "").step("start the task")?;
     watch.note_start().step("start stdin")
@@ -45,8 +45,8 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
             format!("the container's process is {}", process.status.word()),
         ));
     }
-    if ExitLabel::of(&record).is_some_and(|kept| kept.end == End::NeverRan) {
-        // A destroy that broke off has said so.
+    if ExitLabel::of(&record).is_some_and(|label| label.outcome == ProcessOutcome::NeverStarted) {
+        // A destroy has written that and broken off.
         clear_exit(ctx, id)?;
     }
     run(ctx, &watch)?;
@@ -57,17 +57,17 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
 mod tests {
     use super::*;
     use crate::call::Limits;
-    use crate::inner::ClientConfig;
+    use crate::client_config::ClientConfig;
     use crate::rpc::TestServer;
 
     #[test]
-    fn a_start_that_is_refused_has_not_started_anything() {
+    fn a_refused_start_does_not_count_as_a_start() {
         let server = TestServer::of_killed("c");
         let config = ClientConfig { owner: "us".into(), ..Default::default() };
         let client = Arc::new(Inner::new(config, &server.socket(), false));
         let error = start(&client, "c", &Call::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
-        // Its 137 would count as a code then.
+        // If it were, the 137 of a process that never ran would count as its exit code.
         let namespace = &client.config.namespace;
         assert!(!client.watches.find(namespace, "c").unwrap().is_started());
         client.close(&Limits::default()).unwrap();

@@ -1,4 +1,4 @@
-//! The streams of a container's process: made for a new one, taken over of one that runs.
+//! The streams of a container's process: made for a new process, or taken over from an earlier program.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::rpc::{Ctx, tasks};
 use crate::stdio::{self, Attached, Paths, Prepared, Stdio, Stream};
 use crate::wait::detach;
 
-/// Opens the streams that are asked for, where there are any.
+/// Opens the streams that the caller asks for. `None` if there are none.
 pub(super) fn prepare_stdio(
     client: &Inner,
     ctx: &Ctx,
@@ -25,7 +25,7 @@ pub(super) fn prepare_stdio(
     stdio::prepare(&client.pump, client.fifo_dir(&ctx.namespace), id, "", stdio).map(Some)
 }
 
-/// Tells the shim that the input of a container's process has ended.
+/// What runs when the host's input for a container's process has ended: it tells the shim so.
 pub(super) fn end_of_input(
     client: &Inner,
     namespace: &str,
@@ -36,7 +36,7 @@ pub(super) fn end_of_input(
     let (namespace, id) = (namespace.to_owned(), id.to_owned());
     Box::new(move || {
         if terminal {
-            // It would hang the terminal up, which ends the process.
+            // That would hang the terminal up, which ends the process.
             return;
         }
         // The pump's thread must not wait for the answer.
@@ -53,7 +53,7 @@ pub(super) fn end_of_input(
     })
 }
 
-/// How long the shim may take to be told that the input has ended.
+/// How long that request to the shim may take.
 const CLOSE_STDIN: Duration = Duration::from_secs(10);
 
 /// Opens the streams of a process whose FIFOs an earlier program made. `None` if there are none.

@@ -1,4 +1,4 @@
-//! What an operation has done so far, so that it can be undone.
+//! The steps that an operation has done so far, so that a failure can undo them.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::error::{Error, Result, ResultExt};
 use crate::rpc::Ctx;
 use crate::wait::until_removed;
 
-/// How long undoing may take, whatever limits the operation had.
+/// How long undoing may take, whatever limits the operation has.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Says whether there was what it undoes.
+/// Undoes a step. Says whether there was something to undo.
 type Step = Box<dyn Fn(&Ctx) -> Result<bool>>;
 
 /// The steps that undo an operation, in the order in which it did them.
@@ -20,8 +20,8 @@ pub(super) struct Undo {
 }
 
 impl Undo {
-    /// Notes how to undo what was just done, or may have been; `step` says whether it was there. It may
-    /// be tried more than once.
+    /// Notes how to undo a step that was just done, or may have been done. `step` says whether there was
+    /// something to undo. It may run more than once.
     pub(super) fn push(
         &mut self,
         what: &'static str,
@@ -30,11 +30,12 @@ impl Undo {
         self.steps.push((what, Box::new(step)));
     }
 
-    /// Undoes everything, newest first, and gives the error on. It ends at what cannot be undone,
-    /// which is then the error's cause: what is older is still in use by it, as a record by its task.
+    /// Undoes everything, newest step first, and passes the error on. It stops at a step that cannot be
+    /// undone, which becomes the error's cause: the older steps are still in use by it, as a record by its
+    /// task.
     pub(super) fn run(self, ctx: &Ctx, error: Error) -> Error {
         let ctx = ctx.with_limits(Limits::within(TIMEOUT));
-        // What was done before the call that broke off is there: no time is lost with it.
+        // Everything before a call that broke off exists, so this costs no time for it.
         let unknown = error.is_outcome_unknown();
         for (what, step) in self.steps.into_iter().rev() {
             if let Err(e) = until_removed(&ctx.limits, unknown, || step(&ctx)) {
@@ -47,7 +48,7 @@ impl Undo {
     }
 }
 
-/// Whether what a step has removed existed.
+/// Whether the thing that was to be removed existed.
 pub(super) fn existed(removed: Result<()>) -> Result<bool> {
     removed.optional().map(|removed| removed.is_some())
 }

@@ -1,16 +1,41 @@
-//! What a registry's challenge says, and the token it sends one for (RFC 9110 section 11; the
+//! Credentials, a registry's challenges, and the tokens that answer them (RFC 9110 section 11; the
 //! distribution specification's token authentication).
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use ureq::http::Uri;
 
-use super::{reference, transport};
+use super::{reference, url};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Docker Hub and its token server, which everybody uses and nobody should have to allow.
+/// Docker Hub and its token server, so that nobody has to list it in `token_hosts`.
 const DOCKER_HUB: (&str, &str) = ("registry-1.docker.io", "auth.docker.io");
 
-/// One `WWW-Authenticate` challenge.
+/// The user of a registry.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// The user's name. Empty if `secret` is an identity token (an OAuth2 refresh token).
+    pub username: String,
+    /// The password or access token.
+    pub secret: String,
+}
+
+impl Credentials {
+    /// The value of an `Authorization` header.
+    pub(super) fn basic(&self) -> String {
+        let pair = format!("{}:{}", self.username, self.secret);
+        format!("Basic {}", BASE64_STANDARD.encode(pair))
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// A challenge of a `WWW-Authenticate` header.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Challenge {
     /// In lower case.
@@ -24,7 +49,7 @@ impl Challenge {
         self.parameters.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
-    /// The challenges of a header, which may hold several.
+    /// Parses a header, which may contain several challenges.
     pub(super) fn parse(header: &str) -> Vec<Challenge> {
         let mut all: Vec<Challenge> = Vec::new();
         let mut rest = header;
@@ -48,7 +73,7 @@ impl Challenge {
         }
     }
 
-    /// The scopes of the token to ask for: what is needed here, and what the challenge names.
+    /// The scopes of the token: the right to pull from the repository, and what the challenge names.
     fn scopes(&self, path: &str) -> Vec<String> {
         let mut scopes = vec![format!("repository:{path}:pull")];
         scopes.extend(self.get("scope").unwrap_or_default().split(' ').map(str::to_owned));
@@ -65,55 +90,59 @@ impl Challenge {
         service.into_iter().chain(scopes).collect()
     }
 
-    /// Where the token is asked for. Whoever can write the challenge chooses the address, so that
-    /// secrets go to the registry's own host, on whatever port, and to the `allowed` hosts alone. An
-    /// HTTP token server on another host gets nothing.
-    pub(super) fn realm(&self, registry: &Uri, secret: bool, allowed: &[String]) -> Result<Uri> {
+    /// The URL of the token server. The author of the challenge chooses it, so credentials are sent
+    /// to the registry's own host (on any port) and to the `allowed` hosts only. Nothing is sent to an
+    /// HTTP token server on another host.
+    pub(super) fn realm(
+        &self,
+        registry: &Uri,
+        has_credentials: bool,
+        allowed: &[String],
+    ) -> Result<Uri> {
         let text = self.get("realm").unwrap_or_default();
         let refuse = |why: String| {
             Err(Error::new(
                 ErrorKind::Unauthenticated,
-                format!("the registry sends to {text:?} for a token, {why}"),
+                format!("the registry refers to {text:?} for a token, {why}"),
             ))
         };
-        let Ok(realm) = text.parse::<Uri>() else { return refuse("which is no address".into()) };
+        let Ok(realm) = text.parse::<Uri>() else { return refuse("which is not a URL".into()) };
         let Some(host) = realm.host() else { return refuse("which names no host".into()) };
         let own = registry.host().unwrap_or_default();
         let is = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-        let trusted = is(host, own) || allowed.iter().any(|entry| names(entry, &realm));
+        let trusted = is(host, own) || allowed.iter().any(|entry| matches_host(entry, &realm));
         let hub = is(own, DOCKER_HUB.0) && is(host, DOCKER_HUB.1);
         match (realm.scheme_str(), registry.scheme_str()) {
-            (Some("https"), _) if trusted || hub || !secret => Ok(realm),
+            (Some("https"), _) if trusted || hub || !has_credentials => Ok(realm),
             (Some("http"), Some("http")) if trusted => Ok(realm),
             (Some("https"), _) | (Some("http"), Some("http")) => refuse(format!(
-                "which is another host than its own, so nothing was sent there; if the host is to \
-                 be trusted, name {host:?} in token_hosts"
+                "which is not on the registry's own host, so nothing was sent there; if you trust \
+                 the host, name {host:?} in token_hosts"
             )),
-            _ => refuse("which is not safe".into()),
+            _ => refuse("which is not HTTPS".into()),
         }
     }
 }
 
-/// Checks the hosts that a caller allows as token servers.
+/// Checks the argument `token_hosts`.
 pub(super) fn check_token_hosts(hosts: &[String]) -> Result<()> {
     match hosts.iter().enumerate().find(|(_, host)| !reference::is_domain(host)) {
         None => Ok(()),
         Some((i, bad)) => Err(Error::invalid(
             &format!("token_hosts[{i}]"),
-            format!("{bad:?} is neither the name of a host nor one with a port (host:port)"),
+            format!("{bad:?} is neither a host name nor a host name with a port (host:port)"),
         )),
     }
 }
 
-/// Whether an entry of `token_hosts` names an address's host: `host` on every port, `host:port` on
-/// that one.
-fn names(entry: &str, url: &Uri) -> bool {
+/// Whether an entry of `token_hosts` matches a URL: `host` matches every port, `host:port` that port.
+fn matches_host(entry: &str, url: &Uri) -> bool {
     let host = url.host().unwrap_or_default();
     entry.eq_ignore_ascii_case(host)
-        || entry.eq_ignore_ascii_case(&format!("{host}:{}", transport::port(url)))
+        || entry.eq_ignore_ascii_case(&format!("{host}:{}", url::port(url)))
 }
 
-/// A parameter's value, plain or in quotes, and what follows.
+/// Splits a parameter's value, which may be in quotes, from the rest of the header.
 fn parameter_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
@@ -132,7 +161,7 @@ fn parameter_value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// Fields as a query or a form holds them.
+/// Encodes fields for a query or a form.
 pub(super) fn encode(fields: &[(&str, String)]) -> String {
     use std::fmt::Write;
     let mut text = String::new();
@@ -154,18 +183,18 @@ pub(super) fn encode(fields: &[(&str, String)]) -> String {
     text
 }
 
-/// The token of a token server's answer.
+/// Reads the token from a token server's answer.
 pub(super) fn token(body: &[u8]) -> Result<String> {
     let protocol = |why| Error::new(ErrorKind::Protocol, why);
     let answer: Value = serde_json::from_slice(body)
         .map_err(|_| protocol("the token server's answer is not JSON"))?;
-    // Go's client prefers it so.
+    // containerd's client prefers `access_token` too.
     let token = ["access_token", "token"]
         .iter()
         .find_map(|key| answer.get(key)?.as_str().filter(|token| !token.is_empty()))
         .ok_or_else(|| protocol("the token server's answer has no token"))?;
     if !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(protocol("the token server's token is none"));
+        return Err(protocol("the token server's token has characters that no token may have"));
     }
     Ok(token.to_owned())
 }
@@ -175,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_challenges() {
+    fn parses_challenges() {
         let all = Challenge::parse(
             r#"Basic realm="a \"b\", c", Bearer realm="https://auth.example/token",service=reg,scope="repository:a/b:pull x""#,
         );
@@ -194,10 +223,10 @@ mod tests {
         }
     }
 
-    fn realm(realm: &str, registry: &str, secret: bool, allowed: &[&str]) -> Result<Uri> {
+    fn realm(realm: &str, registry: &str, has_credentials: bool, allowed: &[&str]) -> Result<Uri> {
         let challenge = &Challenge::parse(&format!("Bearer realm=\"{realm}\""))[0];
         let allowed: Vec<_> = allowed.iter().map(|&host| host.to_owned()).collect();
-        challenge.realm(&registry.parse().unwrap(), secret, &allowed)
+        challenge.realm(&registry.parse().unwrap(), has_credentials, &allowed)
     }
 
     #[test]
@@ -211,8 +240,8 @@ mod tests {
             ("", "https://registry.example"),
             ("/token", "https://registry.example"),
         ] {
-            for secret in [false, true] {
-                let error = realm(to, registry, secret, &everywhere).unwrap_err();
+            for has_credentials in [false, true] {
+                let error = realm(to, registry, has_credentials, &everywhere).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
                 assert!(!error.message().contains("token_hosts"), "{error}");
             }
@@ -225,14 +254,14 @@ mod tests {
             ("http://127.0.0.1:5001/token", "http://127.0.0.1:5000"),
             ("https://auth.docker.io/token", "https://registry-1.docker.io"),
         ] {
-            for secret in [false, true] {
-                realm(to, registry, secret, &[]).unwrap();
+            for has_credentials in [false, true] {
+                realm(to, registry, has_credentials, &[]).unwrap();
             }
         }
     }
 
     #[test]
-    fn sends_secrets_to_another_host_only_where_that_is_allowed() {
+    fn credentials_go_to_another_host_only_if_it_is_allowed() {
         let other = "https://gitlab.example/jwt/auth";
         for (to, registry, anonymous) in [
             (other, "https://registry.gitlab.example", true),
@@ -243,8 +272,8 @@ mod tests {
             for allowed in [&[][..], &["registry.gitlab.example", "example", "gitlab.example:1"]] {
                 let error = realm(to, registry, true, allowed).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Unauthenticated);
-                for said in [to, "nothing was sent", "name \"gitlab.example\" in token_hosts"] {
-                    assert!(error.message().contains(said), "{error}");
+                for part in [to, "nothing was sent", "name \"gitlab.example\" in token_hosts"] {
+                    assert!(error.message().contains(part), "{error}");
                 }
             }
             let port = if to.starts_with("https") { 443 } else { 80 };
@@ -257,7 +286,7 @@ mod tests {
         realm(to, registry, true, &["gitlab.example:8443"]).unwrap();
         realm(to, registry, true, &["gitlab.example"]).unwrap();
         realm("https://[::1]:5001/", "http://127.0.0.1:5000", true, &["[::1]:5001"]).unwrap();
-        // What an address may look like at a glance, and is not.
+        // URLs that resemble a trusted host at a glance.
         for to in [
             "https://registry.example@evil.example/",
             "https://registry.example.evil.example/",
@@ -272,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_token_hosts_that_are_none() {
+    fn refuses_malformed_token_hosts() {
         let check = |host: &str| check_token_hosts(&["gitlab.com".into(), host.into()]);
         for good in ["gitlab.com", "localhost", "auth.example:8443", "127.0.0.1:5000", "[::1]:1"] {
             check(good).unwrap();

@@ -1,18 +1,20 @@
-//! Digests, and the chain IDs that are made of them.
+//! Digests, and the chain IDs that are computed from them.
 
 use sha2::{Digest, Sha256};
 
-/// Says what is wrong with a digest. SHA-256 alone: containerd's store writes no other
-/// (`plugins/content/local`, every version).
+/// Checks a digest; the error says what is wrong with it. Only SHA-256 is accepted: containerd's
+/// content store writes no other (`plugins/content/local`, every version).
 pub(super) fn check(digest: &str) -> Result<(), String> {
     let Some((algorithm, hex)) = digest.split_once(':') else {
-        return Err(format!("{digest:?} is no digest: algorithm, colon and hexadecimal digits"));
+        return Err(format!(
+            "{digest:?} is not a digest: an algorithm, a colon and hexadecimal digits"
+        ));
     };
     if algorithm != "sha256" {
-        return Err(format!("{digest:?} is no digest by sha256, the only algorithm supported"));
+        return Err(format!("{digest:?} is not a sha256 digest, and no other is supported"));
     }
     if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return Err(format!("{digest:?} has not 64 lower-case hexadecimal digits"));
+        return Err(format!("{digest:?} does not have 64 lower-case hexadecimal digits"));
     }
     Ok(())
 }
@@ -28,8 +30,8 @@ pub(super) fn of(data: &[u8]) -> String {
     text
 }
 
-/// The chain ID of each layer, the lowest first: what its snapshot is named by (OCI image
-/// specification, `config.md`, "Layer ChainID").
+/// The chain ID of each layer, the lowest layer first. A layer's snapshot has its chain ID as name
+/// (OCI image specification, `config.md`, "Layer ChainID").
 pub(super) fn chain_ids(diff_ids: &[String]) -> Vec<String> {
     let mut chain: Vec<String> = Vec::with_capacity(diff_ids.len());
     for diff_id in diff_ids {
@@ -47,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_a_digest() {
+    fn accepts_sha256_and_nothing_else() {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(of(b""), empty);
         check(empty).unwrap();

@@ -1,4 +1,4 @@
-//! Manifests, indexes and configurations: what they say, once it is certain that they are what they
+//! Manifests, indexes and image configurations: parsing them, and checking that they are what they
 //! claim to be.
 
 use serde_json::{Map, Value};
@@ -16,7 +16,7 @@ const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// What a registry is asked for.
+/// The `Accept` header of requests for manifests and indexes.
 pub(super) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, \
@@ -29,21 +29,21 @@ pub(super) enum Document {
     Index(Index),
 }
 
-/// What an image is made of.
+/// The manifest of an image for one platform.
 #[derive(Clone, Debug)]
 pub(super) struct Manifest {
     pub(super) config: Descriptor,
     pub(super) layers: Vec<Layer>,
 }
 
-/// A layer, and where else than in the registry it may be.
+/// A layer, and the URLs from which it can be fetched instead of the registry.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     pub(super) descriptor: Descriptor,
     pub(super) urls: Vec<String>,
 }
 
-/// The manifests of an image, a platform each.
+/// The manifests of an image, one for each platform.
 #[derive(Debug)]
 pub(super) struct Index {
     entries: Vec<Entry>,
@@ -56,35 +56,38 @@ struct Entry {
 }
 
 impl Document {
-    /// Reads a document that came as `media_type` (empty or unspecific where the registry does not
-    /// say), and gives its media type. One that could be read as either kind, or as another than it
-    /// came as, is refused: two readers would take it for different images (CVE-2021-41190).
+    /// Parses a document and returns its media type. `media_type` is the one that the registry or an
+    /// index declares for it, which may be empty or unspecific. An ambiguous document, or one of another
+    /// type than declared, is refused: two clients could take it for different images
+    /// (CVE-2021-41190).
     pub(super) fn parse(data: &[u8], media_type: &str) -> Result<(Document, String)> {
         let value: Value = serde_json::from_slice(data)
             .map_err(|e| malformed(format!("a manifest that is not JSON: {e}")))?;
-        let object = value.as_object().ok_or_else(|| malformed("a manifest that is no object"))?;
+        let object =
+            value.as_object().ok_or_else(|| malformed("a manifest that is not an object"))?;
         let has = |key: &str| object.contains_key(key);
         if has("fsLayers") || object.get("schemaVersion").and_then(Value::as_u64) == Some(1) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                "the image has a manifest of schema 1, which no containerd takes any more",
+                "the image has a manifest of schema 1, which containerd no longer supports",
             ));
         }
         let own = match object.get("mediaType") {
             Some(Value::String(own)) => own.as_str(),
-            Some(_) => return Err(malformed("a manifest whose media type is no text")),
+            Some(_) => return Err(malformed("a manifest whose media type is not a string")),
             None => "",
         };
-        let came = if is_known(media_type) { media_type } else { "" };
-        if !own.is_empty() && !came.is_empty() && own != came {
-            return Err(malformed(format!("a manifest that came as {came} and says it is {own}")));
+        let declared = if is_known(media_type) { media_type } else { "" };
+        if !own.is_empty() && !declared.is_empty() && own != declared {
+            let why = format!("a manifest that is declared as {declared} and says it is {own}");
+            return Err(malformed(why));
         }
         let is_index = has("manifests");
         let is_manifest = has("layers") || has("config");
         if is_index && is_manifest {
             return Err(malformed("a document that is both a manifest and an index"));
         }
-        let named = [came, own].into_iter().find(|name| !name.is_empty());
+        let named = [declared, own].into_iter().find(|name| !name.is_empty());
         let name = match named {
             Some(name) if is_known(name) => name,
             Some(name) => return Err(malformed(format!("a manifest of media type {name:?}"))),
@@ -96,18 +99,22 @@ impl Document {
             OCI_MANIFEST | DOCKER_MANIFEST if !is_index => {
                 Document::Manifest(Manifest::parse(object)?)
             }
-            _ => return Err(malformed(format!("a document that is not the {name} it says it is"))),
+            _ => {
+                return Err(malformed(format!(
+                    "a document that is not what its media type {name} says"
+                )));
+            }
         };
         Ok((document, name.to_owned()))
     }
 
-    /// What the progress and the names of half-written content call it.
+    /// The word for such a document in progress items and in the names of ingests.
     pub(super) fn kind(media_type: &str) -> &'static str {
         if matches!(media_type, OCI_INDEX | DOCKER_LIST) { "index" } else { "manifest" }
     }
 
-    /// The labels that hold what the document refers to, for as long as it is there.
-    pub(super) fn references(&self) -> Vec<(String, String)> {
+    /// The labels by which containerd's garbage collector keeps what the document refers to.
+    pub(super) fn gc_labels(&self) -> Vec<(String, String)> {
         let label = |name: String, digest: &str| {
             (format!("containerd.io/gc.ref.content.{name}"), digest.to_owned())
         };
@@ -128,7 +135,8 @@ impl Document {
 
 impl Manifest {
     fn parse(object: &Map<String, Value>) -> Result<Manifest> {
-        let config = object.get("config").ok_or_else(|| malformed("a manifest without config"))?;
+        let config =
+            object.get("config").ok_or_else(|| malformed("a manifest without a config"))?;
         let layers = list(object, "layers")?.iter().map(|layer| {
             let urls = layer.get("urls").and_then(Value::as_array);
             let urls = urls.into_iter().flatten().filter_map(Value::as_str);
@@ -137,7 +145,7 @@ impl Manifest {
         Ok(Manifest { config: descriptor(config)?, layers: layers.collect::<Result<_>>()? })
     }
 
-    /// Whether containerd can unpack every layer.
+    /// Checks that containerd can unpack every layer.
     pub(super) fn check_layers(&self) -> Result<()> {
         for layer in &self.layers {
             let media_type = layer.descriptor.media_type.as_str();
@@ -145,8 +153,8 @@ impl Manifest {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     format!(
-                        "the layer {} has the media type {media_type:?}, which is none of a file \
-                         system's layers",
+                        "the layer {} has the media type {media_type:?}, which is not a file system \
+                         layer's",
                         layer.descriptor.digest
                     ),
                 ));
@@ -155,7 +163,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// The size of configuration and layers.
+    /// The size of the configuration and the layers, in bytes.
     pub(super) fn size(&self) -> u64 {
         let layers = self.layers.iter().map(|layer| layer.descriptor.size);
         layers.fold(self.config.size, u64::saturating_add)
@@ -168,7 +176,7 @@ impl Index {
             let platform = match entry.get("platform") {
                 None | Some(Value::Null) => None,
                 Some(platform) => Some(platform_of(platform).unwrap_or_else(|| {
-                    // What names no architecture runs nowhere.
+                    // An entry without an architecture is for no platform.
                     Platform::new("unknown", "unknown", "")
                 })),
             };
@@ -177,8 +185,8 @@ impl Index {
         Ok(Index { entries: entries.collect::<Result<_>>()? })
     }
 
-    /// The entry that runs best on this platform, and whether it says so: one without a platform is
-    /// taken where no other fits.
+    /// The best entry for this platform, and whether the entry names a platform. One that names none is
+    /// chosen if no other fits.
     pub(super) fn choose(&self, platform: &Platform) -> Result<(&Descriptor, bool)> {
         let rank = |entry: &Entry| match &entry.platform {
             Some(offered) => platform.rank(offered),
@@ -188,18 +196,18 @@ impl Index {
             .iter()
             .filter(|entry| is_known(&entry.descriptor.media_type))
             .filter_map(|entry| Some((rank(entry)?, entry)))
-            // Of equals the first.
+            // The first of several equals.
             .min_by_key(|(rank, _)| *rank)
             .map(|(_, entry)| (&entry.descriptor, entry.platform.is_some()))
             .ok_or_else(|| {
-                let there: Vec<String> = self
+                let available: Vec<String> = self
                     .entries
                     .iter()
                     .filter_map(|entry| entry.platform.as_ref())
                     .map(Platform::to_string)
                     .filter(|name| name != "unknown/unknown")
                     .collect();
-                no_platform(platform, &there.join(", "))
+                no_platform(platform, &available.join(", "))
             })
     }
 }
@@ -214,7 +222,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads the configuration of an image with this many layers.
+    /// Parses the configuration of an image with this many layers.
     pub(super) fn parse(data: &[u8], layers: usize) -> Result<Config> {
         let value: Value = serde_json::from_slice(data)
             .map_err(|e| malformed(format!("a configuration that is not JSON: {e}")))?;
@@ -237,7 +245,7 @@ impl Config {
         Ok(Config { value, diff_ids, platform })
     }
 
-    /// Whether the image runs on this platform, as far as it says.
+    /// Fails if the configuration names a platform that does not run on this one.
     pub(super) fn check_platform(&self, platform: &Platform) -> Result<()> {
         match &self.platform {
             Some(own) if platform.rank(own).is_none() => {
@@ -248,11 +256,11 @@ impl Config {
     }
 }
 
-fn no_platform(platform: &Platform, there: &str) -> Error {
-    let there = if there.is_empty() { "none" } else { there };
+fn no_platform(platform: &Platform, available: &str) -> Error {
+    let available = if available.is_empty() { "none" } else { available };
     Error::new(
         ErrorKind::NotFound,
-        format!("platform: the image has nothing for {platform}, but for: {there}"),
+        format!("platform: the image has no manifest for {platform}; it has: {available}"),
     )
 }
 
@@ -284,7 +292,7 @@ fn list<'a>(object: &'a Map<String, Value>, key: &str) -> Result<&'a [Value]> {
     match object.get(key) {
         None | Some(Value::Null) => Ok(&[]),
         Some(Value::Array(list)) => Ok(list),
-        Some(_) => Err(malformed(format!("a manifest whose {key} are no list"))),
+        Some(_) => Err(malformed(format!("a manifest whose {key} are not an array"))),
     }
 }
 
@@ -292,7 +300,7 @@ fn descriptor(value: &Value) -> Result<Descriptor> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
     let digest = text("digest");
     digest::check(digest).map_err(malformed)?;
-    // Annotations are the image's maker's words, and are not taken over.
+    // Annotations are not taken over: the image's author may write anything there.
     let size = value.get("size").and_then(Value::as_u64).filter(|size| *size > 0);
     Ok(Descriptor {
         media_type: text("mediaType").to_owned(),
@@ -343,11 +351,11 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_document_for_what_it_is() {
+    fn parses_documents_by_media_type_or_content() {
         for media_type in ["", "text/plain", OCI_MANIFEST] {
             let (document, name) = parse(&manifest(), media_type).unwrap();
             assert_eq!(name, OCI_MANIFEST);
-            let labels = document.references();
+            let labels = document.gc_labels();
             assert_eq!(labels[0], ("containerd.io/gc.ref.content.config".into(), sha(1)));
             assert_eq!(labels[1], ("containerd.io/gc.ref.content.l.0".into(), sha(2)));
         }
@@ -356,11 +364,11 @@ mod tests {
         let index = json!({"schemaVersion": 2, "manifests": [entry(OCI_MANIFEST, 3)]});
         let (document, name) = parse(&index, "").unwrap();
         assert_eq!((name.as_str(), Document::kind(&name)), (OCI_INDEX, "index"));
-        assert_eq!(document.references()[0].0, "containerd.io/gc.ref.content.m.0");
+        assert_eq!(document.gc_labels()[0].0, "containerd.io/gc.ref.content.m.0");
     }
 
     #[test]
-    fn refuses_what_could_be_another() {
+    fn refuses_ambiguous_documents() {
         let index = json!({"schemaVersion": 2, "manifests": [entry(OCI_MANIFEST, 3)]});
         let docker = with(manifest(), "mediaType", json!(DOCKER_MANIFEST));
         for (value, media_type) in [
@@ -416,11 +424,11 @@ mod tests {
         assert_eq!(choose(all, "linux/s390x").unwrap(), sha(4));
         let error = choose(json!([attestation, amd64]), "linux/arm64").unwrap_err();
         assert!(error.message().starts_with("platform: "), "{error}");
-        assert!(error.message().ends_with("but for: linux/amd64"), "{error}");
+        assert!(error.message().ends_with("it has: linux/amd64"), "{error}");
     }
 
     #[test]
-    fn reads_configurations() {
+    fn parses_configurations() {
         let config =
             json!({"os": "linux", "architecture": "arm64", "rootfs": {"diff_ids": [sha(1)]}});
         let parsed = Config::parse(config.to_string().as_bytes(), 1).unwrap();
@@ -435,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_layers() {
+    fn recognises_layers() {
         for good in [
             "application/vnd.oci.image.layer.v1.tar",
             "application/vnd.oci.image.layer.v1.tar+gzip",

@@ -1,4 +1,4 @@
-//! Platforms: which of an image's manifests runs here.
+//! Platforms: which manifest of an image runs on a machine.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use crate::error::{Error, Result};
 pub(crate) struct Platform {
     os: String,
     architecture: String,
-    /// Empty where the architecture's usual one is meant.
+    /// Empty for the architecture's usual variant.
     variant: String,
 }
 
 impl Platform {
-    /// This machine's.
+    /// This machine's platform.
     pub(super) fn host() -> Platform {
         let variant = if cfg!(target_arch = "arm") { "v7" } else { "" };
         Platform::new("linux", std::env::consts::ARCH, variant)
     }
 
-    /// Reads what a caller wrote: `linux/amd64`, `linux/arm64/v8`.
+    /// Parses the argument `platform`: `linux/amd64`, `linux/arm64/v8`.
     pub(super) fn parse(text: &str) -> Result<Platform> {
         let parts: Vec<&str> = text.split('/').collect();
         let is_part = |part: &&str| {
@@ -68,19 +68,19 @@ impl Platform {
         }
     }
 
-    /// How well `other` runs where this platform is asked for: 0 is best, `None` not at all
+    /// How well `other` runs on this platform: 0 is best, and `None` means that it does not run
     /// (containerd `platforms.Only`).
     pub(super) fn rank(&self, other: &Platform) -> Option<usize> {
         if self.os != other.os {
             return None;
         }
-        self.accepted().iter().position(|(architecture, variant)| {
+        self.compatible().iter().position(|(architecture, variant)| {
             *architecture == other.architecture && *variant == other.variant
         })
     }
 
-    /// What runs on this processor, best first.
-    fn accepted(&self) -> Vec<(&str, String)> {
+    /// The architectures and variants that run on this processor, the best first.
+    fn compatible(&self) -> Vec<(&str, String)> {
         let mut all = vec![(self.architecture.as_str(), self.variant.clone())];
         let number = self.variant.strip_prefix('v').and_then(|n| n.parse::<u8>().ok());
         match self.architecture.as_str() {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn prefers_its_own_and_takes_what_runs() {
+    fn prefers_its_own_platform_and_accepts_compatible_ones() {
         assert_eq!(rank("linux/amd64", "linux/amd64"), Some(0));
         assert_eq!(rank("linux/amd64", "linux/386"), Some(1));
         assert_eq!(rank("linux/amd64", "linux/amd64/v3"), None);

@@ -1,18 +1,70 @@
-//! How far a pull is: written by its threads, read by the caller's.
+//! The progress of a pull: its own threads write it, and the caller's thread reads it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::{Progress, ProgressStatus};
 use crate::inner::Inner;
 use crate::message::{Body, Detail, Message, MessageKind};
 use crate::submit;
 use crate::timestamp::rfc3339;
 
-/// Tells the hooks and queues that want it how far a pull is, as the seed's array of JSON; also the queue
-/// of a pull that was submitted.
+/// The state of one item of a pull: the reference, a document or a layer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The image's reference, or `<kind>-<digest>` with kind `index`, `manifest`, `config` or `layer`.
+    pub reference: String,
+    /// What happens to the item at the moment.
+    pub status: ProgressStatus,
+    /// How many bytes have arrived.
+    pub offset: u64,
+    /// How many bytes the item has; 0 if that is not known yet.
+    pub total: u64,
+    /// When the item was first mentioned, by this machine's clock.
+    pub started_at: SystemTime,
+    /// When the item last changed, by this machine's clock.
+    pub updated_at: SystemTime,
+}
+
+/// What happens to an item of a pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProgressStatus {
+    /// The registry is asked for the reference's digest.
+    Resolving,
+    /// The reference's digest is known.
+    Resolved,
+    /// The download has not begun.
+    Waiting,
+    /// The item is being downloaded.
+    Downloading,
+    /// The layer is being unpacked.
+    Extracting,
+    /// The item has been downloaded, and unpacked if it is a layer.
+    Done,
+    /// The item was in containerd before the pull.
+    Exists,
+}
+
+impl ProgressStatus {
+    /// The seed's word for it.
+    fn as_str(self) -> &'static str {
+        match self {
+            ProgressStatus::Resolving => "resolving",
+            ProgressStatus::Resolved => "resolved",
+            ProgressStatus::Waiting => "waiting",
+            ProgressStatus::Downloading => "downloading",
+            ProgressStatus::Extracting => "extracting",
+            ProgressStatus::Done => "done",
+            ProgressStatus::Exists => "exists",
+        }
+    }
+}
+
+/// Sends the progress of a pull to the hooks and queues that want it, as the seed's JSON array;
+/// also to the queue of a pull that was submitted.
 pub(crate) fn publish_progress(client: &Inner, reference: &str, items: &[Progress]) {
     submit::report(|| message(client, reference, items));
     if client.bus.wants(MessageKind::Progress) {
@@ -26,7 +78,7 @@ fn message(client: &Inner, reference: &str, items: &[Progress]) -> Message {
         let item = |item: &Progress| {
             json!({
                 "Ref": item.reference,
-                "Status": item.status.word(),
+                "Status": item.status.as_str(),
                 "Offset": item.offset,
                 "Total": item.total,
                 "StartedAt": time(item.started_at),
@@ -45,30 +97,30 @@ fn time(at: SystemTime) -> String {
     rfc3339(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
 }
 
-/// The state of everything that a pull fetches, in the order in which it came to know of it.
-pub(super) struct Board {
+/// The state of every item of a pull, in the order in which the pull learnt of them.
+pub(super) struct ProgressTracker {
     items: Mutex<Vec<Progress>>,
 }
 
-/// An item of a board.
+/// Identifies an item of a [`ProgressTracker`].
 #[derive(Clone, Copy)]
-pub(super) struct Item(usize);
+pub(super) struct ItemId(usize);
 
-impl Board {
-    /// A board with one item: the reference, which is being resolved.
-    pub(super) fn new(reference: &str) -> (Board, Item) {
-        let board = Board { items: Mutex::default() };
-        let item = board.add(reference.to_owned(), 0);
-        board.set(item, ProgressStatus::Resolving);
-        (board, item)
+impl ProgressTracker {
+    /// A tracker with one item: the reference, which is being resolved.
+    pub(super) fn new(reference: &str) -> (ProgressTracker, ItemId) {
+        let tracker = ProgressTracker { items: Mutex::default() };
+        let item = tracker.add(reference.to_owned(), 0);
+        tracker.set_status(item, ProgressStatus::Resolving);
+        (tracker, item)
     }
 
-    /// Adds an item whose turn has not come. What is there already (a layer may come twice) is not
-    /// added again.
-    pub(super) fn add(&self, reference: String, total: u64) -> Item {
+    /// Adds an item that is waiting. An item that was added before (an image may have the same layer
+    /// twice) is not added again.
+    pub(super) fn add(&self, reference: String, total: u64) -> ItemId {
         let mut items = self.lock();
-        if let Some(at) = items.iter().position(|item| item.reference == reference) {
-            return Item(at);
+        if let Some(index) = items.iter().position(|item| item.reference == reference) {
+            return ItemId(index);
         }
         let now = SystemTime::now();
         items.push(Progress {
@@ -79,12 +131,12 @@ impl Board {
             started_at: now,
             updated_at: now,
         });
-        Item(items.len() - 1)
+        ItemId(items.len() - 1)
     }
 
-    /// Says what is being done about an item. What is there has all its bytes.
-    pub(super) fn set(&self, item: Item, status: ProgressStatus) {
-        self.change(item, |item| {
+    /// Sets an item's status. An item that is done, or existed before, has all its bytes.
+    pub(super) fn set_status(&self, item: ItemId, status: ProgressStatus) {
+        self.update(item, |item| {
             item.status = status;
             if matches!(status, ProgressStatus::Done | ProgressStatus::Exists) {
                 item.offset = item.total;
@@ -92,22 +144,22 @@ impl Board {
         });
     }
 
-    /// Says how much of an item has come.
-    pub(super) fn advance(&self, item: Item, offset: u64) {
-        self.change(item, |item| {
+    /// Sets how many bytes of an item have been downloaded.
+    pub(super) fn set_offset(&self, item: ItemId, offset: u64) {
+        self.update(item, |item| {
             item.status = ProgressStatus::Downloading;
             item.offset = offset.min(item.total);
         });
     }
 
-    /// The state of all of them.
+    /// A copy of the state of all items.
     pub(super) fn snapshot(&self) -> Vec<Progress> {
         self.lock().clone()
     }
 
-    fn change(&self, item: Item, change: impl FnOnce(&mut Progress)) {
+    fn update(&self, item: ItemId, update: impl FnOnce(&mut Progress)) {
         if let Some(item) = self.lock().get_mut(item.0) {
-            change(item);
+            update(item);
             item.updated_at = SystemTime::now();
         }
     }

@@ -1,4 +1,4 @@
-//! Pulling: from a reference to an image that a container can be made from.
+//! Pulling: fetching an image from its registry, unpacking it, and recording it.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,52 +8,53 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 
 use super::auth::check_token_hosts;
+use super::cache::{CachedImage, ImageContent};
 use super::manifest::{Config, Document, Layer, MAX_DOCUMENT, Manifest};
 use super::platform::Platform;
-use super::progress::{Board, Item};
+use super::progress::{ItemId, Progress, ProgressStatus, ProgressTracker};
+use super::pull_config::PullConfig;
+use super::records::Image;
 use super::reference::Reference;
 use super::registry::{Registry, mismatch, pause};
-use super::unpack::Unpack;
-use super::{
-    Image, Known, MAX_DEPTH, Progress, ProgressStatus, PullConfig, Unpacked, brief, long, too_deep,
-};
+use super::store::{MAX_DEPTH, quick, too_deep, whole_layer};
+use super::unpack::Unpacker;
 use crate::call::{Call, Limits};
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
 use crate::keyed_mutex::KeyGuard;
 use crate::lease::Lease;
-use crate::rpc::content::{Descriptor, Writer};
+use crate::rpc::content::{Descriptor, Opened, Writer};
 use crate::rpc::{Ctx, content, images};
 use crate::snapshot;
 use crate::submit;
 use crate::sys;
 
-/// How many layers are fetched at once.
+/// How many layers are downloaded at once.
 const FETCHERS: usize = 3;
 
-/// How often the caller hears of the progress, and a pull looks whether it is to end.
+/// How often a pull reports its progress, and checks whether the call or the client has ended.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How much is sent to the store at once.
+/// How much is sent to the content store at once, in bytes.
 const PIECE: usize = 512 << 10;
 
-/// How much is read from the registry at once.
+/// How much is read from the registry at once, in bytes.
 const BUFFER: usize = 64 << 10;
 
-/// How often a blob's download may break in succession without a byte gained.
+/// How often in succession a blob's download may break without a byte received.
 const MAX_BREAKS: u32 = 3;
 
-/// How long to wait after a break; doubled each time.
+/// How long to wait after a download broke; doubled each time.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// How long to wait at first, and at most, where another client is writing the same blob.
+/// How long to wait at first, and at most, while another client writes the same blob.
 const LOCK_BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// How long to wait until the server has seen that a writer is gone.
+/// How long to wait until the server has noticed that a writer is gone.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// The longest label that containerd takes, key and value together (`labels.maxSize`).
+/// The longest label that containerd accepts, key and value together (`labels.maxSize`).
 const MAX_LABEL: usize = 4096;
 
 pub(crate) fn pull(
@@ -72,18 +73,18 @@ pub(crate) fn pull(
     let operation = client.begin_with(call, None)?;
     submit::begin_long()?;
     let limits = &operation.ctx.limits;
-    let (ctx, _lease) = Lease::hold(client, &brief(client, &operation.ctx))?;
+    let (ctx, _lease) = Lease::hold(client, &quick(client, &operation.ctx))?;
 
-    // The pull's own handle ends its threads, whatever is the reason.
+    // The pull's own cancel handle, which ends its threads for whatever reason.
     let stop = Cancel::new();
     let ctx = ctx.with_limits(Limits { cancel: Some(stop.clone()), ..limits.clone() });
-    let (board, item) = Board::new(&reference.to_string());
+    let (tracker, item) = ProgressTracker::new(&reference.to_string());
     let pull = Pull {
         client,
         registry: Registry::new(&reference, config, &ctx.limits),
         ctx,
         stop: &stop,
-        board: &board,
+        tracker: &tracker,
         platform,
         snapshotter: (!config.no_unpack).then_some(snapshotter),
     };
@@ -91,10 +92,10 @@ pub(crate) fn pull(
         let (sender, receiver) = bounded(1);
         let (pull, reference) = (&pull, &reference);
         let _worker = Worker::spawn(scope, move || {
-            // The receiver is there until the answer has come.
+            // The receiver exists until the result has arrived.
             let _ = sender.send(pull.run(reference, item));
         })?;
-        // Also where `progress` panics; before the thread is waited for.
+        // Dropped before the worker, also if `progress` panics: so the worker ends soon.
         let _stop = FireOnDrop(&stop);
         let mut ended = None;
         loop {
@@ -113,14 +114,15 @@ pub(crate) fn pull(
                     stop.fire();
                 }
             }
-            progress(&board.snapshot());
+            progress(&tracker.snapshot());
         }
     });
-    progress(&board.snapshot());
+    progress(&tracker.snapshot());
     result
 }
 
-/// What a pull that was ended says: why it was ended, and in which step.
+/// The result of a pull. If it was ended early, the error is the reason, with the step that the pull had
+/// reached.
 fn merge(result: Result<Image>, ended: Option<Error>) -> Result<Image> {
     match (result, ended) {
         (Err(error), Some(reason)) => {
@@ -142,8 +144,8 @@ impl Drop for FireOnDrop<'_> {
     }
 }
 
-/// A thread of a pull's. Dropped, it is waited for, so that not even its last moments are seen after
-/// the pull; the scope alone waits for its work.
+/// A thread of a pull. Its drop joins it, so that no thread is left after the pull: the scope by itself
+/// waits for the thread's closure only.
 struct Worker<'scope>(Option<ScopedJoinHandle<'scope, ()>>);
 
 impl<'scope> Worker<'scope> {
@@ -161,100 +163,99 @@ impl<'scope> Worker<'scope> {
 
 impl Drop for Worker<'_> {
     fn drop(&mut self) {
-        // A panic of its own has been told of by the channel that it closed.
+        // If it panicked, the receiver of its channel has reported that.
         let _ = self.0.take().map(ScopedJoinHandle::join);
     }
 }
 
-/// One pull. Its context carries the lease, and ends with the pull.
+/// A pull. Its context has the lease and the pull's cancel handle.
 struct Pull<'a> {
     client: &'a Inner,
     ctx: Ctx,
     registry: Registry,
     stop: &'a Cancel,
-    board: &'a Board,
+    tracker: &'a ProgressTracker,
     platform: Platform,
-    /// `None`: the content alone.
+    /// `None` if the content is not unpacked.
     snapshotter: Option<&'a str>,
 }
 
 impl Pull<'_> {
-    fn run(&self, reference: &Reference, item: Item) -> Result<Image> {
-        let resolved = self.registry.resolve(reference.object()).step("resolve")?;
-        self.board.set(item, ProgressStatus::Resolved);
-        let mut target = Descriptor {
-            media_type: resolved.media_type,
-            digest: resolved.digest,
-            size: resolved.size,
-            ..Descriptor::default()
-        };
-        let (media_type, manifest, size, declared) = self.walk(&target).step("fetch manifest")?;
-        target.media_type = media_type;
-        let config = self.config(&manifest).step("fetch configuration")?;
-        if !declared {
+    fn run(&self, reference: &Reference, item: ItemId) -> Result<Image> {
+        let mut target = self.registry.resolve(reference.object()).step("resolve")?;
+        self.tracker.set_status(item, ProgressStatus::Resolved);
+        let fetched = self.fetch_manifest(&target).step("fetch manifest")?;
+        let manifest = fetched.manifest;
+        target.media_type = fetched.target_media_type;
+        let config = self.fetch_config(&manifest).step("fetch configuration")?;
+        if !fetched.platform_declared {
             config.check_platform(&self.platform)?;
         }
 
-        let unpack = match self.snapshotter {
+        let unpacker = match self.snapshotter {
             Some(snapshotter) => Some(
-                Unpack::new(self.client, &self.ctx, snapshotter, &manifest, &config)
+                Unpacker::new(self.client, &self.ctx, snapshotter, &manifest, &config)
                     .step("unpack layers")?,
             ),
             None => None,
         };
-        self.layers(&manifest.layers, unpack.as_ref())?;
-        if let Some(unpack) = &unpack {
-            unpack.finish().step("unpack layers")?;
+        self.fetch_layers(&manifest.layers, unpacker.as_ref())?;
+        if let Some(unpacker) = &unpacker {
+            unpacker.finish().step("unpack layers")?;
         }
         let record = self.record(&reference.to_string(), &target).step("create image")?;
 
-        let size = size.saturating_add(manifest.size());
+        let size = fetched.size.saturating_add(manifest.size());
         if self.platform == Platform::host() {
-            let known = Known { unpacked: Some(Unpacked::new(config)), size };
-            self.client.images.insert(&target.digest, known);
+            let content = Some(ImageContent::new(config));
+            self.client.images.insert(&target.digest, CachedImage { size, content });
         }
         Ok(Image::new(record, size))
     }
 
-    /// From what the name stands for to the manifest for the platform. Gives the media type of the
-    /// first, the manifest and its size, and whether an index said that it is for the platform.
-    fn walk(&self, target: &Descriptor) -> Result<(String, Manifest, u64, bool)> {
+    /// Fetches the manifest for the platform, and the indexes that lead to it.
+    fn fetch_manifest(&self, target: &Descriptor) -> Result<FetchedManifest> {
         let mut descriptor = target.clone();
-        let mut first = None;
-        let mut declared = false;
+        let mut target_media_type = None;
+        let mut platform_declared = false;
         for _ in 0..MAX_DEPTH {
-            let (document, media_type) = self.document(&descriptor)?;
-            let first = first.get_or_insert(media_type);
+            let (document, media_type) = self.fetch_document(&descriptor)?;
+            let target_media_type = target_media_type.get_or_insert(media_type);
             match document {
                 Document::Manifest(manifest) => {
-                    return Ok((first.clone(), manifest, descriptor.size, declared));
+                    return Ok(FetchedManifest {
+                        target_media_type: target_media_type.clone(),
+                        manifest,
+                        size: descriptor.size,
+                        platform_declared,
+                    });
                 }
                 Document::Index(index) => {
-                    let (chosen, says_so) = index.choose(&self.platform)?;
+                    let (chosen, declared) = index.choose(&self.platform)?;
                     descriptor = chosen.clone();
-                    declared |= says_so;
+                    platform_declared |= declared;
                 }
             }
         }
         Err(too_deep())
     }
 
-    /// Sees to it that a manifest or an index is in the store, and reads it.
-    fn document(&self, descriptor: &Descriptor) -> Result<(Document, String)> {
+    /// Fetches a manifest or an index, unless the store has it, and parses it.
+    fn fetch_document(&self, descriptor: &Descriptor) -> Result<(Document, String)> {
         check_size(descriptor)?;
         let name = format!("{}-{}", Document::kind(&descriptor.media_type), descriptor.digest);
-        let item = self.board.add(name.clone(), descriptor.size);
-        let _turn = self.turn(&name)?;
+        let item = self.tracker.add(name.clone(), descriptor.size);
+        let _lock = self.lock(&name)?;
         let Some(writer) = self.open(&name, descriptor)? else {
-            let ctx = brief(self.client, &self.ctx);
+            let ctx = quick(self.client, &self.ctx);
             let data = content::read(&ctx, &descriptor.digest, MAX_DOCUMENT)?;
             let (document, media_type) = Document::parse(&data, &descriptor.media_type)?;
-            // Whoever wrote it may not have come to its labels yet.
-            self.relabel(&descriptor.digest, document.references())?;
-            self.board.set(item, ProgressStatus::Exists);
+            // The client that wrote it may not have set its labels yet.
+            self.relabel(&descriptor.digest, document.gc_labels())?;
+            self.tracker.set_status(item, ProgressStatus::Exists);
             return Ok((document, media_type));
         };
-        self.board.advance(item, 0);
+        self.tracker.set_offset(item, 0);
         let data = self.registry.manifest(&descriptor.digest)?;
         if data.len() as u64 != descriptor.size {
             return Err(mismatch(&format!(
@@ -265,57 +266,57 @@ impl Pull<'_> {
             )));
         }
         let (document, media_type) = Document::parse(&data, &descriptor.media_type)?;
-        let mut labels = document.references();
+        let mut labels = document.gc_labels();
         labels.push(self.registry.source_label());
-        self.put(writer, data, labels)?;
-        self.board.set(item, ProgressStatus::Done);
+        self.write(writer, data, labels)?;
+        self.tracker.set_status(item, ProgressStatus::Done);
         Ok((document, media_type))
     }
 
-    /// Sees to it that the configuration is in the store, and reads it.
-    fn config(&self, manifest: &Manifest) -> Result<Config> {
+    /// Fetches the configuration, unless the store has it, and parses it.
+    fn fetch_config(&self, manifest: &Manifest) -> Result<Config> {
         let descriptor = &manifest.config;
         check_size(descriptor)?;
         let name = format!("config-{}", descriptor.digest);
-        let item = self.board.add(name.clone(), descriptor.size);
-        let _turn = self.turn(&name)?;
+        let item = self.tracker.add(name.clone(), descriptor.size);
+        let _lock = self.lock(&name)?;
         let (data, status) = match self.open(&name, descriptor)? {
             None => {
                 self.relabel(&descriptor.digest, Vec::new())?;
-                let ctx = brief(self.client, &self.ctx);
+                let ctx = quick(self.client, &self.ctx);
                 let data = content::read(&ctx, &descriptor.digest, MAX_DOCUMENT)?;
                 (data, ProgressStatus::Exists)
             }
             Some(writer) => {
-                self.board.advance(item, 0);
+                self.tracker.set_offset(item, 0);
                 let data = self.registry.small_blob(&descriptor.digest, descriptor.size)?;
-                self.put(writer, data.clone(), vec![self.registry.source_label()])?;
+                self.write(writer, data.clone(), vec![self.registry.source_label()])?;
                 (data, ProgressStatus::Done)
             }
         };
         let config = Config::parse(&data, manifest.layers.len())?;
-        self.board.set(item, status);
+        self.tracker.set_status(item, status);
         Ok(config)
     }
 
-    /// Fetches the layers, some at once, and unpacks them in order while others still come. Those
-    /// that are unpacked already are not fetched.
-    fn layers(&self, layers: &[Layer], unpack: Option<&Unpack<'_>>) -> Result<()> {
-        let items: Vec<(&Layer, Item)> = layers
+    /// Fetches the layers, several at once, and unpacks them in order while others are still downloaded.
+    /// Layers that are unpacked already are not fetched.
+    fn fetch_layers(&self, layers: &[Layer], unpacker: Option<&Unpacker<'_>>) -> Result<()> {
+        let items: Vec<(&Layer, ItemId)> = layers
             .iter()
             .map(|layer| {
                 let name = format!("layer-{}", layer.descriptor.digest);
-                (layer, self.board.add(name, layer.descriptor.size))
+                (layer, self.tracker.add(name, layer.descriptor.size))
             })
             .collect();
-        let there = match unpack {
-            Some(unpack) => unpack.survey().step("unpack layers")?,
+        let unpacked = match unpacker {
+            Some(unpacker) => unpacker.unpacked_layers().step("unpack layers")?,
             None => 0,
         };
-        for (_, item) in items.iter().take(there) {
-            self.board.set(*item, ProgressStatus::Exists);
+        for (_, item) in items.iter().take(unpacked) {
+            self.tracker.set_status(*item, ProgressStatus::Exists);
         }
-        let missing: Vec<_> = items.into_iter().enumerate().skip(there).collect();
+        let missing: Vec<_> = items.into_iter().enumerate().skip(unpacked).collect();
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
             let (sender, receiver) = unbounded();
@@ -323,13 +324,13 @@ impl Pull<'_> {
             for _ in 0..missing.len().min(FETCHERS) {
                 let (missing, next, sender) = (&missing, &next, sender.clone());
                 let started = Worker::spawn(scope, move || {
-                    while let Some((at, (layer, item))) =
+                    while let Some((index, (layer, item))) =
                         missing.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        let fetched = self.layer(layer, *item).step("fetch layer");
+                        let fetched = self.fetch_layer(layer, *item).step("fetch layer");
                         let failed = fetched.is_err();
-                        // The receiver is there until every sender has gone.
-                        let _ = sender.send((*at, fetched));
+                        // The receiver exists until every sender is dropped.
+                        let _ = sender.send((*index, fetched));
                         if failed {
                             self.stop.fire();
                             return;
@@ -346,54 +347,54 @@ impl Pull<'_> {
             }
             drop(sender);
 
-            let mut fetched = vec![None; there + missing.len()];
-            let result = missing.iter().try_for_each(|(at, (_, item))| {
-                while fetched.get(*at).is_some_and(Option::is_none) {
-                    let (which, result) = receiver.recv().map_err(|_| {
+            let mut fetched = vec![None; unpacked + missing.len()];
+            let result = missing.iter().try_for_each(|(index, (_, item))| {
+                while fetched.get(*index).is_some_and(Option::is_none) {
+                    let (fetched_index, result) = receiver.recv().map_err(|_| {
                         Error::new(ErrorKind::Internal, "a layer's thread ended early")
                     })?;
                     let status = result?;
-                    if let Some(slot) = fetched.get_mut(which) {
+                    if let Some(slot) = fetched.get_mut(fetched_index) {
                         *slot = Some(status);
                     }
                 }
-                if let Some(unpack) = unpack {
-                    self.board.set(*item, ProgressStatus::Extracting);
-                    unpack.layer(*at).step("unpack layers")?;
+                if let Some(unpacker) = unpacker {
+                    self.tracker.set_status(*item, ProgressStatus::Extracting);
+                    unpacker.layer(*index).step("unpack layers")?;
                 }
-                let status = fetched.get(*at).copied().flatten();
-                self.board.set(*item, status.unwrap_or(ProgressStatus::Done));
+                let status = fetched.get(*index).copied().flatten();
+                self.tracker.set_status(*item, status.unwrap_or(ProgressStatus::Done));
                 Ok(())
             });
             result.map_err(|error: Error| {
                 self.stop.fire();
-                // Where one thread's failure has ended the others, it is the one to tell of.
-                let causes = receiver.iter().filter_map(|(_, result)| result.err());
-                let told = error.kind() != ErrorKind::Cancelled;
-                let mut causes = causes.filter(|e| !told && e.kind() != ErrorKind::Cancelled);
+                // If one thread's failure cancelled the others, that failure is the error to report.
+                let errors = receiver.iter().filter_map(|(_, result)| result.err());
+                let is_cause = error.kind() != ErrorKind::Cancelled;
+                let mut causes = errors.filter(|e| !is_cause && e.kind() != ErrorKind::Cancelled);
                 causes.next().unwrap_or(error)
             })
         })
     }
 
-    /// Sees to it that a layer is in the store.
-    fn layer(&self, layer: &Layer, item: Item) -> Result<ProgressStatus> {
+    /// Fetches a layer, unless the store has it.
+    fn fetch_layer(&self, layer: &Layer, item: ItemId) -> Result<ProgressStatus> {
         let descriptor = &layer.descriptor;
         let name = format!("layer-{}", descriptor.digest);
-        let _turn = self.turn(&name)?;
+        let _lock = self.lock(&name)?;
         let mut resumed = true;
         loop {
             let Some(mut writer) = self.open(&name, descriptor)? else {
                 self.relabel(&descriptor.digest, Vec::new())?;
                 return Ok(ProgressStatus::Exists);
             };
-            let limits = long(&self.ctx).limits;
+            let limits = whole_layer(&self.ctx).limits;
             if writer.offset() > descriptor.size {
                 writer.truncate(&limits)?;
             }
             resumed &= writer.offset() > 0;
-            self.board.advance(item, writer.offset());
-            let written = match self.copy_all(&mut writer, layer, item) {
+            self.tracker.set_offset(item, writer.offset());
+            let written = match self.download(&mut writer, layer, item) {
                 Ok(()) => writer.commit(&limits, &[self.registry.source_label()]),
                 Err(e) => Err(e),
             };
@@ -404,24 +405,23 @@ impl Pull<'_> {
             if !matches!(error.kind(), ErrorKind::DataLoss | ErrorKind::FailedPrecondition) {
                 return Err(error);
             }
-            // It is not what its digest says: nobody is to go on from there.
+            // The content does not have its digest: nobody may resume it.
             self.abort(&name);
             if !resumed {
                 return Err(mismatch(&format!("the blob {} is damaged", descriptor.digest))
                     .caused_by(error));
             }
-            // What was resumed may have been damaged before.
+            // The part that was resumed may have been damaged, so the download starts over once.
             resumed = false;
         }
     }
 
-    /// Copies a blob into the store, from where the store has it on. A download that breaks goes on
-    /// from there.
-    fn copy_all(&self, writer: &mut Writer, layer: &Layer, item: Item) -> Result<()> {
+    /// Downloads the part of a blob that the store does not have. A download that breaks is resumed.
+    fn download(&self, writer: &mut Writer, layer: &Layer, item: ItemId) -> Result<()> {
         let mut breaks = 0;
         while writer.offset() < layer.descriptor.size {
             let before = writer.offset();
-            let Err(broken) = self.copy(writer, layer, item)? else { continue };
+            let Err(broken) = self.download_once(writer, layer, item)? else { continue };
             if writer.offset() > before {
                 breaks = 0;
             }
@@ -434,16 +434,22 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// Copies what one request gives. The inner result is the registry's, the outer the store's.
-    fn copy(&self, writer: &mut Writer, layer: &Layer, item: Item) -> Result<Result<()>> {
+    /// Copies the answer to one request into the store. The inner result is that of the registry, the
+    /// outer one that of the store.
+    fn download_once(
+        &self,
+        writer: &mut Writer,
+        layer: &Layer,
+        item: ItemId,
+    ) -> Result<Result<()>> {
         let Descriptor { digest, size, .. } = &layer.descriptor;
         let blob = match self.registry.blob(digest, *size, writer.offset(), &layer.urls) {
             Ok(blob) => blob,
             Err(e) => return Ok(Err(e)),
         };
-        let limits = long(&self.ctx).limits;
+        let limits = whole_layer(&self.ctx).limits;
         let mut reader = blob.reader;
-        // What the store has already, where the registry does not begin in the middle.
+        // The store already has this much of the answer if the registry does not support ranges.
         let mut skip = writer.offset().saturating_sub(blob.start);
         let mut buffer = vec![0; BUFFER];
         let mut piece = Vec::with_capacity(PIECE);
@@ -455,13 +461,14 @@ impl Pull<'_> {
                     let skipped = count.min(usize::try_from(skip).unwrap_or(usize::MAX));
                     skip -= skipped as u64;
                     piece.extend_from_slice(buffer.get(skipped..count).unwrap_or_default());
-                    self.board.advance(item, writer.offset() + piece.len() as u64);
+                    self.tracker.set_offset(item, writer.offset() + piece.len() as u64);
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => end = Some(Err(self.registry.broken(e, digest))),
+                Err(e) => end = Some(Err(self.registry.body_error(e, digest))),
             }
             if writer.offset() + piece.len() as u64 > *size {
-                return Err(mismatch(&format!("more than the {size} bytes of {digest} came")));
+                let why = format!("the registry sent more than the {size} bytes of {digest}");
+                return Err(mismatch(&why));
             }
             if !piece.is_empty() && (end.is_some() || piece.len() + BUFFER > PIECE) {
                 let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE));
@@ -476,34 +483,34 @@ impl Pull<'_> {
         };
         match end {
             Some(Ok(())) | None if writer.offset() < *size => Ok(Err(ended_early())),
-            // Once all is there, how the connection ended is of no interest.
+            // The blob is complete, however the connection ended.
             _ if writer.offset() == *size => Ok(Ok(())),
             Some(result) => Ok(result),
             None => Ok(Ok(())),
         }
     }
 
-    /// Waits for the other pulls of this client that are at the same blob.
-    fn turn(&self, name: &str) -> Result<KeyGuard> {
+    /// Waits for other pulls of this client that fetch the same blob.
+    fn lock(&self, name: &str) -> Result<KeyGuard> {
         let key = format!("{} {name}", self.ctx.namespace);
-        self.client.images.locks.lock(key, "another pull", &self.ctx.limits)
+        self.client.pull_locks.lock(key, "another pull", &self.ctx.limits)
     }
 
-    /// Opens the write of a blob; `None` where the store has it, which the lease then holds too.
-    /// Waits for whoever else is writing it.
+    /// Opens a blob for writing; `None` if the store has the blob, which the lease then holds too. Waits
+    /// while another client writes it.
     fn open(&self, name: &str, descriptor: &Descriptor) -> Result<Option<Writer>> {
         let mut wait = LOCK_BACK_OFF.0;
         let mut damaged = false;
         loop {
-            let limits = long(&self.ctx).limits;
-            match Writer::open(&self.ctx, &limits, name, descriptor.size, &descriptor.digest) {
-                // The code alone is that of a lost connection.
-                Err(e) if e.kind() == ErrorKind::Unavailable && e.message().contains("locked") => {
+            let limits = whole_layer(&self.ctx).limits;
+            match Writer::open(&self.ctx, &limits, name, descriptor.size, &descriptor.digest)? {
+                Opened::Exists => return Ok(None),
+                Opened::Locked => {
                     pause(&self.ctx.limits, jittered(wait))?;
                     wait = (wait * 2).min(LOCK_BACK_OFF.1);
                 }
-                // All of it is there, if only in another namespace or not yet committed.
-                Ok(Some(writer)) if writer.offset() == descriptor.size => {
+                // The content is complete: another namespace has it, or it is not committed yet.
+                Opened::Writer(writer) if writer.offset() == descriptor.size => {
                     match writer.commit(&limits, &[]) {
                         Err(e) if e.kind() == ErrorKind::FailedPrecondition && !damaged => {
                             damaged = true;
@@ -513,14 +520,19 @@ impl Pull<'_> {
                         Ok(()) => return Ok(None),
                     }
                 }
-                other => return other,
+                Opened::Writer(writer) => return Ok(Some(*writer)),
             }
         }
     }
 
-    /// Writes and commits what is small and known to be right.
-    fn put(&self, mut writer: Writer, data: Vec<u8>, labels: Vec<(String, String)>) -> Result<()> {
-        let limits = long(&self.ctx).limits;
+    /// Writes and commits a small blob whose digest has been checked.
+    fn write(
+        &self,
+        mut writer: Writer,
+        data: Vec<u8>,
+        labels: Vec<(String, String)>,
+    ) -> Result<()> {
+        let limits = whole_layer(&self.ctx).limits;
         if writer.offset() > 0 {
             writer.truncate(&limits)?;
         }
@@ -528,9 +540,9 @@ impl Pull<'_> {
         writer.commit(&limits, &labels)
     }
 
-    /// Labels what is in the store already: adds this repository to those it can be had from.
+    /// Labels a blob that the store had before: adds this repository to its sources.
     fn relabel(&self, digest: &str, mut labels: Vec<(String, String)>) -> Result<()> {
-        let ctx = brief(self.client, &self.ctx);
+        let ctx = quick(self.client, &self.ctx);
         let (key, path) = self.registry.source_label();
         let labelled = content::blob_labels(&ctx, digest)?;
         let before = labelled.get(&key).map_or("", String::as_str);
@@ -547,9 +559,9 @@ impl Pull<'_> {
         if labels.is_empty() { Ok(()) } else { content::set_labels(&ctx, digest, &labels) }
     }
 
-    /// Drops a half-written blob. The server may still hold it for the writer that has just gone.
+    /// Drops an unfinished blob. The server may keep it locked for a moment for the writer that has gone.
     fn abort(&self, name: &str) {
-        let ctx = brief(self.client, &self.ctx);
+        let ctx = quick(self.client, &self.ctx);
         for _ in 0..MAX_BREAKS {
             match content::abort(&ctx, name) {
                 Err(e) if e.kind() != ErrorKind::NotFound => {
@@ -562,9 +574,9 @@ impl Pull<'_> {
         }
     }
 
-    /// Makes the image's record, or lets the one of this name stand for the new target.
+    /// Creates the image's record, or updates the target of the record that has this name.
     fn record(&self, name: &str, target: &Descriptor) -> Result<images::Image> {
-        let ctx = brief(self.client, &self.ctx);
+        let ctx = quick(self.client, &self.ctx);
         let image = || images::Image::new(name, target.clone(), Default::default());
         loop {
             match images::create(&ctx, image()) {
@@ -572,12 +584,23 @@ impl Pull<'_> {
                 other => return other,
             }
             match images::update(&ctx, image(), &["target"]) {
-                // Removed meanwhile.
+                // Another client has removed it meanwhile.
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 other => return other,
             }
         }
     }
+}
+
+/// A manifest that was fetched or read.
+struct FetchedManifest {
+    /// The media type of the index or manifest that the reference names.
+    target_media_type: String,
+    manifest: Manifest,
+    /// The manifest's own size, in bytes.
+    size: u64,
+    /// Whether an index says that the manifest is for the platform.
+    platform_declared: bool,
 }
 
 fn check_size(descriptor: &Descriptor) -> Result<()> {
@@ -590,10 +613,10 @@ fn check_size(descriptor: &Descriptor) -> Result<()> {
     Ok(())
 }
 
-/// Half to one and a half times as long, so that those who wait for the same come one by one.
+/// Half to one and a half times as long, so that waiting clients do not all try at the same moment.
 fn jittered(time: Duration) -> Duration {
     let mut byte = [0u8; 1];
-    // Without randomness it is merely not jittered well.
+    // If this fails, the wait is merely not random.
     let _ = rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty());
     time / 2 + time * u32::from(byte[0]) / 255
 }

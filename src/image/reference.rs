@@ -1,11 +1,11 @@
-//! References: the names of images, as the ecosystem writes them (distribution/reference).
+//! References: names of images that say where to pull them from (distribution/reference).
 
 use std::fmt;
 
 use super::digest;
 use crate::error::{Error, Result};
 
-/// What a reference without a registry means.
+/// The registry of a reference that names none.
 const DEFAULT_DOMAIN: &str = "docker.io";
 
 /// The longest name, registry and path together (distribution `reference.NameTotalLengthMax`).
@@ -14,10 +14,10 @@ const MAX_NAME: usize = 255;
 /// The longest tag (distribution `reference.TagRegexp`).
 const MAX_TAG: usize = 128;
 
-/// A reference in full: `docker.io/library/busybox:latest`.
+/// A complete reference, such as `docker.io/library/busybox:latest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
-    /// The registry, with its port where one is given.
+    /// The registry, with its port if one is given.
     pub(super) domain: String,
     /// The repository's path within the registry.
     pub(super) path: String,
@@ -26,12 +26,13 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Reads a reference, and completes it: `busybox` is `docker.io/library/busybox:latest`.
+    /// Parses the argument `reference` and completes it: `busybox` means
+    /// `docker.io/library/busybox:latest`.
     pub(crate) fn parse(text: &str) -> Result<Reference> {
         Reference::parse_argument("reference", text)
     }
 
-    /// The same of an argument that has another name.
+    /// The same for an argument of another name.
     pub(crate) fn parse_argument(argument: &str, text: &str) -> Result<Reference> {
         let invalid = |why: &str| Err(Error::invalid(argument, format!("{text:?} {why}")));
         if text.is_empty() {
@@ -69,7 +70,7 @@ impl Reference {
             return invalid("has a malformed repository name");
         }
         if name == path && path.len() == 64 && path.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return invalid("is an identifier and names no repository");
+            return invalid("is the identifier of an image and names no repository");
         }
         let (domain, path) = if domain == DEFAULT_DOMAIN && !path.contains('/') {
             (domain, format!("library/{path}"))
@@ -87,7 +88,7 @@ impl Reference {
         Ok(Reference { domain: domain.to_owned(), path, tag, digest })
     }
 
-    /// What the registry is asked for: the digest where there is one, otherwise the tag.
+    /// What to ask the registry for: the digest if there is one, otherwise the tag.
     pub(super) fn object(&self) -> &str {
         self.digest.as_deref().or(self.tag.as_deref()).unwrap_or("latest")
     }
@@ -106,8 +107,8 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Tells the registry from the path: it has a dot, a port or a capital, or is `localhost`
-/// (distribution `splitDockerDomain`).
+/// Splits a name into registry and path. The first component is a registry if it has a dot, a port or
+/// a capital, or is `localhost` (distribution `splitDockerDomain`).
 fn split_domain(name: &str) -> (&str, &str) {
     match name.split_once('/') {
         Some(("index.docker.io", path)) => (DEFAULT_DOMAIN, path),
@@ -122,7 +123,7 @@ fn split_domain(name: &str) -> (&str, &str) {
     }
 }
 
-/// Whether it is a host's name or address, with or without a port.
+/// Whether this is a host's name or address, with or without a port.
 pub(super) fn is_domain(domain: &str) -> bool {
     let (host, port) = match domain.strip_prefix('[') {
         Some(rest) => {
@@ -152,7 +153,8 @@ fn is_port(port: &str) -> bool {
     port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
-/// Lower-case letters and digits, joined by one `.`, one or two `_`, or any number of `-`.
+/// Whether this is lower-case letters and digits, joined by one `.`, one or two `_`, or any number of
+/// `-`.
 fn is_path_component(component: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let separators = component.split(|c: char| c.is_ascii() && alphanumeric(c as u8));
@@ -178,7 +180,7 @@ mod tests {
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn completes_what_is_left_out() {
+    fn completes_short_references() {
         let digest = format!("sha256:{HEX}");
         for (short, full) in [
             ("busybox", "docker.io/library/busybox:latest"),
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_reference() {
+    fn refuses_malformed_references() {
         let long = format!("registry.example/{}", "a".repeat(239));
         let tag = format!("a:{}", "t".repeat(129));
         let short_digest = format!("a@sha256:{}", &HEX[1..]);

@@ -4,40 +4,40 @@ use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use ureq::http::{Request, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, BodyReader};
 
-use super::auth::{self, Challenge};
+use super::auth::{self, Challenge, Credentials};
 use super::manifest::{self, MAX_DOCUMENT};
+use super::pull_config::PullConfig;
 use super::reference::Reference;
-use super::{Credentials, PullConfig, digest, transport};
+use super::{digest, transport, url};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::rpc::content::Descriptor;
 use crate::wait::block_on;
 
-/// How much of an error's body is read.
+/// How much of an error's body is read at most, in bytes.
 const MAX_ERROR: u64 = 64 << 10;
 
-/// How long a token server's answer may be.
+/// How long a token server's answer may be, in bytes.
 const MAX_TOKEN: u64 = 1 << 20;
 
-/// How much of a registry's words an error of ours repeats, in characters.
-const MAX_WORDS: usize = 300;
+/// How much of a registry's error is repeated in ours at most, in characters.
+const MAX_ERROR_TEXT: usize = 300;
 
 /// How many redirects are followed for one request (as Go's client does).
 const MAX_REDIRECTS: usize = 10;
 
-/// How often a request that may succeed when repeated is made.
+/// How often a request is made that may succeed if it is repeated.
 const ATTEMPTS: u32 = 3;
 
-/// How long to wait before repeating a request; doubled each time.
+/// How long to wait before a request is repeated; doubled each time.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// One repository. Credentials and tokens go to its own registry alone: same scheme, host and port;
-/// and credentials to its token server, where [`Challenge::realm`] lets them.
+/// A repository. Credentials and tokens are sent to its own registry only, which means the same
+/// scheme, host and port; credentials also to its token server if [`Challenge::realm`] allows it.
 pub(super) struct Registry {
     agent: Agent,
     limits: Limits,
@@ -50,25 +50,40 @@ pub(super) struct Registry {
 }
 
 struct State {
-    /// `https://host:port`, as it is spoken with.
+    /// The scheme, host and port that requests are sent to, such as `https://host:port`.
     origin: String,
-    /// What the last challenge was answered with.
+    /// The `Authorization` header that answered the last challenge.
     authorization: Option<String>,
 }
 
-/// What a tag or a digest stands for.
-#[derive(Debug)]
-pub(super) struct Resolved {
-    pub(super) digest: String,
-    pub(super) size: u64,
-    pub(super) media_type: String,
-}
-
-/// A blob on its way.
+/// A blob that is being downloaded.
 pub(super) struct Blob {
     pub(super) reader: BodyReader<'static>,
-    /// From where in the blob it comes.
+    /// The offset in the blob of the first byte that the reader gives.
     pub(super) start: u64,
+}
+
+type RequestResult<T> = std::result::Result<T, RequestError>;
+
+/// Why a request failed.
+enum RequestError {
+    /// The server uses TLS, but its certificate is invalid or is not trusted.
+    Certificate(Error),
+    Other(Error),
+}
+
+impl From<Error> for RequestError {
+    fn from(error: Error) -> RequestError {
+        RequestError::Other(error)
+    }
+}
+
+impl RequestError {
+    fn into_error(self) -> Error {
+        match self {
+            RequestError::Certificate(error) | RequestError::Other(error) => error,
+        }
+    }
 }
 
 impl Registry {
@@ -77,7 +92,7 @@ impl Registry {
             "docker.io" => "registry-1.docker.io",
             other => other,
         };
-        // As in the ecosystem, a registry on this machine speaks HTTP, unless it is at HTTPS's port.
+        // As for other clients, a registry on this machine uses HTTP, unless its port is that of HTTPS.
         let http = config.plain_http || is_local(host) && !host.ends_with(":443");
         let scheme = if http { "http" } else { "https" };
         Registry {
@@ -92,7 +107,7 @@ impl Registry {
         }
     }
 
-    /// The label that says where a blob came from (containerd's `distribution.source`).
+    /// The label that names a blob's repository (containerd's `distribution.source`).
     pub(super) fn source_label(&self) -> (String, String) {
         let host = match self.domain.rfind(':') {
             Some(colon) if !self.domain.ends_with(']') => &self.domain[..colon],
@@ -101,14 +116,14 @@ impl Registry {
         (format!("containerd.io/distribution.source.{host}"), self.path.clone())
     }
 
-    /// Asks what a tag or a digest stands for.
-    pub(super) fn resolve(&self, object: &str) -> Result<Resolved> {
+    /// Resolves a tag or a digest to the descriptor of a manifest or an index.
+    pub(super) fn resolve(&self, object: &str) -> Result<Descriptor> {
         let origin = self.origin();
         let secure = origin.replacen("http://", "https://", 1);
         if !self.plain_http && secure != origin {
-            match self.head(object) {
-                // A registry on this machine that speaks HTTPS after all answers HTTP by a word on
-                // that, by an alert, or by a reset.
+            match self.head(object).map_err(RequestError::into_error) {
+                // A registry that uses HTTPS answers a request in HTTP with a status and a text, with a
+                // TLS alert, or by closing the connection.
                 Err(e)
                     if matches!(e.kind(), ErrorKind::Protocol | ErrorKind::Unavailable)
                         && e.errno() != Some(libc::ECONNREFUSED) =>
@@ -116,19 +131,19 @@ impl Registry {
                     self.state().origin = secure;
                     match self.head(object) {
                         Ok(resolved) => return Ok(resolved),
-                        // rustls's word: there is HTTPS, but not to be trusted.
-                        Err(e) if e.message().contains("certificate") => return Err(e),
-                        Err(_) => self.state().origin = origin,
+                        // It does use HTTPS: an error of HTTP would hide the reason.
+                        Err(RequestError::Certificate(e)) => return Err(e),
+                        Err(RequestError::Other(_)) => self.state().origin = origin,
                     }
                 }
                 Err(e) if e.is_retryable() => {}
                 other => return other,
             }
         }
-        self.retrying(|| self.head(object))
+        self.retrying(|| self.head(object).map_err(RequestError::into_error))
     }
 
-    fn head(&self, object: &str) -> Result<Resolved> {
+    fn head(&self, object: &str) -> RequestResult<Descriptor> {
         let url = format!("{}/v2/{}/manifests/{object}", self.origin(), self.path);
         let response = self.send("HEAD", &url, manifest::ACCEPT, 0)?;
         let headers = response.headers();
@@ -138,66 +153,68 @@ impl Registry {
         match (response.status(), digest, size) {
             (StatusCode::OK, Some(digest), Some(size)) if size > 0 => {
                 if object.contains(':') && object != digest {
-                    return Err(mismatch(&format!("the registry has {digest} for {object}")));
+                    let why = format!("the registry has {digest} for {object}");
+                    return Err(mismatch(&why).into());
                 }
                 if size > MAX_DOCUMENT {
-                    return Err(too_long("the manifest", MAX_DOCUMENT));
+                    return Err(too_long("the manifest", MAX_DOCUMENT).into());
                 }
-                Ok(Resolved { digest: digest.to_owned(), size, media_type: media_type(&response) })
+                let media_type = media_type(&response);
+                Ok(Descriptor { digest: digest.to_owned(), size, media_type, ..Default::default() })
             }
-            // Not every registry says all of it, or answers HEAD.
+            // Some registries leave headers out or do not support HEAD.
             (StatusCode::OK | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED, ..) => {
                 let (data, media_type) = self.get_manifest(object)?;
-                let digest = digest::of(&data);
-                Ok(Resolved { digest, size: data.len() as u64, media_type })
+                let (digest, size) = (digest::of(&data), data.len() as u64);
+                Ok(Descriptor { digest, size, media_type, ..Default::default() })
             }
-            _ => Err(self.refusal(response, &format!("{}:{object}", self.path))),
+            _ => Err(self.refusal(response, &format!("{}:{object}", self.path)).into()),
         }
     }
 
-    /// Fetches a manifest or an index by its digest, and makes sure that it is the one.
+    /// Fetches a manifest or an index by its digest, and checks that the content has this digest.
     pub(super) fn manifest(&self, digest: &str) -> Result<Vec<u8>> {
         self.retrying(|| self.get_manifest(digest)).map(|(data, _)| data)
     }
 
     fn get_manifest(&self, object: &str) -> Result<(Vec<u8>, String)> {
         let url = format!("{}/v2/{}/manifests/{object}", self.origin(), self.path);
-        let response = self.send("GET", &url, manifest::ACCEPT, 0)?;
+        let response = self.get(&url, manifest::ACCEPT, 0)?;
         if response.status() != StatusCode::OK {
             return Err(self.refusal(response, &format!("{}:{object}", self.path)));
         }
         let media_type = media_type(&response);
         let data = self.read_all(response, MAX_DOCUMENT, "the manifest")?;
         if object.contains(':') && digest::of(&data) != object {
-            return Err(mismatch(&format!("the manifest that came is not {object}")));
+            return Err(mismatch(&format!("the registry sent another manifest than {object}")));
         }
         Ok((data, media_type))
     }
 
-    /// Fetches a small blob, and makes sure that it is the one.
+    /// Fetches a small blob, and checks its size and digest.
     pub(super) fn small_blob(&self, digest: &str, size: u64) -> Result<Vec<u8>> {
         self.retrying(|| {
             let blob = self.blob(digest, size, 0, &[])?;
             let data = self.read_to_end(blob.reader, size, "the blob")?;
             if data.len() as u64 != size || digest::of(&data) != digest {
-                return Err(mismatch(&format!("the blob that came is not {digest}")));
+                return Err(mismatch(&format!("the registry sent another blob than {digest}")));
             }
             Ok(data)
         })
     }
 
-    /// Begins to fetch a blob, `from` there on if the registry can. Where the registry does not have
-    /// it, `urls` (of its descriptor) are tried, which never see credentials.
+    /// Begins to download a blob, at the offset `from` if the registry supports ranges. If the registry
+    /// does not have the blob, the `urls` of its descriptor are tried, without credentials.
     pub(super) fn blob(&self, digest: &str, size: u64, from: u64, urls: &[String]) -> Result<Blob> {
         let own = format!("{}/v2/{}/blobs/{digest}", self.origin(), self.path);
         let mut missing = None;
         for url in std::iter::once(&own).chain(urls) {
-            if *url != own && !self.may_fetch(url) {
+            if *url != own && !self.may_fetch_from(url) {
                 continue;
             }
-            let mut response = self.send("GET", url, "*/*", from)?;
+            let mut response = self.get(url, "*/*", from)?;
             if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-                response = self.send("GET", url, "*/*", 0)?;
+                response = self.get(url, "*/*", 0)?;
             }
             let start = match response.status() {
                 StatusCode::OK => 0,
@@ -211,7 +228,7 @@ impl Registry {
             let length = response.body().content_length();
             if length.is_some_and(|length| start.checked_add(length) != Some(size)) {
                 return Err(mismatch(&format!(
-                    "the blob {digest} has not the {size} bytes it should"
+                    "the blob {digest} does not have the {size} bytes that its manifest says"
                 )));
             }
             return Ok(Blob { reader: response.into_body().into_reader(), start });
@@ -220,7 +237,7 @@ impl Registry {
             .unwrap_or_else(|| Error::new(ErrorKind::NotFound, format!("{digest}: not found"))))
     }
 
-    /// Repeats a request that may succeed then.
+    /// Makes a request, and repeats it if it fails with a retryable error.
     fn retrying<T>(&self, mut request: impl FnMut() -> Result<T>) -> Result<T> {
         let mut attempt = 1;
         loop {
@@ -234,12 +251,22 @@ impl Registry {
         }
     }
 
-    /// Makes a request, follows redirects, answers challenges.
-    fn send(&self, method: &str, url: &str, accept: &str, from: u64) -> Result<Response<Body>> {
-        let mut url = parse(url)?;
+    fn get(&self, url: &str, accept: &str, from: u64) -> Result<Response<Body>> {
+        self.send("GET", url, accept, from).map_err(RequestError::into_error)
+    }
+
+    /// Sends a request, follows redirects and answers challenges.
+    fn send(
+        &self,
+        method: &str,
+        url: &str,
+        accept: &str,
+        from: u64,
+    ) -> RequestResult<Response<Body>> {
+        let mut url = url::parse(url)?;
         let (mut redirects, mut challenges) = (0, 0);
         loop {
-            let own = same_origin(&url, &parse(&self.origin())?);
+            let own = url::same_origin(&url, &url::parse(&self.origin())?);
             let authorization = if own { self.state().authorization.clone() } else { None };
             let mut request =
                 Request::builder().method(method).uri(&url).header(header::ACCEPT, accept);
@@ -249,16 +276,16 @@ impl Registry {
             if let Some(authorization) = &authorization {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
-            let request = request.body(()).map_err(|e| self.failure(&url, e.into()))?;
-            let response = self.agent.run(request).map_err(|e| self.failure(&url, e))?;
+            let request = request.body(()).map_err(|e| self.request_error(&url, e.into()))?;
+            let response = self.agent.run(request).map_err(|e| self.request_error(&url, e))?;
             match response.status() {
-                // Once for a missing or an old token, once more for its scope.
+                // The first for a missing or expired token, the second for a token of another scope.
                 StatusCode::UNAUTHORIZED if own && challenges < 2 => {
                     challenges += 1;
                     if !self.authorize(&response, authorization.as_deref())? {
                         return Ok(response);
                     }
-                    // Read to its end, the connection can be used again.
+                    // The connection can be reused once the body has been read to its end.
                     let _ = self.read_all(response, MAX_ERROR, "the answer");
                 }
                 StatusCode::MOVED_PERMANENTLY
@@ -268,21 +295,21 @@ impl Registry {
                 | StatusCode::PERMANENT_REDIRECT => {
                     redirects += 1;
                     if redirects > MAX_REDIRECTS {
-                        return Err(protocol(&url, "too many redirects"));
+                        return Err(url::protocol_error(&url, "too many redirects").into());
                     }
-                    url = redirect(&url, &response)?;
+                    url = url::redirect_target(&url, &response)?;
                 }
                 _ => return Ok(response),
             }
         }
     }
 
-    /// Finds what answers the challenge of a refused request, which carried `sent`. False where
-    /// nothing does.
-    fn authorize(&self, response: &Response<Body>, sent: Option<&str>) -> Result<bool> {
+    /// Answers the challenge of a refused request, whose `Authorization` header was `sent`. Returns
+    /// false if there is no answer.
+    fn authorize(&self, response: &Response<Body>, sent: Option<&str>) -> RequestResult<bool> {
         let current = self.state().authorization.clone();
         if current.as_deref() != sent {
-            // Another thread has been told the same and found an answer.
+            // Another thread has answered the same challenge meanwhile.
             return Ok(true);
         }
         let all: Vec<Challenge> = response
@@ -295,7 +322,7 @@ impl Registry {
         let find = |scheme: &str| all.iter().find(|challenge| challenge.scheme == scheme);
         let answer = match (find("bearer"), find("basic"), &self.credentials) {
             (Some(challenge), ..) => format!("Bearer {}", self.token(challenge)?),
-            (None, Some(_), Some(credentials)) => basic(credentials),
+            (None, Some(_), Some(credentials)) => credentials.basic(),
             _ => return Ok(false),
         };
         if sent == Some(answer.as_str()) {
@@ -305,13 +332,13 @@ impl Registry {
         Ok(true)
     }
 
-    /// Asks a token server for a token.
-    fn token(&self, challenge: &Challenge) -> Result<String> {
-        let origin = parse(&self.origin())?;
+    /// Asks the token server for a token.
+    fn token(&self, challenge: &Challenge) -> RequestResult<String> {
+        let origin = url::parse(&self.origin())?;
         let realm = challenge.realm(&origin, self.credentials.is_some(), &self.token_hosts)?;
         let mut fields = challenge.fields(&self.path);
         let request = match &self.credentials {
-            // A token in place of a password (OAuth2 refresh token).
+            // An identity token instead of a password (OAuth2 refresh token).
             Some(credentials) if credentials.username.is_empty() => {
                 fields.push(("grant_type", "refresh_token".into()));
                 fields.push(("client_id", "ctrd".into()));
@@ -321,36 +348,38 @@ impl Registry {
                     .body(auth::encode(&fields))
             }
             credentials => {
-                let joint = if realm.query().is_some() { '&' } else { '?' };
-                let mut request = Request::get(format!("{realm}{joint}{}", auth::encode(&fields)));
+                let separator = if realm.query().is_some() { '&' } else { '?' };
+                let url = format!("{realm}{separator}{}", auth::encode(&fields));
+                let mut request = Request::get(url);
                 if let Some(credentials) = credentials {
-                    request = request.header(header::AUTHORIZATION, basic(credentials));
+                    request = request.header(header::AUTHORIZATION, credentials.basic());
                 }
                 request.body(String::new())
             }
         };
-        let request = request.map_err(|e| self.failure(&realm, e.into()))?;
+        let request = request.map_err(|e| self.request_error(&realm, e.into()))?;
         let response = match request.method().as_str() {
             "GET" => self.agent.run(request.map(|_| ())),
             _ => self.agent.run(request),
         };
-        let response = response.map_err(|e| self.failure(&realm, e))?;
+        let response = response.map_err(|e| self.request_error(&realm, e))?;
         if response.status() != StatusCode::OK {
-            return Err(self.refusal(response, "a token"));
+            return Err(self.refusal(response, "a token").into());
         }
-        auth::token(&self.read_all(response, MAX_TOKEN, "the token server's answer")?)
+        let answer = self.read_all(response, MAX_TOKEN, "the token server's answer")?;
+        Ok(auth::token(&answer)?)
     }
 
-    /// Whether a blob may be fetched from an address that a manifest names.
-    fn may_fetch(&self, url: &str) -> bool {
-        parse(url).is_ok_and(|url| match (url.scheme_str(), url.host()) {
+    /// Whether a blob may be fetched from a URL that a manifest names.
+    fn may_fetch_from(&self, url: &str) -> bool {
+        url::parse(url).is_ok_and(|url| match (url.scheme_str(), url.host()) {
             (Some("https"), Some(_)) => true,
-            (Some("http"), Some(host)) => self.plain_http || transport::is_loopback(host),
+            (Some("http"), Some(host)) => self.plain_http || url::is_loopback(host),
             _ => false,
         })
     }
 
-    /// The error of an answer that is none of those wanted, with the registry's own words.
+    /// The error for an answer with an unexpected status. It repeats the registry's own error.
     fn refusal(&self, response: Response<Body>, what: &str) -> Error {
         let status = response.status();
         let kind = match status.as_u16() {
@@ -363,9 +392,9 @@ impl Registry {
         };
         let mut message = format!("{what}: the registry answered {status}");
         let data = self.read_all(response, MAX_ERROR, "the answer").unwrap_or_default();
-        if let Some(words) = words(&data) {
+        if let Some(text) = error_text(&data) {
             message.push_str(": ");
-            message.push_str(&words);
+            message.push_str(&text);
         }
         Error::new(kind, message)
             .with_retryable(matches!(kind, ErrorKind::Unavailable | ErrorKind::ResourceExhausted))
@@ -381,41 +410,43 @@ impl Registry {
 
     fn read_to_end(&self, reader: BodyReader<'_>, limit: u64, what: &str) -> Result<Vec<u8>> {
         let mut data = Vec::new();
-        reader.take(limit + 1).read_to_end(&mut data).map_err(|e| self.broken(e, what))?;
+        reader.take(limit + 1).read_to_end(&mut data).map_err(|e| self.body_error(e, what))?;
         if data.len() as u64 > limit {
             return Err(too_long(what, limit));
         }
         Ok(data)
     }
 
-    /// The error of a body that ended before its end.
-    pub(super) fn broken(&self, error: std::io::Error, what: &str) -> Error {
+    /// The error for a body that could not be read to its end.
+    pub(super) fn body_error(&self, error: std::io::Error, what: &str) -> Error {
         match self.limits.check() {
             Err(ended) => ended,
             Ok(()) => Error::new(ErrorKind::Unavailable, format!("{what}: {error}")),
         }
     }
 
-    /// The error of a request without an answer.
-    fn failure(&self, url: &Uri, error: ureq::Error) -> Error {
+    /// The error for a request without an answer.
+    fn request_error(&self, url: &Uri, error: ureq::Error) -> RequestError {
         if let Err(ended) = self.limits.check() {
-            return ended;
+            return ended.into();
         }
-        match error {
-            // TLS's errors come as bad data.
-            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-                Error::new(ErrorKind::Unavailable, format!("{}: {e}", shown(url)))
-                    .with_retryable(false)
-            }
+        let is_certificate = is_certificate_error(&error);
+        let subject = url::without_query(url);
+        let permanent = |e: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Unavailable, format!("{subject}: {e}")).with_retryable(false)
+        };
+        let error = match error {
+            // rustls's errors during the handshake have this kind.
+            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => permanent(&e),
             ureq::Error::Io(e) => {
-                Error::io(shown(url), e).with_kind(ErrorKind::Unavailable).with_retryable(true)
+                Error::io(subject, e).with_kind(ErrorKind::Unavailable).with_retryable(true)
             }
             ureq::Error::HostNotFound | ureq::Error::Rustls(_) | ureq::Error::Tls(_) => {
-                Error::new(ErrorKind::Unavailable, format!("{}: {error}", shown(url)))
-                    .with_retryable(false)
+                permanent(&error)
             }
-            other => protocol(url, other),
-        }
+            other => url::protocol_error(url, other),
+        };
+        if is_certificate { RequestError::Certificate(error) } else { error.into() }
     }
 
     fn origin(&self) -> String {
@@ -427,60 +458,28 @@ impl Registry {
     }
 }
 
-/// Waits, unless the limits end before.
+/// Whether TLS failed because of the server's certificate.
+fn is_certificate_error(error: &ureq::Error) -> bool {
+    let tls = match error {
+        ureq::Error::Rustls(e) => Some(e),
+        ureq::Error::Io(e) => e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
+        _ => None,
+    };
+    matches!(
+        tls,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    )
+}
+
+/// Sleeps. Fails if the limits end first.
 pub(super) fn pause(limits: &Limits, time: Duration) -> Result<()> {
-    // What it waits for never comes: it is the time that passes.
+    // The future never becomes ready, so that this always waits for the time.
     let _ = block_on(&limits.at_most(time), std::future::pending::<()>());
     limits.check()
 }
 
 fn is_local(host: &str) -> bool {
-    host.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(transport::is_loopback))
-}
-
-fn parse(url: &str) -> Result<Uri> {
-    url.parse().map_err(|e| Error::new(ErrorKind::Protocol, format!("{url:?} is no address: {e}")))
-}
-
-fn same_origin(a: &Uri, b: &Uri) -> bool {
-    a.scheme() == b.scheme()
-        && transport::port(a) == transport::port(b)
-        && matches!((a.host(), b.host()), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
-}
-
-/// Where a redirect leads to. From HTTPS it must not lead to HTTP.
-fn redirect(from: &Uri, response: &Response<Body>) -> Result<Uri> {
-    let location = response
-        .headers()
-        .get(header::LOCATION)
-        .and_then(|value| value.to_str().ok())
-        .ok_or_else(|| protocol(from, "a redirect without a location"))?;
-    let scheme = from.scheme_str().unwrap_or("https");
-    let authority = from.authority().map_or("", |authority| authority.as_str());
-    let to = if location.starts_with("//") {
-        format!("{scheme}:{location}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{authority}{location}")
-    } else {
-        location.to_owned()
-    };
-    let to = parse(&to)?;
-    match (scheme, to.scheme_str()) {
-        (_, Some("https")) | ("http", Some("http")) if to.host().is_some() => Ok(to),
-        ("https", Some("http")) => Err(protocol(from, "a redirect from HTTPS to HTTP")),
-        _ => Err(protocol(from, "a redirect to what is no HTTP address")),
-    }
-}
-
-/// An address without its query, which may hold a signature.
-fn shown(url: &Uri) -> String {
-    let scheme = url.scheme_str().unwrap_or_default();
-    let port = url.port_u16().map_or(String::new(), |port| format!(":{port}"));
-    format!("{scheme}://{}{port}{}", url.host().unwrap_or_default(), url.path())
-}
-
-fn protocol(url: &Uri, why: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Protocol, format!("{}: {why}", shown(url)))
+    host.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(url::is_loopback))
 }
 
 fn too_long(what: &str, limit: u64) -> Error {
@@ -489,11 +488,6 @@ fn too_long(what: &str, limit: u64) -> Error {
 
 pub(super) fn mismatch(why: &str) -> Error {
     Error::new(ErrorKind::DataLoss, why)
-}
-
-fn basic(credentials: &Credentials) -> String {
-    let pair = format!("{}:{}", credentials.username, credentials.secret);
-    format!("Basic {}", BASE64_STANDARD.encode(pair))
 }
 
 /// The content type without its parameters.
@@ -509,179 +503,39 @@ fn starts_at(response: &Response<Body>, offset: u64) -> bool {
         .is_some_and(|start: u64| start == offset)
 }
 
-/// What a registry says of an error, fit to be repeated.
-fn words(body: &[u8]) -> Option<String> {
+/// The text of a registry's error, without control characters and of limited length.
+fn error_text(body: &[u8]) -> Option<String> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let first = answer.get("errors").and_then(|errors| errors.get(0)).unwrap_or(&answer);
     let texts: Vec<&str> = ["code", "message", "details"]
         .iter()
         .filter_map(|key| first.get(key)?.as_str().filter(|text| !text.is_empty()))
         .collect();
-    let words: String =
-        texts.join(": ").chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
-    if words.is_empty() { None } else { Some(words) }
+    let text: String =
+        texts.join(": ").chars().filter(|c| !c.is_control()).take(MAX_ERROR_TEXT).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-    use std::io::{BufRead, BufReader, Write};
-    use std::net::{SocketAddr, TcpListener, TcpStream};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
 
     use super::*;
     use crate::cancel::Cancel;
+    use crate::image::test_registry::{Reply, TestRegistry, reply};
 
     const MANIFEST: &[u8] = b"{\"schemaVersion\": 2}";
 
-    /// A request that came.
-    #[derive(Clone, Debug)]
-    struct Seen {
-        method: String,
-        target: String,
-        headers: HashMap<String, String>,
+    fn registry(server: &TestRegistry, credentials: bool) -> Registry {
+        registry_within(server, credentials, &Limits::within(Duration::from_secs(60)))
     }
 
-    impl Seen {
-        fn header(&self, name: &str) -> Option<&str> {
-            self.headers.get(name).map(String::as_str)
-        }
-    }
-
-    #[derive(Default)]
-    struct Reply {
-        status: u16,
-        headers: Vec<(&'static str, String)>,
-        body: Vec<u8>,
-        /// The body is followed by zeros without an end, or by nothing at all, not even the end.
-        endless: bool,
-        silent: bool,
-    }
-
-    fn reply(status: u16) -> Reply {
-        Reply { status, ..Reply::default() }
-    }
-
-    impl Reply {
-        fn header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
-            self.headers.push((name, value.into()));
-            self
-        }
-
-        fn body(mut self, body: &[u8]) -> Reply {
-            self.body = body.to_vec();
-            self
-        }
-    }
-
-    /// An HTTP server with one answer for each connection.
-    struct Server {
-        address: SocketAddr,
-        state: Arc<ServerState>,
-        thread: Option<thread::JoinHandle<()>>,
-    }
-
-    #[derive(Default)]
-    struct ServerState {
-        seen: Mutex<Vec<Seen>>,
-        /// How many bytes of bodies went out.
-        sent: AtomicU64,
-        ended: AtomicBool,
-    }
-
-    impl Server {
-        fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Server {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            let state = Arc::new(ServerState::default());
-            let shared = state.clone();
-            let thread = thread::spawn(move || {
-                thread::scope(|scope| {
-                    for stream in listener.incoming() {
-                        if shared.ended.load(Ordering::SeqCst) {
-                            return;
-                        }
-                        let (answer, shared) = (&answer, &shared);
-                        // The other side may go whenever it likes.
-                        scope.spawn(move || drop(talk(stream.unwrap(), answer, shared)));
-                    }
-                });
-            });
-            Server { address, state, thread: Some(thread) }
-        }
-
-        fn seen(&self) -> Vec<Seen> {
-            self.state.seen.lock().unwrap().clone()
-        }
-
-        fn sent(&self) -> u64 {
-            self.state.sent.load(Ordering::SeqCst)
-        }
-
-        fn registry(&self, credentials: bool) -> Registry {
-            self.registry_within(credentials, &Limits::within(Duration::from_secs(60)))
-        }
-
-        fn registry_within(&self, credentials: bool, limits: &Limits) -> Registry {
-            let reference = Reference::parse(&format!("{}/a/b:t", self.address)).unwrap();
-            let credentials = credentials
-                .then(|| Credentials { username: "user".into(), secret: "secret".into() });
-            Registry::new(&reference, &PullConfig { credentials, ..Default::default() }, limits)
-        }
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            self.state.ended.store(true, Ordering::SeqCst);
-            let _ = TcpStream::connect(self.address);
-            self.thread.take().unwrap().join().unwrap();
-        }
-    }
-
-    fn talk(
-        mut stream: TcpStream,
-        answer: &impl Fn(&Seen) -> Reply,
-        state: &ServerState,
-    ) -> std::io::Result<()> {
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
-        let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-        let mut words = first.split(' ').map(str::to_owned);
-        let mut seen = Seen {
-            method: words.next().unwrap_or_default(),
-            target: words.next().unwrap_or_default(),
-            headers: HashMap::new(),
-        };
-        for line in lines {
-            let line = line?;
-            let Some((name, value)) = line.split_once(": ") else { break };
-            seen.headers.insert(name.to_lowercase(), value.to_owned());
-        }
-        state.seen.lock().unwrap().push(seen.clone());
-        let reply = answer(&seen);
-        if reply.silent {
-            // Until the other side goes.
-            let _ = stream.read(&mut [0]);
-            return Ok(());
-        }
-        let mut head = format!("HTTP/1.1 {} Text\r\nconnection: close\r\n", reply.status);
-        for (name, value) in &reply.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if !reply.endless && !reply.headers.iter().any(|(name, _)| *name == "content-length") {
-            head.push_str(&format!("content-length: {}\r\n", reply.body.len()));
-        }
-        head.push_str("\r\n");
-        stream.write_all(head.as_bytes())?;
-        if seen.method != "HEAD" {
-            stream.write_all(&reply.body)?;
-            while reply.endless && !state.ended.load(Ordering::SeqCst) {
-                stream.write_all(&[b' '; 1 << 16])?;
-                state.sent.fetch_add(1 << 16, Ordering::SeqCst);
-            }
-        }
-        Ok(())
+    fn registry_within(server: &TestRegistry, credentials: bool, limits: &Limits) -> Registry {
+        let reference = Reference::parse(&format!("{}/a/b:t", server.address)).unwrap();
+        let credentials =
+            credentials.then(|| Credentials { username: "user".into(), secret: "secret".into() });
+        Registry::new(&reference, &PullConfig { credentials, ..Default::default() }, limits)
     }
 
     fn manifest() -> Reply {
@@ -697,288 +551,286 @@ mod tests {
     }
 
     #[test]
-    fn resolves_by_the_head_alone() {
-        let server = Server::start(|_| manifest());
-        let resolved = server.registry(true).resolve("t").unwrap();
+    fn resolves_with_one_head_request() {
+        let server = TestRegistry::start(|_| manifest());
+        let resolved = registry(&server, true).resolve("t").unwrap();
         assert_eq!(resolved.digest, digest::of(MANIFEST));
         assert_eq!(resolved.size, MANIFEST.len() as u64);
         assert_eq!(resolved.media_type, "application/vnd.oci.image.manifest.v1+json");
-        let seen = server.seen();
-        assert_eq!((seen.len(), seen[0].method.as_str()), (1, "HEAD"));
-        assert_eq!(seen[0].target, "/v2/a/b/manifests/t");
-        assert!(seen[0].header("accept").unwrap().contains("image.index.v1+json"));
-        // Nobody has asked for them.
-        assert_eq!(seen[0].header("authorization"), None);
+        let requests = server.requests();
+        assert_eq!((requests.len(), requests[0].method.as_str()), (1, "HEAD"));
+        assert_eq!(requests[0].target, "/v2/a/b/manifests/t");
+        assert!(requests[0].header("accept").unwrap().contains("image.index.v1+json"));
+        // Credentials are sent in answer to a challenge only.
+        assert_eq!(requests[0].header("authorization"), None);
     }
 
     #[test]
-    fn resolves_by_the_content_where_the_head_says_too_little() {
-        let server = Server::start(|seen| match seen.method.as_str() {
+    fn resolves_with_a_get_if_the_head_lacks_headers() {
+        let server = TestRegistry::start(|request| match request.method.as_str() {
             "HEAD" => reply(405),
             _ => manifest(),
         });
-        let resolved = server.registry(false).resolve("t").unwrap();
+        let resolved = registry(&server, false).resolve("t").unwrap();
         assert_eq!(resolved.digest, digest::of(MANIFEST));
-        let nothing_said = Server::start(|_| reply(200).body(MANIFEST));
-        let resolved = nothing_said.registry(false).resolve("t").unwrap();
+        let without_headers = TestRegistry::start(|_| reply(200).body(MANIFEST));
+        let resolved = registry(&without_headers, false).resolve("t").unwrap();
         assert_eq!((resolved.digest, resolved.media_type), (digest::of(MANIFEST), String::new()));
     }
 
     #[test]
-    fn refuses_another_manifest_than_was_asked_for() {
+    fn refuses_content_with_another_digest() {
         let other = digest::of(b"other");
-        let server = Server::start(|_| manifest());
+        let server = TestRegistry::start(|_| manifest());
         for result in [
-            server.registry(false).resolve(&other).map(drop),
-            server.registry(false).manifest(&other).map(drop),
-            server.registry(false).small_blob(&other, MANIFEST.len() as u64).map(drop),
-            server.registry(false).small_blob(&digest::of(MANIFEST), 3).map(drop),
+            registry(&server, false).resolve(&other).map(drop),
+            registry(&server, false).manifest(&other).map(drop),
+            registry(&server, false).small_blob(&other, MANIFEST.len() as u64).map(drop),
+            registry(&server, false).small_blob(&digest::of(MANIFEST), 3).map(drop),
         ] {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::DataLoss);
         }
     }
 
     #[test]
-    fn tells_what_the_registry_says() {
-        let server = Server::start(|seen| match seen.method.as_str() {
+    fn repeats_the_text_of_a_registry_error() {
+        let server = TestRegistry::start(|request| match request.method.as_str() {
             "HEAD" => reply(405),
             _ => reply(404).body(br#"{"errors":[{"code":"UNKNOWN","message":"no\u0007 such"}]}"#),
         });
-        let error = server.registry(false).resolve("t").unwrap_err();
+        let error = registry(&server, false).resolve("t").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(error.message().ends_with("404 Not Found: UNKNOWN: no such"), "{error}");
         assert!(!error.is_retryable());
     }
 
     #[test]
-    fn repeats_what_may_succeed() {
+    fn repeats_requests_that_may_succeed() {
         let count = AtomicU64::new(0);
-        let server = Server::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        let server = TestRegistry::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
             0 | 1 => reply(503),
             _ => manifest(),
         });
         let digest = digest::of(MANIFEST);
-        server.registry(false).manifest(&digest).unwrap();
-        assert_eq!(server.seen().len(), 3);
-        let server = Server::start(|_| reply(503));
-        let error = server.registry(false).manifest(&digest).unwrap_err();
+        registry(&server, false).manifest(&digest).unwrap();
+        assert_eq!(server.requests().len(), 3);
+        let server = TestRegistry::start(|_| reply(503));
+        let error = registry(&server, false).manifest(&digest).unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
-        let error = server.registry(false).resolve("t").unwrap_err();
+        let error = registry(&server, false).resolve("t").unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
     }
 
     #[test]
-    fn answers_a_bearer_challenge_once_for_all_requests() {
+    fn reuses_a_token_for_later_requests() {
         for credentials in [false, true] {
-            let server = Server::start(|seen| {
-                if let Some(query) = seen.target.strip_prefix("/token?old=1&") {
+            let server = TestRegistry::start(|request| {
+                if let Some(query) = request.target.strip_prefix("/token?old=1&") {
                     assert_eq!(query, "service=reg&scope=repository%3Aa%2Fb%3Apull&scope=x");
                     return reply(200).body(br#"{"token":"t0ken"}"#);
                 }
-                match seen.header("authorization") {
+                match request.header("authorization") {
                     Some("Bearer t0ken") => manifest(),
-                    None => bearer(&format!("http://{}/token?old=1", seen.headers["host"])),
+                    None => bearer(&format!("http://{}/token?old=1", request.headers["host"])),
                     other => panic!("{other:?}"),
                 }
             });
-            let registry = server.registry(credentials);
+            let registry = registry(&server, credentials);
             registry.resolve("t").unwrap();
             registry.manifest(&digest::of(MANIFEST)).unwrap();
-            let seen = server.seen();
-            let targets: Vec<_> = seen.iter().map(|seen| seen.target.contains("token")).collect();
+            let requests = server.requests();
+            let targets: Vec<_> =
+                requests.iter().map(|request| request.target.contains("token")).collect();
             assert_eq!(targets, [false, true, false, false]);
             let expected = credentials.then_some("Basic dXNlcjpzZWNyZXQ=");
-            assert_eq!(seen[1].header("authorization"), expected);
+            assert_eq!(requests[1].header("authorization"), expected);
         }
     }
 
     #[test]
-    fn gives_up_where_a_token_does_not_help() {
-        let server = Server::start(|seen| {
-            if seen.target.starts_with("/token") {
+    fn gives_up_if_a_token_does_not_help() {
+        let server = TestRegistry::start(|request| {
+            if request.target.starts_with("/token") {
                 return reply(200).body(br#"{"token":"t0ken"}"#);
             }
-            bearer(&format!("http://{}/token", seen.headers["host"]))
+            bearer(&format!("http://{}/token", request.headers["host"]))
         });
-        let error = server.registry(true).resolve("t").unwrap_err();
+        let error = registry(&server, true).resolve("t").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
-        assert!(server.seen().len() < 8, "{:?}", server.seen());
+        assert!(server.requests().len() < 8, "{:?}", server.requests());
     }
 
     #[test]
-    fn sends_credentials_when_asked_and_once() {
-        let server = Server::start(|seen| match seen.header("authorization") {
+    fn sends_credentials_once_and_only_after_a_challenge() {
+        let server = TestRegistry::start(|request| match request.header("authorization") {
             Some("Basic dXNlcjpzZWNyZXQ=") => manifest(),
             _ => reply(401).header("www-authenticate", "Basic realm=\"r\""),
         });
-        server.registry(true).resolve("t").unwrap();
-        let error = server.registry(false).resolve("t").unwrap_err();
+        registry(&server, true).resolve("t").unwrap();
+        let error = registry(&server, false).resolve("t").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
 
-        let strict = Server::start(|_| reply(401).header("www-authenticate", "Basic realm=\"r\""));
-        let error = strict.registry(true).resolve("t").unwrap_err();
+        let strict =
+            TestRegistry::start(|_| reply(401).header("www-authenticate", "Basic realm=\"r\""));
+        let error = registry(&strict, true).resolve("t").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
-        assert_eq!(strict.seen().len(), 2);
+        assert_eq!(strict.requests().len(), 2);
     }
 
     #[test]
-    fn trusts_no_other_host_with_credentials() {
+    fn sends_credentials_to_no_other_host() {
         let stranger =
-            Server::start(|_| reply(401).header("www-authenticate", "Basic realm=\"r\""));
+            TestRegistry::start(|_| reply(401).header("www-authenticate", "Basic realm=\"r\""));
         let strange = format!("http://{}/blob", stranger.address);
         let realm = format!("http://localhost:{}/token", stranger.address.port());
         let location = strange.clone();
-        let server = Server::start(move |seen| match seen.header("authorization") {
-            None if seen.target.contains("manifests") => bearer(&realm),
+        let server = TestRegistry::start(move |request| match request.header("authorization") {
+            None if request.target.contains("manifests") => bearer(&realm),
             None => reply(401).header("www-authenticate", "Basic realm=\"r\""),
-            _ if seen.target.contains("redirected") => reply(307).header("location", &location),
+            _ if request.target.contains("redirected") => reply(307).header("location", &location),
             _ => reply(404),
         });
         // A token server on another host.
-        let error = server.registry(true).resolve("t").unwrap_err();
+        let error = registry(&server, true).resolve("t").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
-        assert_eq!(stranger.seen().len(), 0);
+        assert_eq!(stranger.requests().len(), 0);
         // A redirect to another port, once the registry has been sent the credentials.
-        let error = server.registry(true).blob("redirected", 1, 0, &[]).err().unwrap();
+        let error = registry(&server, true).blob("redirected", 1, 0, &[]).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
-        // A layer's own address.
-        let error = server.registry(true).blob("elsewhere", 1, 0, &[strange]).err().unwrap();
+        // The URL of a layer's descriptor.
+        let error = registry(&server, true).blob("elsewhere", 1, 0, &[strange]).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
-        let seen = stranger.seen();
-        assert_eq!(seen.len(), 2);
-        assert!(seen.iter().all(|seen| seen.header("authorization").is_none()), "{seen:?}");
+        let requests = stranger.requests();
+        assert_eq!(requests.len(), 2);
+        assert!(
+            requests.iter().all(|request| request.header("authorization").is_none()),
+            "{requests:?}"
+        );
     }
 
     #[test]
-    fn trusts_a_token_server_that_is_allowed() {
-        let stranger = Server::start(|_| reply(200).body(br#"{"token":"t0ken"}"#));
+    fn sends_credentials_to_an_allowed_token_server() {
+        let stranger = TestRegistry::start(|_| reply(200).body(br#"{"token":"t0ken"}"#));
         let realm = format!("http://localhost:{}/token", stranger.address.port());
-        let server = Server::start(move |seen| match seen.header("authorization") {
+        let server = TestRegistry::start(move |request| match request.header("authorization") {
             Some("Bearer t0ken") => manifest(),
             _ => bearer(&realm),
         });
         let with = |token_hosts: &[String]| {
             let token_hosts = token_hosts.to_vec();
-            Registry { token_hosts, ..server.registry(true) }
+            Registry { token_hosts, ..registry(&server, true) }
         };
         let port = stranger.address.port();
         let error = with(&[format!("localhost:{}", port ^ 1)]).resolve("t").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
         assert!(error.message().contains("name \"localhost\" in token_hosts"), "{error}");
-        assert_eq!(stranger.seen().len(), 0);
+        assert_eq!(stranger.requests().len(), 0);
 
         for allowed in ["localhost".to_owned(), format!("localhost:{port}")] {
             with(&[allowed]).resolve("t").unwrap();
         }
-        let seen = stranger.seen();
-        assert_eq!(seen.len(), 2);
-        for seen in seen {
-            assert_eq!(seen.header("authorization"), Some("Basic dXNlcjpzZWNyZXQ="));
+        let requests = stranger.requests();
+        assert_eq!(requests.len(), 2);
+        for request in requests {
+            assert_eq!(request.header("authorization"), Some("Basic dXNlcjpzZWNyZXQ="));
         }
-        // The token is for the registry, the credentials are not.
-        assert!(server.seen().iter().all(|seen| {
-            seen.header("authorization").is_none_or(|sent| sent == "Bearer t0ken")
+        // The registry receives the token and never the credentials.
+        assert!(server.requests().iter().all(|request| {
+            request.header("authorization").is_none_or(|sent| sent == "Bearer t0ken")
         }));
     }
 
     #[test]
-    fn follows_redirects_but_not_to_less_safety() {
-        let server = Server::start(|seen| match seen.target.as_str() {
+    fn follows_redirects_within_a_limit() {
+        let server = TestRegistry::start(|request| match request.target.as_str() {
             "/end" => reply(200).body(b"blob"),
             "/loop" => reply(302).header("location", "/loop"),
             target => reply(302)
                 .header("location", if target.ends_with("loop") { "/loop" } else { "/end" }),
         });
-        let mut blob = server.registry(false).blob("any", 4, 0, &[]).unwrap();
+        let mut blob = registry(&server, false).blob("any", 4, 0, &[]).unwrap();
         let mut data = String::new();
         blob.reader.read_to_string(&mut data).unwrap();
         assert_eq!((data.as_str(), blob.start), ("blob", 0));
-        let error = server.registry(false).blob("loop", 4, 0, &[]).err().unwrap();
+        let error = registry(&server, false).blob("loop", 4, 0, &[]).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Protocol);
-
-        let to = |from: &str, location: &str| {
-            let response = Response::builder().header("location", location);
-            let response = response.body(Body::builder().data("")).unwrap();
-            redirect(&from.parse().unwrap(), &response).map(|url| url.to_string())
-        };
-        assert_eq!(to("https://a/v2/x", "/y?z").unwrap(), "https://a/y?z");
-        assert_eq!(to("https://a:1/v2/x", "//b/y").unwrap(), "https://b/y");
-        assert_eq!(to("http://a/x", "https://b/y").unwrap(), "https://b/y");
-        for bad in ["http://b/y", "file:///etc/passwd", "ftp://b/", "y", ""] {
-            to("https://a/x", bad).expect_err(bad);
-        }
     }
 
     #[test]
-    fn resumes_where_the_registry_can() {
+    fn resumes_if_the_registry_supports_ranges() {
         for status in [206, 200, 416] {
-            let server = Server::start(move |seen| match (seen.header("range"), status) {
-                (None, _) => reply(200).body(b"0123456789"),
-                (Some(range), 206) => {
-                    assert_eq!(range, "bytes=4-");
-                    reply(206).header("content-range", "bytes 4-9/10").body(b"456789")
-                }
-                (Some(_), 416) => reply(416),
-                _ => reply(200).body(b"0123456789"),
-            });
-            let blob = server.registry(false).blob("any", 10, 4, &[]).unwrap();
+            let server =
+                TestRegistry::start(move |request| match (request.header("range"), status) {
+                    (None, _) => reply(200).body(b"0123456789"),
+                    (Some(range), 206) => {
+                        assert_eq!(range, "bytes=4-");
+                        reply(206).header("content-range", "bytes 4-9/10").body(b"456789")
+                    }
+                    (Some(_), 416) => reply(416),
+                    _ => reply(200).body(b"0123456789"),
+                });
+            let blob = registry(&server, false).blob("any", 10, 4, &[]).unwrap();
             assert_eq!(blob.start, if status == 206 { 4 } else { 0 });
         }
-        let server =
-            Server::start(|_| reply(206).header("content-range", "bytes 3-9/10").body(b"3456789"));
-        assert!(server.registry(false).blob("any", 10, 4, &[]).is_err(), "from elsewhere");
-        let server = Server::start(|_| reply(200).body(b"01234567890"));
-        let error = server.registry(false).blob("any", 10, 0, &[]).err().unwrap();
+        let server = TestRegistry::start(|_| {
+            reply(206).header("content-range", "bytes 3-9/10").body(b"3456789")
+        });
+        assert!(
+            registry(&server, false).blob("any", 10, 4, &[]).is_err(),
+            "a range of another start"
+        );
+        let server = TestRegistry::start(|_| reply(200).body(b"01234567890"));
+        let error = registry(&server, false).blob("any", 10, 0, &[]).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::DataLoss);
     }
 
     #[test]
-    fn reads_no_more_than_is_sensible() {
+    fn bounds_what_it_reads() {
         let endless = |status| Reply { endless: true, ..reply(status) };
-        let server = Server::start(move |seen| match seen.method.as_str() {
+        let server = TestRegistry::start(move |request| match request.method.as_str() {
             "HEAD" => reply(405),
             _ => endless(200),
         });
-        let error = server.registry(false).resolve("t").unwrap_err();
+        let error = registry(&server, false).resolve("t").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
-        assert!(server.sent() < 64 << 20);
+        assert!(server.bytes_sent() < 64 << 20);
 
-        let server = Server::start(move |seen| {
-            if seen.target.starts_with("/token") {
+        let server = TestRegistry::start(move |request| {
+            if request.target.starts_with("/token") {
                 return endless(200);
             }
-            bearer(&format!("http://{}/token", seen.headers["host"]))
+            bearer(&format!("http://{}/token", request.headers["host"]))
         });
-        let error = server.registry(false).resolve("t").unwrap_err();
+        let error = registry(&server, false).resolve("t").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
-        assert!(server.sent() < 64 << 20);
+        assert!(server.bytes_sent() < 64 << 20);
 
-        let server = Server::start(move |_| endless(403));
-        let error = server.registry(false).blob("any", 1, 0, &[]).err().unwrap();
+        let server = TestRegistry::start(move |_| endless(403));
+        let error = registry(&server, false).blob("any", 1, 0, &[]).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-        assert!(server.sent() < 64 << 20);
+        assert!(server.bytes_sent() < 64 << 20);
 
-        let server =
-            Server::start(|_| manifest().header("content-length", (MAX_DOCUMENT + 1).to_string()));
-        let error = server.registry(false).resolve("t").unwrap_err();
+        let server = TestRegistry::start(|_| {
+            manifest().header("content-length", (MAX_DOCUMENT + 1).to_string())
+        });
+        let error = registry(&server, false).resolve("t").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     }
 
     #[test]
-    fn ends_with_its_limits() {
-        let server = Server::start(|_| Reply { silent: true, ..reply(200) });
-        let error = server
-            .registry_within(false, &Limits::within(Duration::from_millis(50)))
+    fn a_request_ends_when_its_limits_do() {
+        let server = TestRegistry::start(|_| Reply { silent: true, ..reply(200) });
+        let error = registry_within(&server, false, &Limits::within(Duration::from_millis(50)))
             .resolve("t")
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
 
         let cancel = Cancel::new();
         let limits = Limits { cancel: Some(cancel.clone()), ..Limits::default() };
-        let registry = server.registry_within(false, &limits);
+        let registry = registry_within(&server, false, &limits);
         thread::scope(|scope| {
             let resolving = scope.spawn(|| registry.resolve("t"));
-            while server.seen().len() < 2 {
+            while server.requests().len() < 2 {
                 thread::sleep(Duration::from_millis(1));
             }
             cancel.fire();
@@ -988,7 +840,7 @@ mod tests {
     }
 
     #[test]
-    fn speaks_http_on_this_machine_alone() {
+    fn uses_http_with_loopback_addresses_only() {
         let origin = |name: &str, plain_http| {
             let reference = Reference::parse(name).unwrap();
             let config = PullConfig { plain_http, ..Default::default() };
@@ -1003,7 +855,7 @@ mod tests {
     }
 
     #[test]
-    fn names_where_a_blob_is_from() {
+    fn the_source_label_names_the_repository() {
         let label = |name: &str| {
             let reference = Reference::parse(name).unwrap();
             let config = PullConfig::default();
@@ -1014,5 +866,27 @@ mod tests {
         assert_eq!(label("reg.example:5000/a"), format!("{prefix}reg.example"));
         assert_eq!(label("[::1]:5000/a"), format!("{prefix}[::1]"));
         assert_eq!(label("[::1]/a"), format!("{prefix}[::1]"));
+    }
+
+    #[test]
+    fn reports_an_untrusted_certificate() {
+        let server = TestRegistry::start_tls(|_| manifest());
+        let error = registry(&server, false).resolve("t").unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (ErrorKind::Unavailable, false),
+            "{error}"
+        );
+        // The error of HTTPS, not that of the attempt over HTTP.
+        assert!(error.message().starts_with("https://127.0.0.1:"), "{error}");
+        assert!(server.requests().is_empty());
+    }
+
+    #[test]
+    fn goes_back_to_http_if_there_is_no_https() {
+        let server = TestRegistry::start(|_| reply(400));
+        let error = registry(&server, false).resolve("t").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        assert!(error.message().contains("400"), "{error}");
     }
 }

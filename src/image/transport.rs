@@ -1,8 +1,8 @@
-//! The sockets below the registry client: every wait on them ends where the pull ends.
+//! The HTTP client's sockets and name lookups. The limits of the pull bound every wait on them.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,20 +19,21 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, RustlsConnector, Transport,
 };
 
+use super::url;
 use crate::call::Limits;
 use crate::sys;
 
-/// How long finding a host and connecting to it may take, each.
+/// How long the lookup of a host's name may take, and how long connecting to it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may stand still.
-pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may transfer nothing.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a thread that waits for a name or for a socket looks whether its pull has ended.
 const TICK: Duration = Duration::from_millis(50);
 
-/// An HTTP client whose waits end with `limits`. It follows no redirect, takes no proxy from the
-/// environment, and gives answers of every status.
+/// An HTTP client whose waits are bounded by `limits`. It follows no redirect, ignores the proxy
+/// settings of the environment, and returns an answer of any status as an answer.
 pub(super) fn agent(limits: &Limits) -> Agent {
     let config = Config::builder()
         .proxy(None)
@@ -40,37 +41,23 @@ pub(super) fn agent(limits: &Limits) -> Agent {
         .max_redirects_will_error(false)
         .http_status_as_error(false)
         .user_agent(concat!("ctrd/", env!("CARGO_PKG_VERSION")))
-        // What is fetched is known by the digest of its bytes as they are stored.
+        // Digests are of the bytes as the registry stores them.
         .accept_encoding("identity")
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
         .build();
-    let connector = ().chain(Connect { limits: limits.clone() }).chain(RustlsConnector::default());
-    Agent::with_parts(config, connector, Names { limits: limits.clone(), known: Mutex::default() })
+    let tcp = TcpConnector { limits: limits.clone() };
+    let resolver = CachingResolver { limits: limits.clone(), cache: Mutex::default() };
+    Agent::with_parts(config, ().chain(tcp).chain(RustlsConnector::default()), resolver)
 }
 
-/// Whether a host is this machine itself.
-pub(super) fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-/// The port that an address means.
-pub(super) fn port(url: &Uri) -> u16 {
-    url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 })
-}
-
-/// Finds the addresses of hosts, once for each.
+/// Looks up the addresses of hosts, each host once.
 #[derive(Debug)]
-struct Names {
+struct CachingResolver {
     limits: Limits,
-    known: Mutex<HashMap<String, Vec<SocketAddr>>>,
+    cache: Mutex<HashMap<String, Vec<SocketAddr>>>,
 }
 
-impl Resolver for Names {
+impl Resolver for CachingResolver {
     fn resolve(
         &self,
         uri: &Uri,
@@ -78,15 +65,14 @@ impl Resolver for Names {
         _: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().ok_or_else(|| ureq::Error::BadUri(uri.to_string()))?;
-        let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
-        let name = format!("{host}:{}", uri.port_u16().unwrap_or(default));
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        let addresses = match known {
+        let name = format!("{host}:{}", url::port(uri));
+        let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        let addresses = match cached {
             Some(addresses) => addresses,
             None => {
                 let addresses = self.look_up(&name)?;
-                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(name, addresses.clone());
+                let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+                cache.insert(name, addresses.clone());
                 addresses
             }
         };
@@ -100,9 +86,9 @@ impl Resolver for Names {
     }
 }
 
-impl Names {
-    /// The C library's lookup cannot be ended from outside, so it has a thread of its own, which
-    /// an ended pull leaves to the lookup's own timeout. Addresses need no lookup.
+impl CachingResolver {
+    /// Looks up a name on a thread of its own, because nothing can interrupt the C library's lookup.
+    /// If the pull ends first, the thread ends when the lookup does. An address needs no lookup.
     fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = name.parse() {
             return Ok(vec![address]);
@@ -111,7 +97,7 @@ impl Names {
         let owned = name.to_owned();
         sys::with_signals_blocked(|| {
             std::thread::Builder::new().name("ctrd-resolve".into()).spawn(move || {
-                // Nobody takes the answer where the pull has ended.
+                // There is no receiver if the pull has ended.
                 let _ = sender.send(owned.to_socket_addrs().map(Iterator::collect));
             })
         })?;
@@ -136,25 +122,25 @@ impl Names {
     }
 }
 
-/// Makes connections.
+/// Makes TCP connections.
 #[derive(Debug)]
-struct Connect {
+struct TcpConnector {
     limits: Limits,
 }
 
-impl Connector<()> for Connect {
-    type Out = Socket;
+impl Connector<()> for TcpConnector {
+    type Out = TcpTransport;
 
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
         _: Option<()>,
-    ) -> Result<Option<Socket>, ureq::Error> {
+    ) -> Result<Option<TcpTransport>, ureq::Error> {
         let end = Instant::now() + CONNECT_TIMEOUT;
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
         let mut left = u32::try_from(details.addrs.len()).unwrap_or(u32::MAX);
         for address in &details.addrs {
-            // Each address has its share of what is left of the time.
+            // The remaining time is divided among the remaining addresses.
             let share = end.saturating_duration_since(Instant::now()) / left.max(1);
             match self.try_address(address, share) {
                 Ok(stream) => {
@@ -162,7 +148,8 @@ impl Connector<()> for Connect {
                         details.config.input_buffer_size(),
                         details.config.output_buffer_size(),
                     );
-                    return Ok(Some(Socket { stream, buffers, limits: self.limits.clone() }));
+                    let limits = self.limits.clone();
+                    return Ok(Some(TcpTransport { stream, buffers, limits }));
                 }
                 Err(e) => failure = e,
             }
@@ -172,7 +159,7 @@ impl Connector<()> for Connect {
     }
 }
 
-impl Connect {
+impl TcpConnector {
     fn try_address(&self, address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
         let family = match address {
             SocketAddr::V4(_) => AddressFamily::INET,
@@ -193,15 +180,15 @@ impl Connect {
     }
 }
 
-/// A connection. The socket does not block; what waits is [`wait`].
+/// A TCP connection. Its socket does not block: [`wait`] waits for it.
 #[derive(Debug)]
-struct Socket {
+struct TcpTransport {
     stream: TcpStream,
     buffers: LazyBuffers,
     limits: Limits,
 }
 
-impl Transport for Socket {
+impl Transport for TcpTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
@@ -211,7 +198,7 @@ impl Transport for Socket {
         while !rest.is_empty() {
             match self.stream.write(rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(e) => settle(e, &self.limits, &self.stream, PollFlags::OUT)?,
+                Err(e) => wait_to_retry(e, &self.limits, &self.stream, PollFlags::OUT)?,
             }
         }
         Ok(())
@@ -224,41 +211,46 @@ impl Transport for Socket {
                     self.buffers.input_appended(amount);
                     return Ok(amount > 0);
                 }
-                Err(e) => settle(e, &self.limits, &self.stream, PollFlags::IN)?,
+                Err(e) => wait_to_retry(e, &self.limits, &self.stream, PollFlags::IN)?,
             }
         }
     }
 
     fn is_open(&mut self) -> bool {
-        // Anything to read, were it the end, is not of a request that was made.
+        // No request is under way, so whatever can be read, also an end of file, makes it unusable.
         matches!(self.stream.peek(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
-/// After a read or a write that failed: waits until it can be tried again, or gives the error.
-fn settle(
+/// Called after a failed read or write: waits until it can be repeated, or returns its error.
+fn wait_to_retry(
     error: io::Error,
     limits: &Limits,
     stream: &TcpStream,
-    for_: PollFlags,
+    events: PollFlags,
 ) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::Interrupted => Ok(()),
-        io::ErrorKind::WouldBlock => wait(limits, stream, for_, STALL_TIMEOUT),
+        io::ErrorKind::WouldBlock => wait(limits, stream, events, STALL_TIMEOUT),
         _ => Err(error),
     }
 }
 
-/// Waits until the socket is ready, `timeout` has passed, or the limits end the wait.
-fn wait(limits: &Limits, stream: &TcpStream, for_: PollFlags, timeout: Duration) -> io::Result<()> {
-    let patience = limits.at_most(timeout);
+/// Waits until the socket is ready. Fails after `timeout`, or when the limits end the wait.
+fn wait(
+    limits: &Limits,
+    stream: &TcpStream,
+    events: PollFlags,
+    timeout: Duration,
+) -> io::Result<()> {
+    let bounded = limits.at_most(timeout);
     loop {
         limits.check().map_err(io::Error::other)?;
-        let left = patience.remaining().unwrap_or(timeout);
+        let left = bounded.remaining().unwrap_or(timeout);
         if left.is_zero() {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("the connection stood still for {timeout:?}"),
+                format!("the connection transferred nothing for {timeout:?}"),
             ));
         }
         // A cancel handle has no descriptor to poll.
@@ -267,27 +259,12 @@ fn wait(limits: &Limits, stream: &TcpStream, for_: PollFlags, timeout: Duration)
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let mut fds = [PollFd::new(stream, for_)];
+        let mut fds = [PollFd::new(stream, events)];
         let ready = poll(&mut fds, Some(&left)).map(|_| !fds[0].revents().is_empty());
         match ready {
             Ok(true) => return Ok(()),
             Ok(false) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_loopback;
-
-    #[test]
-    fn knows_this_machine() {
-        for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "::1"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["docker.io", "localhost.example", "128.0.0.1", "[::2]", "0.0.0.0"] {
-            assert!(!is_loopback(host), "{host}");
         }
     }
 }

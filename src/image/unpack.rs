@@ -1,56 +1,82 @@
-//! Unpacking: a snapshot for each layer, named by its chain ID, each on top of the one below.
+//! Unpacking: each layer becomes a snapshot on top of the layer below, named by its chain ID.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::digest;
 use super::manifest::{Config, Manifest};
-use super::{brief, digest, long};
+use super::platform::Platform;
+use super::resolve::ResolvedImage;
+use super::store::{self, quick, whole_layer};
 use crate::call::Limits;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::inner::Inner;
+use crate::lease::Lease;
 use crate::random::random_hex;
 use crate::rpc::snapshots::Mount;
 use crate::rpc::{Ctx, content, diff, leases, snapshots};
 use crate::wait::until_reached;
 
-/// Names the snapshot that an active one is to become; containerd then holds both by the lease.
+/// The label that names the committed snapshot that an active one will become. containerd adds both
+/// to the lease because of it.
 const TARGET_LABEL: &str = "containerd.io/snapshot.ref";
 
-/// How often a snapshot is prepared that exists and yet does not: others may make and remove it.
+/// How often a layer is attempted whose snapshot other clients create and remove at the same time.
 const ATTEMPTS: usize = 3;
 
-/// How long removing a half-made snapshot may take.
+/// How long removing an unfinished snapshot may take.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One image on its way into one snapshotter.
-pub(super) struct Unpack<'a> {
-    pub(super) client: &'a Inner,
-    /// With the lease that holds the snapshots.
-    pub(super) ctx: &'a Ctx,
-    pub(super) snapshotter: &'a str,
-    pub(super) manifest: &'a Manifest,
-    pub(super) config: &'a Config,
-    chain: Vec<String>,
+/// Unpacks an image whose content is in the store already: for an image whose snapshots are missing.
+pub(crate) fn unpack(
+    client: &Inner,
+    ctx: &Ctx,
+    image: &ResolvedImage,
+    snapshotter: &str,
+) -> Result<()> {
+    let (ctx, _lease) = Lease::hold(client, ctx)?;
+    let platform = Platform::host();
+    let stored = store::read_manifest(&ctx, &image.target, &platform).step("read image")?;
+    let config = store::read_config(&ctx, &stored, &platform).step("read image")?;
+    let unpack = || {
+        let unpacker = Unpacker::new(client, &ctx, snapshotter, &stored.manifest, &config)?;
+        for index in unpacker.unpacked_layers()?..stored.manifest.layers.len() {
+            unpacker.layer(index)?;
+        }
+        unpacker.finish()
+    };
+    unpack().step("unpack layers")
 }
 
-impl<'a> Unpack<'a> {
+/// Unpacks one image with one snapshotter.
+pub(super) struct Unpacker<'a> {
+    client: &'a Inner,
+    /// It has the lease that holds the snapshots.
+    ctx: &'a Ctx,
+    snapshotter: &'a str,
+    manifest: &'a Manifest,
+    config: &'a Config,
+    chain_ids: Vec<String>,
+}
+
+impl<'a> Unpacker<'a> {
     pub(super) fn new(
         client: &'a Inner,
         ctx: &'a Ctx,
         snapshotter: &'a str,
         manifest: &'a Manifest,
         config: &'a Config,
-    ) -> Result<Unpack<'a>> {
+    ) -> Result<Unpacker<'a>> {
         manifest.check_layers()?;
-        let chain = digest::chain_ids(&config.diff_ids);
-        Ok(Unpack { client, ctx, snapshotter, manifest, config, chain })
+        let chain_ids = digest::chain_ids(&config.diff_ids);
+        Ok(Unpacker { client, ctx, snapshotter, manifest, config, chain_ids })
     }
 
-    /// How many layers, from the lowest on, are unpacked already. They are held by the lease then.
-    pub(super) fn survey(&self) -> Result<usize> {
-        let ctx = brief(self.client, self.ctx);
-        for at in (0..self.chain.len()).rev() {
-            match snapshots::stat(&ctx, self.snapshotter, self.name(at)) {
-                Ok(_) if self.hold(at)? => return Ok(at + 1),
+    /// How many layers, counted from the lowest, are unpacked already. The lease holds them from now on.
+    pub(super) fn unpacked_layers(&self) -> Result<usize> {
+        let ctx = quick(self.client, self.ctx);
+        for index in (0..self.chain_ids.len()).rev() {
+            match snapshots::stat(&ctx, self.snapshotter, self.chain_id(index)) {
+                Ok(_) if self.add_to_lease(index)? => return Ok(index + 1),
                 Ok(_) => {}
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 Err(e) => return Err(e),
@@ -59,18 +85,19 @@ impl<'a> Unpack<'a> {
         Ok(0)
     }
 
-    /// Unpacks one layer, whose content is there, onto the one below, which is unpacked.
-    pub(super) fn layer(&self, at: usize) -> Result<()> {
-        let turn = format!("{} {} {}", self.ctx.namespace, self.snapshotter, self.name(at));
-        let _turn = self.client.images.locks.lock(turn, "another pull", &self.ctx.limits)?;
+    /// Unpacks one layer. Its content is in the store, and the layer below is unpacked.
+    pub(super) fn layer(&self, index: usize) -> Result<()> {
+        let chain_id = self.chain_id(index);
+        let key = format!("{} {} {chain_id}", self.ctx.namespace, self.snapshotter);
+        let _lock = self.client.pull_locks.lock(key, "another pull", &self.ctx.limits)?;
         for _ in 0..ATTEMPTS {
-            let Some((key, mounts)) = self.prepare(at)? else {
-                if self.hold(at)? {
+            let Some((key, mounts)) = self.prepare(index)? else {
+                if self.add_to_lease(index)? {
                     return Ok(());
                 }
                 continue;
             };
-            let committed = self.apply(at, &key, &mounts);
+            let committed = self.apply(index, &key, &mounts);
             if matches!(committed, Ok(true)) {
                 return Ok(());
             }
@@ -79,47 +106,49 @@ impl<'a> Unpack<'a> {
         }
         Err(Error::new(
             ErrorKind::Aborted,
-            format!("others make and remove the snapshot {} at the same time", self.name(at)),
+            format!("other clients create and remove the snapshot {chain_id} at the same time"),
         )
         .with_retryable(true))
     }
 
-    /// Lets the configuration hold the image's snapshot, for as long as the image is there.
+    /// Labels the configuration with the image's snapshot, so that containerd's garbage collector keeps
+    /// the snapshot as long as the image.
     pub(super) fn finish(&self) -> Result<()> {
-        let Some(top) = self.chain.last() else { return Ok(()) };
+        let Some(top) = self.chain_ids.last() else { return Ok(()) };
         let label = format!("containerd.io/gc.ref.snapshot.{}", self.snapshotter);
-        let ctx = brief(self.client, self.ctx);
+        let ctx = quick(self.client, self.ctx);
         content::set_labels(&ctx, &self.manifest.config.digest, &[(label, top.clone())])
     }
 
-    fn name(&self, at: usize) -> &str {
-        self.chain.get(at).map_or("", String::as_str)
+    /// The chain ID of a layer, which is the name of its snapshot.
+    fn chain_id(&self, index: usize) -> &str {
+        self.chain_ids.get(index).map_or("", String::as_str)
     }
 
-    /// Lets the lease hold a snapshot that is there already: preparing and committing do so for new
-    /// ones alone (containerd 1.6). False where it has gone before.
-    fn hold(&self, at: usize) -> Result<bool> {
-        let ctx = brief(self.client, self.ctx);
+    /// Adds an existing snapshot to the lease: containerd itself (1.6) adds only new ones, when they are
+    /// prepared and committed. Returns false if the snapshot was removed meanwhile.
+    fn add_to_lease(&self, index: usize) -> Result<bool> {
+        let ctx = quick(self.client, self.ctx);
         if let Some(lease) = &ctx.lease {
-            leases::add_snapshot(&ctx, lease, self.snapshotter, self.name(at))?;
+            leases::add_snapshot(&ctx, lease, self.snapshotter, self.chain_id(index))?;
         }
-        match snapshots::stat(&ctx, self.snapshotter, self.name(at)) {
+        match snapshots::stat(&ctx, self.snapshotter, self.chain_id(index)) {
             Ok(_) => Ok(true),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
         }
     }
 
-    /// Prepares the snapshot of one layer and gives its key and mounts; `None` where the layer is
-    /// unpacked already.
-    fn prepare(&self, at: usize) -> Result<Option<(String, Vec<Mount>)>> {
-        let ctx = brief(self.client, self.ctx);
-        let name = self.name(at);
-        let parent = at.checked_sub(1).map_or("", |below| self.name(below));
+    /// Prepares the snapshot of a layer and returns its key and mounts; `None` if the layer is unpacked
+    /// already.
+    fn prepare(&self, index: usize) -> Result<Option<(String, Vec<Mount>)>> {
+        let ctx = quick(self.client, self.ctx);
+        let chain_id = self.chain_id(index);
+        let parent = index.checked_sub(1).map_or("", |below| self.chain_id(below));
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // As the ecosystem names them, so that its tools know what this is.
-        let key = format!("extract-{}-{} {name}", nanos.subsec_nanos(), random_hex()?);
-        match snapshots::prepare(&ctx, self.snapshotter, &key, parent, &self.labels(at)) {
+        // The form that other clients use too, so that tools recognise it.
+        let key = format!("extract-{}-{} {chain_id}", nanos.subsec_nanos(), random_hex()?);
+        match snapshots::prepare(&ctx, self.snapshotter, &key, parent, &self.labels(index)) {
             Ok(mounts) => Ok(Some((key, mounts))),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(e) => {
@@ -131,28 +160,33 @@ impl<'a> Unpack<'a> {
         }
     }
 
-    /// Fills the snapshot and commits it. False where another client was faster.
-    fn apply(&self, at: usize, key: &str, mounts: &[Mount]) -> Result<bool> {
+    /// Applies the layer to the snapshot and commits it. Returns false if another client has committed
+    /// the layer first.
+    fn apply(&self, index: usize, key: &str, mounts: &[Mount]) -> Result<bool> {
         let (Some(layer), Some(diff_id)) =
-            (self.manifest.layers.get(at), self.config.diff_ids.get(at))
+            (self.manifest.layers.get(index), self.config.diff_ids.get(index))
         else {
-            return Err(Error::new(ErrorKind::Internal, format!("there is no layer {at}")));
+            return Err(Error::new(ErrorKind::Internal, format!("there is no layer {index}")));
         };
         let layer = &layer.descriptor;
-        let applied = diff::apply(&long(self.ctx), layer, mounts)?;
+        let applied = diff::apply(&whole_layer(self.ctx), layer, mounts)?;
         if applied.digest != *diff_id {
             return Err(Error::new(
                 ErrorKind::DataLoss,
                 format!(
-                    "the layer {} holds {} where the configuration says {diff_id}",
+                    "the layer {} unpacks to {}, but the configuration says {diff_id}",
                     layer.digest, applied.digest
                 ),
             ));
         }
-        let ctx = brief(self.client, self.ctx);
-        let name = self.name(at);
-        let committed =
-            snapshots::commit(&long(self.ctx), self.snapshotter, name, key, &self.labels(at));
+        let ctx = quick(self.client, self.ctx);
+        let committed = snapshots::commit(
+            &whole_layer(self.ctx),
+            self.snapshotter,
+            self.chain_id(index),
+            key,
+            &self.labels(index),
+        );
         let first = match committed {
             Ok(()) => true,
             Err(e) if e.kind() == ErrorKind::AlreadyExists => false,
@@ -163,17 +197,17 @@ impl<'a> Unpack<'a> {
         Ok(first)
     }
 
-    fn labels(&self, at: usize) -> [(String, String); 1] {
-        [(TARGET_LABEL.to_owned(), self.name(at).to_owned())]
+    fn labels(&self, index: usize) -> [(String, String); 1] {
+        [(TARGET_LABEL.to_owned(), self.chain_id(index).to_owned())]
     }
 
-    /// Removes a half-made snapshot, whatever ended the work on it. What cannot be removed goes
-    /// with the lease.
+    /// Removes an unfinished snapshot, whatever the reason. If that fails, the snapshot is collected
+    /// after the lease has ended.
     fn remove(&self, key: &str) {
         let ctx = self.ctx.without_lease().with_limits(Limits::within(UNDO_TIMEOUT));
         match until_reached(&ctx.limits, || snapshots::remove(&ctx, self.snapshotter, key)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
-                log::warn!("the snapshot {key:?} is left to be collected: {e}");
+                log::warn!("the unfinished snapshot {key:?} is left to the garbage collector: {e}");
             }
             _ => {}
         }

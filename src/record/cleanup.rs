@@ -1,24 +1,26 @@
-//! What is to be removed of a container after the exit of its process.
+//! What the library removes by itself after the exit of a container's process.
 
 use crate::rpc::containers::Container;
 
-/// What is removed of a container once its process has ended and every hook that was told has returned.
+/// What the library removes by itself once a container's process has exited and every hook that got the
+/// exit has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cleanup {
-    /// Nothing: [`crate::Client::destroy_container`] does it.
+    /// Nothing. [`crate::Client::destroy_container`] removes the container.
     #[default]
     Keep,
-    /// The task. The record keeps the exit, and the snapshot what the process has written.
+    /// The task. The record keeps the exit, and the snapshot keeps what the process has written.
     Task,
-    /// Everything: task, snapshot and record.
+    /// Everything: the task, the snapshot and the record.
     All,
 }
 
-/// The label that says it, for whoever recovers the container.
+/// The label that has the policy, for the program that recovers the container.
 const LABEL: &str = "io.ctrd.cleanup";
 
 impl Cleanup {
+    /// The label for a new record. The default needs none.
     pub(crate) fn label(self) -> Option<(String, String)> {
         let word = match self {
             Cleanup::Keep => return None,
@@ -28,7 +30,7 @@ impl Cleanup {
         Some((LABEL.into(), word.into()))
     }
 
-    /// What a record says.
+    /// The policy that a record has.
     pub(crate) fn of(record: &Container) -> Cleanup {
         match record.labels.get(LABEL).map(String::as_str) {
             Some("task") => Cleanup::Task,

@@ -1,4 +1,4 @@
-//! Which of the containers that have an id, one after the other, a record belongs to.
+//! The generation of a container: it tells a container from an earlier or later one with the same id.
 
 use std::time::UNIX_EPOCH;
 
@@ -6,14 +6,14 @@ use sha2::{Digest, Sha256};
 
 use crate::rpc::containers::Container;
 
-/// The label that tells one container from a later one of the same id.
-pub(crate) const GENERATION_LABEL: &str = "io.ctrd.generation";
+/// The label that has the generation of a container, or of a snapshot.
+pub(crate) const LABEL: &str = "io.ctrd.generation";
 
-/// What tells this container from another of the same id, whoever made it.
-pub(crate) fn generation(record: &Container) -> String {
-    match record.labels.get(GENERATION_LABEL) {
+/// The generation of the container that a record describes, whoever created it.
+pub(crate) fn of(record: &Container) -> String {
+    match record.labels.get(LABEL) {
         Some(generation) => generation.clone(),
-        // The server sets it.
+        // Another client created the container. Its time of creation comes from the server.
         None => record
             .created_at
             .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
@@ -22,7 +22,7 @@ pub(crate) fn generation(record: &Container) -> String {
 }
 
 /// A number that stands for a generation in messages. `None` for an unknown generation, never 0.
-pub(crate) fn generation_number(generation: &str) -> Option<u64> {
+pub(crate) fn number(generation: &str) -> Option<u64> {
     if generation.is_empty() {
         return None;
     }

@@ -1,9 +1,9 @@
-//! What a container's record says, beside what containerd itself reads of it: labels of this library's.
+//! What a container's record says in labels of this library, beside what containerd itself reads.
 
 mod cleanup;
 mod drain;
 mod exit_label;
-mod generation;
+pub(crate) mod generation;
 mod outcome;
 mod owner;
 
@@ -13,6 +13,5 @@ pub(crate) const LABEL_PREFIX: &str = "io.ctrd.";
 pub use cleanup::Cleanup;
 pub(crate) use drain::{DEFAULT_DRAIN, drain, drain_label};
 pub(crate) use exit_label::{ExitLabel, clear_exit};
-pub(crate) use generation::{GENERATION_LABEL, generation, generation_number};
-pub(crate) use outcome::{End, KILLED};
+pub(crate) use outcome::{ProcessOutcome, SIGKILL_CODE};
 pub(crate) use owner::{OWNER_LABEL, check_owner};

@@ -2,36 +2,43 @@
 
 use crate::rpc::tasks::{self, Exit, Status};
 
-/// How a process has ended.
+/// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Exit(Exit),
-    /// No source holds the code.
+pub(crate) enum ProcessOutcome {
+    Exited(Exit),
+    /// It exited, and no source has the code.
     Unknown,
     /// It was created and never started.
-    NeverRan,
+    NeverStarted,
 }
 
-impl End {
-    /// What containerd says of a process, and its record keeps; `None` where it has not ended, or its shim
-    /// has yet to say how.
-    pub(crate) fn seen(found: &tasks::Process, kept: Option<End>, started: bool) -> Option<End> {
-        // What a destroy that broke off has ended.
-        let was_removed = kept == Some(End::NeverRan) && !started;
-        match found.status {
-            Status::Stopped if was_removed && found.exit.code == KILLED => Some(End::NeverRan),
-            Status::Stopped => Some(End::Exit(found.exit)),
-            Status::Ending if was_removed => Some(End::NeverRan),
+impl ProcessOutcome {
+    /// The outcome that containerd reports for a process. `recorded` is the one in the container's record;
+    /// `started` says whether the process is known to have been started. `None` if the process has not
+    /// exited, or if its shim does not know yet how it exited.
+    pub(crate) fn of_process(
+        process: &tasks::Process,
+        recorded: Option<ProcessOutcome>,
+        started: bool,
+    ) -> Option<ProcessOutcome> {
+        // An interrupted destroy has killed it before its start.
+        let was_removed = recorded == Some(ProcessOutcome::NeverStarted) && !started;
+        match process.status {
+            Status::Stopped if was_removed && process.exit.code == SIGKILL_CODE => {
+                Some(ProcessOutcome::NeverStarted)
+            }
+            Status::Stopped => Some(ProcessOutcome::Exited(process.exit)),
+            Status::Ending if was_removed => Some(ProcessOutcome::NeverStarted),
             _ => None,
         }
     }
 
-    /// What the answer to a deletion says.
-    pub(crate) fn of(exit: Exit) -> End {
-        if exit.at.is_some() { End::Exit(exit) } else { End::NeverRan }
+    /// The outcome in the answer to a task's deletion.
+    pub(crate) fn of_deleted(exit: Exit) -> ProcessOutcome {
+        if exit.at.is_some() { ProcessOutcome::Exited(exit) } else { ProcessOutcome::NeverStarted }
     }
 }
 
-/// The exit code of what SIGKILL has ended. That of a process that was never started says nothing: it
-/// is how such a one is removed.
-pub(crate) const KILLED: u32 = 128 + 9;
+/// The exit code of a process that SIGKILL ended. For a process that was never started it means nothing:
+/// such a process is removed by SIGKILL.
+pub(crate) const SIGKILL_CODE: u32 = 128 + 9;

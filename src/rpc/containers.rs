@@ -86,7 +86,7 @@ pub(crate) fn get(ctx: &Ctx, id: &str) -> Result<Container> {
 }
 
 /// The same for who must not block.
-pub(crate) async fn look(ctx: Ctx, id: String) -> Result<Container> {
+pub(crate) async fn get_async(ctx: Ctx, id: String) -> Result<Container> {
     let request = GetContainerRequest { id, ..Default::default() };
     start(&ctx, &GET, &request, |response| record(response.container))?.await?
 }

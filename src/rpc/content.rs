@@ -8,6 +8,7 @@ use protobuf::{EnumOrUnknown, MessageField};
 use super::any::{labels, mask};
 use super::channel::Ctx;
 use super::method::{call, methods};
+use super::status::is_locked;
 use super::stream::{Duplex, duplex, receive};
 use super::wire::content::{
     AbortRequest, Info as WireInfo, InfoRequest, InfoResponse, ReadContentRequest,
@@ -116,19 +117,28 @@ pub(crate) struct Writer {
     pending: bool,
 }
 
+/// The store's answer to the opening of a write.
+pub(crate) enum Opened {
+    /// The blob can be written.
+    Writer(Box<Writer>),
+    /// The store has the blob already.
+    Exists,
+    /// Another client writes under this name at the moment.
+    Locked,
+}
+
 impl Writer {
-    /// Opens the write of a blob; `None` where the store has it already. What was written before
-    /// under the same name is kept: go on at [`Writer::offset`]. While another client writes under
-    /// this name the answer is [`ErrorKind::Unavailable`].
+    /// Opens a blob for writing. What was written before under the same name is kept: the next byte to
+    /// write is at [`Writer::offset`].
     ///
-    /// `limits` bound the opening alone; those of `cx` the whole write.
+    /// `limits` bound the opening only; those of `ctx` bound the whole write.
     pub(crate) fn open(
         ctx: &Ctx,
         limits: &Limits,
         reference: &str,
         total: u64,
         expected: &str,
-    ) -> Result<Option<Writer>> {
+    ) -> Result<Opened> {
         let mut writer = Writer {
             stream: duplex(ctx, &WRITE)?,
             reference: reference.into(),
@@ -139,8 +149,9 @@ impl Writer {
         };
         let request = writer.request(WriteAction::STAT);
         match writer.exchange(limits, request) {
-            Ok(()) => Ok(Some(writer)),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
+            Ok(()) => Ok(Opened::Writer(Box::new(writer))),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Opened::Exists),
+            Err(e) if is_locked(&e) => Ok(Opened::Locked),
             Err(e) => Err(e),
         }
     }

@@ -12,13 +12,14 @@ use super::method::{Method, call, methods};
 use super::wire::snapshots::{
     CommitSnapshotRequest, Info as WireInfo, Kind as WireKind, MountsRequest, MountsResponse,
     PrepareSnapshotRequest, PrepareSnapshotResponse, RemoveSnapshotRequest, StatSnapshotRequest,
-    StatSnapshotResponse,
+    StatSnapshotResponse, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 use super::wire::types::Mount as WireMount;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 
 methods! { "containerd.services.snapshots.v1.Snapshots":
     PREPARE = change "Prepare" (PrepareSnapshotRequest) -> PrepareSnapshotResponse;
+    VIEW = change "View" (ViewSnapshotRequest) -> ViewSnapshotResponse;
     MOUNTS = read "Mounts" (MountsRequest) -> MountsResponse;
     COMMIT = change "Commit" (CommitSnapshotRequest) -> Empty;
     REMOVE = change "Remove" (RemoveSnapshotRequest) -> Empty;
@@ -93,13 +94,12 @@ impl Info {
     }
 }
 
-/// Sends a request. That there is no such snapshotter the server says without the argument's name.
+/// Sends a request. If there is no such snapshotter, the error names the argument, which the server does
+/// not do.
 fn ask<Q: Message, A: Message + Unpin>(ctx: &Ctx, method: &Method<Q, A>, request: &Q) -> Result<A> {
-    call(ctx, method, request).map_err(|e| {
-        match e.message().starts_with("snapshotter not loaded") {
-            true => e.context("snapshotter"),
-            false => e,
-        }
+    call(ctx, method, request).map_err(|e| match e.reason() {
+        Some(Reason::NoSnapshotter) => e.context("snapshotter"),
+        _ => e,
     })
 }
 
@@ -119,6 +119,17 @@ pub(crate) fn prepare(
         ..Default::default()
     };
     Ok(ask(ctx, &PREPARE, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
+}
+
+/// Makes a read-only snapshot of `parent` and gives its mounts.
+pub(crate) fn view(ctx: &Ctx, snapshotter: &str, key: &str, parent: &str) -> Result<Vec<Mount>> {
+    let request = ViewSnapshotRequest {
+        snapshotter: snapshotter.into(),
+        key: key.into(),
+        parent: parent.into(),
+        ..Default::default()
+    };
+    Ok(ask(ctx, &VIEW, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
 /// The mounts of an active snapshot.

@@ -1,8 +1,8 @@
-//! gRPC's errors as ours.
+//! gRPC's errors as errors of this library. Only this file reads the words of a server's message.
 
 use grpcio::{RpcStatus, RpcStatusCode};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Reason};
 
 /// Translates what `grpcio` reports for a call; `changes` says whether the method changes anything.
 pub(super) fn from_grpc(error: grpcio::Error, changes: bool) -> Error {
@@ -26,7 +26,7 @@ pub(super) fn from_grpc(error: grpcio::Error, changes: bool) -> Error {
 fn from_status(status: &RpcStatus, changes: bool) -> Error {
     let code = status.code();
     let text = status.message();
-    // The words are of the gRPC core that is linked in, not of the server: nothing was sent.
+    // These words come from the gRPC core that is linked in, not from the server. Nothing was sent.
     let never_sent = code == RpcStatusCode::UNAVAILABLE
         && (text.starts_with("failed to connect to all addresses")
             || text.starts_with("connections to all backends failing"));
@@ -48,11 +48,21 @@ fn from_status(status: &RpcStatus, changes: bool) -> Error {
             ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Aborted
         ))
         .with_outcome_unknown(changes && broken && !never_sent)
+        .with_reason(reason(code, text))
+}
+
+/// Reads what containerd tells only by the words of its message (1.6 to 2.1).
+fn reason(code: RpcStatusCode, text: &str) -> Option<Reason> {
+    match code {
+        RpcStatusCode::UNKNOWN if text.contains("ttrpc: closed") => Some(Reason::ShimDied),
+        _ if text.starts_with("snapshotter not loaded") => Some(Reason::NoSnapshotter),
+        _ => None,
+    }
 }
 
 fn kind_of(code: RpcStatusCode) -> ErrorKind {
     match code {
-        // Not the caller's doing: a call that we cancel is not listened to any more.
+        // The caller has not cancelled it: nobody waits for the answer to a call that was cancelled here.
         RpcStatusCode::CANCELLED => ErrorKind::Unavailable,
         RpcStatusCode::INVALID_ARGUMENT => ErrorKind::InvalidArgument,
         RpcStatusCode::DEADLINE_EXCEEDED => ErrorKind::Timeout,
@@ -72,7 +82,13 @@ fn kind_of(code: RpcStatusCode) -> ErrorKind {
     }
 }
 
-/// A future that was polled after it had given its result.
+/// Whether the content store refused a write because another client writes under the same name. The
+/// code alone is also that of a lost connection.
+pub(super) fn is_locked(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.message().contains("locked")
+}
+
+/// The error of a future that is polled after it has given its result.
 pub(super) fn polled_again() -> Error {
     Error::new(ErrorKind::Internal, "an answer was asked for twice")
 }
@@ -87,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_cancels_the_caller_has_not() {
+    fn a_cancel_by_the_server_is_not_one_by_the_caller() {
         for changes in [false, true] {
             let error = error(RpcStatusCode::CANCELLED, "client canceled", changes);
             assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -101,12 +117,25 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_is_unknown_where_the_request_may_have_arrived() {
+    fn an_outcome_is_unknown_if_the_request_may_have_arrived() {
         let unknown = |code, text| error(code, text, true).is_outcome_unknown();
         assert!(unknown(RpcStatusCode::UNAVAILABLE, "Socket closed"));
         assert!(unknown(RpcStatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"));
         assert!(!unknown(RpcStatusCode::UNAVAILABLE, "failed to connect to all addresses; last"));
         assert!(!unknown(RpcStatusCode::NOT_FOUND, "no such task"));
         assert!(!error(RpcStatusCode::UNAVAILABLE, "Socket closed", false).is_outcome_unknown());
+    }
+
+    #[test]
+    fn a_reason_is_read_from_the_words_of_containerd() {
+        let reason = |code, text| error(code, text, true).reason();
+        assert_eq!(
+            reason(RpcStatusCode::UNKNOWN, "ttrpc: closed: unknown"),
+            Some(Reason::ShimDied)
+        );
+        assert_eq!(reason(RpcStatusCode::INTERNAL, "ttrpc: closed"), None);
+        let text = "snapshotter not loaded: zfs: invalid argument";
+        assert_eq!(reason(RpcStatusCode::INVALID_ARGUMENT, text), Some(Reason::NoSnapshotter));
+        assert_eq!(reason(RpcStatusCode::NOT_FOUND, "no such task"), None);
     }
 }

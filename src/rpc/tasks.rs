@@ -166,7 +166,7 @@ pub(crate) fn get(ctx: &Ctx, id: &str, exec: &str) -> Result<Process> {
 }
 
 /// The same for who must not block.
-pub(crate) async fn look(ctx: Ctx, id: String, exec: String) -> Result<Process> {
+pub(crate) async fn get_async(ctx: Ctx, id: String, exec: String) -> Result<Process> {
     let request = GetRequest { container_id: id, exec_id: exec, ..Default::default() };
     send(&ctx, &GET, &request, process)?.await?
 }
@@ -186,7 +186,7 @@ pub(crate) fn list(ctx: &Ctx) -> Result<Vec<(String, Process)>> {
 }
 
 /// The same for who must not block.
-pub(crate) async fn look_at_all(ctx: Ctx) -> Result<Vec<(String, Process)>> {
+pub(crate) async fn list_async(ctx: Ctx) -> Result<Vec<(String, Process)>> {
     send(&ctx, &LIST, &ListTasksRequest::new(), processes)?.await
 }
 

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::SinkExt;
 use grpcio::{
     EnvBuilder, Marshaller, Method, MethodType, RpcStatus, RpcStatusCode, Server, ServerBuilder,
-    ServerCredentials, ServiceBuilder,
+    ServerCredentials, ServiceBuilder, WriteFlags,
 };
+use protobuf::well_known_types::any::Any;
 use protobuf::well_known_types::timestamp::Timestamp;
 use protobuf::{Message, MessageField};
 
-use super::wire::containers::{Container, GetContainerRequest, GetContainerResponse};
+use super::wire::containers::{
+    Container, GetContainerRequest, GetContainerResponse, ListContainerMessage,
+    ListContainersRequest,
+};
 use super::wire::task_types::{Process, Status};
 use super::wire::tasks::{GetRequest, GetResponse, ListTasksRequest, ListTasksResponse};
 use crate::call::Limits;
@@ -51,6 +56,40 @@ impl TestServer {
                 let task = |id: &String| Process { id: id.clone(), ..Default::default() };
                 let tasks = tasks.iter().map(task).collect();
                 Ok(ListTasksResponse { tasks, ..Default::default() })
+            },
+        );
+        TestServer::new(service)
+    }
+
+    /// One that has so many containers, with ids from `c0` on and processes that run. The records together
+    /// are larger than a message may be.
+    pub(crate) fn of_many(count: usize) -> TestServer {
+        let spec = || Any { value: vec![b' '; 4096], ..Any::default() };
+        let record = move |n: usize| ListContainerMessage {
+            container: MessageField::some(Container {
+                id: format!("c{n}"),
+                spec: MessageField::some(spec()),
+                ..Container::default()
+            }),
+            ..ListContainerMessage::default()
+        };
+        let service = serve_stream(
+            ServiceBuilder::new(),
+            "/containerd.services.containers.v1.Containers/ListStream",
+            move |_: ListContainersRequest| (0..count).map(record),
+        );
+        let service = serve(
+            service,
+            "/containerd.services.tasks.v1.Tasks/List",
+            move |_: ListTasksRequest| {
+                let task = |n: usize| Process {
+                    id: format!("c{n}"),
+                    pid: 1,
+                    status: Status::RUNNING.into(),
+                    ..Process::default()
+                };
+                let tasks = (0..count).map(task).collect();
+                Ok(ListTasksResponse { tasks, ..ListTasksResponse::default() })
             },
         );
         TestServer::new(service)
@@ -100,6 +139,34 @@ fn with_records(ids: Vec<String>) -> ServiceBuilder {
         let container = Container { id: request.id, ..Default::default() };
         let container = MessageField::some(container);
         Ok(GetContainerResponse { container, ..Default::default() })
+    })
+}
+
+/// Has the server answer a method with many messages.
+fn serve_stream<Q: Message, R: Message, I>(
+    service: ServiceBuilder,
+    name: &'static str,
+    answer: impl Fn(Q) -> I + Clone + Send + 'static,
+) -> ServiceBuilder
+where
+    I: Iterator<Item = R> + Send + 'static,
+{
+    let method: Method<Q, R> = Method {
+        ty: MethodType::ServerStreaming,
+        name,
+        req_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
+        resp_mar: Marshaller { ser: grpcio::pb_ser, de: grpcio::pb_de },
+    };
+    service.add_server_streaming_handler(&method, move |client, request: Q, mut sink| {
+        let messages = answer(request);
+        client.spawn(async move {
+            for message in messages {
+                if sink.send((message, WriteFlags::default())).await.is_err() {
+                    return;
+                }
+            }
+            let _ = sink.close().await;
+        });
     })
 }
 

@@ -1,11 +1,13 @@
-//! What an image's configuration adds to the default specification (image specification,
-//! "Conversion to OCI Runtime Configuration"; containerd `oci.WithImageConfigArgs`).
+//! The part of an image's configuration that says how its process runs (image specification,
+//! "Conversion to OCI Runtime Configuration").
+
+use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The part of an image's configuration that says how its process runs.
+/// How an image's process runs. Everything is empty that the image does not name.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct ImageConfig {
     pub(super) env: Vec<String>,
@@ -16,8 +18,8 @@ pub(super) struct ImageConfig {
 }
 
 impl ImageConfig {
-    /// Reads it from an image's `config.json`. A member that is absent or null is empty; labels and
-    /// everything else have no part in a specification.
+    /// Parses an image's `config.json`. A member that is absent or null is empty. Labels and other members
+    /// are ignored: nothing in a specification comes from them.
     pub(super) fn parse(document: &Value) -> Result<ImageConfig> {
         let config = match document.get("config") {
             None | Some(Value::Null) => return Ok(ImageConfig::default()),
@@ -33,14 +35,42 @@ impl ImageConfig {
         })
     }
 
-    /// The working directory, which a runtime wants absolute.
-    pub(super) fn cwd(&self) -> String {
-        if self.working_dir.starts_with('/') {
-            self.working_dir.clone()
-        } else {
-            format!("/{}", self.working_dir)
+    /// The working directory as an absolute path, which is what a runtime needs. `None` if the image
+    /// names none.
+    pub(super) fn cwd(&self) -> Option<String> {
+        match self.working_dir.as_str() {
+            "" => None,
+            absolute if absolute.starts_with('/') => Some(absolute.to_owned()),
+            relative => Some(format!("/{relative}")),
         }
     }
+}
+
+/// Merges two environments. An entry of `over` replaces the entry of `base` with the same name, or is
+/// appended. An entry of `over` without `=` removes the variable of this name (containerd
+/// `oci.replaceOrAppendEnvValues`).
+pub(super) fn merge_env(base: Vec<String>, over: &[&str]) -> Vec<String> {
+    fn name(entry: &str) -> &str {
+        entry.split_once('=').map_or(entry, |(name, _)| name)
+    }
+    let mut positions: HashMap<String, usize> = HashMap::new();
+    let mut merged: Vec<Option<String>> = Vec::with_capacity(base.len() + over.len());
+    for entry in base {
+        positions.insert(name(&entry).to_owned(), merged.len());
+        merged.push(Some(entry));
+    }
+    for &entry in over {
+        let position = positions.get(name(entry)).copied();
+        let value = entry.contains('=').then(|| entry.to_owned());
+        match position.and_then(|position| merged.get_mut(position)) {
+            Some(slot) => *slot = value,
+            None => {
+                positions.insert(name(entry).to_owned(), merged.len());
+                merged.push(value);
+            }
+        }
+    }
+    merged.into_iter().flatten().collect()
 }
 
 fn strings(config: &Map<String, Value>, name: &str) -> Result<Vec<String>> {
@@ -61,7 +91,9 @@ fn strings(config: &Map<String, Value>, name: &str) -> Result<Vec<String>> {
 fn string(name: &str, value: &Value) -> Result<String> {
     match value {
         Value::Null => Ok(String::new()),
-        Value::String(text) if text.contains('\0') => Err(damaged(format!("{name} holds a NUL"))),
+        Value::String(text) if text.contains('\0') => {
+            Err(damaged(format!("{name} contains a NUL")))
+        }
         Value::String(text) => Ok(text.clone()),
         _ => Err(damaged(format!("{name} is not a string"))),
     }
@@ -97,9 +129,9 @@ mod tests {
             (json!({ "Env": "A=1" }), "Env is not an array"),
             (json!({ "Env": ["A=1", 2] }), "Env[1] is not a string"),
             (json!({ "Cmd": [null] }), "Cmd[0] is null"),
-            (json!({ "Cmd": ["a\0b"] }), "Cmd[0] holds a NUL"),
+            (json!({ "Cmd": ["a\0b"] }), "Cmd[0] contains a NUL"),
             (json!({ "User": 0 }), "User is not a string"),
-            (json!({ "WorkingDir": "/a\0" }), "WorkingDir holds a NUL"),
+            (json!({ "WorkingDir": "/a\0" }), "WorkingDir contains a NUL"),
         ] {
             let error = ImageConfig::parse(&json!({ "config": config })).unwrap_err();
             assert!(error.message().ends_with(part), "{error}");
@@ -108,9 +140,27 @@ mod tests {
 
     #[test]
     fn a_working_directory_is_absolute() {
-        for (given, cwd) in [("", "/"), ("/", "/"), ("app", "/app"), ("/a/b", "/a/b")] {
+        for (given, cwd) in
+            [("", None), ("/", Some("/")), ("app", Some("/app")), ("/a/b", Some("/a/b"))]
+        {
             let config = ImageConfig { working_dir: given.into(), ..ImageConfig::default() };
-            assert_eq!(config.cwd(), cwd);
+            assert_eq!(config.cwd().as_deref(), cwd);
+        }
+    }
+
+    #[test]
+    fn environments_are_merged_by_name() {
+        let base = ["A=1", "B=2", "A=3", "bare", "C="].map(String::from);
+        for (over, expected) in [
+            (&[][..], &["A=1", "B=2", "A=3", "bare", "C="][..]),
+            (&["B=x=y", "D=4"], &["A=1", "B=x=y", "A=3", "bare", "C=", "D=4"]),
+            (&["B", "unknown"], &["A=1", "A=3", "bare", "C="]),
+            (&["B", "B=5", "B=6"], &["A=1", "B=6", "A=3", "bare", "C="]),
+            (&["D=1", "D"], &["A=1", "B=2", "A=3", "bare", "C="]),
+            (&["bare=1"], &["A=1", "B=2", "A=3", "bare=1", "C="]),
+            (&["a=1"], &["A=1", "B=2", "A=3", "bare", "C=", "a=1"]),
+        ] {
+            assert_eq!(merge_env(base.to_vec(), over), expected, "{over:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The runtime specification of a container: containerd's default for Linux, and what an image's
-//! configuration adds to it. Specifications are edited as JSON, so that members which we do not know
-//! survive.
+//! The runtime specification of a container: containerd's default for Linux, and the image's
+//! configuration applied to it or to the caller's own. Specifications are edited as JSON, so that members
+//! which this library does not know survive.
 
 mod default;
 mod image_config;
@@ -14,45 +14,47 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identifier;
 use crate::rootfs::Rootfs;
 use crate::rpc::snapshots::Mount;
-use image_config::ImageConfig;
+use image_config::{ImageConfig, merge_env};
 use user::User;
 
-/// Where the shim mounts a container's root file system: a directory of the bundle.
+/// The directory of the bundle where the shim mounts a container's root file system.
 const ROOT_PATH: &str = "rootfs";
 
-/// The search path where an image sets no environment at all (containerd `oci.defaultUnixEnv`).
+/// The search path if the image sets no environment at all (containerd `oci.defaultUnixEnv`).
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How much of an image's `/etc/passwd` or `/etc/group` is read.
+/// How large an image's `/etc/passwd` or `/etc/group` may be, in bytes.
 const MAX_ACCOUNTS: u64 = 1 << 20;
 
-/// containerd's default Linux specification as JSON, with the cgroups path `/<namespace>/<id>`. It
-/// has no command: set `process.args`, or give a command where the container is created.
+/// containerd's default specification for Linux as JSON, with the cgroups path `/<namespace>/<id>`. It
+/// has no command: set `process.args`, or give a command when the container is created.
 pub fn default_spec(namespace: &str, id: &str) -> Result<String> {
     identifier::check("namespace", namespace)?;
     identifier::check("id", id)?;
-    Ok(default::spec(namespace, id).to_string())
+    default::spec(namespace, id).map(|spec| spec.to_string())
 }
 
-/// What the specification of a new container is made from.
-pub(crate) struct Sources<'a> {
+/// From what the specification of a container is made.
+pub(crate) struct SpecOptions<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) id: &'a str,
-    /// The caller's own specification (checked by [`parse`]); the default where there is none.
+    /// The caller's own specification, checked by [`parse`]. `None` means the default.
     pub(crate) spec: Option<Value>,
-    /// The configuration of the image (`config.json` of the image specification), where there is one.
-    /// It is applied to the default specification, not to the caller's own.
+    /// The image's configuration (`config.json` of the image specification), if there is an image.
     pub(crate) image_config: Option<&'a Value>,
-    /// The command: instead of the image's `Cmd`, or of the caller's specification.
+    /// Whether the image's configuration is applied to the caller's specification too. It is always
+    /// applied to the default.
+    pub(crate) apply_image: bool,
+    /// The caller's command.
     pub(crate) args: &'a [String],
     pub(crate) terminal: bool,
-    /// The root file system as the snapshotter mounts it: for users and groups. It is read only where
-    /// they have to be looked up.
-    pub(crate) rootfs: &'a [Mount],
+    /// Returns the mounts of the root file system. It is called only if a user or a group has to be
+    /// looked up.
+    pub(crate) rootfs: &'a dyn Fn() -> Result<Vec<Mount>>,
 }
 
-/// Parses a caller's specification: JSON, an object, with an object `process`. What of it we read
-/// later has the type it should have.
+/// Parses a caller's specification: a JSON object with an object `process`. The members that this
+/// library reads later have the right type.
 pub(crate) fn parse(json: &str) -> Result<Value> {
     let spec: Value = serde_json::from_str(json).map_err(bad_spec)?;
     let members = spec.as_object().ok_or_else(|| bad_spec("is not a JSON object"))?;
@@ -75,8 +77,13 @@ pub(crate) fn parse(json: &str) -> Result<Value> {
     if let Some(cwd) = process.get("cwd") {
         check_text("process.cwd", cwd)?;
     }
-    for name in ["root", "linux"] {
-        if !matches!(members.get(name), None | Some(Value::Null | Value::Object(_))) {
+    let objects = [
+        ("process.user", process.get("user")),
+        ("root", members.get("root")),
+        ("linux", members.get("linux")),
+    ];
+    for (name, member) in objects {
+        if !matches!(member, None | Some(Value::Null | Value::Object(_))) {
             return Err(bad_spec(format!("{name} is not an object")));
         }
     }
@@ -86,7 +93,7 @@ pub(crate) fn parse(json: &str) -> Result<Value> {
 fn check_text(member: &str, value: &Value) -> Result<()> {
     match value.as_str() {
         None => Err(bad_spec(format!("{member} is not a string"))),
-        Some(text) if text.contains('\0') => Err(bad_spec(format!("{member} holds a NUL"))),
+        Some(text) if text.contains('\0') => Err(bad_spec(format!("{member} contains a NUL"))),
         Some(_) => Ok(()),
     }
 }
@@ -95,107 +102,167 @@ fn bad_spec(why: impl Display) -> Error {
     Error::invalid("spec_json", why)
 }
 
-/// Makes the specification of a new container.
-///
-/// A caller's own is kept as it is, but for what has to fit the rest of the request: `root.path` and
-/// `linux.cgroupsPath` are set where they are missing, `process.args` where a command is given, and
-/// `process.terminal` to what the task is created with, as containerd fails where the two differ.
-pub(crate) fn build(mut sources: Sources<'_>) -> Result<Value> {
-    if let Some(i) = sources.args.iter().position(|arg| arg.contains('\0')) {
-        return Err(Error::invalid("args", format!("the string at index {i} holds a NUL")));
+/// Makes the specification of a new container. Fails if no command is given anywhere.
+pub(crate) fn build(options: SpecOptions<'_>) -> Result<Value> {
+    let (is_own, has_image) = (options.spec.is_some(), options.image_config.is_some());
+    let applied = has_image && options.apply_image;
+    let spec = without_command_check(options)?;
+    if has_command(&spec["process"]["args"]) {
+        return Ok(spec);
     }
-    match sources.spec.take() {
-        Some(spec) => fit(spec, &sources),
-        None => from_default(&sources),
-    }
+    Err(match (is_own, has_image) {
+        (true, _) if applied => {
+            bad_spec("process.args names no command, nor does the image, and args is empty")
+        }
+        (true, _) => bad_spec("process.args names no command, and args is empty"),
+        (false, true) => Error::invalid("args", "is empty, and the image names no command"),
+        (false, false) => {
+            Error::invalid("args", "is empty, and there is no image to take a command from")
+        }
+    })
 }
 
-/// Whether a specification's string is absent: empty is the same to a runtime written in Go.
+/// Makes a specification as [`build`] does, but leaves `process.args` out if no command is given.
+///
+/// A caller's own specification is kept, except for what has to fit the rest of the request:
+/// `root.path` and `linux.cgroupsPath` are set if they are missing, `process.args` if a command is
+/// given, and `process.terminal` as the task will be created, because containerd fails if the two
+/// differ.
+pub(crate) fn without_command_check(mut options: SpecOptions<'_>) -> Result<Value> {
+    if let Some(i) = options.args.iter().position(|arg| arg.contains('\0')) {
+        return Err(Error::invalid("args", format!("the string at index {i} contains a NUL")));
+    }
+    let (mut spec, is_default) = match options.spec.take() {
+        Some(spec) => (spec, false),
+        None => {
+            identifier::check("namespace", options.namespace)?;
+            identifier::check("id", options.id)?;
+            (default::spec(options.namespace, options.id)?, true)
+        }
+    };
+    match options.image_config {
+        Some(document) if is_default || options.apply_image => {
+            apply(&mut spec, ImageConfig::parse(document)?, &options)?;
+        }
+        _ => {
+            if !options.args.is_empty() {
+                spec["process"]["args"] = options.args.into();
+            }
+            if is_default {
+                spec["process"]["env"] = environment(Vec::new(), &[], options.terminal).into();
+            }
+        }
+    }
+
+    if is_absent(&spec["root"]["path"]) {
+        spec["root"]["path"] = ROOT_PATH.into();
+    }
+    // Without a cgroups path, runc would put containers of the same id in two namespaces into the same
+    // cgroup. A specification without a member `linux` stays without one.
+    if spec["linux"].is_object() && is_absent(&spec["linux"]["cgroupsPath"]) {
+        spec["linux"]["cgroupsPath"] = default::cgroups_path(options.namespace, options.id).into();
+    }
+    let process = &mut spec["process"];
+    if options.terminal || !process["terminal"].is_null() {
+        process["terminal"] = options.terminal.into();
+    }
+    Ok(spec)
+}
+
+/// Whether a specification's string is absent: to a runtime written in Go an empty one is the same.
 fn is_absent(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
 }
 
-fn fit(mut spec: Value, sources: &Sources<'_>) -> Result<Value> {
-    if is_absent(&spec["root"]["path"]) {
-        spec["root"]["path"] = ROOT_PATH.into();
-    }
-    // Without one, runc would put containers of one id from two namespaces into the same cgroup. A
-    // specification that says nothing of Linux at all is left so.
-    if spec["linux"].is_object() && is_absent(&spec["linux"]["cgroupsPath"]) {
-        spec["linux"]["cgroupsPath"] = default::cgroups_path(sources.namespace, sources.id).into();
-    }
-    let process = &mut spec["process"];
-    if !sources.args.is_empty() {
-        process["args"] = sources.args.into();
-    }
-    if process["args"].as_array().is_none_or(Vec::is_empty) {
-        return Err(bad_spec("process.args names no command, and args is empty"));
-    }
-    if sources.terminal || !process["terminal"].is_null() {
-        process["terminal"] = sources.terminal.into();
-    }
-    Ok(spec)
+fn has_command(args: &Value) -> bool {
+    args.as_array().is_some_and(|args| !args.is_empty())
 }
 
-fn from_default(sources: &Sources<'_>) -> Result<Value> {
-    identifier::check("namespace", sources.namespace)?;
-    identifier::check("id", sources.id)?;
-    let mut spec = default::spec(sources.namespace, sources.id);
-    let mut config = match sources.image_config {
-        Some(document) => {
-            let config = ImageConfig::parse(document)?;
-            spec["process"]["user"] = run_as(&config.user, sources)?;
-            config
-        }
-        None => ImageConfig::default(),
-    };
-
+/// Applies an image's configuration to a specification (containerd `oci.WithImageConfigArgs`):
+///
+/// - `process.args` becomes the image's entry point, followed by `args` or, if there are none, by the
+///   image's command. The specification's own command stays if that is empty.
+/// - `process.env` becomes the image's environment with the specification's own entries over it. See
+///   [`merge_env`].
+/// - `process.cwd` becomes the image's working directory if it names one.
+/// - `process.user` gets the user, the group and the additional groups of the image's user. If the image
+///   names none, only a specification without a user of its own gets root's groups.
+fn apply(spec: &mut Value, config: ImageConfig, options: &SpecOptions<'_>) -> Result<()> {
     let process = &mut spec["process"];
-    process["cwd"] = config.cwd().into();
+    let user = &mut process["user"];
+    if !config.user.is_empty() || is_plain_root(user) {
+        let User { uid, gid, additional_gids } = look_up_user(&config.user, options)?;
+        if user.is_null() {
+            *user = json!({});
+        }
+        user["uid"] = uid.into();
+        user["gid"] = gid.into();
+        user["additionalGids"] = additional_gids.into();
+    }
+    match config.cwd() {
+        Some(cwd) => process["cwd"] = cwd.into(),
+        None if is_absent(&process["cwd"]) => process["cwd"] = "/".into(),
+        None => {}
+    }
+    let own = process["env"].as_array().map_or(&[][..], Vec::as_slice);
+    let own: Vec<&str> = own.iter().filter_map(Value::as_str).collect();
+    process["env"] = environment(config.env, &own, options.terminal).into();
     let mut args = config.entrypoint;
-    args.extend(if sources.args.is_empty() { config.cmd } else { sources.args.to_vec() });
-    if args.is_empty() {
-        let why = match sources.image_config {
-            Some(_) => "is empty, and the image names no command",
-            None => "is empty, and there is no image to take a command from",
-        };
-        return Err(Error::invalid("args", why));
+    args.extend(if options.args.is_empty() { config.cmd } else { options.args.to_vec() });
+    if !args.is_empty() {
+        process["args"] = args.into();
     }
-    process["args"] = args.into();
-    if config.env.is_empty() {
-        config.env.push(PATH.into());
-    }
-    if sources.terminal {
-        process["terminal"] = true.into();
-        // As containerd's `oci.WithTTY`, but an image that sets it knows better.
-        if !config.env.iter().any(|entry| entry.starts_with("TERM=")) {
-            config.env.push("TERM=xterm".into());
-        }
-    }
-    process["env"] = config.env.into();
-    Ok(spec)
+    Ok(())
 }
 
-/// The `process.user` of an image's `User`.
-fn run_as(user: &str, sources: &Sources<'_>) -> Result<Value> {
+/// Whether `process.user` is absent, or is root without additional groups, as in the default
+/// specification.
+fn is_plain_root(user: &Value) -> bool {
+    let is_zero = |id: &Value| id.is_null() || id.as_u64() == Some(0);
+    is_zero(&user["uid"])
+        && is_zero(&user["gid"])
+        && user["additionalGids"].as_array().is_none_or(Vec::is_empty)
+        && is_absent(&user["username"])
+}
+
+/// The environment of a process: that of the image, with entries of the specification over it.
+fn environment(mut image: Vec<String>, own: &[&str], terminal: bool) -> Vec<String> {
+    if image.is_empty() {
+        image.push(PATH.into());
+    }
+    let mut env = merge_env(image, own);
+    // As containerd's `oci.WithTTY`, but a value that is set already wins.
+    if terminal && !env.iter().any(|entry| entry.starts_with("TERM=")) {
+        env.push("TERM=xterm".into());
+    }
+    env
+}
+
+/// Looks up an image's `User` in the root file system.
+fn look_up_user(user: &str, options: &SpecOptions<'_>) -> Result<User> {
     let mut opened = None;
+    let mut mounts_error = None;
     let mut files = |path: &str| {
         let rootfs = match opened {
             Some(ref rootfs) => rootfs,
-            None => opened.insert(Rootfs::open(sources.rootfs)?),
+            None => {
+                let mounts = (options.rootfs)().inspect_err(|e| mounts_error = Some(e.clone()))?;
+                opened.insert(Rootfs::open(&mounts)?)
+            }
         };
         rootfs.read(path, MAX_ACCOUNTS)
     };
-    let found = match user::resolve(user, &mut files) {
-        // An image that names no user needs no file: where its root file system cannot be opened
-        // from here, root goes without the groups that may list it.
-        Err(e) if user.is_empty() && cannot_open(&e) => {
-            log::warn!("{}: the groups of root are not looked up: {e}", sources.id);
-            User { uid: 0, gid: 0, additional_gids: vec![0] }
+    let result = user::resolve(user, &mut files);
+    match (result, mounts_error) {
+        (_, Some(error)) => Err(error),
+        // An image that names no user needs no file. If its root file system cannot be opened from
+        // here, root goes without the groups that may list it as a member.
+        (Err(e), None) if user.is_empty() && cannot_open(&e) => {
+            log::warn!("{}: root's groups are not looked up: {e}", options.id);
+            Ok(User { uid: 0, gid: 0, additional_gids: vec![0] })
         }
-        found => found?,
-    };
-    Ok(json!({ "uid": found.uid, "gid": found.gid, "additionalGids": found.additional_gids }))
+        (result, None) => result,
+    }
 }
 
 fn cannot_open(error: &Error) -> bool {
@@ -211,19 +278,18 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
 
-    use oci_spec::runtime::Spec;
-
     use super::*;
 
-    fn sources<'a>() -> Sources<'a> {
-        Sources {
+    fn options<'a>() -> SpecOptions<'a> {
+        SpecOptions {
             namespace: "ns",
             id: "c1",
             spec: None,
             image_config: None,
             args: &[],
             terminal: false,
-            rootfs: &[],
+            apply_image: false,
+            rootfs: &|| Ok(Vec::new()),
         }
     }
 
@@ -231,49 +297,23 @@ mod tests {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    /// A caller's specification, as `create` hands it on.
+    /// A caller's specification, as a create passes it.
     fn own(spec: Value) -> Option<Value> {
         Some(parse(&spec.to_string()).unwrap())
     }
 
     #[test]
-    fn the_default_is_a_specification() {
+    fn the_default_specification() {
+        // In a file, so that a change is seen in review.
+        let expected: Value = serde_json::from_str(include_str!("default.json")).unwrap();
         let json = default_spec("ns", "c1").unwrap();
-        let spec: Spec = serde_json::from_str(&json).unwrap();
-        assert_eq!(spec.version(), "1.0.2");
-        let linux = spec.linux().as_ref().unwrap();
-        assert_eq!(linux.cgroups_path().as_ref().unwrap().to_str(), Some("/ns/c1"));
-        assert_eq!(linux.namespaces().as_ref().unwrap().len(), 5);
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), expected);
+        // The same every time: no order is left to chance.
+        assert_eq!(default_spec("ns", "c1").unwrap(), json);
+        let spec: oci_spec::runtime::Spec = serde_json::from_str(&json).unwrap();
         let capabilities = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap();
-        assert_eq!(capabilities.bounding().as_ref().unwrap().len(), 14);
-        assert!(capabilities.inheritable().as_ref().is_none_or(|set| set.is_empty()));
-        // Every member is one that the types know: nothing is misspelt.
-        let known = serde_json::to_value(&spec).unwrap();
-        let ours: Value = serde_json::from_str(&json).unwrap();
-        assert_contains(&known, &ours, "");
-    }
-
-    /// Whether every member of `part` is in `whole`. A set's order is its own.
-    fn assert_contains(whole: &Value, part: &Value, at: &str) {
-        match (whole, part) {
-            (Value::Object(whole), Value::Object(part)) => {
-                for (name, value) in part {
-                    let at = format!("{at}.{name}");
-                    let whole = whole.get(name).unwrap_or_else(|| panic!("{at} is unknown"));
-                    assert_contains(whole, value, &at);
-                }
-            }
-            (Value::Array(whole), Value::Array(part)) => {
-                assert_eq!(whole.len(), part.len(), "{at}");
-                if part.iter().all(Value::is_string) {
-                    assert!(part.iter().all(|item| whole.contains(item)), "{at}");
-                } else {
-                    for (i, (whole, part)) in whole.iter().zip(part).enumerate() {
-                        assert_contains(whole, part, &format!("{at}[{i}]"));
-                    }
-                }
-            }
-            (whole, part) => assert_eq!(whole, part, "{at}"),
+        for set in [capabilities.bounding(), capabilities.effective(), capabilities.permitted()] {
+            assert_eq!(set.as_ref().unwrap().len(), 14);
         }
     }
 
@@ -284,13 +324,13 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.message().starts_with(argument), "{error}");
             let args = words(&["x"]);
-            let error = build(Sources { namespace, id, args: &args, ..sources() }).unwrap_err();
+            let error = build(SpecOptions { namespace, id, args: &args, ..options() }).unwrap_err();
             assert!(error.message().starts_with(argument), "{error}");
         }
     }
 
     #[test]
-    fn what_is_no_specification_is_refused() {
+    fn malformed_specifications_are_refused() {
         for (json, part) in [
             ("", "line 1 column 0"),
             ("{\n \"process\": ]", "line 2 column 13"),
@@ -300,9 +340,10 @@ mod tests {
             (r#"{"process": null}"#, "process is not an object"),
             (r#"{"process": {"args": "sh"}}"#, "process.args is not an array"),
             (r#"{"process": {"args": ["sh", 1]}}"#, "process.args[1] is not a string"),
-            (r#"{"process": {"args": ["a\u0000"]}}"#, "process.args[0] holds a NUL"),
-            (r#"{"process": {"env": ["a\u0000"]}}"#, "process.env[0] holds a NUL"),
+            (r#"{"process": {"args": ["a\u0000"]}}"#, "process.args[0] contains a NUL"),
+            (r#"{"process": {"env": ["a\u0000"]}}"#, "process.env[0] contains a NUL"),
             (r#"{"process": {"cwd": 1}}"#, "process.cwd is not a string"),
+            (r#"{"process": {"user": 0}}"#, "process.user is not an object"),
             (r#"{"process": {}, "root": "/"}"#, "root is not an object"),
             (r#"{"process": {}, "linux": []}"#, "linux is not an object"),
             (&"[".repeat(100_000), "recursion limit"),
@@ -323,10 +364,11 @@ mod tests {
             "linux": { "cgroupsPath": "system.slice:x:y" },
             "vendor": { "unknown": null, "large": 18_446_744_073_709_551_615u64 },
         });
-        // Of an image only the files are used, not the configuration.
+        // The image's configuration is not applied unless that is asked for.
         let image = json!({ "config": { "Env": ["A=1"], "User": "4294967296" } });
-        let sources = Sources { spec: own(given.clone()), image_config: Some(&image), ..sources() };
-        assert_eq!(build(sources).unwrap(), given);
+        let options =
+            SpecOptions { spec: own(given.clone()), image_config: Some(&image), ..options() };
+        assert_eq!(build(options).unwrap(), given);
     }
 
     #[test]
@@ -336,7 +378,7 @@ mod tests {
             "process": { "args": ["sh"], "terminal": true, "env": ["A=1"] },
             "root": { "readonly": true },
         }));
-        let built = build(Sources { spec, args: &args, ..sources() }).unwrap();
+        let built = build(SpecOptions { spec, args: &args, ..options() }).unwrap();
         let expected = json!({
             "process": { "args": ["ls", "-l"], "terminal": false, "env": ["A=1"] },
             "root": { "path": "rootfs", "readonly": true },
@@ -344,7 +386,7 @@ mod tests {
         assert_eq!(built, expected);
 
         let spec = own(json!({ "process": {}, "root": null, "linux": { "cgroupsPath": "" } }));
-        let built = build(Sources { spec, args: &args, terminal: true, ..sources() }).unwrap();
+        let built = build(SpecOptions { spec, args: &args, terminal: true, ..options() }).unwrap();
         let expected = json!({
             "process": { "args": ["ls", "-l"], "terminal": true },
             "root": { "path": "rootfs" },
@@ -354,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_an_error() {
+    fn a_missing_command_is_an_error() {
         let image = json!({ "config": { "Env": ["A=1"] } });
         for (spec, image, start) in [
             (None, None, "args: is empty, and there is no image"),
@@ -362,20 +404,20 @@ mod tests {
             (own(json!({ "process": {} })), None, "spec_json: process.args names no command"),
             (own(json!({ "process": { "args": [] } })), Some(&image), "spec_json: process.args"),
         ] {
-            let sources = Sources { spec, image_config: image, ..sources() };
-            let error = build(sources).unwrap_err();
+            let options = SpecOptions { spec, image_config: image, ..options() };
+            let error = build(options).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.message().starts_with(start), "{error}");
         }
         let nul = words(&["sh", "a\0b"]);
         for spec in [None, own(json!({ "process": { "args": ["sh"] } }))] {
-            let error = build(Sources { spec, args: &nul, ..sources() }).unwrap_err();
-            assert_eq!(error.message(), "args: the string at index 1 holds a NUL");
+            let error = build(SpecOptions { spec, args: &nul, ..options() }).unwrap_err();
+            assert_eq!(error.message(), "args: the string at index 1 contains a NUL");
         }
     }
 
     #[test]
-    fn an_images_configuration_is_applied() {
+    fn an_images_configuration_is_applied_to_the_default() {
         let image = json!({ "config": {
             "Env": ["A=1", "PATH=/bin"],
             "Entrypoint": ["/entry", "-v"],
@@ -384,7 +426,7 @@ mod tests {
             "User": "12:34",
         } });
         let image = Some(&image);
-        let spec = build(Sources { image_config: image, ..sources() }).unwrap();
+        let spec = build(SpecOptions { image_config: image, ..options() }).unwrap();
         let process = &spec["process"];
         assert_eq!(process["args"], json!(["/entry", "-v", "serve"]));
         assert_eq!(process["env"], json!(["A=1", "PATH=/bin"]));
@@ -393,15 +435,128 @@ mod tests {
         assert_eq!(process["terminal"], Value::Null);
 
         let args = words(&["--help"]);
-        let sources = Sources { image_config: image, args: &args, terminal: true, ..sources() };
-        let spec = build(sources).unwrap();
+        let options = SpecOptions { image_config: image, args: &args, terminal: true, ..options() };
+        let spec = build(options).unwrap();
         assert_eq!(spec["process"]["args"], json!(["/entry", "-v", "--help"]));
         assert_eq!(spec["process"]["env"], json!(["A=1", "PATH=/bin", "TERM=xterm"]));
         assert_eq!(spec["process"]["terminal"], true);
     }
 
     #[test]
-    fn environments_that_say_less_or_more() {
+    fn an_images_configuration_is_applied_to_a_callers_specification() {
+        let image = json!({ "config": {
+            "Env": ["A=1", "B=2", "PATH=/bin"],
+            "Entrypoint": ["/entry", "-v"],
+            "Cmd": ["serve"],
+            "WorkingDir": "srv",
+            "User": "12:34",
+        } });
+        let given = json!({
+            "process": {
+                "args": ["sh"],
+                "env": ["B=mine", "C=3", "A"],
+                "cwd": "/home",
+                "user": { "uid": 7, "gid": 7, "additionalGids": [8], "umask": 18 },
+                "vendor": 1,
+            },
+            "root": { "path": "/elsewhere" },
+            "vendor": [null],
+        });
+        let apply = |given: &Value, args: &[&str]| {
+            let args = words(args);
+            let spec = own(given.clone());
+            build(SpecOptions {
+                spec,
+                image_config: Some(&image),
+                apply_image: true,
+                args: &args,
+                ..options()
+            })
+            .unwrap()
+        };
+        let expected = json!({
+            "process": {
+                "args": ["/entry", "-v", "serve"],
+                "env": ["B=mine", "PATH=/bin", "C=3"],
+                "cwd": "/srv",
+                "user": { "uid": 12, "gid": 34, "additionalGids": [34], "umask": 18 },
+                "vendor": 1,
+            },
+            "root": { "path": "/elsewhere" },
+            "vendor": [null],
+        });
+        let applied = apply(&given, &[]);
+        assert_eq!(applied, expected);
+        assert_eq!(
+            apply(&given, &["--help"])["process"]["args"],
+            json!(["/entry", "-v", "--help"])
+        );
+        let bare = apply(&json!({ "process": {} }), &[]);
+        assert_eq!(bare["process"]["env"], json!(["A=1", "B=2", "PATH=/bin"]));
+        // Applied twice, it is the same.
+        let twice = apply(&apply(&json!({ "process": {} }), &[]), &[]);
+        assert_eq!(twice, bare);
+    }
+
+    #[test]
+    fn what_an_image_does_not_name_stays_the_callers() {
+        let image = json!({ "config": { "Env": ["A=1"] } });
+        let given = json!({
+            "process": { "args": ["sh"], "cwd": "/home", "user": { "uid": 7, "gid": 0 } },
+            "root": { "path": "/elsewhere" },
+        });
+        let apply = |given: &Value, terminal: bool| {
+            let spec = own(given.clone());
+            let image_config = Some(&image);
+            build(SpecOptions { spec, image_config, apply_image: true, terminal, ..options() })
+        };
+        let mut expected = given.clone();
+        expected["process"]["env"] = json!(["A=1"]);
+        assert_eq!(apply(&given, false).unwrap(), expected);
+        let env = apply(&given, true).unwrap()["process"]["env"].clone();
+        assert_eq!(env, json!(["A=1", "TERM=xterm"]));
+        for user in [json!({ "uid": 0, "gid": 7 }), json!({ "additionalGids": [9] })] {
+            let mut given = given.clone();
+            given["process"]["user"] = user.clone();
+            assert_eq!(apply(&given, false).unwrap()["process"]["user"], user);
+        }
+        // Without a user and a directory of its own it is root in `/`, as by default.
+        let bare = apply(&json!({ "process": { "args": ["sh"] } }), false).unwrap();
+        assert_eq!(bare["process"]["cwd"], "/");
+        let root = json!({ "uid": 0, "gid": 0, "additionalGids": [0] });
+        assert_eq!(bare["process"]["user"], root);
+        let error = apply(&json!({ "process": {} }), false).unwrap_err();
+        assert!(error.message().ends_with("nor does the image, and args is empty"), "{error}");
+    }
+
+    #[test]
+    fn an_image_applied_to_the_default_specification_gives_the_default() {
+        let bundle = Bundle::new("applied");
+        for user in ["", "app", "root", "1000:ops", "12:34"] {
+            let image = json!({ "config": {
+                "Env": ["A=1"], "Cmd": ["serve"], "WorkingDir": "srv", "User": user,
+            } });
+            for terminal in [false, true] {
+                let rootfs = || Ok(bundle.mounts().into());
+                let options = |spec| SpecOptions {
+                    spec,
+                    image_config: Some(&image),
+                    apply_image: true,
+                    terminal,
+                    rootfs: &rootfs,
+                    ..options()
+                };
+                let default = build(options(None)).unwrap();
+                let spec = parse(&default_spec("ns", "c1").unwrap()).unwrap();
+                assert_eq!(build(options(Some(spec))).unwrap(), default, "{user:?}");
+                // What was edited and handed back is what it was, too.
+                assert_eq!(build(options(Some(default.clone()))).unwrap(), default, "{user:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_environment_of_the_default() {
         let args = words(&["sh"]);
         let none = json!({ "config": { "User": "0:0" } });
         let own_term = json!({ "config": { "User": "0:0", "Env": ["TERM=vt100"] } });
@@ -411,20 +566,26 @@ mod tests {
             (Some(&none), false, json!([PATH])),
             (Some(&own_term), true, json!(["TERM=vt100"])),
         ] {
-            let sources = Sources { image_config: image, args: &args, terminal, ..sources() };
-            assert_eq!(build(sources).unwrap()["process"]["env"], expected);
+            let options = SpecOptions { image_config: image, args: &args, terminal, ..options() };
+            assert_eq!(build(options).unwrap()["process"]["env"], expected);
         }
     }
 
     #[test]
-    fn a_root_that_cannot_be_opened_matters_only_where_a_name_is_looked_up() {
+    fn a_root_file_system_that_cannot_be_opened_matters_only_to_a_user_by_name() {
         let args = words(&["sh"]);
-        let other = [Mount { kind: "ext4".into(), source: "/dev/none".into(), ..Mount::default() }];
+        let unopenable = || {
+            Ok(vec![Mount { kind: "ext4".into(), source: "/dev/none".into(), ..Mount::default() }])
+        };
         let user = |user: &str| {
             let image = json!({ "config": { "User": user } });
-            let sources =
-                Sources { image_config: Some(&image), args: &args, rootfs: &other, ..sources() };
-            build(sources).map(|spec| spec["process"]["user"].clone())
+            let options = SpecOptions {
+                image_config: Some(&image),
+                args: &args,
+                rootfs: &unopenable,
+                ..options()
+            };
+            build(options).map(|spec| spec["process"]["user"].clone())
         };
         let root = json!({ "uid": 0, "gid": 0, "additionalGids": [0] });
         assert_eq!(user("").unwrap(), root);
@@ -433,7 +594,18 @@ mod tests {
         assert_eq!(user("4294967296").unwrap_err().kind(), ErrorKind::FailedPrecondition);
     }
 
-    /// A bundle of the root file system and the specification, which runc runs. Goes with the test.
+    #[test]
+    fn a_failure_to_get_the_root_file_system_is_an_error() {
+        let image = json!({ "config": { "Cmd": ["sh"] } });
+        let options = SpecOptions {
+            image_config: Some(&image),
+            rootfs: &|| Err(Error::new(ErrorKind::NotFound, "no such snapshot")),
+            ..options()
+        };
+        assert_eq!(build(options).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    /// A bundle of a root file system and a specification, which runc runs. It is removed with the test.
     struct Bundle(PathBuf);
 
     impl Bundle {
@@ -453,13 +625,13 @@ mod tests {
             fs::write(self.0.join("rootfs/etc").join(file), text).unwrap();
         }
 
-        /// The root as the snapshotter `native` would give it.
+        /// The mounts that the snapshotter `native` would give.
         fn mounts(&self) -> [Mount; 1] {
             let source = self.0.join("rootfs").to_str().unwrap().to_owned();
             [Mount { kind: "bind".into(), source, ..Mount::default() }]
         }
 
-        /// What the container writes.
+        /// Runs the container and returns its output.
         fn run(&self, namespace: &str, id: &str, spec: &Value) -> String {
             fs::write(self.0.join("config.json"), spec.to_string()).unwrap();
             let output = Command::new("runc")
@@ -470,7 +642,7 @@ mod tests {
                 .stdin(Stdio::null())
                 .output()
                 .unwrap();
-            // runc takes the container's own cgroup away, not the one above it.
+            // runc removes the container's own cgroup and not the one above it.
             let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap();
             for hierarchy in hierarchies.map(|entry| entry.unwrap().path()) {
                 let _ = fs::remove_dir(hierarchy.join(namespace));
@@ -509,15 +681,15 @@ mod tests {
                 "WorkingDir": "srv/app",
                 "User": user,
             } });
-            let sources = Sources {
+            let options = SpecOptions {
                 namespace: &namespace,
                 image_config: Some(&image),
-                rootfs: &bundle.mounts(),
-                ..sources()
+                rootfs: &|| Ok(bundle.mounts().into()),
+                ..options()
             };
-            let output = bundle.run(&namespace, "c1", &build(sources).unwrap());
-            let (told, rest) = output.split_at(ids.len());
-            assert_eq!(told, ids, "{user:?}");
+            let output = bundle.run(&namespace, "c1", &build(options).unwrap());
+            let (shown, rest) = output.split_at(ids.len());
+            assert_eq!(shown, ids, "{user:?}");
             let start = "/srv/app\nfrom-the-image /opt\nzero\nNoNewPrivs:\t1\n";
             assert!(rest.starts_with(start), "{rest}");
             assert!(rest.contains(&format!(":/{namespace}/c1\n")), "{rest}");
@@ -536,8 +708,13 @@ mod tests {
         spec["unknown"] = json!({ "to": "runc" });
         spec.as_object_mut().unwrap().remove("root");
         spec["linux"].as_object_mut().unwrap().remove("cgroupsPath");
-        let sources =
-            Sources { namespace: &namespace, id: "c2", spec: own(spec), args: &args, ..sources() };
-        assert_eq!(bundle.run(&namespace, "c2", &build(sources).unwrap()), "mine\n");
+        let options = SpecOptions {
+            namespace: &namespace,
+            id: "c2",
+            spec: own(spec),
+            args: &args,
+            ..options()
+        };
+        assert_eq!(bundle.run(&namespace, "c2", &build(options).unwrap()), "mine\n");
     }
 }

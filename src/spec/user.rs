@@ -1,15 +1,15 @@
-//! Who a container's process runs as: an image's `User`, looked up in the image's own `/etc/passwd`
-//! and `/etc/group` as containerd does (`oci.WithUser`, `oci.WithAdditionalGIDs`).
+//! The user of a container's process: an image's `User`, looked up in the image's own `/etc/passwd` and
+//! `/etc/group` as containerd does (`oci.WithUser`, `oci.WithAdditionalGIDs`).
 
 use std::collections::HashSet;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The largest id that a user or a group may have. Above it ids wrap to root in code that keeps them
-/// in 32 signed bits (CVE-2024-40635).
+/// The largest id of a user or a group. In code that keeps ids in 32 signed bits, larger ones become
+/// root's (CVE-2024-40635).
 const MAX_ID: u32 = i32::MAX as u32;
 
-/// Who a process runs as.
+/// The user and the groups of a process.
 #[derive(Debug, PartialEq)]
 pub(super) struct User {
     pub(super) uid: u32,
@@ -17,24 +17,24 @@ pub(super) struct User {
     pub(super) additional_gids: Vec<u32>,
 }
 
-/// Reads a file of the root file system; `None` where it has none of this name.
+/// Reads a file of the root file system; `None` if there is no file of this name.
 pub(super) type Files<'a> = dyn FnMut(&str) -> Result<Option<Vec<u8>>> + 'a;
 
 /// One half of `user:group`.
-enum Who<'a> {
+enum NameOrId<'a> {
     Id(u32),
     Name(&'a str),
 }
 
-impl Who<'_> {
-    /// What is written as a number is one, and never a name: a number out of range is refused.
-    fn parse<'a>(user: &str, text: &'a str) -> Result<Who<'a>> {
+impl NameOrId<'_> {
+    /// Parses a half. Text that is written as a number is never a name: if it is out of range, it is refused.
+    fn parse<'a>(user: &str, text: &'a str) -> Result<NameOrId<'a>> {
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Ok(Who::Name(text));
+            return Ok(NameOrId::Name(text));
         }
         match text.parse() {
-            Ok(id) if id <= MAX_ID => Ok(Who::Id(id)),
+            Ok(id) if id <= MAX_ID => Ok(NameOrId::Id(id)),
             _ => Err(refused(format!(
                 "the image's user {user:?}: {text} is not between 0 and {MAX_ID}"
             ))),
@@ -44,13 +44,14 @@ impl Who<'_> {
 
 /// Resolves an image's `User`: empty, `user` or `user:group`, each a name or a number.
 ///
-/// - Empty: root, and the groups that list root.
-/// - Two numbers are taken as they are, and nothing is read.
-/// - A number alone: its entry of `/etc/passwd` gives the group; without one it is group 0.
+/// - Empty: root, with the groups that list root.
+/// - Two numbers are used as they are, and no file is read.
+/// - A number alone: its entry in `/etc/passwd` gives the group; without an entry the group is 0.
 /// - A name must have an entry.
 ///
-/// Further groups are those that list the user, but for one that is named as the user is. The
-/// primary group is always among them, first where nothing else puts it there (CVE-2023-25173).
+/// The additional groups are those that list the user, except a group with the user's own name. The
+/// primary group is always one of them: if it is not listed otherwise, it comes first
+/// (CVE-2023-25173).
 pub(super) fn resolve(user: &str, files: &mut Files<'_>) -> Result<User> {
     let (name, group) = user.split_once(':').unwrap_or((user, ""));
     if group.contains(':') {
@@ -58,28 +59,28 @@ pub(super) fn resolve(user: &str, files: &mut Files<'_>) -> Result<User> {
     }
     let group = match group {
         "" => None,
-        group => Some(Who::parse(user, group)?),
+        group => Some(NameOrId::parse(user, group)?),
     };
-    let who = match name {
+    let account = match name {
         "" => None,
-        name => Some(Who::parse(user, name)?),
+        name => Some(NameOrId::parse(user, name)?),
     };
-    if let (Some(Who::Id(uid)), Some(Who::Id(gid))) = (&who, &group) {
+    if let (Some(NameOrId::Id(uid)), Some(NameOrId::Id(gid))) = (&account, &group) {
         return Ok(User { uid: *uid, gid: *gid, additional_gids: vec![*gid] });
     }
 
-    let passwd = match who {
+    let passwd = match account {
         None => None,
         Some(_) => files("/etc/passwd")?,
     };
-    let mut accounts = lines(passwd.as_deref()).filter_map(Account::parse);
-    let (uid, own_gid, name) = match who {
+    let mut accounts = lines(passwd.as_deref()).filter_map(PasswdEntry::parse);
+    let (uid, own_gid, name) = match account {
         None => (0, 0, Some(&b"root"[..])),
-        Some(Who::Id(uid)) => match accounts.find(|account| account.uid == uid) {
+        Some(NameOrId::Id(uid)) => match accounts.find(|account| account.uid == uid) {
             Some(account) => (uid, account.gid, Some(account.name)),
             None => (uid, 0, None),
         },
-        Some(Who::Name(name)) => {
+        Some(NameOrId::Name(name)) => {
             let account = accounts
                 .find(|account| account.name == name.as_bytes())
                 .ok_or_else(|| missing("user", name, "/etc/passwd"))?;
@@ -88,11 +89,11 @@ pub(super) fn resolve(user: &str, files: &mut Files<'_>) -> Result<User> {
     };
 
     let groups = files("/etc/group")?;
-    let groups = || lines(groups.as_deref()).filter_map(Group::parse);
+    let groups = || lines(groups.as_deref()).filter_map(GroupEntry::parse);
     let gid = match group {
         None => own_gid,
-        Some(Who::Id(gid)) => gid,
-        Some(Who::Name(group)) => {
+        Some(NameOrId::Id(gid)) => gid,
+        Some(NameOrId::Name(group)) => {
             groups()
                 .find(|entry| entry.name == group.as_bytes())
                 .ok_or_else(|| missing("group", group, "/etc/group"))?
@@ -119,8 +120,8 @@ fn missing(what: &str, name: &str, file: &str) -> Error {
     refused(format!("{what} {name:?} not found in the image's {file}"))
 }
 
-/// The lines of a file that may be entries. Comments are none, and neither are the `+` and `-` lines
-/// that point to a directory service, which a container does not ask.
+/// The lines of a file that may be entries. Comments are not, nor are the `+` and `-` lines that refer to
+/// a directory service, which a container does not ask.
 fn lines(file: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
     file.unwrap_or_default()
         .split(|byte| *byte == b'\n')
@@ -129,36 +130,40 @@ fn lines(file: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
 }
 
 /// An entry of `/etc/passwd`: `name:password:uid:gid:...`.
-struct Account<'a> {
+struct PasswdEntry<'a> {
     name: &'a [u8],
     uid: u32,
     gid: u32,
 }
 
-impl<'a> Account<'a> {
-    /// `None` where the line is no usable entry.
-    fn parse(line: &'a [u8]) -> Option<Account<'a>> {
+impl<'a> PasswdEntry<'a> {
+    /// `None` if the line is not a usable entry.
+    fn parse(line: &'a [u8]) -> Option<PasswdEntry<'a>> {
         let mut fields = line.split(|byte| *byte == b':');
         let name = fields.next()?;
         let _password = fields.next()?;
-        Some(Account { name, uid: id(fields.next()?)?, gid: id(fields.next()?)? })
+        Some(PasswdEntry { name, uid: id(fields.next()?)?, gid: id(fields.next()?)? })
     }
 }
 
 /// An entry of `/etc/group`: `name:password:gid:member,member`.
-struct Group<'a> {
+struct GroupEntry<'a> {
     name: &'a [u8],
     gid: u32,
     members: &'a [u8],
 }
 
-impl<'a> Group<'a> {
-    /// `None` where the line is no usable entry.
-    fn parse(line: &'a [u8]) -> Option<Group<'a>> {
+impl<'a> GroupEntry<'a> {
+    /// `None` if the line is not a usable entry.
+    fn parse(line: &'a [u8]) -> Option<GroupEntry<'a>> {
         let mut fields = line.split(|byte| *byte == b':');
         let name = fields.next()?;
         let _password = fields.next()?;
-        Some(Group { name, gid: id(fields.next()?)?, members: fields.next().unwrap_or_default() })
+        Some(GroupEntry {
+            name,
+            gid: id(fields.next()?)?,
+            members: fields.next().unwrap_or_default(),
+        })
     }
 
     fn has(&self, name: &[u8]) -> bool {
@@ -207,7 +212,7 @@ prefix:x:601:application,ap";
         match path {
             "/etc/passwd" => Ok(Some(PASSWD.into())),
             "/etc/group" => Ok(Some(GROUP.into())),
-            other => panic!("{other} was asked for"),
+            other => panic!("{other} was read"),
         }
     }
 
@@ -243,14 +248,14 @@ prefix:x:601:application,ap";
     }
 
     #[test]
-    fn two_numbers_read_nothing() {
-        let mut none = |path: &str| panic!("{path} was asked for");
+    fn two_numbers_need_no_file() {
+        let mut none = |path: &str| panic!("{path} was read");
         assert_eq!(resolve("1:2", &mut none).unwrap(), user(1, 2, &[2]));
         assert_eq!(resolve("0:0", &mut none).unwrap(), user(0, 0, &[0]));
     }
 
     #[test]
-    fn missing_files_are_tolerated_where_no_name_needs_them() {
+    fn missing_files_are_an_error_only_if_a_name_needs_them() {
         let mut none = |_: &str| Ok(None);
         assert_eq!(resolve("", &mut none).unwrap(), user(0, 0, &[0]));
         assert_eq!(resolve("12", &mut none).unwrap(), user(12, 0, &[0]));
@@ -265,7 +270,7 @@ prefix:x:601:application,ap";
     }
 
     #[test]
-    fn what_cannot_be_a_user_is_refused() {
+    fn malformed_and_unknown_users_are_refused() {
         for (text, part) in [
             ("nobody-here", "user \"nobody-here\" not found"),
             ("app:nothing", "group \"nothing\" not found"),
@@ -277,7 +282,7 @@ prefix:x:601:application,ap";
             ("-1", "-1 is not between"),
             ("0:4294967296", "4294967296 is not between"),
             ("app:-5", "-5 is not between"),
-            // Entries that cannot be used are none.
+            // Unusable entries are ignored.
             ("huge", "user \"huge\" not found"),
             ("wraps", "user \"wraps\" not found"),
             ("short", "user \"short\" not found"),
@@ -294,7 +299,7 @@ prefix:x:601:application,ap";
     }
 
     #[test]
-    fn garbage_is_no_entry() {
+    fn garbage_is_ignored() {
         let mut garbage = |_: &str| {
             Ok(Some([&[0xff, 0, b':', b'\n'][..], &[b':'; 100], b"\n\xff:x:1:2\n"].concat()))
         };
@@ -303,7 +308,7 @@ prefix:x:601:application,ap";
     }
 
     #[test]
-    fn a_failure_to_read_is_one() {
+    fn a_failure_to_read_a_file_is_an_error() {
         let mut failing = |_: &str| Err(Error::new(ErrorKind::Io, "broken"));
         for text in ["", "app", "1", "1:ops"] {
             assert_eq!(resolve(text, &mut failing).unwrap_err().kind(), ErrorKind::Io);

@@ -1,78 +1,82 @@
-//! Watches whose id is another process's or another container's by now.
+//! Watches whose id another process or another container has by now.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::look::Look;
-use super::pidfd::Sight;
+use super::lookup::Lookup;
+use super::pidfd;
 use super::process::Watch;
 use super::watches::Watches;
 use crate::call::Limits;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::wait::block_on;
 
-/// How often a process is looked at that must have ended, and the pause between.
-const ENDING_LOOKS: u32 = 10;
+/// How often a process that was killed is checked for its exit, and the pause between two checks.
+const EXIT_CHECKS: u32 = 10;
+pub(super) const EXIT_PAUSE: Duration = Duration::from_millis(20);
 
-pub(super) const ENDING_PAUSE: Duration = Duration::from_millis(20);
+/// How long a look-up may take if a call waits for it.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a look may take for which a call waits.
-const SETTLE: Duration = Duration::from_secs(2);
-
-/// What a look gave for which a call waited.
-pub(crate) enum Settled {
-    /// The id is its own.
-    Own,
-    /// It has ended.
-    Over,
-    /// The id is another process's.
-    Another,
+/// Whose the id of a watch is.
+pub(crate) enum IdOwner {
+    /// The process of the watch still has it.
+    Same,
+    /// The process of the watch has exited.
+    Exited,
+    /// Another process has it.
+    Other,
     Unknown(Error),
 }
 
 impl Watches {
-    /// Tells how the process of a watch has ended whose task was made anew: so containerd knows nothing of
-    /// it any more.
-    pub(super) fn replaced(&self, before: &Arc<Watch>) {
-        self.wait_for_answer(before);
-        let how = "its task was made anew";
+    /// Finds out how a process ended whose task another client has deleted and created again. containerd
+    /// does not know the process any more.
+    pub(super) fn resolve_replaced(&self, watch: &Arc<Watch>, limits: &Limits) {
+        let how = "its task was deleted and created again";
         let why = Error::new(ErrorKind::NotFound, how);
-        if before.is_over() || matches!(self.gone(before, None, how, why.clone()), Look::Settled) {
-            return self.end_displaced(before);
-        }
-        // It is killed, and yet to end.
-        self.reconcile(before, why);
-    }
-
-    /// Looks a process up whose container another client has removed, and may have made anew: it has
-    /// ended, or another record may be its own. Where that is not known within the limits, or it runs
-    /// on, it is watched on.
-    pub(crate) fn settle(&self, watch: &Arc<Watch>, limits: &Limits) -> Settled {
-        self.wait_for_answer(watch);
-        let why = Error::new(ErrorKind::NotFound, "its container was removed by another client");
-        let looked = block_on(&limits.at_most(SETTLE), self.look(watch, why));
+        let waited = self.wait_for_exit(watch, limits);
         if watch.is_over() {
-            return Settled::Over;
+            return self.drop_displaced(watch);
         }
-        let (settled, why) = match looked {
-            Ok(Look::Settled) => return Settled::Own,
-            Ok(Look::Another(why)) => (Settled::Another, why),
-            Ok(Look::Again(why)) | Err(why) => (Settled::Unknown(why.clone()), why),
-        };
-        log::debug!("looking container {} up: {why}", watch.key.container);
-        if !watch.is_followed() {
-            self.reconcile(watch, why);
+        if waited.is_ok() && matches!(self.resolve(watch, None, how, why.clone()), Lookup::Done) {
+            return self.drop_displaced(watch);
         }
-        settled
-    }
-
-    /// Looks a process up until its Wait is to be relied on again.
-    pub(crate) fn look_again(&self, watch: &Arc<Watch>, why: Error) {
-        watch.doubt();
+        // It was killed and has not exited yet, or the call has no time to wait for that.
         self.reconcile(watch, why);
     }
 
-    /// Gives the id of a watch to another one: its process is yet to end.
+    /// Looks a process up whose container another client has removed, and may have created again. The
+    /// process may have exited, or another record may be its own. If that cannot be found out within the
+    /// limits, or if the process still runs, the watch goes on.
+    pub(crate) fn find_id_owner(&self, watch: &Arc<Watch>, limits: &Limits) -> IdOwner {
+        // The look-up fails at once if the limits have ended this.
+        let _ = self.wait_for_exit(watch, limits);
+        let why = Error::new(ErrorKind::NotFound, "its container was removed by another client");
+        let looked_up = block_on(&limits.at_most(LOOKUP_TIMEOUT), self.look_up(watch, why));
+        if watch.is_over() {
+            return IdOwner::Exited;
+        }
+        let (owner, why) = match looked_up {
+            Ok(Lookup::Done) => return IdOwner::Same,
+            Ok(Lookup::Other(why)) => (IdOwner::Other, why),
+            Ok(Lookup::Retry(why)) | Err(why) => (IdOwner::Unknown(why.clone()), why),
+        };
+        log::debug!("looking container {} up: {why}", watch.key.container);
+        if !watch.is_wait_outstanding() {
+            self.reconcile(watch, why);
+        }
+        owner
+    }
+
+    /// Has the process looked up until its Wait is reliable again.
+    pub(crate) fn look_up_again(&self, watch: &Arc<Watch>, why: Error) {
+        watch.set_wait_unreliable();
+        self.reconcile(watch, why);
+    }
+
+    /// Frees the id of a watch for a new process. The old process is watched until it exits.
     pub(crate) fn displace(&self, watch: &Arc<Watch>) {
         {
             let mut table = self.lock();
@@ -81,14 +85,14 @@ impl Watches {
                 table.displaced.push(watch.clone());
             }
         }
-        // It may have ended just now.
+        // It may have exited before it was displaced.
         if watch.is_over() {
-            self.end_displaced(watch);
+            self.drop_displaced(watch);
         }
     }
 
-    /// Drops a watch whose id is another one's, once its exit is told.
-    pub(super) fn end_displaced(&self, watch: &Arc<Watch>) {
+    /// Drops a displaced watch whose exit is reported.
+    pub(super) fn drop_displaced(&self, watch: &Arc<Watch>) {
         let was_displaced = {
             let mut table = self.lock();
             let before = table.displaced.len();
@@ -100,13 +104,16 @@ impl Watches {
         }
     }
 
-    /// Waits a moment for the answer to Wait of what was killed a moment ago.
-    fn wait_for_answer(&self, watch: &Watch) {
-        for _ in 0..ENDING_LOOKS {
-            if watch.is_over() || matches!(watch.process.look(), Sight::Ended(_)) {
+    /// Waits a moment for the exit of a process that was killed just now. Fails if the limits end the wait.
+    pub(super) fn wait_for_exit(&self, watch: &Watch, limits: &Limits) -> Result<()> {
+        for _ in 0..EXIT_CHECKS {
+            if watch.is_over() || matches!(watch.process.state(), pidfd::State::Exited(_)) {
                 break;
             }
-            std::thread::sleep(ENDING_PAUSE);
+            // Unlike a sleep, this ends when the cancel handle is fired.
+            let _ = block_on(&limits.at_most(EXIT_PAUSE), pending::<()>());
+            limits.check()?;
         }
+        Ok(())
     }
 }

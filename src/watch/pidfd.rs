@@ -1,5 +1,5 @@
-//! A process seen without containerd: a descriptor of it, which tells how it ended where the kernel
-//! can (`PIDFD_GET_INFO` with the exit, Linux 6.15 and later).
+//! A process as the kernel reports it, without containerd: a descriptor of the process. The kernel gives
+//! the exit code too if it can (`PIDFD_GET_INFO` with the exit, Linux 6.15 and later).
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -9,45 +9,45 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::sys;
 
-/// What a process is seen to be.
+/// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
-    Runs,
-    /// It has ended, and its parent is yet to take note.
-    Ending,
-    /// The code, as containerd counts: 128 and its number for a signal.
-    Ended(u32),
-    /// It has ended; the kernel does not tell how.
-    Gone,
+pub(super) enum State {
+    Running,
+    /// It has exited, and its parent has not waited for it yet.
+    Zombie,
+    /// It has exited with this code. As in containerd, a signal counts as 128 and its number.
+    Exited(u32),
+    /// It has exited, and the kernel does not give the code.
+    ExitedUnknown,
     /// There is no descriptor of it.
-    Unseen,
+    Unknown,
 }
 
-/// A descriptor of one process, never of another that has its number later.
+/// A descriptor of one process: never of a later process with the same pid.
 #[derive(Debug)]
 pub(crate) struct Pidfd(OwnedFd);
 
 impl Pidfd {
-    /// Of the process that has this number now. It is for the caller to make sure, after this, that it
-    /// still has.
+    /// Opens the process that has this pid now. The caller must check afterwards that its process still
+    /// has the pid.
     pub(super) fn open(pid: u32) -> Option<Pidfd> {
         let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
         pidfd_open(pid, PidfdFlags::empty()).ok().map(Pidfd)
     }
 
-    pub(super) fn look(&self) -> Sight {
+    pub(super) fn state(&self) -> State {
         match sys::exit_status(self.0.as_fd()) {
-            Ok(Some(status)) => return Sight::Ended(code(status)),
-            // Until it is reaped (6.15), or always.
+            Ok(Some(status)) => return State::Exited(code(status)),
+            // The kernel gives no code: before 6.15 never, later until the parent has waited.
             Ok(None) => {}
-            // The kernel does not know the question (before 6.13), or not for one that is reaped.
-            Err(_) if self.has_ended() => return Sight::Gone,
-            Err(_) => return Sight::Runs,
+            // The kernel does not know the request (before 6.13), or not for a process that is gone.
+            Err(_) if self.has_exited() => return State::ExitedUnknown,
+            Err(_) => return State::Running,
         }
-        if self.has_ended() { Sight::Ending } else { Sight::Runs }
+        if self.has_exited() { State::Zombie } else { State::Running }
     }
 
-    fn has_ended(&self) -> bool {
+    fn has_exited(&self) -> bool {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
             match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&at_once)) {
@@ -71,21 +71,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sees_a_process_to_its_end() {
+    fn a_process_is_followed_from_its_start_to_its_exit_code() {
         for (script, expected) in [("read _; exit 3", 3), ("read _; kill -9 $$", 137)] {
             let mut child =
                 Command::new("/bin/sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
             let pidfd = Pidfd::open(child.id()).unwrap();
-            assert_eq!(pidfd.look(), Sight::Runs);
+            assert_eq!(pidfd.state(), State::Running);
             drop(child.stdin.take());
-            while pidfd.look() == Sight::Runs {
+            while pidfd.state() == State::Running {
                 std::thread::yield_now();
             }
-            // Here the kernel may keep silent for good.
-            let silent = pidfd.look() == Sight::Gone;
-            assert!(silent || pidfd.look() == Sight::Ending);
+            // This kernel may never give a code.
+            let has_no_code = pidfd.state() == State::ExitedUnknown;
+            assert!(has_no_code || pidfd.state() == State::Zombie);
             child.wait().unwrap();
-            assert_eq!(pidfd.look(), if silent { Sight::Gone } else { Sight::Ended(expected) });
+            let expected = if has_no_code { State::ExitedUnknown } else { State::Exited(expected) };
+            assert_eq!(pidfd.state(), expected);
         }
         assert!(Pidfd::open(0).is_none());
     }

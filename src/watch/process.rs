@@ -1,4 +1,5 @@
-//! One watched process: what is known of it, who waits for its exit, and what is to be done after that.
+//! One watched process: what is known about it, the callers that wait for its exit, and the job that
+//! runs after the exit.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::pidfd::{Pidfd, Sight};
+use super::pidfd::{self, Pidfd};
 use crate::call::Limits;
 use crate::delivery::{self, Bus, Job};
 use crate::error::{Error, Result};
@@ -17,30 +18,30 @@ use crate::message::Message;
 use crate::stdio::{self, Attached, FifoDir, Paths};
 use crate::wait::block_on;
 
-/// How long a process is looked at again and again whose Wait is not relied on.
-const DOUBT: Duration = Duration::from_secs(10);
+/// How long a process whose Wait is unreliable is looked up again and again.
+const UNRELIABLE: Duration = Duration::from_secs(10);
 
 /// How long the shim may take to pass on what it still holds of output that is dropped: until then it
 /// is counted.
 const DISCARD: Duration = Duration::from_millis(100);
 
-/// Waits that break off again within this time are sent anew ever more slowly.
-const LOSS_COUNTS: Duration = Duration::from_secs(10);
+/// If a Wait breaks off again within this time, the pause before the next one grows.
+const BREAK_COUNTS: Duration = Duration::from_secs(10);
 
-/// What a watch is found by.
+/// The container of a watch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) namespace: String,
     pub(super) container: String,
 }
 
-/// What tells a process from another one under the same id, and what else is known of it.
+/// What tells a process from another one of the same container id.
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// Which of the containers that have the id, one after the other, it belongs to. Another one where
-    /// somebody has replaced the record under the process.
+    /// The generation of the container that it belongs to. It changes if another client replaces the
+    /// record while the process runs.
     generation: Mutex<String>,
-    /// Gone once its exit is known.
+    /// `None` once the exit is known.
     pidfd: Mutex<Option<Pidfd>>,
 }
 
@@ -61,33 +62,33 @@ impl Process {
         self.pidfd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the kernel says of it.
-    pub(super) fn look(&self) -> Sight {
-        self.lock().as_ref().map_or(Sight::Unseen, Pidfd::look)
+    /// Its state, as the kernel reports it.
+    pub(super) fn state(&self) -> pidfd::State {
+        self.lock().as_ref().map_or(pidfd::State::Unknown, Pidfd::state)
     }
 
-    /// Whether both are the same one.
+    /// Whether both are the same process.
     pub(super) fn is(&self, other: &Process) -> bool {
         self.pid == other.pid && self.generation() == other.generation()
     }
 }
 
-/// What is to be done after the exit of a process, once the hooks have returned.
-pub(crate) type Then = Box<dyn FnOnce(Arc<Watch>) + Send>;
+/// A job for the time after the exit of a process, when the hooks have returned.
+pub(crate) type AfterExit = Box<dyn FnOnce(Arc<Watch>) + Send>;
 
-/// One watched process: the container's first.
+/// The watch of one process: the container's first one.
 pub(crate) struct Watch {
     pub(super) key: Key,
     pub(crate) process: Process,
-    /// What the shim was told of its streams, where that is known.
+    /// The paths of its streams that the shim got, if they are known.
     paths: OnceLock<Paths>,
-    /// The streams that we pump for it.
+    /// The streams that this client pumps.
     stdio: OnceLock<Attached>,
     /// Whether it is known to have been started, and not only created.
     started: AtomicBool,
-    /// Whether somebody is about to say how it ended.
-    held: AtomicBool,
-    after: Mutex<After>,
+    /// See [`Watch::hold_exit`].
+    exit_held: AtomicBool,
+    after_exit: Mutex<AfterExitState>,
     state: Mutex<State>,
 }
 
@@ -99,8 +100,8 @@ impl Watch {
             paths: OnceLock::new(),
             stdio: OnceLock::new(),
             started: AtomicBool::new(false),
-            held: AtomicBool::new(false),
-            after: Mutex::default(),
+            exit_held: AtomicBool::new(false),
+            after_exit: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -109,18 +110,18 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The container.
+    /// The container's id.
     pub(crate) fn container(&self) -> &str {
         &self.key.container
     }
 
-    /// Whether its shim passes on any stream.
+    /// Whether its shim copies any stream.
     pub(crate) fn has_streams(&self) -> bool {
         let given = |paths: &Paths| !paths.stdout.is_empty() || !paths.stdin.is_empty();
         self.stdio.get().is_some() || self.paths.get().is_some_and(given)
     }
 
-    /// The streams that we pump for it.
+    /// The streams that this client pumps.
     pub(crate) fn stdio(&self) -> Option<&Attached> {
         self.stdio.get()
     }
@@ -149,13 +150,11 @@ impl Watch {
         Ok(())
     }
 
-    /// The same without blocking, and for the time that was chosen when the container was created.
+    /// Waits without blocking until the output of a process that has ended is passed on, at most for the
+    /// time that was chosen when the container was created.
     pub(super) async fn drained(&self, executor: &Executor) {
-        let Some(stdio) = self.stdio() else { return };
-        let within = async |time| executor.within(time, stdio.drained()).await;
-        if within(stdio.drain_time()).await.is_none() {
-            stdio.discard();
-            within(DISCARD).await;
+        if let Some(stdio) = self.stdio() {
+            executor.within(stdio.drain_time(), stdio.drained()).await;
         }
     }
 
@@ -164,7 +163,7 @@ impl Watch {
         self.stdio().into_iter().for_each(Attached::close);
     }
 
-    /// What is known of its streams; what was known before stands.
+    /// Sets what is known about its streams. What was set before stays.
     pub(super) fn set_streams(&self, paths: Option<Paths>, stdio: Option<Attached>) {
         paths.into_iter().for_each(|paths| drop(self.paths.set(paths)));
         stdio.into_iter().for_each(|stdio| drop(self.stdio.set(stdio)));
@@ -175,47 +174,48 @@ impl Watch {
         self.started.store(true, Ordering::SeqCst);
     }
 
-    /// Notes that its process runs, or has run, and lets its input go.
+    /// Notes that its process runs, or has run, and starts to pump its input.
     pub(crate) fn note_start(&self) -> Result<()> {
         self.set_started();
         self.stdio().map_or(Ok(()), Attached::start_input)
     }
 
-    /// Whether it is known to have been started; another client may have done it since.
+    /// Whether the process is known to have been started. Another client may have started it unnoticed.
     pub(crate) fn is_started(&self) -> bool {
         self.started.load(Ordering::SeqCst)
     }
 
-    /// Its deletion broke off, or there was no process to be signalled: containerd may not answer its Wait
-    /// any more.
-    pub(super) fn doubt(&self) {
-        self.lock().doubt = Some(Instant::now() + DOUBT);
+    /// Notes that containerd may never answer the Wait: a deletion of the task broke off, or the task had no
+    /// process that could be signalled.
+    pub(super) fn set_wait_unreliable(&self) {
+        self.lock().unreliable_until = Some(Instant::now() + UNRELIABLE);
     }
 
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.lock().doubt.is_some_and(|until| Instant::now() < until)
+    pub(super) fn is_wait_unreliable(&self) -> bool {
+        self.lock().unreliable_until.is_some_and(|until| Instant::now() < until)
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        self.held.load(Ordering::SeqCst)
+    pub(super) fn is_exit_held(&self) -> bool {
+        self.exit_held.load(Ordering::SeqCst)
     }
 
-    /// Keeps what is heard or found of the process from being told, until the drop.
-    pub(crate) fn hold(&self) -> Held<'_> {
-        self.held.store(true, Ordering::SeqCst);
-        Held(self)
+    /// Until the drop, an exit that the server reports is not passed on: the caller is about to find out
+    /// by itself how the process ended.
+    pub(crate) fn hold_exit(&self) -> ExitHold<'_> {
+        self.exit_held.store(true, Ordering::SeqCst);
+        ExitHold(self)
     }
 
-    /// The exit, where it is known and nobody was told yet: then it is that of the process which the
-    /// caller means, whatever has become of its id since.
-    pub(crate) fn untold(&self) -> Option<Message> {
-        let known = {
+    /// The exit, if it is known and no caller has got it yet. Then it is the exit of the process that the
+    /// caller means, even if the id has another process by now.
+    pub(crate) fn take_unseen_exit(&self) -> Option<Message> {
+        let exit = {
             let mut state = self.lock();
-            let known = state.exit.clone().filter(|_| !state.told);
-            state.told |= known.is_some();
-            known
+            let exit = state.exit.clone().filter(|_| !state.seen);
+            state.seen |= exit.is_some();
+            exit
         };
-        known.map(|message| self.with_output_lost(message))
+        exit.map(|message| self.with_output_lost(message))
     }
 
     /// The exit, if it is known.
@@ -241,53 +241,53 @@ impl Watch {
     pub(crate) fn waiting(
         self: &Arc<Self>,
     ) -> impl Future<Output = Result<Message>> + Send + use<> {
-        Waiting { watch: self.clone(), number: None }
+        ExitWait { watch: self.clone(), number: None }
     }
 
-    /// Has this done after its exit, once the hooks have returned. The first one counts.
-    pub(super) fn do_after(self: &Arc<Self>, bus: &Bus, then: Option<Then>) {
-        let Some(then) = then else { return };
-        let telling = {
-            let mut after = self.lock_after();
-            if after.said {
+    /// Sets the job for the time after the exit. A watch runs at most one: the first that is set.
+    pub(super) fn set_after_exit(self: &Arc<Self>, bus: &Bus, job: Option<AfterExit>) {
+        let Some(job) = job else { return };
+        let publication = {
+            let mut after = self.lock_after_exit();
+            if after.is_set {
                 return;
             }
-            after.said = true;
-            match &after.telling {
+            after.is_set = true;
+            match &after.publication {
                 None => {
-                    after.then = Some(then);
+                    after.job = Some(job);
                     return;
                 }
-                // Who probed it before has not said what is to be done after the exit.
-                Some(telling) => telling.upgrade(),
+                // The exit was published before: a caller had probed the process without a job.
+                Some(publication) => publication.upgrade(),
             }
         };
-        let job = self.job(then);
-        match telling {
-            Some(telling) => telling.set(job),
+        let job = self.bind(job);
+        match publication {
+            Some(publication) => publication.set(job),
             None => bus.run(job),
         }
     }
 
-    fn job(self: &Arc<Self>, then: Then) -> Job {
+    fn bind(self: &Arc<Self>, job: AfterExit) -> Job {
         let watch = self.clone();
-        Box::new(move || then(watch))
+        Box::new(move || job(watch))
     }
 
-    /// What is to be done now that its exit is told.
-    pub(super) fn take_after(self: &Arc<Self>, bus: &Bus) -> Arc<delivery::After> {
-        let mut after = self.lock_after();
-        let telling = bus.after(after.then.take().map(|then| self.job(then)));
-        after.telling = Some(Arc::downgrade(&telling));
-        telling
+    /// What the bus runs after the hooks, now that the exit is published.
+    pub(super) fn take_after_exit(self: &Arc<Self>, bus: &Bus) -> Arc<delivery::After> {
+        let mut after = self.lock_after_exit();
+        let publication = bus.after(after.job.take().map(|job| self.bind(job)));
+        after.publication = Some(Arc::downgrade(&publication));
+        publication
     }
 
-    fn lock_after(&self) -> MutexGuard<'_, After> {
-        self.after.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_after_exit(&self) -> MutexGuard<'_, AfterExitState> {
+        self.after_exit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes how it ended, and tells those who wait. Says whether this is the first word of it: a process
-    /// ends once.
+    /// Sets the exit, and wakes the callers that wait for it. Says whether it was the first exit: a process
+    /// exits once.
     pub(super) fn set_exit(&self, message: &Message) -> bool {
         let mut is_first = false;
         self.change(|state| {
@@ -302,78 +302,78 @@ impl Watch {
         is_first
     }
 
-    /// Ends the watch: who waits gets this error, unless the exit is known.
+    /// Ends the watch: the callers that wait get this error, unless the exit is known.
     pub(super) fn end(&self, why: Error) {
         self.change(|state| {
             state.over.get_or_insert(why);
         });
     }
 
-    /// Changes the state and wakes all whom it concerns, after the lock is released.
+    /// Changes the state, and then wakes everybody that waits for a change.
     fn change(&self, change: impl FnOnce(&mut State)) {
         let woken: Vec<Waker> = {
             let mut state = self.lock();
             change(&mut state);
-            let driver = state.driver.take();
-            state.waiters.drain().map(|(_, waker)| waker).chain(driver).collect()
+            let wait_waker = state.wait_waker.take();
+            state.waiters.drain().map(|(_, waker)| waker).chain(wait_waker).collect()
         };
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether nothing is left to be heard. Otherwise the driver is woken when that changes.
+    /// Whether the Wait is not needed any more. Otherwise its future is woken when that changes.
     pub(super) fn poll_over(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.lock();
         if state.exit.is_some() || state.over.is_some() {
             return true;
         }
-        state.driver = Some(cx.waker().clone());
+        state.wait_waker = Some(cx.waker().clone());
         false
     }
 
-    /// Whether a Wait is outstanding.
-    pub(super) fn is_followed(&self) -> bool {
-        self.lock().followed
+    pub(super) fn is_wait_outstanding(&self) -> bool {
+        self.lock().wait_outstanding
     }
 
+    /// Whether the exit is known, or the watch has ended without one.
     pub(super) fn is_over(&self) -> bool {
         let state = self.lock();
         state.exit.is_some() || state.over.is_some()
     }
 }
 
-/// What is to be done after an exit, once the hooks have returned: said once, done once.
+/// The job for the time after the exit.
 #[derive(Default)]
-struct After {
-    said: bool,
-    then: Option<Then>,
-    /// Once the exit is told: there while hooks are told of it.
-    telling: Option<Weak<delivery::After>>,
+struct AfterExitState {
+    is_set: bool,
+    job: Option<AfterExit>,
+    /// Set when the exit is published; alive as long as a hook runs with it.
+    publication: Option<Weak<delivery::After>>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) exit: Option<Message>,
-    /// Whether somebody who waits, or asks for it, was told of it.
-    told: bool,
-    /// Whether its container is gone, and the exit kept for a while.
+    /// Whether a caller has got the exit.
+    seen: bool,
+    /// Whether the container is gone, and the exit is kept for a while.
     pub(super) retired: bool,
-    /// Why nothing more will be heard: the client was closed, the watch was given up.
+    /// Why there will be no exit: the client was closed, or the watch was given up.
     over: Option<Error>,
-    /// Those who wait, by a number of their own.
+    /// The callers that wait, each by a number of its own.
     waiters: HashMap<u64, Waker>,
     next_waiter: u64,
-    /// Whether a Wait is outstanding, and the future that holds it.
-    followed: bool,
-    driver: Option<Waker>,
-    /// When a Wait broke off last, and the pause after it.
-    loss: Option<(Instant, Duration)>,
-    /// When the process was first seen to have ended and not to be reaped.
+    /// Whether a Wait is outstanding, and what wakes the future that has it.
+    wait_outstanding: bool,
+    wait_waker: Option<Waker>,
+    /// When a Wait broke off last, and the pause after that.
+    last_break: Option<(Instant, Duration)>,
+    /// When the process was first seen to have exited without an exit code.
     ending: Option<Instant>,
-    /// Since when containerd does not list it, though it was not seen to end.
+    /// When containerd's list was first found to lack the process, which was not seen to exit.
     pub(super) absent: Option<Instant>,
-    /// Until when a Wait that is outstanding is not relied on.
-    doubt: Option<Instant>,
-    listed: Listed,
+    /// Until when an outstanding Wait is unreliable.
+    unreliable_until: Option<Instant>,
+    queued: Queued,
 }
 
 impl State {
@@ -381,85 +381,85 @@ impl State {
         *self.ending.get_or_insert_with(Instant::now)
     }
 
-    /// Says whether it is to be put on the list: it stands there once.
-    pub(super) fn begin_listing(&mut self) -> bool {
-        let is_new = self.listed == Listed::No;
-        self.listed = if is_new { Listed::Yes } else { Listed::Again };
+    /// Notes that the watch needs a look-up. Says whether the caller must put it on the queue: it is there
+    /// at most once.
+    pub(super) fn enqueue(&mut self) -> bool {
+        let is_new = self.queued == Queued::No;
+        self.queued = if is_new { Queued::Yes } else { Queued::Again };
         is_new
     }
 
-    /// Takes it off the list; says whether it is to stay there all the same.
-    pub(super) fn end_listing(&mut self) -> bool {
-        let stays = self.listed == Listed::Again && self.exit.is_none() && self.over.is_none();
-        self.listed = if stays { Listed::Yes } else { Listed::No };
+    /// Notes that the look-up is done. Says whether the watch must stay on the queue nevertheless.
+    pub(super) fn dequeue(&mut self) -> bool {
+        let stays = self.queued == Queued::Again && self.exit.is_none() && self.over.is_none();
+        self.queued = if stays { Queued::Yes } else { Queued::No };
         stays
     }
 
-    /// Counts a Wait that broke off. Gives the pause before anything is done about it: none for the
-    /// first one.
-    pub(super) fn loss(&mut self, (first, longest): (Duration, Duration)) -> Duration {
+    /// Counts a Wait that broke off. Gives the pause before the look-up: none the first time.
+    pub(super) fn count_break(&mut self, (first, longest): (Duration, Duration)) -> Duration {
         let now = Instant::now();
-        let pause = match self.loss {
-            Some((at, pause)) if now.duration_since(at) < LOSS_COUNTS => {
+        let pause = match self.last_break {
+            Some((at, pause)) if now.duration_since(at) < BREAK_COUNTS => {
                 (pause * 2).clamp(first, longest)
             }
             _ => Duration::ZERO,
         };
-        self.loss = Some((now, pause));
+        self.last_break = Some((now, pause));
         pause
     }
 }
 
-/// Whether a watch stands on the list of those that are looked up.
+/// Whether a watch is on the queue of those that are looked up.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Listed {
+enum Queued {
     #[default]
     No,
     Yes,
-    /// And something has happened since.
+    /// It is there, and another look-up was asked for since.
     Again,
 }
 
-/// The outstanding Wait of a watch. Dropped, there is none.
-pub(super) struct Following(Arc<Watch>);
+/// The outstanding Wait of a watch. The drop ends it.
+pub(super) struct WaitGuard(Arc<Watch>);
 
-impl Following {
-    /// `None` where there is one already.
-    pub(super) fn begin(watch: &Arc<Watch>) -> Option<Following> {
-        let followed = std::mem::replace(&mut watch.lock().followed, true);
-        (!followed).then(|| Following(watch.clone()))
+impl WaitGuard {
+    /// `None` if a Wait is outstanding already.
+    pub(super) fn new(watch: &Arc<Watch>) -> Option<WaitGuard> {
+        let was_outstanding = std::mem::replace(&mut watch.lock().wait_outstanding, true);
+        (!was_outstanding).then(|| WaitGuard(watch.clone()))
     }
 }
 
-impl Drop for Following {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
-        self.0.lock().followed = false;
+        self.0.lock().wait_outstanding = false;
     }
 }
 
-/// See [`Watch::hold`].
-pub(crate) struct Held<'a>(&'a Watch);
+/// See [`Watch::hold_exit`].
+pub(crate) struct ExitHold<'a>(&'a Watch);
 
-impl Drop for Held<'_> {
+impl Drop for ExitHold<'_> {
     fn drop(&mut self) {
-        self.0.held.store(false, Ordering::SeqCst);
+        self.0.exit_held.store(false, Ordering::SeqCst);
     }
 }
 
-/// One caller that waits for an exit.
-struct Waiting {
+/// One caller that waits for the exit.
+struct ExitWait {
     watch: Arc<Watch>,
     number: Option<u64>,
 }
 
-impl Future for Waiting {
+impl Future for ExitWait {
     type Output = Result<Message>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Message>> {
         let this = &mut *self;
         let mut state = this.watch.lock();
         if let Some(message) = state.exit.clone() {
-            state.told = true;
+            state.seen = true;
             return Poll::Ready(Ok(this.watch.with_output_lost(message)));
         }
         if let Some(why) = &state.over {
@@ -474,7 +474,7 @@ impl Future for Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for ExitWait {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             self.watch.lock().waiters.remove(&number);

@@ -1,8 +1,8 @@
-//! Looking up the processes whose Wait broke off: whether they run, and how they ended if not.
+//! The reconciler: it looks up the processes whose Wait broke off.
 //!
-//! One job of the executor, the keeper, sees to all of them while there are any: it waits for the
-//! server and lets many looks be under way at once, each a job of its own, so that a shim that is stuck
-//! delays its own container alone.
+//! It is one job of the executor, and runs while the queue has entries. It waits until the server answers,
+//! and then starts many look-ups at once. Each look-up is a job of its own, so a shim that is stuck delays
+//! only its own container.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -10,151 +10,172 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::look::{LOOK, Look};
-use super::lost::Lost;
+use super::lookup::{LOOKUP_TIMEOUT, Lookup};
 use super::process::Watch;
+use super::queue::Entry;
 use super::watches::Watches;
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::version;
 
-/// The pause before something is tried again: the first, and the longest.
+/// The pause before another attempt: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How many looks are under way at once.
-const MAX_LOOKS: usize = 64;
+/// How many look-ups are under way at once.
+const MAX_LOOKUPS: usize = 64;
 
-pub(super) fn longer(pause: Duration) -> Duration {
+fn longer(pause: Duration) -> Duration {
     (pause * 2).min(PAUSES.1)
 }
 
-/// What the keeper is to do.
-enum Due {
-    /// Look at these.
-    Look(Vec<Lost>),
-    /// Nothing before this time, nor before there are more changes than so many.
+/// What the reconciler does next.
+enum Next {
+    LookUp(Vec<Entry>),
+    /// It waits until this time, or until the queue's count of changes is another one.
     Wait(Option<Instant>, u64),
-    /// Nothing any more.
-    End,
+    Stop,
 }
 
-/// A look that is under way. Dropped, it makes room for another, and puts the process back on the list
-/// unless it is settled, also where the look panics.
-struct Place {
+/// A look-up that is under way. The drop makes room for another one. Unless the look-up had a result, the
+/// drop also puts the entry back on the queue: after a panic too.
+struct RunningLookup {
     watches: Watches,
-    lost: Option<Lost>,
+    entry: Option<Entry>,
 }
 
-impl Place {
-    /// Looks the process up.
-    async fn look_up(mut self) {
-        let Some(lost) = &mut self.lost else { return };
-        match self.watches.look(&lost.watch, lost.why.clone()).await {
-            // Unless its Wait broke off again meanwhile.
-            Look::Settled if lost.watch.lock().end_listing() => {}
-            Look::Settled => {
-                self.lost = None;
-                self.watches.0.reconciler.lock().settled += 1;
+impl RunningLookup {
+    async fn run(mut self) {
+        let Some(entry) = &mut self.entry else { return };
+        match self.watches.look_up(&entry.watch, entry.why.clone()).await {
+            // The Wait broke off again meanwhile.
+            Lookup::Done if entry.watch.lock().dequeue() => {}
+            Lookup::Done => {
+                self.entry = None;
+                self.watches.0.queue.lock().settled += 1;
             }
-            Look::Another(why) | Look::Again(why) => lost.why = why,
+            Lookup::Other(why) | Lookup::Retry(why) => entry.why = why,
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for RunningLookup {
     fn drop(&mut self) {
-        let reconciler = &self.watches.0.reconciler;
-        if let Some(mut lost) = self.lost.take() {
-            let pause = lost.pause;
-            lost.pause = longer(pause);
-            reconciler.push(lost, pause);
+        let queue = &self.watches.0.queue;
+        if let Some(mut entry) = self.entry.take() {
+            let pause = entry.pause;
+            entry.pause = longer(pause);
+            queue.push(entry, pause);
         }
-        reconciler.change(|state| state.looks -= 1);
+        queue.change(|state| state.lookups -= 1);
     }
 }
 
-/// The keeper's own place. Dropped before it was given up, as where the keeper panics, it lets another
-/// one be made.
-struct Keeper {
+/// The running reconciler. If it is dropped before it has stopped, as by a panic, another one can start.
+struct Reconciler {
     watches: Watches,
-    over: bool,
+    stopped: bool,
 }
 
-impl Drop for Keeper {
+impl Drop for Reconciler {
     fn drop(&mut self) {
-        if !self.over {
-            self.watches.0.reconciler.lock().kept = false;
+        if !self.stopped {
+            self.watches.0.queue.lock().is_running = false;
         }
+    }
+}
+
+impl Reconciler {
+    /// Runs until the queue is empty.
+    async fn run(mut self) {
+        loop {
+            let watches = &self.watches;
+            match watches.next() {
+                Next::Stop => break,
+                Next::Wait(until, changes) => watches.wait_for_change(until, changes).await,
+                Next::LookUp(entries) => {
+                    // While the server cannot be reached, one request at a time is enough.
+                    watches.wait_for_server().await;
+                    for entry in entries {
+                        let lookup = RunningLookup { watches: watches.clone(), entry: Some(entry) };
+                        watches.0.queue.lock().lookups += 1;
+                        // It cannot fail for want of a thread: this runs on the thread.
+                        let _ = watches.0.executor.spawn(lookup.run());
+                    }
+                }
+            }
+        }
+        self.stopped = true;
     }
 }
 
 impl Watches {
-    /// Puts the watch on the list of those to be looked up; `why` says what made that necessary.
-    pub(crate) fn reconcile(&self, watch: &Arc<Watch>, why: Error) {
+    /// Has a watch looked up; `why` says why that is necessary.
+    pub(super) fn reconcile(&self, watch: &Arc<Watch>, why: Error) {
         log::debug!("container {} is to be looked up: {why}", watch.key.container);
         if why.kind() == ErrorKind::Unavailable {
-            self.0.reconciler.count_break();
+            self.0.queue.count_break();
         }
         let (is_new, after) = {
             let mut state = watch.lock();
-            (state.begin_listing(), state.loss(PAUSES))
+            (state.enqueue(), state.count_break(PAUSES))
         };
         if is_new {
-            let lost = Lost { watch: watch.clone(), why, pause: PAUSES.0 };
-            self.0.reconciler.push(lost, after);
+            let entry = Entry { watch: watch.clone(), why, pause: PAUSES.0 };
+            self.0.queue.push(entry, after);
         }
-        self.see_to_lost();
+        self.run_reconciler();
     }
 
-    /// Makes sure that somebody sees to those that are lost: the thread for it may have been refused.
-    pub(super) fn see_to_lost(&self) {
-        let keeper = {
-            let mut state = self.0.reconciler.lock();
-            if state.closed || state.kept || state.lost.is_empty() {
+    /// Starts the reconciler unless it runs or has nothing to do. An earlier start may have failed for want
+    /// of a thread.
+    pub(super) fn run_reconciler(&self) {
+        let reconciler = {
+            let mut state = self.0.queue.lock();
+            if state.closed || state.is_running || state.entries.is_empty() {
                 return;
             }
-            state.kept = true;
-            Keeper { watches: self.clone(), over: false }
+            state.is_running = true;
+            Reconciler { watches: self.clone(), stopped: false }
         };
-        if let Err(e) = self.0.executor.spawn(keep(keeper))
+        if let Err(e) = self.0.executor.spawn(reconciler.run())
             && e.kind() != ErrorKind::Closed
         {
             log::warn!("containers whose wait broke off are not looked up: {e}");
         }
     }
 
-    fn due(&self) -> Due {
-        let mut state = self.0.reconciler.lock();
-        if state.closed || (state.lost.is_empty() && state.looks == 0) {
-            // Here, so that whoever adds to the list from now on makes another one.
-            state.kept = false;
-            return Due::End;
+    fn next(&self) -> Next {
+        let mut state = self.0.queue.lock();
+        if state.closed || (state.entries.is_empty() && state.lookups == 0) {
+            // Under the same lock, so that the next entry starts another reconciler.
+            state.is_running = false;
+            return Next::Stop;
         }
         let mut due = Vec::new();
         let now = Instant::now();
-        while state.looks + due.len() < MAX_LOOKS
-            && let Some(first) = state.lost.first_entry().filter(|first| first.key().0 <= now)
+        while state.lookups + due.len() < MAX_LOOKUPS
+            && let Some(first) = state.entries.first_entry().filter(|first| first.key().0 <= now)
         {
             due.push(first.remove());
         }
         if !due.is_empty() {
-            return Due::Look(due);
+            return Next::LookUp(due);
         }
-        // Without room it is the end of a look that is waited for.
-        let next = state.lost.keys().next().map(|(at, _)| *at).filter(|at| *at > now);
-        Due::Wait(next, state.changes)
+        // If there is no room, the end of a look-up changes the queue.
+        let next = state.entries.keys().next().map(|(at, _)| *at).filter(|at| *at > now);
+        Next::Wait(next, state.changes)
     }
 
-    /// Waits for a change of the list, at most until then.
+    /// Waits until the queue changes, at most until this time.
     async fn wait_for_change(&self, until: Option<Instant>, changes: u64) {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let mut sleep = pin!(left.map(|left| self.0.executor.sleep(left)));
         poll_fn(|cx| {
-            let mut state = self.0.reconciler.lock();
+            let mut state = self.0.queue.lock();
             if state.changes != changes {
                 return Poll::Ready(());
             }
-            state.keeper = Some(cx.waker().clone());
+            state.waker = Some(cx.waker().clone());
             drop(state);
             match sleep.as_mut().as_pin_mut() {
                 Some(sleep) => sleep.poll(cx),
@@ -168,7 +189,8 @@ impl Watches {
     async fn wait_for_server(&self) {
         let mut pause = PAUSES.0;
         loop {
-            let answer: Result<()> = version::ping(self.ctx("default", Limits::within(LOOK))).await;
+            let ctx = self.ctx("default", Limits::within(LOOKUP_TIMEOUT));
+            let answer: Result<()> = version::ping(ctx).await;
             if answer.is_ok() {
                 return;
             }
@@ -176,26 +198,4 @@ impl Watches {
             pause = longer(pause);
         }
     }
-}
-
-/// Sees to the list until it is empty.
-async fn keep(mut keeper: Keeper) {
-    loop {
-        let watches = &keeper.watches;
-        match watches.due() {
-            Due::End => break,
-            Due::Wait(until, changes) => watches.wait_for_change(until, changes).await,
-            Due::Look(due) => {
-                // One question for all of them while it cannot be reached.
-                watches.wait_for_server().await;
-                for lost in due {
-                    let place = Place { watches: watches.clone(), lost: Some(lost) };
-                    watches.0.reconciler.lock().looks += 1;
-                    // The thread is there: it is the one that does this.
-                    let _ = watches.0.executor.spawn(place.look_up());
-                }
-            }
-        }
-    }
-    keeper.over = true;
 }

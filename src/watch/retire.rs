@@ -1,9 +1,9 @@
-//! The exits of containers that are gone: kept for a while, found when another client removed them.
+//! Watches whose container is gone. Their exits are kept for a while, for callers that probe late.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
-use super::look::{LIST, LOOK};
+use super::lookup::{LIST_TIMEOUT, LOOKUP_TIMEOUT};
 use super::process::{Key, Watch};
 use super::watches::Watches;
 use crate::call::Limits;
@@ -14,49 +14,50 @@ use crate::rpc::{containers, tasks};
 pub(super) const MAX_RETIRED: usize = 1024;
 
 impl Watches {
-    /// Has it looked, when as many exits were told as were kept the last time, which containers are gone.
-    pub(super) fn count_told(&self) {
+    /// Counts an exit that was reported. When as many were reported as the last search has kept, searches
+    /// for containers that are gone.
+    pub(super) fn count_report(&self) {
         {
             let mut table = self.lock();
-            table.told += 1;
-            if table.told < table.standing.max(MAX_RETIRED) {
+            table.reported += 1;
+            if table.reported < table.existing.max(MAX_RETIRED) {
                 return;
             }
-            table.told = 0;
+            table.reported = 0;
         }
         if let Err(e) = self.0.executor.spawn(self.clone().retire_removed()) {
-            log::debug!("containers that are gone are not looked for: {e}");
+            log::debug!("cannot search for containers that are gone: {e}");
         }
     }
 
-    /// Retires the watches whose containers other clients have removed, of which nobody tells us.
+    /// Retires the watches whose containers other clients have removed: nobody reports that.
     async fn retire_removed(self) {
-        let mut told: Vec<_> = self.lock().watches.values().cloned().collect();
-        told.retain(|watch| {
+        let mut exited: Vec<_> = self.lock().watches.values().cloned().collect();
+        exited.retain(|watch| {
             let state = watch.lock();
             state.exit.is_some() && !state.retired
         });
         let mut tasks = HashMap::new();
-        let mut standing = 0;
-        for watch in told {
+        let mut existing = 0;
+        for watch in exited {
             match self.is_removed(&watch, &mut tasks).await {
-                Ok(false) => standing += 1,
+                Ok(false) => existing += 1,
                 Ok(true) => {
                     self.close_drained(&watch);
                     self.retire(&watch);
                 }
                 Err(e) => {
-                    // The server is away: another time.
-                    log::debug!("looking for containers that are gone: {e}");
+                    // The server does not answer. The next search will find them.
+                    log::debug!("searching for containers that are gone: {e}");
                     break;
                 }
             }
         }
-        self.lock().standing = standing;
+        self.lock().existing = existing;
     }
 
-    /// Whether a container has neither a record nor a task. `tasks` has the ids of those that were listed;
-    /// none where a namespace's cannot be.
+    /// Whether a container has neither a record nor a task. `tasks` caches the ids of each namespace's tasks:
+    /// `None` if they cannot be listed.
     async fn is_removed(
         &self,
         watch: &Watch,
@@ -64,12 +65,12 @@ impl Watches {
     ) -> Result<bool> {
         let Key { namespace, container } = &watch.key;
         let ctx = |limit| self.ctx(namespace, Limits::within(limit));
-        match containers::look(ctx(LOOK), container.clone()).await {
+        match containers::get_async(ctx(LOOKUP_TIMEOUT), container.clone()).await {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             other => return other.map(|_| false),
         }
         if !tasks.contains_key(namespace) {
-            let list = tasks::look_at_all(ctx(LIST)).await.ok();
+            let list = tasks::list_async(ctx(LIST_TIMEOUT)).await.ok();
             let ids = list.map(|list| list.into_iter().map(|(id, _)| id).collect());
             tasks.insert(namespace.clone(), ids);
         }
@@ -77,11 +78,10 @@ impl Watches {
         Ok(listed.is_some_and(|ids| !ids.contains(container)))
     }
 
-    /// Keeps the exit of a container that is gone, for who probes late, as long as not too many others
-    /// go after it.
+    /// Keeps the exit of a container that is gone until [`MAX_RETIRED`] others follow it.
     pub(crate) fn retire(&self, watch: &Arc<Watch>) {
-        let is_there = self.lock().has(watch);
-        if !is_there || std::mem::replace(&mut watch.lock().retired, true) {
+        let is_listed = self.lock().has(watch);
+        if !is_listed || std::mem::replace(&mut watch.lock().retired, true) {
             return;
         }
         let oldest = {

@@ -3,34 +3,67 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::process::{Key, Watch};
+use super::process::{Key, Process, Watch};
 use crate::error::{Error, ErrorKind, Result};
+
+/// How many processes that were forgotten are remembered: enough for those that are looked up at one
+/// time.
+const MAX_FORGOTTEN: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) watches: HashMap<Key, Arc<Watch>>,
-    /// Those whose process is yet to end though their id is another one's by now.
+    /// The watches whose id another process has by now, and whose own process has not exited yet.
     pub(super) displaced: Vec<Arc<Watch>>,
-    /// How many exits were told since it was last looked which containers are gone, and how many of those
-    /// that had ended were there then.
-    pub(super) told: usize,
-    pub(super) standing: usize,
-    /// The last whose exit was told and which were let go of: who finds one of them at the server now has
-    /// looked before.
-    pub(super) forgotten: VecDeque<(Key, u32, String)>,
-    pub(super) closed: bool,
+    /// How many exits were reported since the last search for containers that are gone.
+    pub(super) reported: usize,
+    /// How many exits of containers that still existed the last search has found.
+    pub(super) existing: usize,
+    /// The last processes whose exit was reported and whose watch was forgotten. A caller that finds one of
+    /// them at the server has asked before the container was removed.
+    forgotten: VecDeque<(Key, u32, String)>,
+    closed: bool,
 }
 
-/// How many are remembered that were let go of. It is to cover what is looked up at one time.
-pub(super) const MAX_FORGOTTEN: usize = 256;
+/// What [`Table::insert`] did.
+pub(super) struct Inserted {
+    pub(super) watch: Arc<Watch>,
+    /// Whether the watch is new.
+    pub(super) is_new: bool,
+    /// The watch that had the id before, for another process. It continues among the displaced ones.
+    pub(super) displaced: Option<Arc<Watch>>,
+}
 
 impl Table {
-    /// Fails once the client is closed: nothing would end a wait that begins now.
-    pub(super) fn check_open(&self) -> Result<()> {
-        if self.closed { Err(closed()) } else { Ok(()) }
+    /// The watch of a process: the one that exists if `is_same` holds for the two processes, or a new one.
+    /// Fails if the client is closed, because nothing would end a wait that begins now, and if the process
+    /// was watched and forgotten.
+    pub(super) fn insert(
+        &mut self,
+        key: Key,
+        process: Process,
+        is_same: impl Fn(&Process, &Process) -> bool,
+    ) -> Result<Inserted> {
+        if self.closed {
+            return Err(closed());
+        }
+        let existing = self.watches.get(&key).cloned();
+        if let Some(watch) = existing.as_ref().filter(|watch| is_same(&watch.process, &process)) {
+            return Ok(Inserted { watch: watch.clone(), is_new: false, displaced: None });
+        }
+        let is_it = |(of, pid, generation): &(Key, u32, String)| {
+            *pid == process.pid && *of == key && *generation == process.generation()
+        };
+        if self.forgotten.iter().any(is_it) {
+            return Err(removed(&key.container));
+        }
+        let watch = Arc::new(Watch::new(key.clone(), process));
+        self.watches.insert(key, watch.clone());
+        self.displaced.extend(existing.clone());
+        Ok(Inserted { watch, is_new: true, displaced: existing })
     }
 
-    /// Whether the id is the watch's own still.
+    /// Whether the watch still has its id.
     pub(super) fn has(&self, watch: &Arc<Watch>) -> bool {
         self.watches.get(&watch.key).is_some_and(|current| Arc::ptr_eq(current, watch))
     }
@@ -42,11 +75,18 @@ impl Table {
         self.displaced.retain(|other| !Arc::ptr_eq(other, watch));
     }
 
-    pub(super) fn note_forgotten(&mut self, process: (Key, u32, String)) {
+    /// Remembers a process whose exit was reported and whose watch is about to be forgotten.
+    pub(super) fn note_forgotten(&mut self, watch: &Watch) {
+        let process = (watch.key.clone(), watch.process.pid, watch.process.generation());
         self.forgotten.push_back(process);
         if self.forgotten.len() > MAX_FORGOTTEN {
             self.forgotten.pop_front();
         }
+    }
+
+    /// Accepts no further watch, and gives the table as it was.
+    pub(super) fn close(&mut self) -> Table {
+        std::mem::replace(self, Table { closed: true, ..Table::default() })
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Watch>> {
@@ -54,7 +94,7 @@ impl Table {
     }
 }
 
-pub(super) fn gone(container: &str) -> Error {
+pub(super) fn removed(container: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("container {container} was removed"))
 }
 

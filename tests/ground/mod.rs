@@ -5,6 +5,7 @@
 //! `tests/packages`.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod faulty_proxy;
 pub mod host;
 pub mod image;
 pub mod plot;

@@ -296,4 +296,7 @@ fn a_list_with_a_circle_is_reported() {
     let more = LIST.replace("[core]", "[core]\ngone:");
     let broken = check_list(&more, path, "use crate::wire;");
     assert_eq!(broken, ["the list has gone, and there is no such module"]);
+    let twice = LIST.replace("[core]", "[core]\nwire:");
+    let broken = check_list(&twice, path, "use crate::wire;");
+    assert_eq!(broken, ["the list has wire twice"]);
 }

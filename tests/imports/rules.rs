@@ -78,7 +78,9 @@ impl<'a> Rules<'a> {
         }
         for (position, rule) in self.0.iter().enumerate() {
             let exists = graph.modules.iter().any(|m| self.position(m) == Some(position));
-            if !exists {
+            if self.0[..position].iter().any(|other| other.module == rule.module) {
+                broken.push(format!("the list has {} twice", rule.module));
+            } else if !exists {
                 broken.push(format!("the list has {}, and there is no such module", rule.module));
             }
             for name in &rule.allowed {
