@@ -14,7 +14,7 @@ use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
 use crate::io::{self, ctrd_io_t};
-use crate::message::ctrd_message_t;
+use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
 /// A container's flag: create it and do not start it; ctrd_start_container() does.
@@ -163,7 +163,8 @@ pub unsafe extern "C" fn ctrd_container_config_init(
 /// @param config   what to create.
 /// @param io       the streams of the process; NULL: none. Read before everything else.
 /// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
+/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
+///                 call gives it by ctrd_message_pid().
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image; CTRD_E_ALREADY_EXISTS if there is a
 ///         container with the id; CTRD_E_BUSY if another call changes the container for longer than this
@@ -183,8 +184,10 @@ pub unsafe extern "C" fn ctrd_create_container(
     operation::run("create_container", call, err, Number::optional("pid_out", pid_out), || {
         // SAFETY: the caller's structs, strings and handle are as the header says.
         let (io, client, config) = unsafe { (io::read(io)?, live(client)?, read_config(config)?) };
-        let config = ContainerConfig { stdio: io, ..config };
-        Ok(move |call: &_| client.create_container(config.clone(), call))
+        let (id, config) = (config.id.clone(), ContainerConfig { stdio: io, ..config });
+        Ok(operation::change(client, id, move |client, call| {
+            client.create_container(config.clone(), call)
+        }))
     })
 }
 
@@ -193,7 +196,8 @@ pub unsafe extern "C" fn ctrd_create_container(
 /// @param client   the client.
 /// @param id       the container's id.
 /// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
+/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
+///                 call gives it by ctrd_message_pid().
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it was
 ///         started before or belongs to another owner; CTRD_E_BUSY as ctrd_create_container();
@@ -211,7 +215,9 @@ pub unsafe extern "C" fn ctrd_start_container(
     operation::run("start_container", call, err, Number::optional("pid_out", pid_out), || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
-        Ok(move |call: &_| client.start_container(&id, call))
+        Ok(operation::change(client, id.clone(), move |client, call| {
+            client.start_container(&id, call)
+        }))
     })
 }
 
@@ -285,7 +291,8 @@ unsafe fn check_exec_id(exec_id: *const c_char) -> Result<()> {
 /// @param config   how to wait; NULL: the defaults.
 /// @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function never asks
 ///                 the server: it gives what this client knows.
-/// @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL.
+/// @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
+///                 submitted call gives it by ctrd_message_take_message().
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
 ///         given; with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
@@ -309,7 +316,10 @@ pub unsafe extern "C" fn ctrd_probe(
             check_probe(exec_id, config)?;
             arguments
         };
-        Ok(move |call: &_| client.probe(&id, call).map(ctrd_message_t::new))
+        let probe = operation::of(client, id.clone(), move |client, call| {
+            client.probe(&id, call).map(ctrd_message_t::new)
+        });
+        Ok(probe.default_timeout(None).without_slot())
     })
 }
 
@@ -345,7 +355,7 @@ pub unsafe extern "C" fn ctrd_watch_container(
             check_exec_id(exec_id)?;
             arguments
         };
-        Ok(move |call: &_| client.watch_container(&id, call))
+        Ok(operation::of(client, id.clone(), move |client, call| client.watch_container(&id, call)))
     })
 }
 
@@ -421,8 +431,9 @@ unsafe fn read_destroy(given: *const ctrd_destroy_config_t) -> Result<DestroyCon
 /// @param call    limits of the call; NULL: the defaults (at most the sum of the grace period, the time for
 ///                the output and the client's call timeout; no end if one of them is CTRD_FOREVER).
 /// @param out     receives the message of the exit, which the caller owns: ctrd_message_free(); may be
-///                NULL. It has no exit code if nothing holds it (ctrd_message_error() says why) or if the
-///                process never ran (ctrd_message_start_error()); the call succeeds all the same.
+///                NULL. A submitted call gives it by ctrd_message_take_message(). It has no exit code if
+///                nothing holds it (ctrd_message_error() says why) or if the process never ran
+///                (ctrd_message_start_error()); the call succeeds all the same.
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
 ///         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
@@ -442,7 +453,11 @@ pub unsafe extern "C" fn ctrd_destroy_container(
         // SAFETY: the caller's struct, string and handle are as the header says.
         let (client, id, config) =
             unsafe { (live(client)?, text("id", id)?, read_destroy(config)?) };
-        Ok(move |call: &_| client.destroy_container(&id, &config, call).map(ctrd_message_t::new))
+        let timeout = config.default_timeout(client.config().call_timeout);
+        let destroy = operation::change(client, id.clone(), move |client, call| {
+            client.destroy_container(&id, &config, call).map(ctrd_message_t::new)
+        });
+        Ok(destroy.default_timeout(timeout))
     })
 }
 
@@ -452,7 +467,8 @@ pub unsafe extern "C" fn ctrd_destroy_container(
 /// @param client  the client.
 /// @param id      the container's id.
 /// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out     receives the process id in the host's pid namespace.
+/// @param out     receives the process id in the host's pid namespace. A submitted call gives it by
+///                ctrd_message_pid().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
 ///
@@ -468,7 +484,7 @@ pub unsafe extern "C" fn ctrd_container_pid(
     operation::run("container_pid", call, err, Number::required("out", out), || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
-        Ok(move |call: &_| client.container_pid(&id, call))
+        Ok(operation::of(client, id.clone(), move |client, call| client.container_pid(&id, call)))
     })
 }
 
@@ -480,7 +496,8 @@ pub struct ctrd_pid_list_t(Vec<u32>);
 /// @param client  the client.
 /// @param id      the container's id.
 /// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out     receives the process ids, which the caller owns: ctrd_pid_list_free().
+/// @param out     receives the process ids, which the caller owns: ctrd_pid_list_free(). A submitted call
+///                gives them by ctrd_message_take_pid_list().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
 ///
@@ -496,7 +513,31 @@ pub unsafe extern "C" fn ctrd_container_pids(
     operation::run("container_pids", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
-        Ok(move |call: &_| Ok(Box::new(ctrd_pid_list_t(client.container_pids(&id, call)?))))
+        Ok(operation::of(client, id.clone(), move |client, call| {
+            Ok(Box::new(ctrd_pid_list_t(client.container_pids(&id, call)?)))
+        }))
+    })
+}
+
+/// Takes the process ids out of the completion of a submitted ctrd_container_pids(). It works once, with
+/// any handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the process ids, which the caller owns: ctrd_pid_list_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_pid_list(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_pid_list_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_pid_list", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 

@@ -16,6 +16,7 @@ use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
 use crate::container;
+use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
 /// A container's status: it has no task. Its process was never created, or the task was deleted after the
@@ -95,7 +96,8 @@ pub struct ctrd_container_info_list_t(Vec<ctrd_container_info_t>);
 /// @param client  the client.
 /// @param id      the container's id.
 /// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out     receives the container's info, which the caller owns: ctrd_container_info_free().
+/// @param out     receives the container's info, which the caller owns: ctrd_container_info_free(). A
+///                submitted call gives it by ctrd_message_take_container().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK, also if the container's shim does not answer within the 2 s that containerd gives it
 ///         (CTRD_CONTAINER_STATUS_UNKNOWN); CTRD_E_NOT_FOUND if there is no such container.
@@ -112,9 +114,31 @@ pub unsafe extern "C" fn ctrd_get_container(
     operation::run("get_container", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
-        Ok(move |call: &_| {
+        Ok(operation::of(client, id.clone(), move |client, call| {
             Ok(Box::new(ctrd_container_info_t::from(&client.get_container(&id, call)?)))
-        })
+        }))
+    })
+}
+
+/// Takes the container's info out of the completion of a submitted ctrd_get_container(). It works once,
+/// with any handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the container's info, which the caller owns: ctrd_container_info_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_container(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_container_info_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_container", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 
@@ -133,7 +157,8 @@ pub unsafe extern "C" fn ctrd_get_container(
 ///                     that were made by clients with this owner name.
 /// @param filters_len  the number of filters.
 /// @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out          receives the containers, which the caller owns: ctrd_container_info_list_free().
+/// @param out          receives the containers, which the caller owns: ctrd_container_info_list_free(). A
+///                     submitted call gives them by ctrd_message_take_container_list().
 /// @param err          receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
 ///         position: "filters[1]".
@@ -152,12 +177,34 @@ pub unsafe extern "C" fn ctrd_list_containers(
         // SAFETY: the caller's strings and handle are as the header says.
         let (client, filters) =
             unsafe { (live(client)?, arguments::texts("filters", filters, filters_len)?) };
-        Ok(move |call: &_| {
+        Ok(operation::of(client, String::new(), move |client, call| {
             let filters: Vec<_> = filters.iter().map(String::as_str).collect();
             let containers = client.list_containers(&filters, call)?;
             let containers = containers.iter().map(ctrd_container_info_t::from).collect();
             Ok(Box::new(ctrd_container_info_list_t(containers)))
-        })
+        }))
+    })
+}
+
+/// Takes the containers out of the completion of a submitted ctrd_list_containers(). It works once, with
+/// any handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the containers, which the caller owns: ctrd_container_info_list_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_container_list(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_container_info_list_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_container_list", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 

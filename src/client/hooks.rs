@@ -13,10 +13,10 @@ use crate::filter;
 use crate::inner::{Inner, Operation};
 use crate::message::{Message, MessageKind};
 
-/// How long removing a hook may take, unless the call says otherwise.
-const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
-
 impl Client {
+    /// How long removing a hook may take if the call names no timeout.
+    pub const REMOVE_HOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
     // A hook is a function of the program's that receives messages. It is told in the order in which the
     // client came to know. Any operation may be called from one. A hook that holds a clone of the client
     // keeps it open.
@@ -85,7 +85,9 @@ impl Client {
     pub fn remove_hook(&self, hook: HookId, call: &Call) -> Result<()> {
         self.inner
             .check_process()
-            .and_then(|()| self.inner.bus.remove_hook(hook, &call.limits(Some(REMOVE_TIMEOUT))))
+            .and_then(|()| {
+                self.inner.bus.remove_hook(hook, &call.limits(Some(Client::REMOVE_HOOK_TIMEOUT)))
+            })
             .at("remove_hook", &hook.get().to_string())
     }
 

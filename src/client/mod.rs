@@ -22,9 +22,6 @@ use crate::inner::Inner;
 use crate::rpc;
 use socket::{socket_path, try_socket};
 
-/// How long opening a client and asking for the version may take, unless the call says otherwise.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long the drop of a client's last handle waits for hooks.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -99,6 +96,10 @@ impl Drop for Closer {
 }
 
 impl Client {
+    /// How long opening or closing a client, and asking for the version, may take if the call names no
+    /// timeout.
+    pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
     /// Opens a client, and makes sure that a containerd answers.
     ///
     /// Blocks until the server has answered, for at most 10 s unless `call` says otherwise. If nobody
@@ -121,10 +122,10 @@ impl Client {
         rpc::check_process()?;
         rpc::check_threads()?;
         // One deadline for both steps: a busy socket costs time of the call.
-        let limits = call.limits(Some(OPEN_TIMEOUT));
+        let limits = call.limits(Some(Client::OPEN_TIMEOUT));
         let shares_pids = try_socket(&path, &limits)?;
         let inner = Arc::new(Inner::new(config, &path, shares_pids));
-        let operation = inner.begin_with(call, Some(OPEN_TIMEOUT))?;
+        let operation = inner.begin_with(call, Some(Client::OPEN_TIMEOUT))?;
         rpc::version::version(&operation.ctx.with_limits(limits)).step("ask for the version")?;
         drop(operation);
         let closer = Closer { inner: inner.clone(), waited: AtomicBool::new(false) };
@@ -144,7 +145,7 @@ impl Client {
             if !delivery::inside() {
                 self.inner.check_reentrant()?;
             }
-            self.inner.close(&call.limits(Some(OPEN_TIMEOUT)))
+            self.inner.close(&call.limits(Some(Client::OPEN_TIMEOUT)))
         };
         close().at("client_close", &self.inner.config.address)
     }
@@ -162,7 +163,7 @@ impl Client {
     /// Asks the server for its version.
     pub fn version(&self, call: &Call) -> Result<Version> {
         let version = || {
-            let operation = self.inner.begin_with(call, Some(OPEN_TIMEOUT))?;
+            let operation = self.inner.begin_with(call, Some(Client::OPEN_TIMEOUT))?;
             let (version, revision) = rpc::version::version(&operation.ctx)?;
             Ok(Version { version, revision })
         };

@@ -77,8 +77,9 @@ impl DestroyConfig {
         self
     }
 
-    /// How long a call may take: each of the two has a clock of its own. `None`: without a limit.
-    fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
+    /// How long a destroy may take whose call names no timeout, if the client's call timeout is
+    /// `call_timeout`: each of the two has a clock of its own. `None`: without a limit.
+    pub fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
         self.grace.checked_add(self.drain)?.checked_add(call_timeout)
     }
 }

@@ -7,6 +7,7 @@ mod process;
 mod supervisor;
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,13 +22,6 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::rpc::{self, Connection, Ctx};
 use crate::submit;
 use crate::wait::block_on;
-
-/// How long a start may take, unless the call says otherwise.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long a stop may take until the files are removed, unless the call says otherwise; a drop
-/// takes no longer either.
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a stop asks the containerd to end its containers, before it does so itself.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(15);
@@ -85,6 +79,13 @@ enum Phase {
 }
 
 impl Daemon {
+    /// How long a start may take if the call names no timeout.
+    pub const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// How long a stop may take until the files are removed, if the call names no timeout. A drop takes
+    /// no longer either.
+    pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
     /// Starts one, and waits until it answers and its plugins are loaded.
     ///
     /// Blocks for at most 20 s unless `call` says otherwise. Fails with
@@ -96,7 +97,7 @@ impl Daemon {
     /// plugin that containers need. What a failed start had made is removed, which may take up to
     /// 10 s beyond the call's timeout.
     pub fn start(config: &DaemonConfig, call: &Call) -> Result<Daemon> {
-        Daemon::start_in(config, &call.limits(Some(START_TIMEOUT)))
+        Daemon::start_in(config, &call.limits(Some(Daemon::START_TIMEOUT)))
             .at("daemon_start", &config.directory.to_string_lossy())
     }
 
@@ -150,6 +151,11 @@ impl Daemon {
         &self.address
     }
 
+    /// Its directory: [`DaemonConfig::directory`].
+    pub fn directory(&self) -> &Path {
+        self.recipe.directory.path()
+    }
+
     /// The id of its process: another after each restart, and 0 while none runs.
     ///
     /// This and what follows tells of the moment, without waiting. In a child of the process it
@@ -189,8 +195,8 @@ impl Daemon {
     /// waited for up to 5 s more. Stopping again does nothing; after a failure it takes up where it
     /// stopped. A file that is not the daemon's is left in the directory, which then stays.
     pub fn stop(&self, call: &Call) -> Result<()> {
-        self.stop_within(&call.limits(Some(STOP_TIMEOUT)))
-            .at("daemon_stop", &self.recipe.directory.path().to_string_lossy())
+        self.stop_within(&call.limits(Some(Daemon::STOP_TIMEOUT)))
+            .at("daemon_stop", &self.directory().to_string_lossy())
     }
 
     fn stop_within(&self, limits: &Limits) -> Result<()> {

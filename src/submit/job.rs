@@ -12,7 +12,7 @@ use std::thread::ThreadId;
 
 use super::pool;
 use crate::call::{Call, Limits};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::message::{Body, CallResult, Dropped, Lost, Message, MessageKind, Permit};
 use crate::queue::{self, Container};
 use crate::watchdog::{self, Watched};
@@ -245,7 +245,8 @@ impl Job {
         match ended {
             Ended::Over(result) => {
                 drop(run);
-                self.finish(Phase::Running, result);
+                let (name, subject) = &self.name;
+                self.finish(Phase::Running, result.at(name, subject));
                 false
             }
             Ended::Wait(parked) => {
