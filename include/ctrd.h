@@ -65,19 +65,11 @@
  *     The pointer of an array whose length is 0 is not looked at, and may be NULL.
  *
  * Calls
-<<<<<<< HEAD
- *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace and lease.
- *     NULL gives the defaults. With the defaults every call ends by itself except ctrd_probe(),
- *     ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container() with a grace period or a time for
- *     the output of CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made although
- *     its call failed.
-=======
  *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease, and
  *     the queue and tag of a call that is submitted. NULL gives the defaults. With the defaults every call
  *     ends by itself except ctrd_probe(), ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container()
- *     with a grace period of CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made
- *     although its call failed.
->>>>>>> ffi2
+ *     with a grace period or a time for the output of CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a
+ *     change may have been made although its call failed.
  *
  *     Some calls may take longer than their timeout, and their comments say so: to undo what a failure has
  *     left half done, or to remove the files of a private containerd. Nothing ends callbacks that run inside
@@ -186,19 +178,21 @@
  *         ctrd_status_name ctrd_error_status ctrd_error_text ctrd_error_message
  *         ctrd_error_operation ctrd_error_subject ctrd_error_step ctrd_error_grpc_code
  *         ctrd_error_errno ctrd_error_flags ctrd_error_cause ctrd_forever ctrd_poll
-<<<<<<< HEAD
- *         ctrd_cancel_new ctrd_call_init ctrd_client_config_init ctrd_client_open
- *         ctrd_client_close ctrd_counters_init ctrd_client_counters ctrd_library_version
- *         ctrd_library_version_number ctrd_has_feature ctrd_version ctrd_version_info_version
- *         ctrd_version_info_revision ctrd_message_kind ctrd_message_origin ctrd_message_seq
- *         ctrd_message_namespace ctrd_message_container_id ctrd_message_exec_id ctrd_message_pid
- *         ctrd_message_generation ctrd_message_output_lost ctrd_message_exit_code
- *         ctrd_message_exit_time ctrd_message_error ctrd_message_start_error ctrd_message_topic
- *         ctrd_message_json ctrd_message_event_time ctrd_message_dropped ctrd_message_ref
+ *         ctrd_cancel_new ctrd_call_init ctrd_set_call_threads ctrd_client_config_init
+ *         ctrd_client_open ctrd_message_take_client ctrd_client_close ctrd_counters_init
+ *         ctrd_client_counters ctrd_library_version ctrd_library_version_number ctrd_has_feature
+ *         ctrd_version ctrd_message_take_version ctrd_version_info_version
+ *         ctrd_version_info_revision ctrd_message_kind ctrd_message_tag ctrd_message_status
+ *         ctrd_message_pid ctrd_message_origin ctrd_message_seq ctrd_message_namespace
+ *         ctrd_message_container_id ctrd_message_exec_id ctrd_message_generation
+ *         ctrd_message_output_lost ctrd_message_exit_code ctrd_message_exit_time
+ *         ctrd_message_error ctrd_message_start_error ctrd_message_topic ctrd_message_json
+ *         ctrd_message_event_time ctrd_message_dropped ctrd_message_take_message ctrd_message_ref
  *         ctrd_io_init ctrd_container_config_init ctrd_create_container ctrd_start_container
  *         ctrd_probe_config_init ctrd_probe ctrd_watch_container ctrd_destroy_config_init
- *         ctrd_destroy_container ctrd_container_pid ctrd_container_pids ctrd_pid_list_len
- *         ctrd_pid_list_get ctrd_get_container ctrd_list_containers ctrd_container_info_id
+ *         ctrd_destroy_container ctrd_container_pid ctrd_container_pids ctrd_message_take_pid_list
+ *         ctrd_pid_list_len ctrd_pid_list_get ctrd_get_container ctrd_message_take_container
+ *         ctrd_list_containers ctrd_message_take_container_list ctrd_container_info_id
  *         ctrd_container_info_image ctrd_container_info_runtime ctrd_container_info_snapshotter
  *         ctrd_container_info_snapshot_key ctrd_container_info_owner ctrd_container_info_cleanup
  *         ctrd_container_info_labels_len ctrd_container_info_label_key
@@ -207,37 +201,9 @@
  *         ctrd_container_info_exit_code ctrd_container_info_exit_time
  *         ctrd_container_info_created_at ctrd_container_info_updated_at
  *         ctrd_container_info_list_len ctrd_container_info_list_get ctrd_recover_container
- *         ctrd_recover_all ctrd_recovery_len ctrd_recovery_id ctrd_recovery_state
- *         ctrd_recovery_error ctrd_hook_config_init ctrd_add_hook ctrd_remove_hook
- *         ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
- *         ctrd_subscription_config_init ctrd_queue_subscribe ctrd_queue_fd ctrd_queue_next
- *         ctrd_get_image ctrd_list_images ctrd_remove_image ctrd_image_info_name
- *         ctrd_image_info_id ctrd_image_info_digest ctrd_image_info_media_type
- *         ctrd_image_info_size ctrd_image_info_labels_len ctrd_image_info_label_key
- *         ctrd_image_info_label_value ctrd_image_info_created_at ctrd_image_info_updated_at
- *         ctrd_image_info_list_len ctrd_image_info_list_get ctrd_progress_callback_new
- *         ctrd_pull_config_init ctrd_pull_image ctrd_progress_list_len ctrd_progress_list_get
- *         ctrd_progress_reference ctrd_progress_status ctrd_progress_offset ctrd_progress_total
- *         ctrd_progress_started_at ctrd_progress_updated_at ctrd_get_snapshot ctrd_remove_snapshot
- *         ctrd_snapshot_info_name ctrd_snapshot_info_parent ctrd_snapshot_info_kind
- *         ctrd_snapshot_info_labels_len ctrd_snapshot_info_label_key
-=======
- *         ctrd_cancel_new ctrd_call_init ctrd_set_call_threads ctrd_client_config_init
- *         ctrd_client_open ctrd_message_take_client ctrd_client_close ctrd_counters_init
- *         ctrd_client_counters ctrd_library_version ctrd_library_version_number ctrd_has_feature
- *         ctrd_version ctrd_message_take_version ctrd_version_info_version
- *         ctrd_version_info_revision ctrd_message_kind ctrd_message_tag ctrd_message_status
- *         ctrd_message_pid ctrd_message_origin ctrd_message_seq ctrd_message_namespace
- *         ctrd_message_container_id ctrd_message_exec_id ctrd_message_exit_code
- *         ctrd_message_exit_time ctrd_message_error ctrd_message_start_error ctrd_message_topic
- *         ctrd_message_json ctrd_message_event_time ctrd_message_dropped ctrd_message_take_message
- *         ctrd_message_ref ctrd_io_init ctrd_container_config_init ctrd_create_container
- *         ctrd_start_container ctrd_probe_config_init ctrd_probe ctrd_destroy_config_init
- *         ctrd_destroy_container ctrd_container_pid ctrd_container_pids ctrd_message_take_pid_list
- *         ctrd_pid_list_len ctrd_pid_list_get ctrd_recover_container ctrd_recover_all
- *         ctrd_message_take_recovery ctrd_recovery_len ctrd_recovery_id ctrd_recovery_state
- *         ctrd_recovery_error ctrd_hook_config_init ctrd_add_hook ctrd_remove_hook
- *         ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
+ *         ctrd_recover_all ctrd_message_take_recovery ctrd_recovery_len ctrd_recovery_id
+ *         ctrd_recovery_state ctrd_recovery_error ctrd_hook_config_init ctrd_add_hook
+ *         ctrd_remove_hook ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
  *         ctrd_subscription_config_init ctrd_queue_subscribe ctrd_message_take_subscription
  *         ctrd_queue_fd ctrd_queue_next ctrd_get_image ctrd_message_take_image ctrd_list_images
  *         ctrd_message_take_image_list ctrd_remove_image ctrd_image_info_name ctrd_image_info_id
@@ -250,11 +216,10 @@
  *         ctrd_progress_updated_at ctrd_get_snapshot ctrd_message_take_snapshot
  *         ctrd_remove_snapshot ctrd_snapshot_info_name ctrd_snapshot_info_parent
  *         ctrd_snapshot_info_kind ctrd_snapshot_info_labels_len ctrd_snapshot_info_label_key
->>>>>>> ffi2
  *         ctrd_snapshot_info_label_value ctrd_snapshot_info_created_at
- *         ctrd_snapshot_info_updated_at ctrd_default_spec ctrd_daemon_config_init
- *         ctrd_daemon_start ctrd_message_take_daemon ctrd_daemon_address ctrd_daemon_pid
- *         ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
+ *         ctrd_snapshot_info_updated_at ctrd_default_spec ctrd_image_spec ctrd_message_take_string
+ *         ctrd_daemon_config_init ctrd_daemon_start ctrd_message_take_daemon ctrd_daemon_address
+ *         ctrd_daemon_pid ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
  *     Like these, and also from a signal handler:
  *         ctrd_cancel_fire
  *     From one thread, when no other thread uses the handle any more:
@@ -1131,17 +1096,6 @@ const char *ctrd_message_container_id(const ctrd_message_t *message);
 const char *ctrd_message_exec_id(const ctrd_message_t *message);
 
 /**
- * The process that a message is about, in the host's pid namespace. If it has ended, another process may
- * have its id.
- *
- * @param message  the message; NULL gives 0.
- * @return the process id; 0 if the message is not about a process, or the id is not known.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-uint32_t ctrd_message_pid(const ctrd_message_t *message);
-
-/**
  * A number that tells the container of a message from those that had its id before it, or get the id
  * later. It is the same in all messages about the container, also in those that a later run of the
  * program receives, and ctrd_container_info_generation() gives the same. It has no other meaning.
@@ -1382,6 +1336,19 @@ void ctrd_io_init(ctrd_io_t *io, size_t size);
 #define CTRD_CONTAINER_NO_START 1
 
 /**
+ * A container's flag: apply the image's configuration to spec_json, as it is applied to the default.
+ * Without spec_json it changes nothing; without an image it is refused.
+ *
+ * Command: the image's entry point, followed by args or, if there are none, by the image's command. They
+ * replace that of the specification, unless all of them are empty. Environment: the image's, or PATH with
+ * the usual directories if it has none; an entry of the specification replaces the image's entry of the
+ * same name, and an entry without "=" removes it. Working directory: the image's, if it names one. User,
+ * group and additional groups: the image's, if it names a user; names are looked up in the container's
+ * root file system.
+ */
+#define CTRD_CONTAINER_APPLY_IMAGE 2
+
+/**
  * What is removed when a container's process has ended: nothing. ctrd_destroy_container() removes it.
  */
 #define CTRD_CLEANUP_KEEP 0
@@ -1415,7 +1382,9 @@ typedef struct ctrd_container_config_t {
     /** The container's id. Required. */
     const char *id;
     /**
-     * The image to make it from, which must have been pulled. Either this or rootfs is required.
+     * The image to make it from, which must have been pulled: that of exactly this name or, if there is
+     * none, that of the completed name ("docker.io/library/busybox:latest" for "busybox"). Either this
+     * or rootfs is required.
      */
     const char *image;
     /**
@@ -1433,11 +1402,15 @@ typedef struct ctrd_container_config_t {
     /** The runtime. NULL: "io.containerd.runc.v2". */
     const char *runtime;
     /**
-     * The OCI runtime specification, as JSON. Members that this library does not know are kept. NULL:
-     * the default (ctrd_default_spec()) with the image's configuration applied to it.
+     * The OCI runtime specification, as JSON. Members that this library does not know are kept. The
+     * image's configuration is applied to it only with CTRD_CONTAINER_APPLY_IMAGE. NULL: the default
+     * (ctrd_default_spec()) with the image's configuration applied to it (ctrd_image_spec()).
      */
     const char *spec_json;
-    /** The command: args_len strings. It replaces that of the image or of the specification. */
+    /**
+     * The command: args_len strings. If the image's configuration is applied, they follow the image's
+     * entry point, in place of the image's command; else they replace the command of spec_json.
+     */
     const char *const *args;
     /** The number of args; 0 leaves the command as it is. */
     size_t args_len;
@@ -1452,7 +1425,7 @@ typedef struct ctrd_container_config_t {
     size_t labels_len;
     /** Must be 0. */
     size_t reserved;
-    /** CTRD_CONTAINER_NO_START, or 0. */
+    /** CTRD_CONTAINER_NO_START and CTRD_CONTAINER_APPLY_IMAGE, or 0. */
     uint64_t flags;
     /**
      * How long the library waits for output that is still in the pipes after the exit when it closes the
@@ -1596,18 +1569,10 @@ void ctrd_probe_config_init(ctrd_probe_config_t *config, size_t size);
  * @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
  *                 container's first process.
  * @param config   how to wait; NULL: the defaults.
-<<<<<<< HEAD
  * @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function never asks
  *                 the server: it gives what this client knows.
- * @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL.
-=======
- * @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function reports
- *                 what is known and does not ask the server; but of a container that this client does
- *                 not watch yet, and of one whose exit it has reported (another container may have the
- *                 id by now), it asks, for at most 1 s.
  * @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
  *                 submitted call gives it by ctrd_message_take_message().
->>>>>>> ffi2
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
  *         given; with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
@@ -1789,7 +1754,8 @@ void ctrd_pid_list_free(ctrd_pid_list_t *list);
  * @param client  the client.
  * @param id      the container's id.
  * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out     receives the container's info, which the caller owns: ctrd_container_info_free().
+ * @param out     receives the container's info, which the caller owns: ctrd_container_info_free(). A
+ *                submitted call gives it by ctrd_message_take_container().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK, also if the container's shim does not answer within the 2 s that containerd gives it
  *         (CTRD_CONTAINER_STATUS_UNKNOWN); CTRD_E_NOT_FOUND if there is no such container.
@@ -1799,6 +1765,21 @@ void ctrd_pid_list_free(ctrd_pid_list_t *list);
 CTRD_CHECK ctrd_status_t ctrd_get_container(
     ctrd_client_t *client, const char *id, const ctrd_call_t *call, ctrd_container_info_t **out,
     ctrd_error_t **err);
+
+/**
+ * Takes the container's info out of the completion of a submitted ctrd_get_container(). It works once,
+ * with any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the container's info, which the caller owns: ctrd_container_info_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_container(
+    ctrd_message_t *message, ctrd_container_info_t **out, ctrd_error_t **err);
 
 /**
  * Lists the containers of the namespace that match at least one of the filters, whoever made them; all
@@ -1816,7 +1797,8 @@ CTRD_CHECK ctrd_status_t ctrd_get_container(
  *                     that were made by clients with this owner name.
  * @param filters_len  the number of filters.
  * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out          receives the containers, which the caller owns: ctrd_container_info_list_free().
+ * @param out          receives the containers, which the caller owns: ctrd_container_info_list_free(). A
+ *                     submitted call gives them by ctrd_message_take_container_list().
  * @param err          receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
  *         position: "filters[1]".
@@ -1826,6 +1808,21 @@ CTRD_CHECK ctrd_status_t ctrd_get_container(
 CTRD_CHECK ctrd_status_t ctrd_list_containers(
     ctrd_client_t *client, const char *const *filters, size_t filters_len, const ctrd_call_t *call,
     ctrd_container_info_list_t **out, ctrd_error_t **err);
+
+/**
+ * Takes the containers out of the completion of a submitted ctrd_list_containers(). It works once, with
+ * any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the containers, which the caller owns: ctrd_container_info_list_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_container_list(
+    ctrd_message_t *message, ctrd_container_info_list_t **out, ctrd_error_t **err);
 
 /**
  * A container's id.
@@ -2105,17 +2102,20 @@ void ctrd_container_info_list_free(ctrd_container_info_list_t *list);
 /**
  * Says where the streams of a container go.
  *
- * It runs on the thread that called ctrd_recover_all(), for each container, before the first one is
- * taken over. ctrd_client_close() of the same client answers CTRD_E_REENTRANT inside it.
+ * It runs on the thread that called ctrd_recover_all(), for one container at a time, when the turn of the
+ * container has come: at most 16 containers have descriptors that are not in use yet. It does not run for
+ * containers that cannot be taken over. ctrd_client_close() of the same client answers CTRD_E_REENTRANT
+ * inside it.
  *
  * @param userdata  the pointer that ctrd_recover_all() was given.
- * @param id        the container's id, borrowed for the time of the call.
+ * @param info      the container's info, borrowed for the time of the call.
  * @param io        receives the streams: descriptors (CTRD_IO_FD or CTRD_IO_FD_TAKE), which are read
  *                  when the function has returned, whatever it returns. The struct is initialised. If it
  *                  is left unchanged, the output of the container is dropped.
  * @return 0; any other value leaves the container unchanged: CTRD_RECOVERY_FAILED.
  */
-typedef int32_t (*ctrd_recover_io_fn)(void *userdata, const char *id, ctrd_io_t *io);
+typedef int32_t (*ctrd_recover_io_fn)(
+    void *userdata, const ctrd_container_info_t *info, ctrd_io_t *io);
 
 /**
  * Takes a container over, also if its process has ended. If this client has already taken it over,
@@ -2140,11 +2140,12 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
 
 /**
  * Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
- * threads that end with the call, and each within 5 s. One that is stuck neither holds up the others nor
- * makes the call fail. FIFOs of containers that no longer exist are removed.
+ * threads that end with the call, and each within 5 s, for which the time of the callback does not count.
+ * One that is stuck delays the others little, and does not make the call fail. FIFOs of containers that
+ * no longer exist are removed.
  *
  * @param client    the client.
- * @param io        called for the streams of each container; NULL: the output of all is dropped. A
+ * @param io        called for the streams of the containers; NULL: the output of all is dropped. A
  *                  submitted call takes no callback: use ctrd_recover_container() for the containers
  *                  whose streams are wanted.
  * @param userdata  handed to io.
@@ -2584,10 +2585,12 @@ void ctrd_queue_free(ctrd_queue_t *queue);
 #define CTRD_REMOVE_IMAGE_SYNC 1
 
 /**
- * Looks an image up.
+ * Looks an image up: the image of exactly this name or, if there is none, that of the completed name. So
+ * "busybox" is an image that another program recorded as "busybox", and otherwise
+ * "docker.io/library/busybox:latest".
  *
  * @param client     the client.
- * @param reference  the image, as for a pull.
+ * @param reference  the image's name.
  * @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param out        receives the image's info, which the caller owns: ctrd_image_info_free(). A submitted
  *                   call gives it by ctrd_message_take_image().
@@ -2650,10 +2653,13 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_image_list(
     ctrd_message_t *message, ctrd_image_info_list_t **out, ctrd_error_t **err);
 
 /**
- * Removes an image's record. The next garbage collection removes what only the image referred to.
+ * Removes an image's record. The next garbage collection removes what only the image referred to. The
+ * image is looked up as by ctrd_get_image(). So removing a short name twice may remove two images: that of
+ * exactly this name, then that of the completed name. After CTRD_ERROR_OUTCOME_UNKNOWN, look before you
+ * repeat.
  *
  * @param client     the client.
- * @param reference  the image, as for a pull.
+ * @param reference  the image's name.
  * @param flags      CTRD_REMOVE_IMAGE_SYNC, or 0.
  * @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param err        receives the error, or NULL.
@@ -3206,6 +3212,47 @@ void ctrd_snapshot_info_free(ctrd_snapshot_info_t *info);
  */
 CTRD_CHECK ctrd_status_t ctrd_default_spec(
     const char *namespace_name, const char *id, char **json_out, ctrd_error_t **err);
+
+/**
+ * Makes the specification that ctrd_create_container() uses by default for a container of an image, as
+ * JSON: the default of ctrd_default_spec(), with the image's configuration applied to it, and without a
+ * terminal. A program can change it, and give it as spec_json. If the image names no command, there is no
+ * process.args: the program sets it, or gives args to ctrd_create_container().
+ *
+ * The image's user is looked up in its files, unless the image gives it as two numbers. For that the
+ * library makes a read-only snapshot of the image, and removes it again; an image that is not unpacked is
+ * unpacked first. If the server does not answer, cleaning up may take up to 6 s beyond the call's timeout.
+ *
+ * @param client    the client.
+ * @param image     the image, which must have been pulled, as in ctrd_container_config_t.
+ * @param id        the container's id, of which the cgroups path is made.
+ * @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param json_out  receives the specification, which the caller owns: ctrd_string_free(). A submitted
+ *                  call gives it by ctrd_message_take_string().
+ * @param err       receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image; CTRD_E_FAILED_PRECONDITION if its user
+ *         cannot be found in its files.
+ *
+ * Blocking: until the server has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_image_spec(
+    ctrd_client_t *client, const char *image, const char *id, const ctrd_call_t *call,
+    char **json_out, ctrd_error_t **err);
+
+/**
+ * Takes the text out of the completion of a submitted ctrd_image_spec(). It works once, with any handle
+ * of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the text, which the caller owns: ctrd_string_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_string(
+    ctrd_message_t *message, char **out, ctrd_error_t **err);
 
 /**
  * Frees a string that the library gave to the caller.

@@ -19,6 +19,16 @@ use crate::status::ctrd_status_t;
 
 /// A container's flag: create it and do not start it; ctrd_start_container() does.
 pub const CTRD_CONTAINER_NO_START: u64 = 1;
+/// A container's flag: apply the image's configuration to spec_json, as it is applied to the default.
+/// Without spec_json it changes nothing; without an image it is refused.
+///
+/// Command: the image's entry point, followed by args or, if there are none, by the image's command. They
+/// replace that of the specification, unless all of them are empty. Environment: the image's, or PATH with
+/// the usual directories if it has none; an entry of the specification replaces the image's entry of the
+/// same name, and an entry without "=" removes it. Working directory: the image's, if it names one. User,
+/// group and additional groups: the image's, if it names a user; names are looked up in the container's
+/// root file system.
+pub const CTRD_CONTAINER_APPLY_IMAGE: u64 = 2;
 
 /// What is removed when a container's process has ended: nothing. ctrd_destroy_container() removes it.
 pub const CTRD_CLEANUP_KEEP: u32 = 0;
@@ -51,7 +61,9 @@ pub struct ctrd_container_config_t {
     pub size: usize,
     /// The container's id. Required.
     pub id: *const c_char,
-    /// The image to make it from, which must have been pulled. Either this or rootfs is required.
+    /// The image to make it from, which must have been pulled: that of exactly this name or, if there is
+    /// none, that of the completed name ("docker.io/library/busybox:latest" for "busybox"). Either this
+    /// or rootfs is required.
     pub image: *const c_char,
     /// A directory that is its root file system: an absolute path that means the same directory to
     /// containerd. The caller prepares it, and the library never removes anything in it.
@@ -63,10 +75,12 @@ pub struct ctrd_container_config_t {
     pub snapshot_key: *const c_char,
     /// The runtime. NULL: "io.containerd.runc.v2".
     pub runtime: *const c_char,
-    /// The OCI runtime specification, as JSON. Members that this library does not know are kept. NULL:
-    /// the default (ctrd_default_spec()) with the image's configuration applied to it.
+    /// The OCI runtime specification, as JSON. Members that this library does not know are kept. The
+    /// image's configuration is applied to it only with CTRD_CONTAINER_APPLY_IMAGE. NULL: the default
+    /// (ctrd_default_spec()) with the image's configuration applied to it (ctrd_image_spec()).
     pub spec_json: *const c_char,
-    /// The command: args_len strings. It replaces that of the image or of the specification.
+    /// The command: args_len strings. If the image's configuration is applied, they follow the image's
+    /// entry point, in place of the image's command; else they replace the command of spec_json.
     pub args: *const *const c_char,
     /// The number of args; 0 leaves the command as it is.
     pub args_len: usize,
@@ -79,7 +93,7 @@ pub struct ctrd_container_config_t {
     pub labels_len: usize,
     /// Must be 0.
     pub reserved: usize,
-    /// CTRD_CONTAINER_NO_START, or 0.
+    /// CTRD_CONTAINER_NO_START and CTRD_CONTAINER_APPLY_IMAGE, or 0.
     pub flags: u64,
     /// How long the library waits for output that is still in the pipes after the exit when it closes the
     /// streams by itself: for a clean-up, or because another client removed the container. In
@@ -109,7 +123,11 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
     let optional = |name, value| unsafe { arguments::optional_text(name, value) };
     // SAFETY: as the caller promises.
     let texts = |name, value, len| unsafe { arguments::texts(name, value, len) };
-    arguments::flags("flags", given.flags, CTRD_CONTAINER_NO_START)?;
+    let has_flag = |flag| given.flags & flag != 0;
+    arguments::flags("flags", given.flags, CTRD_CONTAINER_NO_START | CTRD_CONTAINER_APPLY_IMAGE)?;
+    if has_flag(CTRD_CONTAINER_APPLY_IMAGE) && given.image.is_null() {
+        return Err(Error::invalid("flags", "CTRD_CONTAINER_APPLY_IMAGE needs an image"));
+    }
     let cleanup = match given.cleanup {
         CTRD_CLEANUP_KEEP => Cleanup::Keep,
         CTRD_CLEANUP_TASK => Cleanup::Task,
@@ -129,13 +147,13 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
         snapshot_key: optional("snapshot_key", given.snapshot_key)?,
         runtime: optional("runtime", given.runtime)?,
         spec: optional("spec_json", given.spec_json)?,
-        apply_image: false,
+        apply_image: has_flag(CTRD_CONTAINER_APPLY_IMAGE),
         args: texts("args", given.args, given.args_len)?,
         labels: keys.into_iter().zip(values).collect(),
         stdio: Stdio::default(),
         cleanup,
         drain: times::optional_span("drain_ms", given.drain_ms, CTRD_DRAIN_NONE)?,
-        no_start: given.flags & CTRD_CONTAINER_NO_START != 0,
+        no_start: has_flag(CTRD_CONTAINER_NO_START),
     })
 }
 

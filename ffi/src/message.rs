@@ -83,11 +83,20 @@ struct Content {
     start_error: Option<ctrd_error_t>,
 }
 
-/// Takes the result of a submitted call out of its message.
+/// Takes the result of a submitted call out of its message: a handle.
 ///
 /// # Safety
 /// `message` is NULL or a handle that is valid.
 pub(crate) unsafe fn take<T: Send + 'static>(message: *const ctrd_message_t) -> Result<Box<T>> {
+    // SAFETY: as the caller promises.
+    unsafe { take_value(message) }
+}
+
+/// The same of a result of any type.
+///
+/// # Safety
+/// As for [`take`].
+pub(crate) unsafe fn take_value<V: 'static>(message: *const ctrd_message_t) -> Result<V> {
     // SAFETY: as the caller promises.
     let message = unsafe { message.as_ref() };
     let message = message.ok_or_else(|| Error::invalid("message", "must not be NULL"))?;

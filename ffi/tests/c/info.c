@@ -209,6 +209,54 @@ static void generations(void)
     }
 }
 
+/* Gives the completion of the call that was submitted. */
+static ctrd_message_t *completion(ctrd_queue_t *queue)
+{
+    ctrd_message_t *done = NULL;
+
+    OK(ctrd_queue_next(queue, &soon, &done, &err));
+    CHECK(ctrd_message_kind(done) == CTRD_KIND_DONE);
+    CHECK(ctrd_message_pid(done) == 0 && ctrd_message_generation(done) == 0);
+    return done;
+}
+
+static void submitted(void)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_queue_t *queue = NULL;
+    ctrd_message_t *done;
+    ctrd_container_info_t *info = NULL;
+    ctrd_container_info_list_t *list = NULL;
+
+    create("one", "exit 0", NULL, CTRD_CONTAINER_NO_START, CTRD_CLEANUP_KEEP, NULL);
+    OK(ctrd_queue_new(NULL, &queue, &err));
+    call.queue = queue;
+    OK(ctrd_get_container(client, "one", &call, NULL, &err));
+    done = completion(queue);
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container_list(done, &list, &err));
+    OK(ctrd_message_take_container(done, &info, &err));
+    CHECK(strcmp(ctrd_container_info_id(info), "one") == 0);
+    ctrd_container_info_free(info);
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container(done, &info, &err));
+    CHECK(info == NULL);
+    ctrd_message_free(done);
+
+    OK(ctrd_list_containers(client, NULL, 0, &call, NULL, &err));
+    done = completion(queue);
+    OK(ctrd_message_take_container_list(done, &list, &err));
+    CHECK(ctrd_container_info_list_len(list) == 1);
+    ctrd_container_info_list_free(list);
+    ctrd_message_free(done);
+
+    OK(ctrd_get_container(client, "nobody", &call, NULL, &err));
+    done = completion(queue);
+    CHECK(ctrd_message_status(done) == CTRD_E_NOT_FOUND);
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container(done, &info, &err));
+    ctrd_message_free(done);
+    ctrd_queue_free(queue);
+    OK(ctrd_destroy_container(client, "one", NULL, NULL, NULL, &err));
+}
+
 static void refusals(void)
 {
     ctrd_container_info_t *info = (ctrd_container_info_t *)&err;
@@ -223,6 +271,8 @@ static void refusals(void)
     CHECK(list == NULL);
     REFUSES("filters", ctrd_list_containers(client, NULL, 1, NULL, &list, &err));
     REFUSES("out", ctrd_list_containers(client, NULL, 0, NULL, NULL, &err));
+    REFUSES("message", ctrd_message_take_container(NULL, &info, &err));
+    REFUSES("message", ctrd_message_take_container_list(NULL, &list, &err));
 }
 
 int main(void)
@@ -234,6 +284,7 @@ int main(void)
     statuses();
     lists();
     generations();
+    submitted();
     refusals();
     OK(ctrd_remove_image(client, image, CTRD_REMOVE_IMAGE_SYNC, NULL, &err));
     ctrd_client_free(client);

@@ -24,7 +24,7 @@ static uint32_t code_of(ctrd_message_t *message)
 
 static void watched(const char *image)
 {
-    ctrd_call_t poll = polling();
+    ctrd_call_t poll = polling(), call = CTRD_CALL_INIT;
     ctrd_subscription_config_t exits = CTRD_SUBSCRIPTION_CONFIG_INIT;
     ctrd_subscription_t *subscription = NULL;
     ctrd_queue_t *queue = NULL;
@@ -41,7 +41,12 @@ static void watched(const char *image)
     CHECK(message == NULL);
     OK(ctrd_client_counters(client, &counters, &err));
     CHECK(counters.outstanding == 0);
-    OK(ctrd_watch_container(client, id, NULL, NULL, &err));
+    call.queue = queue;
+    call.tag = 5;
+    OK(ctrd_watch_container(client, id, NULL, &call, &err));
+    OK(ctrd_queue_next(queue, &soon, &message, &err));
+    CHECK(ctrd_message_tag(message) == 5 && ctrd_message_status(message) == CTRD_OK);
+    ctrd_message_free(message);
     /* A second time changes nothing. */
     OK(ctrd_watch_container(client, id, NULL, NULL, &err));
     OK(ctrd_client_counters(client, &counters, &err));
