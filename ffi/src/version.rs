@@ -27,6 +27,7 @@ const FEATURES: &[&CStr] = &[
     c"recovery",
     c"snapshots",
     c"stdio",
+    c"submit",
 ];
 
 /// The version of a server.
@@ -64,7 +65,7 @@ pub extern "C" fn ctrd_library_version_number() -> u32 {
 }
 
 /// Whether the library that is loaded has a part: "containers", "daemon", "events", "hooks",
-/// "images", "log", "pull", "queues", "recovery", "snapshots" or "stdio".
+/// "images", "log", "pull", "queues", "recovery", "snapshots", "stdio" or "submit".
 ///
 /// @param name  the part's name; NULL gives 0.
 /// @return 1 if it has the part, 0 if not.

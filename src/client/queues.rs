@@ -29,7 +29,7 @@ impl Client {
             }
             Ok(added.consumer)
         };
-        subscribe().at("subscribe", "")
+        subscribe().at("queue_subscribe", "")
     }
 
     /// Submits a call of this client: `operation` runs on a thread of the library, and its completion
