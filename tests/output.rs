@@ -91,6 +91,7 @@ fn a_destroy_waits_for_a_late_reader_as_long_as_it_is_told_to() {
     for drain in [Duration::from_secs(30), Duration::MAX] {
         let (container, reader) = writer(&plot);
         let id = plot.create(container);
+        plot.probe(&id);
         let message = thread::scope(|scope| {
             let config = gently().drain(drain);
             let (client, id) = (&plot.client, &id);
@@ -112,8 +113,8 @@ fn a_destroy_whose_own_time_ends_first_drops_nothing() {
     let (container, reader) = writer(&plot);
     let id = plot.create(container);
     plot.probe(&id);
-    let short = Call::new().timeout(Duration::from_millis(500));
-    for config in [gently(), gently().drain(Duration::MAX)] {
+    for drain in [Duration::from_secs(30), Duration::MAX] {
+        let (config, short) = (gently().drain(drain), within(2));
         let error = plot.client.destroy_container(&id, &config, &short).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert_eq!(error.failed_step(), Some("wait for the output"), "{error}");
@@ -274,10 +275,14 @@ fn the_close_of_a_client_loses_only_what_the_fifo_does_not_keep() {
     let plot = Plot::new();
     let first = client_of(&plot);
     let (mut container, before) = writer(&plot);
-    // It runs on.
-    container.args = plot.shell(&format!("head -c {WRITTEN} /dev/zero; sleep 1000")).args;
+    // It runs on, and says when it has written.
+    let script = format!("head -c {WRITTEN} /dev/zero; echo done >&2; sleep 1000");
+    container.args = plot.shell(&script).args;
+    let (mut errors, stderr) = pipe();
+    container.stdio.stderr = Stream::fd(stderr);
     let id = container.id.clone();
     first.create_container(container, &Call::new()).unwrap();
+    errors.read_exact(&mut [0; 5]).unwrap();
     wait_until("full pipes", || {
         rustix::io::ioctl_fionread(&before).is_ok_and(|unread| unread >= 65_536)
     });

@@ -1,5 +1,5 @@
-//! The client: the handle that a program holds. Its methods hand over to the modules below, and name the
-//! operation for errors.
+//! The client: the handle that a program holds. Its methods hand over to the modules below, and
+//! name the operation for errors.
 
 mod containers;
 mod hooks;
@@ -42,8 +42,8 @@ pub struct Counters {
     /// How often a connection broke: once for each subscription to events that had to begin again, and
     /// once for all waits for exits that broke off within a second.
     pub reconnects: u64,
-    /// How many processes were looked up with a result, because their wait broke off or its answer left a
-    /// doubt.
+    /// How many processes were looked up with a result, because their wait broke off or its answer
+    /// left a doubt.
     pub reconciled: u64,
     /// How many messages were dropped because a queue or a hook was full.
     pub dropped: u64,
@@ -55,8 +55,8 @@ pub struct Counters {
     pub output_lost: u64,
 }
 
-/// A connection to a containerd. Clones are the same client, which may be used from any thread. The drop of
-/// the last clone closes the client, and waits for hooks that run for at most 10 s.
+/// A connection to a containerd. Clones are the same client, which may be used from any thread. The
+/// drop of the last clone closes the client, and waits for hooks that run for at most 10 s.
 #[derive(Clone)]
 pub struct Client {
     // Its drop closes the client, even if operations still hold the rest.
@@ -132,13 +132,13 @@ impl Client {
         Ok(Client { closer: Arc::new(closer), inner })
     }
 
-    /// Closes the client: no further call begins, waits for exits end with [`crate::ErrorKind::Closed`], and no
-    /// hook is started any more. Containers run on.
+    /// Closes the client: no further call begins, waits for exits end with
+    /// [`crate::ErrorKind::Closed`], and no hook is started any more. Containers run on.
     ///
-    /// Blocks until the calls under way and the hooks that run have returned, for at most 10 s unless `call`
-    /// says otherwise. From inside a hook it does not wait. A second close continues to wait if the first
-    /// one has failed, and does nothing otherwise. Fails with [`crate::ErrorKind::Reentrant`] in a callback of
-    /// an operation that it would wait for.
+    /// Blocks until the calls under way and the hooks that run have returned, for at most 10 s
+    /// unless `call` says otherwise. From inside a hook it does not wait. A second close continues
+    /// to wait if the first one has failed, and does nothing otherwise. Fails with
+    /// [`crate::ErrorKind::Reentrant`] in a callback of an operation that it would wait for.
     pub fn close(&self, call: &Call) -> Result<()> {
         let close = || {
             self.inner.check_process()?;
@@ -153,11 +153,6 @@ impl Client {
     /// The configuration that the client was opened with.
     pub fn config(&self) -> &ClientConfig {
         &self.inner.config
-    }
-
-    /// Fails with [`crate::ErrorKind::Forked`] in a child of the process that opened the client.
-    pub fn check_process(&self) -> Result<()> {
-        self.inner.check_process()
     }
 
     /// Asks the server for its version.

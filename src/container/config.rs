@@ -23,9 +23,9 @@ use crate::stdio::Stdio;
 pub struct ContainerConfig {
     /// Its id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
     pub id: String,
-    /// The image that it is made from, which must have been pulled. Either this or `rootfs`. An image of
-    /// exactly this name is used; if there is none, the one with the completed name: `busybox` means
-    /// `docker.io/library/busybox:latest` then.
+    /// The image that it is made from, which must have been pulled. Either this or `rootfs` is required.
+    /// The image of exactly this name is used; if there is none, the image with the completed name:
+    /// `busybox` means `docker.io/library/busybox:latest` then.
     pub image: Option<String>,
     /// A directory that is its root file system: an absolute path that containerd sees too. The caller
     /// prepares it, and the library never removes anything in it.
@@ -47,18 +47,20 @@ pub struct ContainerConfig {
     /// - **Command** (`process.args`): the image's entry point, followed by `args` or, if `args` is
     ///   empty, by the image's command. They replace the command of `spec`, which stays only if all of
     ///   them are empty.
-    /// - **Environment** (`process.env`): the image's entries, or `PATH` with the usual directories if it
-    ///   has none. An entry of `spec` replaces the image's entry with the same name, and one without `=`
-    ///   removes it. With a terminal, `TERM=xterm` is added unless `TERM` is set.
+    /// - **Environment** (`process.env`): the image's entries, or `PATH` with the usual directories
+    ///   if it has none. An entry of `spec` replaces the image's entry with the same name, and one
+    ///   without `=` removes it. With a terminal, `TERM=xterm` is added unless `TERM` is set.
     /// - **Working directory** (`process.cwd`): the image's. If it names none, that of `spec` stays, or
     ///   `/` is set.
     /// - **User** (`process.user`): the image's user, group and additional groups replace those of
-    ///   `spec`; other members, such as `umask`, stay. Names are looked up in the container's root file
-    ///   system. If the image names no user, that of `spec` stays; if `spec` has none either, or has root
-    ///   without additional groups (as [`crate::default_spec`] has), root gets the groups that list it.
+    ///   `spec`; other members, such as `umask`, stay. Names are looked up in the container's root
+    ///   file system. If the image names no user, that of `spec` stays; if `spec` has none either,
+    ///   or has root without additional groups (as [`crate::default_spec`] has), root gets the
+    ///   groups that list it.
     pub apply_image: bool,
-    /// The command. By default, and with `apply_image`, it follows the image's entry point, in place of
-    /// the image's command. With a `spec` to which the image is not applied, it replaces `process.args`.
+    /// The command. By default, and with `apply_image`, it follows the image's entry point, in
+    /// place of the image's command. With a `spec` to which the image is not applied, it replaces
+    /// `process.args`.
     pub args: Vec<String>,
     /// Labels of the record. Those that begin with `io.ctrd.` are the library's.
     pub labels: Vec<(String, String)>,

@@ -1,22 +1,24 @@
-//! How a private containerd is to run.
+//! The configuration of a private containerd.
 
 use std::path::PathBuf;
 
-/// How a private containerd is to run.
+/// The configuration of a private containerd.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonConfig {
-    /// The containerd to run: a path, or a name to be searched for. Default: `containerd`.
+    /// The containerd program: a path, or a name that is searched for. Default: `containerd`.
     pub binary: Option<PathBuf>,
-    /// The directory of everything it has: root, state, sockets, configuration, log. An absolute
-    /// path, short enough for a socket's. Made with mode 0700 where it does not exist; otherwise it
-    /// must be empty, or a daemon's that was not stopped. Required.
+    /// The directory for everything of the daemon: root, state, sockets, configuration, log.
+    /// Required. It must be an absolute path, short enough for a socket in it. If it does not
+    /// exist, it is created with mode 0700; otherwise it must be empty, or have belonged to a
+    /// daemon that was not stopped.
     pub directory: PathBuf,
-    /// Directories put before `PATH`, where containerd, its shims and runc are searched for. The
-    /// directory of a `binary` that is a path comes next.
+    /// Directories in which containerd, its shims and runc are searched for, before the directory
+    /// of a `binary` that is a path, and before `PATH`.
     pub path: Vec<PathBuf>,
-    /// Leaves a containerd dead that died by itself. Default: it is started again.
+    /// Whether a containerd that dies by itself stays dead. Default: no, it is started again.
     pub no_restart: bool,
-    /// Lets containerd outlive this process, and the [`crate::Daemon`] that is dropped; only
-    /// [`crate::Daemon::stop`] ends it. Default: it ends with either.
+    /// Whether containerd runs on after the end of this process, and after the drop of the
+    /// [`crate::Daemon`]. Then only [`crate::Daemon::stop`] ends it. Default: no, it ends with
+    /// either.
     pub outlive_owner: bool,
 }

@@ -1,10 +1,11 @@
-//! gRPC's errors as errors of this library. Only this file reads the words of a server's message.
+//! Translates gRPC's errors. Only this file reads the words of a server's message.
 
 use grpcio::{RpcStatus, RpcStatusCode};
 
 use crate::error::{Error, ErrorKind, Reason};
 
-/// Translates what `grpcio` reports for a call; `changes` says whether the method changes anything.
+/// Translates an error that `grpcio` reports for a call. `changes` says whether the method changes
+/// anything.
 pub(super) fn from_grpc(error: grpcio::Error, changes: bool) -> Error {
     match error {
         grpcio::Error::RpcFailure(status) => from_status(&status, changes),
@@ -51,18 +52,21 @@ fn from_status(status: &RpcStatus, changes: bool) -> Error {
         .with_reason(reason(code, text))
 }
 
-/// Reads what containerd tells only by the words of its message (1.6 to 2.1).
+/// Finds the reasons that containerd gives only in the words of its message (1.6 to 2.1).
 fn reason(code: RpcStatusCode, text: &str) -> Option<Reason> {
     match code {
         RpcStatusCode::UNKNOWN if text.contains("ttrpc: closed") => Some(Reason::ShimDied),
         _ if text.starts_with("snapshotter not loaded") => Some(Reason::NoSnapshotter),
+        // The code alone is also that of a lost connection.
+        RpcStatusCode::UNAVAILABLE if text.contains("locked") => Some(Reason::ContentLocked),
         _ => None,
     }
 }
 
 fn kind_of(code: RpcStatusCode) -> ErrorKind {
     match code {
-        // The caller has not cancelled it: nobody waits for the answer to a call that was cancelled here.
+        // The caller has not cancelled it: nobody waits for the answer to a call that was cancelled
+        // here.
         RpcStatusCode::CANCELLED => ErrorKind::Unavailable,
         RpcStatusCode::INVALID_ARGUMENT => ErrorKind::InvalidArgument,
         RpcStatusCode::DEADLINE_EXCEEDED => ErrorKind::Timeout,
@@ -80,12 +84,6 @@ fn kind_of(code: RpcStatusCode) -> ErrorKind {
         RpcStatusCode::DATA_LOSS => ErrorKind::DataLoss,
         _ => ErrorKind::Unknown,
     }
-}
-
-/// Whether the content store refused a write because another client writes under the same name. The
-/// code alone is also that of a lost connection.
-pub(super) fn is_locked(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable && error.message().contains("locked")
 }
 
 /// The error of a future that is polled after it has given its result.
@@ -136,6 +134,9 @@ mod tests {
         assert_eq!(reason(RpcStatusCode::INTERNAL, "ttrpc: closed"), None);
         let text = "snapshotter not loaded: zfs: invalid argument";
         assert_eq!(reason(RpcStatusCode::INVALID_ARGUMENT, text), Some(Reason::NoSnapshotter));
+        let text = "ref layer-sha256:0 locked for 1s (since 2s): unavailable";
+        assert_eq!(reason(RpcStatusCode::UNAVAILABLE, text), Some(Reason::ContentLocked));
+        assert_eq!(reason(RpcStatusCode::UNAVAILABLE, "Socket closed"), None);
         assert_eq!(reason(RpcStatusCode::NOT_FOUND, "no such task"), None);
     }
 }
