@@ -32,7 +32,7 @@ impl Place {
     }
 
     fn config(&self) -> DaemonConfig {
-        DaemonConfig { directory: self.daemon.clone(), ..Default::default() }
+        DaemonConfig::new(&self.daemon)
     }
 
     fn start(&self) -> Daemon {
@@ -213,13 +213,10 @@ fn output_of(command: &mut Command) -> String {
 #[test]
 fn helper_process() {
     let Some(job) = std::env::var_os("CTRD_DAEMON_HELPER") else { return };
-    let directory = std::env::var_os("CTRD_DAEMON_DIRECTORY").unwrap().into();
-    let config = DaemonConfig { directory, ..Default::default() };
+    let directory = std::env::var_os("CTRD_DAEMON_DIRECTORY").unwrap();
+    let config = DaemonConfig::new(directory).outlive_owner(job == "outlive");
     match job.to_str().unwrap() {
-        "start" | "outlive" => match Daemon::start(
-            &DaemonConfig { outlive_owner: job == "outlive", ..config },
-            &Call::new(),
-        ) {
+        "start" | "outlive" => match Daemon::start(&config, &Call::new()) {
             Ok(_daemon) => {
                 println!("started");
                 loop {
@@ -374,7 +371,7 @@ fn is_stopped_when_dropped() {
 #[test]
 fn cleans_up_by_itself_where_containerd_was_killed() {
     let place = Place::new();
-    let config = DaemonConfig { no_restart: true, ..place.config() };
+    let config = place.config().restart(false);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
     let containers = [place.container("a"), place.container("b")];
     place.ctr(&["task", "pause", &place.id("b")]);
@@ -511,7 +508,7 @@ fn takes_over_from_a_containerd_that_outlived_its_owner() {
 #[test]
 fn one_that_is_to_outlive_its_owner_is_left_by_the_drop_and_ended_by_the_stop() {
     let place = Place::new();
-    let config = DaemonConfig { outlive_owner: true, ..place.config() };
+    let config = place.config().outlive_owner(true);
     let start = || Daemon::start(&config, &Call::new()).unwrap();
     let daemon = start();
     let first = daemon.pid();
@@ -535,7 +532,7 @@ fn one_that_is_to_outlive_its_owner_is_left_by_the_drop_and_ended_by_the_stop() 
 #[test]
 fn a_begun_stop_is_finished_by_the_drop_of_one_that_is_to_outlive_its_owner() {
     let place = Place::new();
-    let config = DaemonConfig { outlive_owner: true, ..place.config() };
+    let config = place.config().outlive_owner(true);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
     let container = place.container("a");
     kill(daemon.pid(), Signal::STOP);
@@ -623,7 +620,7 @@ impl Binary {
     }
 
     fn config(&self, place: &Place) -> DaemonConfig {
-        DaemonConfig { binary: Some(self.link.clone()), ..place.config() }
+        place.config().binary(&self.link)
     }
 
     fn repair(&self) {
@@ -723,7 +720,7 @@ fn stops_while_it_is_being_restarted() {
 #[test]
 fn stays_dead_where_no_restart_is_wanted() {
     let place = Place::new();
-    let config = DaemonConfig { no_restart: true, ..place.config() };
+    let config = place.config().restart(false);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
     let client = place.client().unwrap();
     let container = place.container("a");
@@ -768,7 +765,7 @@ fn says_what_is_not_installed() {
         ("no-such-containerd", ErrorKind::NotFound),
         ("./x", ErrorKind::InvalidArgument),
     ] {
-        let config = DaemonConfig { binary: Some(bad.into()), ..place.config() };
+        let config = place.config().binary(bad);
         let error = place.fails(&config, &Call::new());
         assert_eq!(error.kind(), kind, "{bad}: {error:?}");
         assert!(error.message().contains(bad), "{error}");
@@ -780,7 +777,7 @@ fn says_what_is_not_installed() {
 fn an_early_death_is_told_with_the_log() {
     let place = Place::new();
     let dying = "echo early >&2; echo \"the last words\" >&2; exit 3";
-    let config = DaemonConfig { binary: Some(place.script(dying)), ..place.config() };
+    let config = place.config().binary(place.script(dying));
     let error = place.fails(&config, &Call::new());
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert_eq!(error.failed_step(), Some("wait for containerd"));
@@ -800,7 +797,7 @@ fn one_that_does_not_get_ready_is_ended() {
     let place = Place::new();
     // It takes no notice of SIGTERM either.
     let stuck = format!("trap '' TERM\nwhile :; do sleep 0.1; done # {}/", place.daemon.display());
-    let config = DaemonConfig { binary: Some(place.script(&stuck)), ..place.config() };
+    let config = place.config().binary(place.script(&stuck));
     let error = place.fails(&config, &Call::new().timeout(Duration::from_millis(300)));
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(error.failed_step(), Some("wait for containerd"));
@@ -835,8 +832,7 @@ fn a_failed_start_leaves_a_predecessors_files() {
 fn refuses_a_directory_that_is_not_its_own() {
     let place = Place::new();
     let refused = |directory: PathBuf, why: &str| {
-        let config = DaemonConfig { directory, ..Default::default() };
-        let error = place.fails(&config, &Call::new());
+        let error = place.fails(&DaemonConfig::new(directory), &Call::new());
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
         assert!(error.message().starts_with("directory: "), "{error}");
         assert!(error.message().contains(why), "{error}");

@@ -144,7 +144,7 @@ fn call_everything(plot: &Plot, ended: &str) {
 
     // Another containerd.
     let directory = plot.ground.dir().join(unique("private"));
-    let daemon = Daemon::start(&DaemonConfig { directory, ..Default::default() }, call).unwrap();
+    let daemon = Daemon::start(&DaemonConfig::new(directory), call).unwrap();
     daemon.stop(call).unwrap();
 
     // What does not block; of all this only the dispatch is refused.

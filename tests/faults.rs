@@ -384,11 +384,7 @@ fn a_full_disk_is_said_and_undone() {
     };
     let path = directory.to_str().unwrap();
     assert!(run(&["mount", "-t", "tmpfs", "-o", "size=32M,mode=700", "ctrd-test", path]));
-    let daemon = Daemon::start(
-        &DaemonConfig { directory: directory.join("d"), ..Default::default() },
-        &Call::new(),
-    )
-    .unwrap();
+    let daemon = Daemon::start(&DaemonConfig::new(directory.join("d")), &Call::new()).unwrap();
     let client = Client::open(
         ClientConfig {
             address: daemon.address().into(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, DaemonConfig};
+use ctrd::{Call, Client};
 use rustix::process::{Signal, kill_process};
 
 use crate::Options;
@@ -133,9 +133,9 @@ pub fn run_unseen(options: &Options, report: &mut Report) {
 }
 
 fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
-    let daemon = DaemonConfig { no_restart: true, ..Default::default() };
     // The guardian takes it down after the program's end.
-    let ground: &'static Ground = Box::leak(Box::new(Ground::raise_with(daemon)));
+    let ground = Ground::raise_with(|config| config.restart(false));
+    let ground: &'static Ground = Box::leak(Box::new(ground));
     let plot = Plot::with_image(ground, ground.image());
     let start = if seen { Proxy::start } else { Proxy::start_unseen };
     let proxy = start(ground.address().as_ref(), &ground.dir().join("proxy"));

@@ -95,13 +95,14 @@ unsafe fn read_config(given: *const ctrd_daemon_config_t) -> Result<DaemonConfig
             arguments::texts("path", given.path, given.path_len)?,
         )
     };
-    Ok(DaemonConfig {
-        binary: binary.map(Into::into),
-        directory: directory.into(),
-        path: path.into_iter().map(Into::into).collect(),
-        no_restart: given.flags & CTRD_DAEMON_NO_RESTART != 0,
-        outlive_owner: given.flags & CTRD_DAEMON_OUTLIVE != 0,
-    })
+    let mut config = DaemonConfig::new(directory)
+        .path(path)
+        .restart(given.flags & CTRD_DAEMON_NO_RESTART == 0)
+        .outlive_owner(given.flags & CTRD_DAEMON_OUTLIVE != 0);
+    if let Some(binary) = binary {
+        config = config.binary(binary);
+    }
+    Ok(config)
 }
 
 /// Initialises a ctrd_daemon_config_t as CTRD_DAEMON_CONFIG_INIT does, for languages without macros.

@@ -134,7 +134,7 @@ impl Daemon {
             }
             return Err(error);
         }
-        supervisor.supervise(!config.no_restart);
+        supervisor.supervise(config.restart);
         Ok(Daemon {
             address: directory.socket().to_string_lossy().into_owned(),
             recipe,

@@ -45,11 +45,11 @@ impl Ground {
 
     /// One of the caller's own, which goes when it is dropped.
     pub fn raise() -> Ground {
-        Ground::raise_with(DaemonConfig::default())
+        Ground::raise_with(|config| config)
     }
 
-    /// The same with a containerd that is run so, but in the ground's directory.
-    pub fn raise_with(daemon: DaemonConfig) -> Ground {
+    /// The same with a containerd whose configuration is completed by `configure`.
+    pub fn raise_with(configure: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Ground {
         assert!(rustix::process::geteuid().is_root(), "the tests need root");
         let path = PathBuf::from(format!("/tmp/ctrd-{}", unique("ground")));
         fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
@@ -57,7 +57,7 @@ impl Ground {
         let guardian = Guardian::watch(&dir.0);
         let registry = Registry::start(&dir.0.join("registry"), None);
         let image = registry.push("ctrd/test", "latest", &Recipe::default());
-        let config = DaemonConfig { directory: dir.0.join("d"), ..daemon };
+        let config = configure(DaemonConfig::new(dir.0.join("d")));
         let daemon = Daemon::start(&config, &Call::new()).unwrap();
         Ground { daemon, registry, image, dir, guardian }
     }
