@@ -12,10 +12,10 @@ pub struct PullConfig {
     pub platform: Option<String>,
     /// The snapshotter to unpack the layers with. Default: the client's.
     pub snapshotter: Option<String>,
-    /// The user of the registry that the reference names. They are sent to no other registry. If the
-    /// registry refers to a token server, they are sent to it if it is on the registry's own host (and
-    /// is reached over HTTPS, unless the registry itself is reached over HTTP), if it is Docker Hub's
-    /// for Docker Hub, or if it is in `token_hosts`. Otherwise the pull fails with
+    /// Credentials for the registry that the reference names; no other registry receives them. A token
+    /// server that the registry refers to receives them only if it is on the registry's own host (over
+    /// HTTPS, unless the registry itself is used over HTTP), if it is Docker Hub's and the registry is
+    /// Docker Hub, or if `token_hosts` names it. Otherwise the pull fails with
     /// [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated).
     pub credentials: Option<Credentials>,
     /// Use HTTP with the registry. Without it, HTTP is tried with loopback addresses only.

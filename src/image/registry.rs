@@ -18,13 +18,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::content::Descriptor;
 use crate::wait::block_on;
 
-/// The most that is read of the body of an error, in bytes.
+/// How much of an error's body is read at most, in bytes.
 const MAX_ERROR: u64 = 64 << 10;
 
-/// The most that a token server may answer, in bytes.
+/// How long a token server's answer may be, in bytes.
 const MAX_TOKEN: u64 = 1 << 20;
 
-/// The most that one of our errors repeats of a registry's error, in characters.
+/// How much of a registry's error is repeated in ours at most, in characters.
 const MAX_ERROR_TEXT: usize = 300;
 
 /// How many redirects are followed for one request (as Go's client does).

@@ -23,7 +23,7 @@ const ROOT_PATH: &str = "rootfs";
 /// The search path if the image sets no environment at all (containerd `oci.defaultUnixEnv`).
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The most that is read of an image's `/etc/passwd` or `/etc/group`, in bytes.
+/// How large an image's `/etc/passwd` or `/etc/group` may be, in bytes.
 const MAX_ACCOUNTS: u64 = 1 << 20;
 
 /// containerd's default specification for Linux as JSON, with the cgroups path `/<namespace>/<id>`. It
