@@ -8,7 +8,7 @@
 //!
 //! fn main() -> ctrd::Result<()> {
 //!     let client = Client::open(ClientConfig::default(), &Call::new())?;
-//!     let pull = PullConfig { reference: "busybox".into(), ..Default::default() };
+//!     let pull = PullConfig::new("busybox");
 //!     let image = client.pull_image(&pull, &mut |_| {}, &Call::new())?;
 //!     let config = ContainerConfig {
 //!         id: "hello".into(),

@@ -667,7 +667,7 @@ fn calls_keep_their_deadlines_while_containerd_is_stopped() {
     let pid = Pid::from_raw(ground.daemon().pid().try_into().unwrap()).unwrap();
     stop(pid);
     let call = Call::new().timeout(Duration::from_millis(500));
-    let pull = PullConfig { reference: ground.image().into(), ..Default::default() };
+    let pull = PullConfig::new(ground.image());
     let start = Instant::now();
     let error = client.pull_image(&pull, &mut |_| {}, &call).unwrap_err();
     // The lease is given a second more.

@@ -91,7 +91,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     fails(ErrorKind::NotFound, client.remove_snapshot(None, ended, call).unwrap_err());
 
     // Images.
-    let pull = PullConfig { reference: plot.image.clone(), ..Default::default() };
+    let pull = PullConfig::new(&plot.image);
     client.remove_image(&plot.image, true, call).unwrap();
     client.pull_image(&pull, &mut |_| {}, call).unwrap();
     client.get_image(&plot.image, call).unwrap();
@@ -312,7 +312,7 @@ fn progress_goes_to_queues_too() {
     let plot = Plot::new();
     let config = SubscriptionConfig::new([MessageKind::Progress]);
     let (queue, _subscription) = queue_of(&plot.client, &config);
-    let pull = PullConfig { reference: plot.ground.image().into(), ..Default::default() };
+    let pull = PullConfig::new(plot.ground.image());
     let call = Call::new().namespace(unique("progress"));
     plot.client.pull_image(&pull, &mut |_| {}, &call).unwrap();
     let message = queue.next(&Call::new().poll()).unwrap();

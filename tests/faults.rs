@@ -395,7 +395,7 @@ fn a_full_disk_is_said_and_undone() {
         &Call::new(),
     )
     .unwrap();
-    let pull = PullConfig { reference: Ground::get().image().into(), ..Default::default() };
+    let pull = PullConfig::new(Ground::get().image());
     let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name;
     let filler = directory.join("filler");
     // All that is left, to the last page.
@@ -734,7 +734,7 @@ fn a_pull_whose_connection_breaks_can_be_made_again() {
             let more_layers = vec![size(2 * at + usize::from(matches!(fault, Fault::Cut)))];
             let recipe = Recipe { more_layers, env: vec![name.clone()], ..Recipe::default() };
             let reference = ground.registry().push(&name, "latest", &recipe);
-            let pull = PullConfig { reference, ..Default::default() };
+            let pull = PullConfig::new(reference);
             let call_in = || within(30).namespace(&name);
 
             let proxy = proxy_of(ground);

@@ -23,7 +23,7 @@ use ground::registry::{PASSWORD, USER};
 use ground::{Ground, Holdings, unique, wait_until};
 
 fn config(reference: &str) -> PullConfig {
-    PullConfig { reference: reference.into(), ..PullConfig::default() }
+    PullConfig::new(reference)
 }
 
 fn pull(client: &Client, config: &PullConfig, call: &Call) -> Result<Image, Error> {
@@ -137,7 +137,8 @@ fn many_pulls_of_one_image_fetch_it_once() {
     let proxy = FaultyProxy::start(ground.registry().host(), BlobFault::None);
     let namespace = unique("many");
     let call = call(&namespace);
-    let config = config(&proxy.reference(&push(ground, 3)));
+    let reference = proxy.reference(&push(ground, 3));
+    let config = config(&reference);
     let client = ground.client();
     thread::scope(|scope| {
         let pulls: Vec<_> =
@@ -154,7 +155,7 @@ fn many_pulls_of_one_image_fetch_it_once() {
     assert_eq!(gets.len(), all, "something was fetched twice");
     let holdings = ground.holdings(&namespace);
     assert_eq!((holdings.leases, holdings.ingests, holdings.active_snapshots), (0, 0, 0));
-    client.remove_image(&config.reference, true, &call).unwrap();
+    client.remove_image(&reference, true, &call).unwrap();
     assert_empty(ground, &namespace);
 }
 
@@ -191,16 +192,14 @@ fn pulls_from_a_private_registry_with_credentials() {
     let reference = registry.push("private", "latest", &Recipe::default());
     let client = ground.client();
     let namespace = unique("private");
-    let user = |secret: &str| Some(Credentials { username: USER.into(), secret: secret.into() });
-    for credentials in [None, user("wrong")] {
-        let config = PullConfig { credentials, ..config(&reference) };
+    let as_user = |secret: &str| config(&reference).credentials(Credentials::new(USER, secret));
+    for config in [config(&reference), as_user("wrong")] {
         let error = pull(&client, &config, &call(&namespace)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
         assert_eq!(error.failed_step(), Some("resolve"));
         assert!(!error.to_string().contains("wrong"), "{error}");
     }
-    let config = PullConfig { credentials: user(PASSWORD), ..config(&reference) };
-    pull(&client, &config, &call(&namespace)).unwrap();
+    pull(&client, &as_user(PASSWORD), &call(&namespace)).unwrap();
 }
 
 #[test]
@@ -228,8 +227,7 @@ fn chooses_the_platform_or_says_which_there_are() {
     }
     assert_empty(ground, &namespace);
 
-    let platform = Some(format!("linux/{}", foreign_architecture()));
-    let foreign = PullConfig { platform, ..config(&in_index) };
+    let foreign = config(&in_index).platform(format!("linux/{}", foreign_architecture()));
     let image = pull(&client, &foreign, &call).unwrap();
     assert_eq!(ground.holdings(&namespace).snapshots, 1);
     // It is listed although nothing of it is for this machine.
@@ -237,8 +235,7 @@ fn chooses_the_platform_or_says_which_there_are() {
     assert_eq!((listed.len(), &listed[0].digest), (1, &image.digest));
     assert!(listed[0].size < image.size);
     for platform in ["linux", "linux/", "linux/amd64/v1/x"] {
-        let config = PullConfig { platform: Some(platform.into()), ..config(&in_index) };
-        let error = pull(&client, &config, &call).unwrap_err();
+        let error = pull(&client, &config(&in_index).platform(platform), &call).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.message().starts_with("platform: "), "{error}");
     }
@@ -269,8 +266,7 @@ fn fetches_without_unpacking_and_by_digest() {
     let call = call(&namespace);
     let name = unique("fetch");
     let reference = ground.registry().push(&name, "latest", &Recipe::default());
-    let tagged =
-        pull(&client, &PullConfig { no_unpack: true, ..config(&reference) }, &call).unwrap();
+    let tagged = pull(&client, &config(&reference).unpack(false), &call).unwrap();
     let holdings = ground.holdings(&namespace);
     assert_eq!((holdings.snapshots, holdings.blobs), (0, 6));
     let by_digest = format!("{}/{name}@{}", ground.registry().host(), tagged.digest);
@@ -604,8 +600,7 @@ fn an_image_is_unpacked_for_its_specification_only_if_a_name_needs_its_files() {
         let namespace = unique("fetched");
         let call = call(&namespace);
         let reference = ground.registry().push(&unique("fetched"), "latest", &recipe(user));
-        let fetch = PullConfig { no_unpack: true, ..config(&reference) };
-        pull(&client, &fetch, &call).unwrap();
+        pull(&client, &config(&reference).unpack(false), &call).unwrap();
         let json = client.image_spec(&reference, "c", &call).unwrap();
         let spec: Value = serde_json::from_str(&json).unwrap();
         let uid = if snapshots == 0 { 12 } else { 1000 };

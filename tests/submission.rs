@@ -142,7 +142,7 @@ fn clients_are_opened_and_images_pulled_and_removed_by_submitted_calls() {
     let client: Client = next(&queue).take_result().unwrap();
 
     let (reference, namespace) = (plot.ground.image().to_owned(), unique("submitted"));
-    let pull = PullConfig { reference: reference.clone(), ..Default::default() };
+    let pull = PullConfig::new(&reference);
     let call = Call::new().namespace(&namespace);
     client
         .submit(&queue, 2, &call, move |client, call| client.pull_image(&pull, &mut |_| {}, call))

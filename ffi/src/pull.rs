@@ -194,7 +194,7 @@ unsafe fn read_config(
     let secret = optional("secret", given.secret)?;
     let credentials = match (username, secret) {
         (None, None) => None,
-        (Some(username), Some(secret)) => Some(Credentials { username, secret }),
+        (Some(username), Some(secret)) => Some(Credentials::new(username, secret)),
         (None, Some(_)) => return Err(Error::invalid("username", "is NULL, and secret is not")),
         (Some(_), None) => return Err(Error::invalid("secret", "is NULL, and username is not")),
     };
@@ -206,15 +206,19 @@ unsafe fn read_config(
             given.progress.as_ref(),
         )
     };
-    let config = PullConfig {
-        reference,
-        platform: optional("platform", given.platform)?,
-        snapshotter: optional("snapshotter", given.snapshotter)?,
-        credentials,
-        plain_http: given.flags & CTRD_PULL_PLAIN_HTTP != 0,
-        no_unpack: given.flags & CTRD_PULL_NO_UNPACK != 0,
-        token_hosts,
-    };
+    let mut config = PullConfig::new(reference)
+        .plain_http(given.flags & CTRD_PULL_PLAIN_HTTP != 0)
+        .unpack(given.flags & CTRD_PULL_NO_UNPACK == 0)
+        .token_hosts(token_hosts);
+    if let Some(platform) = optional("platform", given.platform)? {
+        config = config.platform(platform);
+    }
+    if let Some(snapshotter) = optional("snapshotter", given.snapshotter)? {
+        config = config.snapshotter(snapshotter);
+    }
+    if let Some(credentials) = credentials {
+        config = config.credentials(credentials);
+    }
     let Some(progress) = progress else { return Ok((config, None)) };
     progress.maker.check("progress callback")?;
     Ok((config, Some((*progress.callback).clone())))

@@ -50,7 +50,7 @@ impl Plot {
         let mut config = ground.client_config();
         config.namespace = namespace.clone();
         let client = Client::open(config, &Call::new()).unwrap();
-        let pull = PullConfig { reference: image.into(), ..Default::default() };
+        let pull = PullConfig::new(image);
         let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name;
         Plot { ground, client, namespace, image }
     }
