@@ -43,6 +43,17 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+/// For the C interface alone, and no part of the Rust API.
+#[doc(hidden)]
+pub mod ffi {
+    /// Closes a client as the drop of its last handle does, whose own drop then does not wait again. A C
+    /// program frees its handle by a pointer that its hooks have too: so the hooks must have ended before
+    /// the handle is dropped, and the calls in them hold clones of it.
+    pub fn close_before_free(client: &crate::Client) {
+        crate::client::close_before_free(client);
+    }
+}
+
 /// Reports of faults, version by version.
 pub mod guide {
     #![doc = include_str!("guide/what_happens_when.md")]
@@ -51,6 +62,7 @@ pub mod guide {
 mod call;
 mod cancel;
 mod client;
+mod client_config;
 mod container;
 mod daemon;
 mod delivery;
@@ -58,6 +70,7 @@ mod error;
 mod events;
 mod executor;
 mod filter;
+mod gate;
 mod identifier;
 mod image;
 mod inner;
@@ -83,6 +96,7 @@ mod watchdog;
 pub use call::{Call, Timeout};
 pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
+pub use client_config::ClientConfig;
 pub use container::{
     ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, Recovery, RecoveryState,
 };
@@ -91,7 +105,6 @@ pub use delivery::{HookConfig, HookId, HookMode, Subscription, SubscriptionConfi
 pub use error::{Error, ErrorKind, Result};
 pub use filter::EventFilter;
 pub use image::{Credentials, Image, Progress, ProgressStatus, PullConfig};
-pub use inner::ClientConfig;
 pub use message::{Message, MessageKind, Origin, OutputLost};
 pub use queue::{Queue, QueueConfig, QueueFd};
 pub use record::Cleanup;

@@ -199,7 +199,7 @@ pub unsafe extern "C" fn ctrd_client_free(client: *mut ctrd_client_t) {
         }
         // Hooks may use the handle until it goes. A call of theirs has a clone of the client, so the drop
         // below may not be that of the last one.
-        handle.client.close_to_free();
+        ctrd::ffi::close_before_free(&handle.client);
         // SAFETY: as above; only the caller still uses it.
         drop(unsafe { Box::from_raw(client) });
     });

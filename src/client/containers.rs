@@ -1,4 +1,4 @@
-//! Containers: their life from the creation to the removal.
+//! Containers, from their creation to their removal.
 
 use super::Client;
 use crate::call::Call;
@@ -34,19 +34,24 @@ impl Client {
         container::list(&self.inner, filters, call).at("list_containers", "")
     }
 
-    // What changes a container waits for its turn: first come, first served among the calls of one
-    // client. Where its time ends before, the error is `Busy` and names the operation that has it.
+    // Of the calls that change a container, one runs at a time. The others wait: first come, first served
+    // among the calls of one client. If a call's time is over first, the error is `Busy` and names the
+    // operation that changes the container.
 
-    /// Creates a container and starts its process, unless the configuration says not to. Gives the
-    /// process's id. What was done is undone where a step fails, and the error names the step; where
-    /// the server does not answer or cannot be reached, that may take up to 15 s, also beyond the
-    /// call's timeout.
+    /// Creates a container and starts its process, unless the configuration says not to. Returns the pid
+    /// of the process. If a step fails, the steps before it are undone, and the error names the step.
+    ///
+    /// Blocks for at most the client's call timeout unless `call` says otherwise. If the server does not
+    /// answer, the undoing may take up to 15 s more.
     pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {
         let id = config.id.clone();
         container::create(&self.inner, config, call).at("create_container", &id)
     }
 
-    /// Starts the process of a container that was created without starting it.
+    /// Starts the process of a container that was created without starting it. Returns its pid.
+    ///
+    /// Blocks for at most the client's call timeout unless `call` says otherwise. Fails with
+    /// [`crate::ErrorKind::FailedPrecondition`] if the process was started before.
     pub fn start_container(&self, id: &str, call: &Call) -> Result<u32> {
         container::start(&self.inner, id, call).at("start_container", id)
     }

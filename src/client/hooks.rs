@@ -89,8 +89,8 @@ impl Client {
             .at("remove_hook", &hook.get().to_string())
     }
 
-    /// A descriptor that is readable while [`Client::dispatch`] has something to do. It is only to be
-    /// polled.
+    /// A descriptor that is readable while [`Client::dispatch`] has something to do. The caller may only
+    /// poll it. Does not block.
     pub fn dispatch_fd(&self) -> Result<BorrowedFd<'_>> {
         let fd = || {
             self.inner.check_process()?;
@@ -99,9 +99,10 @@ impl Client {
         fd().at("dispatch_fd", "")
     }
 
-    /// Runs hooks whose mode is [`HookMode::Dispatch`] on the calling thread, for at most `max`
-    /// messages. Gives their number; 0 where there is nothing to do. Does not wait. One thread at a
-    /// time: another one gets [`crate::ErrorKind::Busy`], a hook [`crate::ErrorKind::Reentrant`].
+    /// Runs hooks whose mode is [`crate::HookMode::Dispatch`] on the calling thread, for at most `max`
+    /// messages. Returns their number, which is 0 if there is nothing to do. Does not wait for messages. One
+    /// thread may dispatch at a time: another one gets [`crate::ErrorKind::Busy`], and a hook gets
+    /// [`crate::ErrorKind::Reentrant`].
     pub fn dispatch(&self, max: usize) -> Result<usize> {
         let dispatch = || {
             self.inner.check_process()?;

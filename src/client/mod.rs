@@ -1,4 +1,5 @@
-//! The client: the handle that a program holds, and hands its calls to.
+//! The client: the handle that a program holds. Its methods hand over to the modules below, and name the
+//! operation for errors.
 
 mod containers;
 mod hooks;
@@ -13,38 +14,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::call::{Call, Limits};
+use crate::client_config::ClientConfig;
 use crate::delivery;
 use crate::error::{Error, Result, ResultExt};
 use crate::identifier;
-use crate::inner::{ClientConfig, Inner};
+use crate::inner::Inner;
 use crate::rpc;
 use socket::{socket_path, try_socket};
 
 /// How long opening a client and asking for the version may take, unless the call says otherwise.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the last handle of a client waits for hooks when it goes.
-const FREE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the drop of a client's last handle waits for hooks.
+const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the server says of itself.
+/// The version of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Version {
-    /// As in `1.6.20~ds1` or `v1.7.24`: distributions write it in many ways.
+    /// For example `1.6.20~ds1` or `v1.7.24`: distributions write it in many ways.
     pub version: String,
-    /// The commit it was built from.
+    /// The commit that it was built from.
     pub revision: String,
 }
 
-/// What a client counts.
+/// What a client has counted since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// How often a connection broke, as seen by what has to be begun anew: each subscription by itself,
-    /// and waits that broke off together, within a second, once.
+    /// How often a connection broke: once for each subscription to events that had to begin again, and
+    /// once for all waits for exits that broke off within a second.
     pub reconnects: u64,
-    /// How many processes were looked up after that, or because of an answer that leaves a doubt, with a
-    /// result.
+    /// How many processes were looked up with a result, because their wait broke off or its answer left a
+    /// doubt.
     pub reconciled: u64,
     /// How many messages were dropped because a queue or a hook was full.
     pub dropped: u64,
@@ -56,19 +58,19 @@ pub struct Counters {
     pub output_lost: u64,
 }
 
-/// A connection to a containerd. Clones are the same client; it may be used from any thread. The
-/// drop of the last one closes it, and waits at most 10 s for hooks that run.
+/// A connection to a containerd. Clones are the same client, which may be used from any thread. The drop of
+/// the last clone closes the client, and waits for hooks that run for at most 10 s.
 #[derive(Clone)]
 pub struct Client {
-    // Its drop closes the client, whatever of the context is still held by others.
+    // Its drop closes the client, even if operations still hold the rest.
     closer: Arc<Closer>,
     inner: Arc<Inner>,
 }
 
-/// Closes the client when the last handle goes.
+/// Closes the client when the last handle is dropped.
 struct Closer {
     inner: Arc<Inner>,
-    /// Whether hooks were waited for as long as they are.
+    /// Whether a close has waited for hooks.
     waited: AtomicBool,
 }
 
@@ -76,10 +78,10 @@ impl Closer {
     fn close(&self) {
         let may_wait = !delivery::inside() && self.inner.check_reentrant().is_ok();
         let waits = may_wait && !self.waited.swap(true, Ordering::SeqCst);
-        let timeout = if waits { FREE_TIMEOUT } else { Duration::ZERO };
-        // Only hooks may take longer, and are then left to end by themselves.
+        let timeout = if waits { DROP_TIMEOUT } else { Duration::ZERO };
+        // Hooks that take longer end by themselves.
         if let Err(error) = self.inner.close(&Limits::within(timeout)) {
-            log::warn!("a client is gone and not closed yet: {error}");
+            log::warn!("a client is dropped and not closed yet: {error}");
         }
     }
 }
@@ -90,7 +92,7 @@ impl Drop for Closer {
             self.close();
             self.inner.pump.close();
         } else {
-            // The threads that its destructors rely on are the parent's.
+            // Its destructors rely on threads that only the parent has.
             std::mem::forget(self.inner.clone());
         }
     }
@@ -99,9 +101,10 @@ impl Drop for Closer {
 impl Client {
     /// Opens a client, and makes sure that a containerd answers.
     ///
-    /// Blocks for at most 10 s unless `call` says otherwise. Where nobody listens it fails at once:
-    /// [`crate::ErrorKind::NotFound`] without a socket, [`crate::ErrorKind::PermissionDenied`] where it may not be
-    /// used, [`crate::ErrorKind::Unavailable`] where no process has it open.
+    /// Blocks until the server has answered, for at most 10 s unless `call` says otherwise. If nobody
+    /// listens it fails at once: with [`crate::ErrorKind::NotFound`] if there is no socket, with
+    /// [`crate::ErrorKind::PermissionDenied`] if this process may not use it, and with
+    /// [`crate::ErrorKind::Unavailable`] if no process has it open.
     pub fn open(config: ClientConfig, call: &Call) -> Result<Client> {
         let address = config.address.clone();
         Client::open_at(config, call).at("client_open", &address)
@@ -117,10 +120,10 @@ impl Client {
         let path = socket_path(&config.address)?;
         rpc::check_process()?;
         rpc::check_threads()?;
-        // One for both: a socket that is busy takes of the call's time.
+        // One deadline for both steps: a busy socket costs time of the call.
         let limits = call.limits(Some(OPEN_TIMEOUT));
-        let sees_processes = try_socket(&path, &limits)?;
-        let inner = Arc::new(Inner::new(config, &path, sees_processes));
+        let shares_pids = try_socket(&path, &limits)?;
+        let inner = Arc::new(Inner::new(config, &path, shares_pids));
         let operation = inner.begin_with(call, Some(OPEN_TIMEOUT))?;
         rpc::version::version(&operation.ctx.with_limits(limits)).step("ask for the version")?;
         drop(operation);
@@ -128,9 +131,13 @@ impl Client {
         Ok(Client { closer: Arc::new(closer), inner })
     }
 
-    /// Closes the client: no further call begins, waits end with [`crate::ErrorKind::Closed`], no hook is
-    /// started any more, calls under way and hooks that run are waited for. From inside a hook it does
-    /// not wait. Containers run on. Closing again does nothing, or goes on waiting.
+    /// Closes the client: no further call begins, waits for exits end with [`crate::ErrorKind::Closed`], and no
+    /// hook is started any more. Containers run on.
+    ///
+    /// Blocks until the calls under way and the hooks that run have returned, for at most 10 s unless `call`
+    /// says otherwise. From inside a hook it does not wait. A second close continues to wait if the first
+    /// one has failed, and does nothing otherwise. Fails with [`crate::ErrorKind::Reentrant`] in a callback of
+    /// an operation that it would wait for.
     pub fn close(&self, call: &Call) -> Result<()> {
         let close = || {
             self.inner.check_process()?;
@@ -142,21 +149,12 @@ impl Client {
         close().at("client_close", &self.inner.config.address)
     }
 
-    /// Closes the client as the drop of its last handle does, which then does not wait again: for whoever
-    /// has given hooks a pointer to this handle, and drops it next.
-    #[doc(hidden)]
-    pub fn close_to_free(&self) {
-        if self.inner.check_process().is_ok() {
-            self.closer.close();
-        }
-    }
-
-    /// What the client was opened with.
+    /// The configuration that the client was opened with.
     pub fn config(&self) -> &ClientConfig {
         &self.inner.config
     }
 
-    /// Fails in a child of the process that opened the client.
+    /// Fails with [`crate::ErrorKind::Forked`] in a child of the process that opened the client.
     pub fn check_process(&self) -> Result<()> {
         self.inner.check_process()
     }
@@ -171,7 +169,7 @@ impl Client {
         version().at("version", &self.inner.config.address)
     }
 
-    /// What the client has counted since it was opened.
+    /// The client's counters. They can be read after the close too.
     pub fn counters(&self) -> Counters {
         let (reconnects, reconciled) = self.inner.watches.reconciled();
         Counters {
@@ -181,6 +179,13 @@ impl Client {
             outstanding: self.inner.watches.outstanding() as u64,
             output_lost: self.inner.pump.output_lost(),
         }
+    }
+}
+
+/// See [`crate::ffi::close_before_free`].
+pub(crate) fn close_before_free(client: &Client) {
+    if client.inner.check_process().is_ok() {
+        client.closer.close();
     }
 }
 

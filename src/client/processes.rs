@@ -39,12 +39,14 @@ impl Client {
         container::watch_container(&self.inner, id, call).at("watch_container", id)
     }
 
-    /// The id of a container's first process.
+    /// The pid of a container's first process, in the server's pid namespace. Blocks for at most the client's
+    /// call timeout unless `call` says otherwise.
     pub fn container_pid(&self, id: &str, call: &Call) -> Result<u32> {
         container::pid(&self.inner, id, call).at("container_pid", id)
     }
 
-    /// The ids of all processes of a container.
+    /// The pids of all processes of a container, in the server's pid namespace. Blocks for at most the
+    /// client's call timeout unless `call` says otherwise.
     pub fn container_pids(&self, id: &str, call: &Call) -> Result<Vec<u32>> {
         container::pids(&self.inner, id, call).at("container_pids", id)
     }

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::call::Call;
     use crate::client::Client;
-    use crate::inner::ClientConfig;
+    use crate::client_config::ClientConfig;
 
     #[test]
     fn a_socket_whose_queue_is_full_is_tried_again() {

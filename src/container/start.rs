@@ -57,7 +57,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
 mod tests {
     use super::*;
     use crate::call::Limits;
-    use crate::inner::ClientConfig;
+    use crate::client_config::ClientConfig;
     use crate::rpc::TestServer;
 
     #[test]
