@@ -7,7 +7,7 @@
 //! use ctrd::{Call, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, PullConfig};
 //!
 //! fn main() -> ctrd::Result<()> {
-//!     let client = Client::open(ClientConfig::default(), &Call::new())?;
+//!     let client = Client::open(&ClientConfig::new(), &Call::new())?;
 //!     let pull = PullConfig::new("busybox");
 //!     let image = client.pull_image(&pull, &mut |_| {}, &Call::new())?;
 //!     let config = ContainerConfig {

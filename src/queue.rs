@@ -89,7 +89,7 @@ impl QueueConfig {
 /// use ctrd::{Call, Client, ClientConfig, MessageKind, Queue, QueueConfig, SubscriptionConfig};
 ///
 /// # fn main() -> ctrd::Result<()> {
-/// let client = Client::open(ClientConfig::default(), &Call::new())?;
+/// let client = Client::open(&ClientConfig::new(), &Call::new())?;
 /// let queue = Queue::new(&QueueConfig::new())?;
 /// let config = SubscriptionConfig::new([MessageKind::Exit]);
 /// let subscription = client.subscribe(&queue, &config, &Call::new())?;

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ClientConfig, ContainerConfig, DestroyConfig, ErrorKind, Origin,
-    PullConfig, Stdio, Stream,
+    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Origin, PullConfig, Stdio,
+    Stream,
 };
 use ground::image::Recipe;
 use ground::plot::{Plot, at_once, client_of, gently, kill, pipe, stop, within};
@@ -65,9 +65,7 @@ fn another_client_probes_what_the_first_has_made() {
     let ended = plot.create(plot.shell("exit 4"));
     let running = plot.create(plot.shell("sleep 1000"));
     plot.probe(&ended);
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    let other = Client::open(config, &Call::new()).unwrap();
+    let other = Client::open(&plot.client_config(), &Call::new()).unwrap();
     let message = other.probe(&ended, &within(10)).unwrap();
     assert_eq!((message.exit_code(), message.origin()), (Some(4), Origin::Recovered));
     let error = other.probe(&running, &Call::new().poll()).unwrap_err();
@@ -119,9 +117,7 @@ fn closing_ends_probes() {
     let error = plot.client.version(&Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
     plot.client.close(&Call::new()).unwrap();
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    let later = Client::open(config, &Call::new()).unwrap();
+    let later = Client::open(&plot.client_config(), &Call::new()).unwrap();
     later.destroy_container(&id, &at_once(), &Call::new()).unwrap();
 }
 
@@ -421,10 +417,8 @@ fn a_create_of_a_known_image_takes_eight_calls() {
     let plot = Plot::new();
     let path = plot.ground.dir().join("proxy.sock");
     let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.address = proxy.address();
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = plot.client_config().address(proxy.address());
+    let client = Client::open(&config, &Call::new()).unwrap();
     let create = |config: ContainerConfig| {
         let id = config.id.clone();
         client.create_container(config, &Call::new()).unwrap();
@@ -635,14 +629,32 @@ fn a_client_is_shared_by_threads() {
 }
 
 #[test]
+fn a_bad_setting_of_a_client_is_named() {
+    let good = || Ground::get().client_config();
+    for (setting, config) in [
+        ("address", good().address("")),
+        ("address", good().address("relative")),
+        ("namespace", good().namespace("")),
+        ("owner", good().owner("")),
+        ("snapshotter", good().snapshotter("")),
+        ("call_timeout", good().call_timeout(Duration::ZERO)),
+        ("state_dir", good().state_dir("")),
+        ("max_calls", good().max_calls(0)),
+    ] {
+        let error = Client::open(&config, &Call::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.message().starts_with(&format!("{setting}: ")), "{error}");
+    }
+}
+
+#[test]
 fn a_socket_may_have_any_name_but_for_a_comma() {
     let ground = Ground::get();
     // All that a URI gives a meaning to, and what it may not hold.
     let directory = ground.dir().join("50% of?it#here");
     fs::create_dir(&directory).unwrap();
-    let open = |address: String| {
-        Client::open(ClientConfig { address, ..ground.client_config() }, &Call::new())
-    };
+    let open =
+        |address: String| Client::open(&ground.client_config().address(address), &Call::new());
     for name in ["plain", "%41", "%", "a b+c", "?a=b&c#d", "\"<>[]\\^`{|}", ":@!$'()*;~", "é\n"] {
         let path = directory.join(name);
         let proxy = Proxy::start(ground.address().as_ref(), &path);

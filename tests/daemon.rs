@@ -86,8 +86,8 @@ impl Place {
     }
 
     fn client(&self) -> Result<Client, Error> {
-        let address = self.socket().to_str().unwrap().into();
-        Client::open(ClientConfig { address, ..Default::default() }, &Call::new())
+        let address = self.socket();
+        Client::open(&ClientConfig::new().address(address.to_str().unwrap()), &Call::new())
     }
 
     /// The containerd of this directory that runs.

@@ -10,24 +10,18 @@ use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus,
-    Daemon, DaemonConfig, Error, ErrorKind, EventFilter, HookConfig, HookMode, Message,
-    MessageKind, Origin, PullConfig, Queue, QueueConfig, RecoveryState, Stdio, Stream,
-    Subscription, SubscriptionConfig, default_spec,
+    Call, Cancel, Cleanup, Client, ContainerConfig, ContainerInfo, ContainerStatus, Daemon,
+    DaemonConfig, Error, ErrorKind, EventFilter, HookConfig, HookMode, Message, MessageKind,
+    Origin, PullConfig, Queue, QueueConfig, RecoveryState, Stdio, Stream, Subscription,
+    SubscriptionConfig, default_spec,
 };
 use ground::plot::{Plot, at_once, gently, kill, pipe, within};
 use ground::proxy::Proxy;
 use ground::{unique, wait_until};
 
-fn config_of(plot: &Plot) -> ClientConfig {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config
-}
-
 /// A later run of the program.
 fn another(plot: &Plot) -> Client {
-    Client::open(config_of(plot), &Call::new()).unwrap()
+    Client::open(&plot.client_config(), &Call::new()).unwrap()
 }
 
 fn stop_hook(client: &Client, mode: HookMode) -> mpsc::Receiver<Message> {
@@ -284,8 +278,8 @@ fn a_gap_is_told_before_the_events_after_it() {
     let plot = Plot::new();
     let path = plot.ground.dir().join(unique("proxy"));
     let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
-    let config = ClientConfig { address: proxy.address(), ..config_of(&plot) };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = plot.client_config().address(proxy.address());
+    let client = Client::open(&config, &Call::new()).unwrap();
     let config = SubscriptionConfig::new([MessageKind::Event])
         .filters([EventFilter::new().namespace(&plot.namespace).topic("/tasks/start")]);
     let (queue, _subscription) = queue_of(&client, &config);
@@ -516,8 +510,7 @@ fn who_only_probes_leaves_the_clean_up_to_the_owner() {
     config.stdio.stdin = Stream::fd(input);
     config.cleanup = Cleanup::All;
     let id = plot.create(config);
-    let other = ClientConfig { owner: "stranger".into(), ..config_of(&plot) };
-    let other = Client::open(other, &Call::new()).unwrap();
+    let other = Client::open(&plot.client_config().owner("stranger"), &Call::new()).unwrap();
     let told = stop_hook(&other, HookMode::Thread);
     thread::scope(|scope| {
         let probe = scope.spawn(|| other.probe(&id, &within(30)).unwrap());

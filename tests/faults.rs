@@ -125,9 +125,7 @@ fn a_known_exit_is_not_told_of_a_later_container() {
     let config = plot.shell("exit 4");
     let id = plot.create(config);
     assert_eq!(plot.probe(&id).exit_code(), Some(4));
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    let other = Client::open(config, &Call::new()).unwrap();
+    let other = Client::open(&plot.client_config(), &Call::new()).unwrap();
     other.destroy_container(&id, &gently(), &Call::new()).unwrap();
     // Nobody has the id now: what was told stays true.
     assert_eq!(plot.probe(&id).exit_code(), Some(4));
@@ -279,10 +277,8 @@ fn a_stuck_shim_delays_nobody_else() {
 fn stopped_tasks_are_kept_where_it_is_asked_for() {
     let ground = own_ground();
     let mut plot = Plot::with_image(ground, ground.image());
-    let mut config = ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.keep_stopped_tasks = true;
-    plot.client = Client::open(config, &Call::new()).unwrap();
+    let config = plot.client_config().keep_stopped_tasks(true);
+    plot.client = Client::open(&config, &Call::new()).unwrap();
     let (id, process) = ending_with(&plot, 5);
     let first = plot.client.clone();
     // Nobody watches who could have asked the kernel.
@@ -336,11 +332,10 @@ fn a_machine_that_starts_anew_has_no_tasks() {
 }
 
 fn client_of_when_it_answers(plot: &Plot) -> Client {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
+    let config = plot.client_config();
     let mut client = None;
     wait_until("an answer", || {
-        client = Client::open(config.clone(), &within(1)).ok();
+        client = Client::open(&config, &within(1)).ok();
         client.is_some()
     });
     client.unwrap()
@@ -385,16 +380,11 @@ fn a_full_disk_is_said_and_undone() {
     let path = directory.to_str().unwrap();
     assert!(run(&["mount", "-t", "tmpfs", "-o", "size=32M,mode=700", "ctrd-test", path]));
     let daemon = Daemon::start(&DaemonConfig::new(directory.join("d")), &Call::new()).unwrap();
-    let client = Client::open(
-        ClientConfig {
-            address: daemon.address().into(),
-            namespace: unique("full"),
-            state_dir: directory.join("client"),
-            ..Default::default()
-        },
-        &Call::new(),
-    )
-    .unwrap();
+    let config = ClientConfig::new()
+        .address(daemon.address())
+        .namespace(unique("full"))
+        .state_dir(directory.join("client"));
+    let client = Client::open(&config, &Call::new()).unwrap();
     let pull = PullConfig::new(Ground::get().image());
     let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name;
     let filler = directory.join("filler");
@@ -738,8 +728,8 @@ fn a_pull_whose_connection_breaks_can_be_made_again() {
             let call_in = || within(30).namespace(&name);
 
             let proxy = proxy_of(ground);
-            let config = ClientConfig { address: proxy.address(), ..ground.client_config() };
-            let client = Client::open(config, &Call::new()).unwrap();
+            let config = ground.client_config().address(proxy.address());
+            let client = Client::open(&config, &Call::new()).unwrap();
             let rule = proxy.at_nth(call, n, fault);
             let result = client.pull_image(&pull, &mut |_| {}, &call_in());
             rule.wait_until_fired();

@@ -5,8 +5,7 @@ mod ground;
 use std::time::{Duration, Instant, SystemTime};
 
 use ctrd::{
-    Call, Cleanup, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus, Error,
-    ErrorKind, Stdio,
+    Call, Cleanup, Client, ContainerConfig, ContainerInfo, ContainerStatus, Error, ErrorKind, Stdio,
 };
 use ground::plot::{
     Plot, at_once, client_behind, client_of, kill, proxy_of, shim_of, stop, within,
@@ -290,8 +289,8 @@ fn the_calls_limits_and_errors_are_those_of_every_operation() {
     }
     let error = plot.client.get_container("a/b", &Call::new()).unwrap_err();
     assert!(error.message().starts_with("id: "), "{error}");
-    let config = ClientConfig { namespace: "elsewhere".into(), ..plot.ground.client_config() };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = plot.ground.client_config().namespace("elsewhere");
+    let client = Client::open(&config, &Call::new()).unwrap();
     client.close(&Call::new()).unwrap();
     for error in errors(&client, &Call::new()) {
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");

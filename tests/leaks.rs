@@ -93,9 +93,7 @@ fn a_hundred_containers_by_ten_threads_leave_nothing() {
 fn an_exit_that_is_kept_holds_no_descriptor() {
     let _alone = alone();
     let plot = Plot::new();
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    let other = Client::open(config, &Call::new()).unwrap();
+    let other = Client::open(&plot.client_config(), &Call::new()).unwrap();
     let one = || {
         let mut config = plot.shell("exit 3");
         let (_output, stdout) = pipe();

@@ -135,9 +135,9 @@ fn a_thousand_waits_for_exits_hold_no_thread() {
 fn clients_are_opened_and_images_pulled_and_removed_by_submitted_calls() {
     let plot = Plot::new();
     let queue = a_queue();
-    let open = plot.client.config().clone();
+    let config = plot.client_config();
     Submission::new(&queue, 1)
-        .submit(&Call::new(), move |call| Client::open(open.clone(), call))
+        .submit(&Call::new(), move |call| Client::open(&config, call))
         .unwrap();
     let client: Client = next(&queue).take_result().unwrap();
 

@@ -44,13 +44,9 @@ pub fn run(arguments: &[String]) {
     if job == "callers" {
         return callers(count);
     }
-    let config = ClientConfig {
-        address: address.clone(),
-        namespace: namespace.clone(),
-        max_calls: 2 * count.max(1),
-        ..Default::default()
-    };
-    let program = Program { client: Client::open(config, &Call::new()).unwrap(), image };
+    let config =
+        ClientConfig::new().address(address).namespace(namespace).max_calls(2 * count.max(1));
+    let program = Program { client: Client::open(&config, &Call::new()).unwrap(), image };
     match job.as_str() {
         "version" => timed(count, || {
             let start = Instant::now();

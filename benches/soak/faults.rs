@@ -139,10 +139,8 @@ fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
     let plot = Plot::with_image(ground, ground.image());
     let start = if seen { Proxy::start } else { Proxy::start_unseen };
     let proxy = start(ground.address().as_ref(), &ground.dir().join("proxy"));
-    let mut config = ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.address = proxy.address();
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = plot.client_config().address(proxy.address());
+    let client = Client::open(&config, &Call::new()).unwrap();
     let told = Told::default();
     client.on_exit(told.hook()).unwrap();
     let told_by_kernel = seen && the_kernel_tells();

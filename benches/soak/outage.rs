@@ -141,12 +141,8 @@ pub fn run(options: &Options, report: &mut Report) {
 /// it knew of the exit, the code, and how many exits it was told in all.
 pub fn job(arguments: &[String]) {
     let [address, namespace, ids @ ..] = arguments else { panic!("{arguments:?}") };
-    let config = ClientConfig {
-        address: address.clone(),
-        namespace: namespace.clone(),
-        ..Default::default()
-    };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = ClientConfig::new().address(address).namespace(namespace);
+    let client = Client::open(&config, &Call::new()).unwrap();
     let exits = Queue::new(&QueueConfig::new()).unwrap();
     let config = SubscriptionConfig::new([MessageKind::Exit]);
     let _exits = client.subscribe(&exits, &config, &Call::new()).unwrap();

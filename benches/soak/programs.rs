@@ -117,7 +117,7 @@ impl Scene<'_> {
     /// Starts the program, and waits until it has recovered what it had.
     fn start(&mut self) {
         self.told.clear();
-        let state = self.plot.ground.client_config().state_dir;
+        let state = self.plot.ground.state_dir();
         let (address, state) = (self.plot.ground.address(), state.to_str().unwrap());
         let arguments = [address, &self.plot.namespace, state, &self.plot.image];
         self.job = Some(Job::start("program", &arguments));
@@ -266,13 +266,8 @@ impl Scene<'_> {
 /// none. Where that fails, it prints the error's kind.
 pub fn job(arguments: &[String]) {
     let [address, namespace, state_dir, image] = arguments else { panic!("{arguments:?}") };
-    let config = ClientConfig {
-        address: address.clone(),
-        namespace: namespace.clone(),
-        state_dir: state_dir.into(),
-        ..Default::default()
-    };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = ClientConfig::new().address(address).namespace(namespace).state_dir(state_dir);
+    let client = Client::open(&config, &Call::new()).unwrap();
     let said = Arc::<Mutex<HashSet<String>>>::default();
     let hook = {
         let said = said.clone();

@@ -24,11 +24,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub fn run(options: &Options, report: &mut Report) {
     let plot = Plot::new();
     let count = options.share_of(CONTAINERS);
-    let client = || {
-        let mut config = plot.ground.client_config();
-        config.namespace = plot.namespace.clone();
-        Client::open(config, &Call::new()).unwrap()
-    };
+    let client = || Client::open(&plot.client_config(), &Call::new()).unwrap();
     let first = client();
     let configs: Vec<ContainerConfig> =
         (0..count).map(|_| plot.config(&["/bin/sleep", "100000"])).collect();

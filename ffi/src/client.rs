@@ -75,35 +75,36 @@ unsafe impl arguments::Struct for ctrd_client_config_t {}
 /// # Safety
 /// As `arguments::input` and `arguments::text` want it.
 unsafe fn read_config(given: *const ctrd_client_config_t) -> Result<ClientConfig> {
-    let mut config = ClientConfig::default();
+    let mut config = ClientConfig::new();
     if given.is_null() {
         return Ok(config);
     }
     // SAFETY: as the caller promises.
     let given = unsafe { arguments::input("config", given)? };
-    let set = |name, value, member: &mut String| {
-        // SAFETY: as the caller promises.
-        if let Some(value) = unsafe { arguments::optional_text(name, value)? } {
-            *member = value;
-        }
-        Ok::<_, Error>(())
-    };
-    set("address", given.address, &mut config.address)?;
-    set("namespace_name", given.namespace_name, &mut config.namespace)?;
-    set("owner", given.owner, &mut config.owner)?;
-    set("snapshotter", given.snapshotter, &mut config.snapshotter)?;
     // SAFETY: as the caller promises.
-    if let Some(path) = unsafe { arguments::optional_text("state_dir", given.state_dir)? } {
-        config.state_dir = path.into();
+    let optional = |name, value| unsafe { arguments::optional_text(name, value) };
+    if let Some(address) = optional("address", given.address)? {
+        config = config.address(address);
+    }
+    if let Some(namespace) = optional("namespace_name", given.namespace_name)? {
+        config = config.namespace(namespace);
+    }
+    if let Some(owner) = optional("owner", given.owner)? {
+        config = config.owner(owner);
+    }
+    if let Some(snapshotter) = optional("snapshotter", given.snapshotter)? {
+        config = config.snapshotter(snapshotter);
+    }
+    if let Some(directory) = optional("state_dir", given.state_dir)? {
+        config = config.state_dir(directory);
     }
     match given.call_timeout_ms {
         0 => {}
-        times::FOREVER => config.call_timeout = std::time::Duration::MAX,
-        ms => config.call_timeout = span("call_timeout_ms", ms)?,
+        times::FOREVER => config = config.call_timeout(std::time::Duration::MAX),
+        ms => config = config.call_timeout(span("call_timeout_ms", ms)?),
     }
     arguments::flags("flags", given.flags, CTRD_CLIENT_KEEP_STOPPED_TASKS)?;
-    config.keep_stopped_tasks = given.flags & CTRD_CLIENT_KEEP_STOPPED_TASKS != 0;
-    Ok(config)
+    Ok(config.keep_stopped_tasks(given.flags & CTRD_CLIENT_KEEP_STOPPED_TASKS != 0))
 }
 
 /// Initialises a ctrd_client_config_t as CTRD_CLIENT_CONFIG_INIT does, for languages without macros.
@@ -143,7 +144,7 @@ pub unsafe extern "C" fn ctrd_client_open(
         let config = unsafe { read_config(config)? };
         Ok(move |call: &_| {
             let used = fork::Use::begin();
-            let client = Client::open(config.clone(), call)?;
+            let client = Client::open(&config, call)?;
             used.keep();
             Ok(Box::new(ctrd_client_t { client, maker: Maker::here() }))
         })

@@ -16,8 +16,7 @@ use std::time::Duration;
 use crate::call::{Call, Limits};
 use crate::client_config::ClientConfig;
 use crate::delivery;
-use crate::error::{Error, Result, ResultExt};
-use crate::identifier;
+use crate::error::{Result, ResultExt};
 use crate::inner::Inner;
 use crate::rpc;
 use socket::{socket_path, try_socket};
@@ -105,25 +104,19 @@ impl Client {
     /// listens it fails at once: with [`crate::ErrorKind::NotFound`] if there is no socket, with
     /// [`crate::ErrorKind::PermissionDenied`] if this process may not use it, and with
     /// [`crate::ErrorKind::Unavailable`] if no process has it open.
-    pub fn open(config: ClientConfig, call: &Call) -> Result<Client> {
-        let address = config.address.clone();
-        Client::open_at(config, call).at("client_open", &address)
+    pub fn open(config: &ClientConfig, call: &Call) -> Result<Client> {
+        Client::open_at(config, call).at("client_open", &config.address)
     }
 
-    fn open_at(config: ClientConfig, call: &Call) -> Result<Client> {
-        identifier::check("namespace", &config.namespace)?;
-        identifier::check("owner", &config.owner)?;
-        identifier::check_snapshotter(&config.snapshotter)?;
-        if !config.state_dir.is_absolute() {
-            return Err(Error::invalid("state_dir", "must be an absolute path"));
-        }
+    fn open_at(config: &ClientConfig, call: &Call) -> Result<Client> {
+        config.check()?;
         let path = socket_path(&config.address)?;
         rpc::check_process()?;
         rpc::check_threads()?;
         // One deadline for both steps: a busy socket costs time of the call.
         let limits = call.limits(Some(OPEN_TIMEOUT));
         let shares_pids = try_socket(&path, &limits)?;
-        let inner = Arc::new(Inner::new(config, &path, shares_pids));
+        let inner = Arc::new(Inner::new(config.clone(), &path, shares_pids));
         let operation = inner.begin_with(call, Some(OPEN_TIMEOUT))?;
         rpc::version::version(&operation.ctx.with_limits(limits)).step("ask for the version")?;
         drop(operation);

@@ -337,14 +337,14 @@ mod tests {
 
     use super::*;
     use crate::call::Limits;
-    use crate::inner::ClientConfig;
+    use crate::client_config::ClientConfig;
     use crate::rpc::TestServer;
 
     #[test]
     fn ten_thousand_containers_are_listed() {
         const COUNT: usize = 10_000;
         let server = TestServer::of_many(COUNT);
-        let client = Arc::new(Inner::new(ClientConfig::default(), &server.socket(), false));
+        let client = Arc::new(Inner::new(ClientConfig::new(), &server.socket(), false));
         let infos = list(&client, &[], &Call::new()).unwrap();
         assert_eq!(infos.len(), COUNT);
         assert!(infos.iter().all(|info| info.status() == ContainerStatus::Running));

@@ -57,7 +57,7 @@ const MAX_CONCURRENCY: usize = 16;
 /// use ctrd::{Call, Client, ClientConfig, HookConfig, MessageKind};
 ///
 /// # fn main() -> ctrd::Result<()> {
-/// let client = Client::open(ClientConfig::default(), &Call::new())?;
+/// let client = Client::open(&ClientConfig::new(), &Call::new())?;
 /// let config = HookConfig::new([MessageKind::Exit]).concurrency(4);
 /// let hook = client.add_hook(
 ///     &config,

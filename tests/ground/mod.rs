@@ -93,16 +93,17 @@ impl Ground {
 
     /// How a client of this containerd is opened.
     pub fn client_config(&self) -> ClientConfig {
-        ClientConfig {
-            address: self.address().into(),
-            state_dir: self.dir.0.join("client"),
-            ..Default::default()
-        }
+        ClientConfig::new().address(self.address()).state_dir(self.state_dir())
+    }
+
+    /// The directory of the FIFOs of these clients.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.0.join("client")
     }
 
     /// A new client.
     pub fn client(&self) -> Client {
-        Client::open(self.client_config(), &Call::new()).unwrap()
+        Client::open(&self.client_config(), &Call::new()).unwrap()
     }
 
     /// Runs `ctr`, another client, and gives what it prints.

@@ -5,7 +5,9 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, ContainerConfig, DestroyConfig, Message, Origin, PullConfig, Stream};
+use ctrd::{
+    Call, Client, ClientConfig, ContainerConfig, DestroyConfig, Message, Origin, PullConfig, Stream,
+};
 use rustix::process::Signal;
 
 use super::image::Recipe;
@@ -47,12 +49,16 @@ impl Plot {
 
     pub fn with_image(ground: &'static Ground, image: &str) -> Plot {
         let namespace = unique("containers");
-        let mut config = ground.client_config();
-        config.namespace = namespace.clone();
-        let client = Client::open(config, &Call::new()).unwrap();
+        let config = ground.client_config().namespace(&namespace);
+        let client = Client::open(&config, &Call::new()).unwrap();
         let pull = PullConfig::new(image);
         let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name;
         Plot { ground, client, namespace, image }
+    }
+
+    /// How a client in the namespace of the plot is opened.
+    pub fn client_config(&self) -> ClientConfig {
+        self.ground.client_config().namespace(&self.namespace)
     }
 
     pub fn config(&self, args: &[&str]) -> ContainerConfig {
@@ -111,9 +117,7 @@ pub fn pipe() -> (File, OwnedFd) {
 
 /// Another client, as a later run of the program has it.
 pub fn client_of(plot: &Plot) -> Client {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    Client::open(config, &Call::new()).unwrap()
+    Client::open(&plot.client_config(), &Call::new()).unwrap()
 }
 
 /// A proxy of the caller's own.
@@ -128,10 +132,8 @@ pub fn unseen_proxy_of(ground: &Ground) -> Proxy {
 
 /// Another client in the namespace of the plot, behind the proxy.
 pub fn client_behind(plot: &Plot, proxy: &Proxy) -> Client {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.address = proxy.address();
-    Client::open(config, &Call::new()).unwrap()
+    let config = plot.client_config().address(proxy.address());
+    Client::open(&config, &Call::new()).unwrap()
 }
 
 /// Waits until there is nothing but images.
