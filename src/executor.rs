@@ -1,5 +1,5 @@
-//! The thread that drives what goes on by itself, as looking processes up after an outage. What it
-//! drives are futures: it waits for many answers at once and blocks on none.
+//! The thread that runs background tasks of a client, for example those that look processes up after an
+//! outage. The tasks are futures: it waits for many answers at once and blocks on none.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
-/// One thread, which is there only while it has something to drive or is kept for that. It blocks every
-/// signal.
+/// One thread. It exists only while it has tasks, or is kept for later ones. It blocks every signal.
 #[derive(Clone)]
 pub(crate) struct Executor {
     name: &'static str,
@@ -32,29 +31,29 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What has not ended, by a number.
+    /// The tasks that have not ended, by a number.
     tasks: HashMap<u64, Arc<Task>>,
     ready: VecDeque<Arc<Task>>,
-    /// Who is to be woken when; the number tells equal times apart.
+    /// The wakers, by the time at which to wake them and a number that tells equal times apart.
     timers: BTreeMap<(Instant, u64), Waker>,
-    /// The thread, also one that has ended.
+    /// The thread, also if it has ended.
     thread: Option<JoinHandle<()>>,
     running: bool,
-    /// How many want it to be there.
+    /// How many keep the thread for later tasks.
     keepers: usize,
     closed: bool,
 }
 
-/// How long the thread waits for more to do.
+/// How long the thread waits for more tasks before it ends.
 const LINGER: Duration = Duration::from_secs(1);
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct Task {
     number: u64,
-    /// Whether it stands among those that are ready.
+    /// Whether it is in the list of those that are ready.
     queued: AtomicBool,
-    /// Gone once it has ended.
+    /// `None` once it has ended.
     job: Mutex<Option<Job>>,
     shared: Weak<Shared>,
 }
@@ -72,14 +71,14 @@ impl Wake for Task {
 }
 
 impl Task {
-    /// Drives it on; says whether it has ended.
+    /// Polls it. Returns whether it has ended.
     fn poll(self: &Arc<Self>) -> bool {
-        // Before the poll: what wakes it from here on has it polled again.
+        // Before the poll: a wake from here on has it polled again.
         self.queued.store(false, Ordering::SeqCst);
         let waker = Waker::from(self.clone());
         let mut cx = Context::from_waker(&waker);
         let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
-        // A panic must not take the thread with it: others rely on it.
+        // A panic must not end the thread, because other tasks need it.
         let over = catch_unwind(AssertUnwindSafe(|| {
             job.as_mut().is_none_or(|job| job.as_mut().poll(&mut cx).is_ready())
         }))
@@ -99,10 +98,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread.
+    /// Runs the thread.
     fn run(&self) {
         let mut state = self.lock();
-        // Since when there is nothing to do.
+        // Since when there is no task.
         let mut idle = None;
         loop {
             let due = state.timers.keys().next().map(|(at, _)| *at);
@@ -119,7 +118,7 @@ impl Shared {
             if let Some(task) = state.ready.pop_front() {
                 drop(state);
                 let (over, number) = (task.poll(), task.number);
-                // After a close it may be the last reference.
+                // After a close this may be the last reference.
                 drop(task);
                 state = self.lock();
                 if over {
@@ -146,14 +145,14 @@ impl Shared {
 }
 
 impl Executor {
-    /// Without a thread yet; it will have this name.
+    /// An executor whose thread will have this name. It has no thread yet.
     pub(crate) fn new(name: &'static str) -> Executor {
         Executor { name, shared: Arc::default() }
     }
 
-    /// Drives `job` to its end. Fails after the close.
+    /// Runs `job` to its end. Fails after the close.
     pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        // Before the lock, so that a job that is refused is not dropped under it.
+        // Before the lock is taken, because a job that is refused must not be dropped under it.
         let task = Arc::new(Task {
             number: self.shared.next.fetch_add(1, Ordering::Relaxed),
             queued: AtomicBool::new(true),
@@ -168,14 +167,14 @@ impl Executor {
         Ok(())
     }
 
-    /// Keeps the thread for what is yet to be spawned: at that time none might be had. Fails where
-    /// there is none now, and after the close.
+    /// Keeps the thread for later tasks: it might be impossible to make one then. Fails if no thread can
+    /// be made now, and after the close.
     pub(crate) fn keep(&self) -> Result<Kept> {
         self.running()?.keepers += 1;
         Ok(Kept(self.shared.clone()))
     }
 
-    /// Sees to it that the thread is there.
+    /// Starts the thread if it does not run.
     fn running(&self) -> Result<MutexGuard<'_, State>> {
         let mut state = self.shared.lock();
         if state.closed {
@@ -183,7 +182,7 @@ impl Executor {
         }
         if !state.running {
             let shared = self.shared.clone();
-            // The one before has ended, so its handle may go.
+            // The thread before has ended, so its handle can be dropped.
             state.thread = Some(
                 sys::with_signals_blocked(|| {
                     std::thread::Builder::new().name(self.name.into()).spawn(move || shared.run())
@@ -195,14 +194,14 @@ impl Executor {
         Ok(state)
     }
 
-    /// Ends after this time. For jobs of this executor.
+    /// A future that is ready after this time. For jobs of this executor.
     pub(crate) fn sleep(&self, time: Duration) -> Sleep {
-        // Beyond the clock's range means never, or as good as.
+        // A time beyond the clock's range is as good as never.
         let at = Instant::now().checked_add(time.min(Duration::from_secs(1 << 32)));
         Sleep { shared: self.shared.clone(), at: at.unwrap_or_else(Instant::now), timer: None }
     }
 
-    /// The result of a future that is ready before this time has passed. For jobs of this executor.
+    /// The result of a future. `None` if it is not ready within this time. For jobs of this executor.
     pub(crate) async fn within<T>(
         &self,
         time: Duration,
@@ -217,7 +216,7 @@ impl Executor {
         .await
     }
 
-    /// Drops every job and ends the thread, which is not far: no job blocks.
+    /// Drops every job and ends the thread. It waits only a moment, because no job blocks.
     pub(crate) fn close(&self) {
         let (tasks, timers, thread) = {
             let mut state = self.shared.lock();
@@ -232,7 +231,7 @@ impl Executor {
         self.shared.changed.notify_one();
         let is_me = thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
         if is_me {
-            // The job that is at work cannot wait for itself, and goes when it returns.
+            // The job that runs now cannot wait for itself. It is dropped when it returns.
             return;
         }
         if let Some(thread) = thread {
@@ -282,7 +281,7 @@ impl Future for Sleep {
         let mut state = this.shared.lock();
         let old = state.timers.insert((this.at, number), cx.waker().clone());
         drop(state);
-        // It may be the last reference to a task, whose end is not to come under the lock.
+        // This may be the last reference to a task, which must not be dropped under the lock.
         drop(old);
         this.shared.changed.notify_one();
         Poll::Pending
@@ -335,7 +334,7 @@ mod tests {
         while is_running(&executor) {
             std::thread::yield_now();
         }
-        // And it begins anew.
+        // It starts again.
         let (sender, receiver) = mpsc::channel();
         executor.spawn(async move { sender.send(()).unwrap() }).unwrap();
         receiver.recv().unwrap();

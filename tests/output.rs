@@ -165,6 +165,28 @@ fn a_clean_up_waits_for_a_late_reader_as_long_as_the_container_says() {
 }
 
 #[test]
+fn a_clean_up_takes_no_output_from_a_destroy_that_waits_longer() {
+    let plot = Plot::new();
+    let (mut container, reader) = writer(&plot);
+    (container.cleanup, container.drain) = (Cleanup::All, Some(Duration::from_secs(3)));
+    let id = plot.create(container);
+    plot.probe(&id);
+    let message = thread::scope(|scope| {
+        let destroying = scope.spawn(|| {
+            let config = gently().drain(Duration::MAX);
+            plot.client.destroy_container(&id, &config, &within(60))
+        });
+        // The time of the clean-up is over then.
+        thread::sleep(Duration::from_secs(4));
+        assert_eq!(read(&reader), WRITTEN);
+        destroying.join().unwrap().unwrap()
+    });
+    assert_eq!(lost(&message), 0);
+    assert_eq!(plot.client.counters().output_lost, 0);
+    wait_until("the end of everything", || plot.holdings().only_images());
+}
+
+#[test]
 fn many_clean_ups_that_wait_for_readers_delay_no_other() {
     let plot = Plot::new();
     let stuck: Vec<(String, File)> = (0..20)

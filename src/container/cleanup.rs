@@ -115,6 +115,8 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
         watch.close_streams();
         return Ok(());
     }
+    // The time for the output is over. Not before the lock is held: a destroy may give it more time.
+    watch.drain(Duration::ZERO, &ctx.limits).step("drop the output")?;
     let remove = match cleanup {
         Cleanup::Keep => return Ok(()),
         Cleanup::Task => remove_task,

@@ -354,8 +354,8 @@ impl Flow {
     }
 
     /// Ends the stream before its source has ended, and counts the output that is lost by that. If the
-    /// FIFO stays, another program may read what is in it; unless the process has ended, because the
-    /// kernel drops what nobody has open.
+    /// FIFO stays, its bytes are not lost: another program can read them. But if nobody else has the
+    /// FIFO open, because the process has ended, the kernel drops them.
     pub(super) fn cut(self, fifo_stays: bool) {
         if self.is_input() || matches!(self.target, Target::Unwanted) {
             return;

@@ -33,8 +33,8 @@ pub enum Stream {
     /// A descriptor of the host's ([`Stream::fd`]). Its last owner closes it: the library drops its
     /// share once the stream has ended. The flags of the open file, which others may share, do not
     /// change. Output is passed on as fast as the descriptor takes it: while it takes none, the
-    /// process waits, as at a pipe. If the descriptor fails, because its reader has gone, further
-    /// output is dropped and counted ([`crate::Message::output_lost`]).
+    /// process waits, as at a pipe. If the descriptor fails, for example because its reader has
+    /// gone, further output is dropped and counted ([`crate::Message::output_lost`]).
     Fd(Arc<OwnedFd>),
     /// A path that the shim opens: the absolute path of a FIFO or of a file that exists. For output
     /// also `file://` with an absolute path (the shim appends, and makes the file if it is missing;
@@ -200,7 +200,7 @@ impl FifoStreams {
     }
 }
 
-/// The streams for a process that is yet to be created. The FIFOs of its output are open for reading
+/// The streams for a process that is not created yet. The FIFOs of its output are open for reading
 /// already. The drop removes the FIFOs.
 pub(crate) struct Prepared {
     container: String,

@@ -1,21 +1,23 @@
 //! Waiting for the output of processes that have ended, without a thread that blocks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::process::Watch;
 use super::watches::Watches;
+use crate::call::Limits;
 use crate::delivery::Job;
 
 impl Watches {
-    /// Runs a job once the output of a process that has ended is passed on. If the time for that is
-    /// over first, which was chosen when the container was created, what is left is dropped. If the
-    /// client is closed first, so is the job.
+    /// Runs a job once the output of a process that has ended is passed on, or the time for that is over
+    /// which was chosen when the container was created. If the client is closed first, the job is
+    /// dropped.
     pub(crate) fn run_drained(&self, watch: &Arc<Watch>, job: Job) {
         let bus = self.0.bus.clone();
         if watch.stdio().is_none() {
             return bus.run(job);
         }
-        // Where no thread can be had, the output that is left is lost.
+        // If no thread can be made, the job does not wait for the output.
         let Ok(kept) = self.0.executor.keep() else { return bus.run(job) };
         let (watch, executor) = (watch.clone(), self.0.executor.clone());
         let drained = async move {
@@ -32,7 +34,11 @@ impl Watches {
     pub(super) fn close_drained(&self, watch: &Arc<Watch>) {
         if watch.stdio().is_some() {
             let its = watch.clone();
-            self.run_drained(watch, Box::new(move || its.close_streams()));
+            let close = move || {
+                let _ = its.drain(Duration::ZERO, &Limits::default());
+                its.close_streams();
+            };
+            self.run_drained(watch, Box::new(close));
         }
     }
 }

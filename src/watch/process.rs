@@ -150,13 +150,11 @@ impl Watch {
         Ok(())
     }
 
-    /// The same without blocking, and for the time that was chosen when the container was created.
+    /// Waits without blocking until the output of a process that has ended is passed on, at most for the
+    /// time that was chosen when the container was created.
     pub(super) async fn drained(&self, executor: &Executor) {
-        let Some(stdio) = self.stdio() else { return };
-        let within = async |time| executor.within(time, stdio.drained()).await;
-        if within(stdio.drain_time()).await.is_none() {
-            stdio.discard();
-            within(DISCARD).await;
+        if let Some(stdio) = self.stdio() {
+            executor.within(stdio.drain_time(), stdio.drained()).await;
         }
     }
 
