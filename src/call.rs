@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Timeout {
+pub(crate) enum Timeout {
     /// As the operation's documentation says.
     #[default]
     Default,

@@ -4,20 +4,15 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use ctrd::{Call, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, PullConfig};
+//! use ctrd::{Call, Client, ClientConfig, ContainerConfig, DestroyConfig, PullConfig};
 //!
 //! fn main() -> ctrd::Result<()> {
 //!     let client = Client::open(&ClientConfig::new(), &Call::new())?;
 //!     let pull = PullConfig::new("busybox");
 //!     let image = client.pull_image(&pull, &mut |_| {}, &Call::new())?;
-//!     let config = ContainerConfig {
-//!         id: "hello".into(),
-//!         image: Some(image.name),
-//!         args: vec!["sh".into(), "-c".into(), "exit 3".into()],
-//!         ..Default::default()
-//!     };
-//!     client.create_container(config, &Call::new())?;
-//!     let message = client.probe("hello", &Call::new().timeout(Duration::from_secs(60)))?;
+//!     let config = ContainerConfig::new("hello").image(image.name()).args(["sh", "-c", "exit 3"]);
+//!     client.create_container(&config, &Call::new())?;
+//!     let message = client.wait("hello", &Call::new().timeout(Duration::from_secs(60)))?;
 //!     println!("exit code {:?}", message.exit_code());
 //!     client.destroy_container("hello", &DestroyConfig::new(), &Call::new())?;
 //!     Ok(())
@@ -27,7 +22,7 @@
 //! - **[`Client`]** is the handle: cheap to clone, usable from any thread, and the same connection
 //!   throughout. Every operation is a method of it.
 //! - **[`Call`]** says how a call is bounded: its timeout (each operation has a default; only
-//!   [`Client::probe`] and [`Client::pull_image`] have none), a [`Cancel`] handle, another namespace, a
+//!   [`Client::wait`] and [`Client::pull_image`] have none), a [`Cancel`] handle, another namespace, a
 //!   lease. It goes last.
 //! - **[`Error`]** says what happened: a stable [`ErrorKind`], operation, subject and step, the gRPC
 //!   status, whether trying again helps, and whether the change may have taken place all the same.
@@ -46,12 +41,34 @@
 /// For the C interface alone, and no part of the Rust API.
 #[doc(hidden)]
 pub mod ffi {
+    use std::os::fd::BorrowedFd;
+
+    use crate::{ErrorKind, HookId, Result, Stream};
+
     /// Closes a client as the drop of its last handle does, whose own drop then does not wait again. A C
     /// program frees its handle by a pointer that its hooks have too: so the hooks must have ended before
     /// the handle is dropped, and the calls in them hold clones of it.
     pub fn close_before_free(client: &crate::Client) {
         crate::client::close_before_free(client);
     }
+
+    /// The number of a hook.
+    pub fn hook_number(hook: HookId) -> u64 {
+        hook.0
+    }
+
+    /// The hook with a number.
+    pub fn hook_with_number(number: u64) -> HookId {
+        HookId(number)
+    }
+
+    /// A stream of a duplicate of a descriptor that the program keeps. `argument` names it in the error.
+    pub fn duplicate(argument: &str, fd: BorrowedFd<'_>) -> Result<Stream> {
+        crate::stdio::duplicate(argument, fd)
+    }
+
+    /// Every kind of error.
+    pub const ERROR_KINDS: &[ErrorKind] = ErrorKind::ALL;
 }
 
 /// Reports of faults, version by version.
@@ -93,7 +110,7 @@ mod wakeup;
 mod watch;
 mod watchdog;
 
-pub use call::{Call, Timeout};
+pub use call::Call;
 pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
 pub use client_config::ClientConfig;

@@ -296,7 +296,7 @@ fn runs_containers_and_leaves_nothing() {
     assert_eq!(fs::metadata(&place.daemon).unwrap().mode() & 0o7777, 0o700);
     assert_eq!(daemon.address(), place.socket().to_str().unwrap());
     let client = place.client().unwrap();
-    assert!(!client.version(&Call::new()).unwrap().version.is_empty());
+    assert!(!client.version(&Call::new()).unwrap().version().is_empty());
 
     let container = place.container("a");
     let sockets = shim_sockets(&place);

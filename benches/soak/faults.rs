@@ -200,7 +200,7 @@ fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
             eprintln!("{id}:\n{}", scene.pool.journal_of(&id).join("\n"));
         }
     }
-    report.note("watches left", client.counters().outstanding);
+    report.note("watches left", client.counters().outstanding());
     scene.back.sort_unstable();
     let [middle, last] = [scene.back.len() / 2, scene.back.len() - 1].map(|i| scene.back[i]);
     report.note("until a call works again: median", millis(middle));

@@ -277,7 +277,7 @@ pub fn job(arguments: &[String]) {
         }
     };
     client.on_exit(hook).unwrap();
-    client.recover_all(&mut |_| Ok(Stdio::default()), &within(60)).unwrap();
+    client.recover_all(&mut |_| Ok(Stdio::new()), &within(60)).unwrap();
     println!("recovered");
     while let Some(line) = told() {
         let result = match line.split(' ').collect::<Vec<_>>()[..] {
@@ -306,14 +306,12 @@ fn code(message: &Message) -> String {
 fn make(client: &Client, image: &str, id: &str, code: &str) -> ctrd::Result<u32> {
     let script = format!("trap 'exit {code}' TERM; echo; sleep 100000 & wait");
     let (mut output, stdout) = pipe();
-    let mut config = ContainerConfig {
-        id: id.into(),
-        image: Some(image.into()),
-        args: ["/bin/sh", "-c", &script].map(Into::into).into(),
-        ..Default::default()
-    };
-    config.stdio.stdout = Stream::fd(stdout);
-    let process = client.create_container(config, &Call::new())?;
+    let config = ContainerConfig::new(id)
+        .image(image)
+        .args(["/bin/sh", "-c", &script])
+        .stdio(Stdio::new().stdout(Stream::fd(stdout)));
+    let process = client.create_container(&config, &Call::new())?;
+    drop(config);
     output.read_exact(&mut [0]).expect("its output");
     Ok(process)
 }

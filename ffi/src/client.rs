@@ -264,10 +264,10 @@ pub unsafe extern "C" fn ctrd_client_counters(
             let counters = ctrd_counters_t {
                 size: size_of::<ctrd_counters_t>(),
                 reserved: 0,
-                reconnects: counters.reconnects,
-                reconciled: counters.reconciled,
-                dropped: counters.dropped,
-                outstanding: counters.outstanding,
+                reconnects: counters.reconnects(),
+                reconciled: counters.reconciled(),
+                dropped: counters.dropped(),
+                outstanding: counters.outstanding(),
             };
             arguments::fill("out", out, counters)
         }

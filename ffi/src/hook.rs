@@ -11,7 +11,7 @@ use std::ffi::{c_char, c_void};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use ctrd::{Error, EventFilter, HookConfig, HookId, HookMode, Message, Result};
+use ctrd::{Error, EventFilter, HookConfig, HookMode, Message, Result};
 
 use crate::abi::arguments::{self, optional_text};
 use crate::abi::callbacks::{Userdata, ctrd_destroy_fn};
@@ -202,7 +202,7 @@ pub unsafe extern "C" fn ctrd_add_hook(
         Ok(move |call: &_| {
             let hook = hook.clone();
             let run = move |message: &Message| hook.run(message);
-            client.add_hook(&config, run, call).map(HookId::get)
+            client.add_hook(&config, run, call).map(ctrd::ffi::hook_number)
         })
     })
 }
@@ -232,7 +232,7 @@ pub unsafe extern "C" fn ctrd_remove_hook(
     operation::run("remove_hook", call, err, Nothing, || {
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
-        Ok(move |call: &_| client.remove_hook(HookId::from_number(hook), call))
+        Ok(move |call: &_| client.remove_hook(ctrd::ffi::hook_with_number(hook), call))
     })
 }
 

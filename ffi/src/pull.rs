@@ -47,7 +47,7 @@ pub struct ctrd_progress_t {
 
 impl From<&Progress> for ctrd_progress_t {
     fn from(progress: &Progress) -> ctrd_progress_t {
-        ctrd_progress_t { reference: c_string(&progress.reference), progress: progress.clone() }
+        ctrd_progress_t { reference: c_string(progress.reference()), progress: progress.clone() }
     }
 }
 
@@ -321,7 +321,7 @@ pub extern "C" fn ctrd_progress_reference(progress: Option<&ctrd_progress_t>) ->
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_progress_status(progress: Option<&ctrd_progress_t>) -> u32 {
-    guard::read(progress, |progress| match progress.progress.status {
+    guard::read(progress, |progress| match progress.progress.status() {
         ProgressStatus::Resolving => CTRD_PROGRESS_RESOLVING,
         ProgressStatus::Resolved => CTRD_PROGRESS_RESOLVED,
         ProgressStatus::Waiting => CTRD_PROGRESS_WAITING,
@@ -341,7 +341,7 @@ pub extern "C" fn ctrd_progress_status(progress: Option<&ctrd_progress_t>) -> u3
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_progress_offset(progress: Option<&ctrd_progress_t>) -> u64 {
-    guard::read(progress, |progress| progress.progress.offset)
+    guard::read(progress, |progress| progress.progress.offset())
 }
 
 /// The size of an item.
@@ -352,7 +352,7 @@ pub extern "C" fn ctrd_progress_offset(progress: Option<&ctrd_progress_t>) -> u6
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_progress_total(progress: Option<&ctrd_progress_t>) -> u64 {
-    guard::read(progress, |progress| progress.progress.total)
+    guard::read(progress, |progress| progress.progress.total())
 }
 
 /// When an item was begun, by this machine's clock.
@@ -368,7 +368,7 @@ pub extern "C" fn ctrd_progress_started_at(
     out: Option<&mut ctrd_time_t>,
 ) -> i32 {
     guard::read(progress, |progress| {
-        give_present(Some(ctrd_time_t::from(progress.progress.started_at)), out)
+        give_present(Some(ctrd_time_t::from(progress.progress.started_at())), out)
     })
 }
 
@@ -385,6 +385,6 @@ pub extern "C" fn ctrd_progress_updated_at(
     out: Option<&mut ctrd_time_t>,
 ) -> i32 {
     guard::read(progress, |progress| {
-        give_present(Some(ctrd_time_t::from(progress.progress.updated_at)), out)
+        give_present(Some(ctrd_time_t::from(progress.progress.updated_at())), out)
     })
 }

@@ -101,8 +101,8 @@ pub unsafe extern "C" fn ctrd_version(
         Ok(move |call: &_| {
             let version = client.version(call)?;
             Ok(Box::new(ctrd_version_info_t {
-                version: c_string(&version.version),
-                revision: c_string(&version.revision),
+                version: c_string(version.version()),
+                revision: c_string(version.revision()),
             }))
         })
     })

@@ -2,12 +2,14 @@
 //! operation for errors.
 
 mod containers;
+mod counters;
 mod hooks;
 mod images;
 mod processes;
 mod queues;
 mod snapshots;
 mod socket;
+mod version;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,43 +21,15 @@ use crate::delivery;
 use crate::error::{Result, ResultExt};
 use crate::inner::Inner;
 use crate::rpc;
+pub use counters::Counters;
 use socket::{socket_path, try_socket};
+pub use version::Version;
 
 /// How long opening a client and asking for the version may take, unless the call says otherwise.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the drop of a client's last handle waits for hooks.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The version of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Version {
-    /// For example `1.6.20~ds1` or `v1.7.24`: distributions write it in many ways.
-    pub version: String,
-    /// The commit that it was built from.
-    pub revision: String,
-}
-
-/// What a client has counted since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// How often a connection broke: once for each subscription to events that had to begin again, and
-    /// once for all waits for exits that broke off within a second.
-    pub reconnects: u64,
-    /// How many processes were looked up with a result, because their wait broke off or its answer left a
-    /// doubt.
-    pub reconciled: u64,
-    /// How many messages were dropped because a queue or a hook was full.
-    pub dropped: u64,
-    /// How many processes are watched whose exit is not known.
-    pub outstanding: u64,
-    /// How many bytes of output of containers did not reach the host's descriptors: a descriptor
-    /// failed, or streams were closed while a reader was behind (by a destroy, a clean-up, because
-    /// another client had removed the container, or by the close of the client).
-    pub output_lost: u64,
-}
 
 /// A connection to a containerd. Clones are the same client, which may be used from any thread. The drop of
 /// the last clone closes the client, and waits for hooks that run for at most 10 s.

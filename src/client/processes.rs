@@ -18,15 +18,33 @@ impl Client {
     /// knows: the message, [`crate::ErrorKind::WouldBlock`] while the process has not ended, or
     /// [`crate::ErrorKind::FailedPrecondition`] if this client does not watch the container
     /// ([`Client::watch_container`] begins to). A client watches the containers that it has created,
-    /// started, recovered, probed or begun to watch, until it destroys them. So a poll returns an exit
-    /// also if another client has replaced the container since: any other probe, and
+    /// started, recovered, waited for or begun to watch, until it destroys them. So a poll returns an
+    /// exit also if another client has replaced the container since: any other wait, and
     /// [`Client::watch_container`], ask the server whether it has.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use ctrd::{Call, Client};
+    ///
+    /// # fn f(client: &Client) -> ctrd::Result<()> {
+    /// let message = client.wait("web", &Call::new().timeout(Duration::from_secs(60)))?;
+    /// println!("{:?}", message.exit_code());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait(&self, id: &str, call: &Call) -> Result<Message> {
+        container::probe(&self.inner, id, call).at("wait", id)
+    }
+
+    /// The same as [`Client::wait`], by the name that it has in the C interface and in PouchContainer's
+    /// Go package.
     pub fn probe(&self, id: &str, call: &Call) -> Result<Message> {
         container::probe(&self.inner, id, call).at("probe", id)
     }
 
     /// Begins to watch a container that another client has made, or an earlier run of this program, so
-    /// that hooks and queues get its exit and [`Client::probe`] can poll it. Unlike a recover it leaves
+    /// that hooks and queues get its exit and [`Client::wait`] can poll it. Unlike a recover it leaves
     /// the streams and the clean-up to the container's owner. It does nothing if the container is
     /// watched already; if its exit is known, it asks the server whether the id has another container
     /// or process by now, and watches that.

@@ -23,18 +23,6 @@ const TURN_TIME: Duration = Duration::from_millis(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HookId(pub(crate) u64);
 
-impl HookId {
-    /// The number itself.
-    pub fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The hook of this number.
-    pub fn from_number(number: u64) -> HookId {
-        HookId(number)
-    }
-}
-
 /// Where a hook runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HookMode {

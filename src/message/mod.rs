@@ -239,7 +239,7 @@ impl Message {
     /// [`crate::ContainerConfig::drain`]) while its reader was behind.
     ///
     /// A message says what is known when it is handed out. It does not change: what is lost after that
-    /// is in the message that [`crate::Client::probe`] or [`crate::Client::destroy_container`] returns
+    /// is in the message that [`crate::Client::wait`] or [`crate::Client::destroy_container`] returns
     /// then. All is known once the streams have ended: in the message of the destroy, and in that of a
     /// probe after a clean-up. Bytes that the host's own pipe holds count as passed on.
     pub fn output_lost(&self) -> Option<OutputLost> {

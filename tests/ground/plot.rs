@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Client, ClientConfig, ContainerConfig, DestroyConfig, Message, Origin, PullConfig, Stream,
+    Call, Client, ClientConfig, ContainerConfig, DestroyConfig, Message, Origin, PullConfig, Stdio,
+    Stream,
 };
 use rustix::process::Signal;
 
@@ -52,7 +53,7 @@ impl Plot {
         let config = ground.client_config().namespace(&namespace);
         let client = Client::open(&config, &Call::new()).unwrap();
         let pull = PullConfig::new(image);
-        let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name;
+        let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name().to_owned();
         Plot { ground, client, namespace, image }
     }
 
@@ -61,24 +62,29 @@ impl Plot {
         self.ground.client_config().namespace(&self.namespace)
     }
 
+    /// A container of the plot's image that runs this command.
     pub fn config(&self, args: &[&str]) -> ContainerConfig {
-        ContainerConfig {
-            id: unique("c"),
-            image: Some(self.image.clone()),
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            ..Default::default()
-        }
+        self.config_of(&unique("c"), args)
     }
 
+    /// The same with an id of the test's own.
+    pub fn config_of(&self, id: &str, args: &[&str]) -> ContainerConfig {
+        ContainerConfig::new(id).image(&self.image).args(args.iter().copied())
+    }
+
+    /// A container that runs this shell script.
     pub fn shell(&self, script: &str) -> ContainerConfig {
-        self.config(&["/bin/sh", "-c", script])
+        self.shell_of(&unique("c"), script)
+    }
+
+    /// The same with an id of the test's own.
+    pub fn shell_of(&self, id: &str, script: &str) -> ContainerConfig {
+        self.config_of(id, &["/bin/sh", "-c", script])
     }
 
     /// Creates a container and gives its id.
     pub fn create(&self, config: ContainerConfig) -> String {
-        let id = config.id.clone();
-        self.client.create_container(config, &Call::new()).unwrap();
-        id
+        create(&self.client, config).0
     }
 
     pub fn probe(&self, id: &str) -> Message {
@@ -90,10 +96,9 @@ impl Plot {
     }
 
     /// Runs a container to its end and gives its exit code and what it wrote.
-    pub fn run(&self, mut config: ContainerConfig) -> (Option<u32>, String) {
+    pub fn run(&self, config: ContainerConfig) -> (Option<u32>, String) {
         let (mut output, stdout) = pipe();
-        config.stdio.stdout = Stream::fd(stdout);
-        let id = self.create(config);
+        let id = self.create(config.stdio(Stdio::new().stdout(Stream::fd(stdout))));
         let message = self.probe(&id);
         self.destroy(&id);
         let mut text = String::new();
@@ -104,6 +109,13 @@ impl Plot {
     pub fn holdings(&self) -> Holdings {
         self.ground.holdings(&self.namespace)
     }
+}
+
+/// Creates a container, gives its id and the id of its process, and drops the configuration with its
+/// descriptors.
+pub fn create(client: &Client, config: ContainerConfig) -> (String, u32) {
+    let process = client.create_container(&config, &Call::new()).unwrap();
+    (config.id().to_owned(), process)
 }
 
 pub fn within(seconds: u64) -> Call {
@@ -185,8 +197,8 @@ pub fn an_outage_hides_nothing(client: &Client) -> bool {
 
 /// Whether containerd knows after it was started anew what has ended before.
 pub fn keeps_stopped_tasks(client: &Client) -> bool {
-    let version = client.version(&Call::new()).unwrap().version;
-    version.trim_start_matches('v').starts_with("1.6.")
+    let version = client.version(&Call::new()).unwrap();
+    version.version().trim_start_matches('v').starts_with("1.6.")
 }
 
 /// Stops a process, and waits until all of its threads have.
