@@ -37,13 +37,14 @@
  *         CTRD_E_TIMEOUT             if the call's time is over
  *         CTRD_E_CANCELLED           if the call's cancel handle was fired
  *         CTRD_E_WOULD_BLOCK         with CTRD_POLL, if it would have to wait
- *         CTRD_E_UNSUPPORTED         if the call names a queue; or the server is too old
+ *         CTRD_E_UNSUPPORTED         if the server is too old
  *         CTRD_E_IO                  if no descriptor or thread is left, or a system call fails
  *     And if it takes a client too:
  *         CTRD_E_CLOSED              if the client is closed
  *         CTRD_E_UNAVAILABLE         if containerd cannot be reached, or the connection breaks
  *         CTRD_E_PERMISSION_DENIED, CTRD_E_RESOURCE_EXHAUSTED, CTRD_E_PROTOCOL, CTRD_E_UNKNOWN
  *                                    if containerd answers so
+ *     If the call is submitted, most of these come in its completion ("Submitting calls").
  *     A later version may answer with others.
  *
  * Ownership
@@ -64,11 +65,11 @@
  *     The pointer of an array whose length is 0 is not looked at, and may be NULL.
  *
  * Calls
- *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace and lease.
- *     NULL gives the defaults. With the defaults every call ends by itself except ctrd_probe(),
- *     ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container() with a grace period of
- *     CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made although its call
- *     failed.
+ *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease, and
+ *     the queue and tag of a call that is submitted. NULL gives the defaults. With the defaults every call
+ *     ends by itself except ctrd_probe(), ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container()
+ *     with a grace period of CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made
+ *     although its call failed.
  *
  *     Some calls may take longer than their timeout, and their comments say so: to undo what a failure has
  *     left half done, or to remove the files of a private containerd. Nothing ends callbacks that run inside
@@ -76,13 +77,78 @@
  *     ctrd_client_free() and ctrd_daemon_free() may block although they take no ctrd_call_t. A program that
  *     cannot wait for the latter two calls ctrd_client_close() and ctrd_daemon_stop() first.
  *
+ * Submitting calls
+ *     A program that must not wait submits its calls. If a call names a queue, the function checks and copies
+ *     its arguments and returns CTRD_OK without blocking. The operation then runs on a thread of the
+ *     library's. When it is over, the queue receives one message of kind CTRD_KIND_DONE: the completion. It
+ *     has the tag of the call, its outcome (ctrd_message_status(), ctrd_message_error()) and its result.
+ *
+ *         ctrd_call_t call = CTRD_CALL_INIT;
+ *
+ *         call.queue = queue;
+ *         call.tag = 7;
+ *         if (ctrd_pull_image(client, &config, &call, NULL, &err) != CTRD_OK)
+ *             fprintf(stderr, "%s\n", ctrd_error_text(err));
+ *
+ *     And later, when ctrd_queue_fd() is readable and ctrd_queue_next() has given a message:
+ *
+ *         if (ctrd_message_kind(message) == CTRD_KIND_DONE && ctrd_message_tag(message) == 7)
+ *             status = ctrd_message_take_image(message, &image, &err);
+ *
+ *     Every function that takes a ctrd_call_t can be submitted, except ctrd_queue_next() and ctrd_add_hook().
+ *     Each call that was accepted has exactly one completion, also if it fails, is cancelled, or its client
+ *     is closed. No completion is ever dropped, and none has the status CTRD_E_REENTRANT.
+ *
+ *     Results: every output except err must be NULL. The comment of an output names the function that takes
+ *     the result out of the completion. Each result can be taken once. A process id stays in the message:
+ *     ctrd_message_pid(). If nobody takes a result, a thread of the library's releases it. The progress of a
+ *     pull comes as messages of kind CTRD_KIND_PROGRESS with the tag of the call. The queue drops them if it
+ *     is full.
+ *
+ *     Arguments: when the function has returned, the library has copied the strings and structs, and it has
+ *     duplicated or taken the descriptors. A cancel handle may be freed at once; then the call cannot be
+ *     cancelled any more. So may a daemon's handle after ctrd_daemon_stop().
+ *
+ *     Refusals: if the function does not return CTRD_OK, nothing was submitted, and no message comes.
+ *         CTRD_E_INVALID_ARGUMENT    if an argument is invalid; also if an output is not NULL, the timeout is
+ *                                    CTRD_POLL, or a callback is given (its userdata is destroyed)
+ *         CTRD_E_TIMEOUT             if the call's deadline has passed
+ *         CTRD_E_CANCELLED           if its cancel handle has been fired
+ *         CTRD_E_CLOSED              if the client is closed
+ *         CTRD_E_RESOURCE_EXHAUSTED  if too many calls are in flight
+ *         CTRD_E_IO                  if no thread can be made
+ *
+ *     Times: the timeout of the call, or the default of the function, counts from the time at which the
+ *     function returns. It includes the time that the call waits for a thread. If the timeout passes or the
+ *     cancel handle is fired, a call that waits is completed within 100 ms, even if every thread is busy.
+ *
+ *     Threads: all calls of the process share a pool of at most 16 threads (ctrd_set_call_threads()). One
+ *     client holds at most half of them. Pulls, destroys with a grace period, and starts and stops of a
+ *     daemon hold at most half of what their client may hold. A call that waits for an exit, or for another
+ *     call that changes its container, holds no thread.
+ *
+ *     Limits: a client has at most max_calls submitted calls in flight (ctrd_client_config_t). Calls that
+ *     belong to no client count towards the max_calls of their queue (ctrd_queue_config_t):
+ *     ctrd_client_open() and ctrd_daemon_start(). A call counts until its completion is fetched with
+ *     ctrd_queue_next(). ctrd_probe(), ctrd_client_close() and ctrd_daemon_stop() do not count.
+ *
+ *     Order: completions arrive in the order in which the operations end. Calls of one client that create,
+ *     start, recover or destroy the same container run in the order in which they were submitted. In one
+ *     queue, the completion of a call that starts a process comes before the exit of that process.
+ *
+ *     Closing: ctrd_client_close() completes the client's calls that wait with CTRD_E_CLOSED, and waits for
+ *     those that run. All their completions come before that of a submitted ctrd_client_close().
+ *     ctrd_client_free() closes the client too. ctrd_queue_free() frees the messages that the queue holds,
+ *     with their results. Calls that are under way run on, and their results are released. A message that was
+ *     fetched stays valid until it is freed.
+ *
  * Callbacks
  *     A callback comes with a userdata pointer, and with a function that destroys the userdata. That function
  *     is called exactly once, when the callback is not needed any more, also if the call fails. Callbacks
  *     must return: no exception, no longjmp. The library holds no lock while one runs. A callback may call
  *     every function except those that would wait for themselves, which answer CTRD_E_REENTRANT:
  *         in a hook                  ctrd_dispatch()
- *         in a callback of a call    ctrd_client_close() of the same client
+ *         in a callback of a call    ctrd_client_close() of the same client, unless it is submitted
  *         in the log hook            every function that can fail
  *     A hook receives messages about exits or events. It runs on a thread of the library's, where every
  *     signal is blocked, or on a thread of the program's inside ctrd_dispatch(). When ctrd_remove_hook() or
@@ -92,16 +158,18 @@
  *
  * Events in the program's own loop
  *     ctrd_queue_fd() and ctrd_dispatch_fd() give descriptors for poll, epoll or select. They are readable
- *     while there is a message to fetch from the queue, or a hook to run by ctrd_dispatch().
+ *     while there is a message to fetch from the queue, or a hook to run by ctrd_dispatch(). One queue can
+ *     serve a whole process: it takes the exits and events of any number of clients, the progress of pulls,
+ *     and the completions of submitted calls.
  *
  * Processes
- *     A program that forks opens its client, or starts its private containerd, after it has forked. If it
- *     did so before, the library cannot be used in the child: functions answer CTRD_E_FORKED, accessors
- *     still read what the parent received, and _free functions do not touch what the parent still uses.
- *     Nothing in such a child takes a lock, logs, or runs a hook, so no call can hang there.
- *     A program that has not opened a client yet may call anything else before it forks, as daemons do:
- *     versions, _init functions, cancel handles, the log hook. Cancel handles are of use only in the process
- *     that made them.
+ *     A program that forks opens its client, starts its private containerd, or submits its first call, after
+ *     it has forked. If it did so before, the library cannot be used in the child: functions answer
+ *     CTRD_E_FORKED, accessors still read what the parent received, and _free functions do not touch what the
+ *     parent still uses. Nothing in such a child takes a lock, logs, or runs a hook, so no call can hang
+ *     there.
+ *     Before that it may call anything else, as daemons do: versions, _init functions, cancel handles,
+ *     queues, the log hook. Cancel handles and queues are of use only in the process that made them.
  *     The library's threads block every signal, and its descriptors are close-on-exec. dlclose() is allowed
  *     and has no effect: the library stays loaded.
  *
@@ -110,34 +178,38 @@
  *         ctrd_status_name ctrd_error_status ctrd_error_text ctrd_error_message
  *         ctrd_error_operation ctrd_error_subject ctrd_error_step ctrd_error_grpc_code
  *         ctrd_error_errno ctrd_error_flags ctrd_error_cause ctrd_forever ctrd_poll
- *         ctrd_cancel_new ctrd_call_init ctrd_client_config_init ctrd_client_open
- *         ctrd_client_close ctrd_counters_init ctrd_client_counters ctrd_library_version
- *         ctrd_library_version_number ctrd_has_feature ctrd_version ctrd_version_info_version
- *         ctrd_version_info_revision ctrd_message_kind ctrd_message_origin ctrd_message_seq
- *         ctrd_message_namespace ctrd_message_container_id ctrd_message_exec_id
- *         ctrd_message_exit_code ctrd_message_exit_time ctrd_message_error
- *         ctrd_message_start_error ctrd_message_topic ctrd_message_json ctrd_message_event_time
- *         ctrd_message_dropped ctrd_message_ref ctrd_io_init ctrd_container_config_init
- *         ctrd_create_container ctrd_start_container ctrd_probe_config_init ctrd_probe
- *         ctrd_destroy_config_init ctrd_destroy_container ctrd_container_pid ctrd_container_pids
+ *         ctrd_cancel_new ctrd_call_init ctrd_set_call_threads ctrd_client_config_init
+ *         ctrd_client_open ctrd_message_take_client ctrd_client_close ctrd_counters_init
+ *         ctrd_client_counters ctrd_library_version ctrd_library_version_number ctrd_has_feature
+ *         ctrd_version ctrd_message_take_version ctrd_version_info_version
+ *         ctrd_version_info_revision ctrd_message_kind ctrd_message_tag ctrd_message_status
+ *         ctrd_message_pid ctrd_message_origin ctrd_message_seq ctrd_message_namespace
+ *         ctrd_message_container_id ctrd_message_exec_id ctrd_message_exit_code
+ *         ctrd_message_exit_time ctrd_message_error ctrd_message_start_error ctrd_message_topic
+ *         ctrd_message_json ctrd_message_event_time ctrd_message_dropped ctrd_message_take_message
+ *         ctrd_message_ref ctrd_io_init ctrd_container_config_init ctrd_create_container
+ *         ctrd_start_container ctrd_probe_config_init ctrd_probe ctrd_destroy_config_init
+ *         ctrd_destroy_container ctrd_container_pid ctrd_container_pids ctrd_message_take_pid_list
  *         ctrd_pid_list_len ctrd_pid_list_get ctrd_recover_container ctrd_recover_all
- *         ctrd_recovery_len ctrd_recovery_id ctrd_recovery_state ctrd_recovery_error
- *         ctrd_hook_config_init ctrd_add_hook ctrd_remove_hook ctrd_dispatch_fd ctrd_dispatch
- *         ctrd_queue_config_init ctrd_queue_new ctrd_subscription_config_init ctrd_queue_subscribe
- *         ctrd_queue_fd ctrd_queue_next ctrd_get_image ctrd_list_images ctrd_remove_image
- *         ctrd_image_info_name ctrd_image_info_id ctrd_image_info_digest
- *         ctrd_image_info_media_type ctrd_image_info_size ctrd_image_info_labels_len
- *         ctrd_image_info_label_key ctrd_image_info_label_value ctrd_image_info_created_at
- *         ctrd_image_info_updated_at ctrd_image_info_list_len ctrd_image_info_list_get
- *         ctrd_progress_callback_new ctrd_pull_config_init ctrd_pull_image ctrd_progress_list_len
- *         ctrd_progress_list_get ctrd_progress_reference ctrd_progress_status ctrd_progress_offset
- *         ctrd_progress_total ctrd_progress_started_at ctrd_progress_updated_at ctrd_get_snapshot
+ *         ctrd_message_take_recovery ctrd_recovery_len ctrd_recovery_id ctrd_recovery_state
+ *         ctrd_recovery_error ctrd_hook_config_init ctrd_add_hook ctrd_remove_hook
+ *         ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
+ *         ctrd_subscription_config_init ctrd_queue_subscribe ctrd_message_take_subscription
+ *         ctrd_queue_fd ctrd_queue_next ctrd_get_image ctrd_message_take_image ctrd_list_images
+ *         ctrd_message_take_image_list ctrd_remove_image ctrd_image_info_name ctrd_image_info_id
+ *         ctrd_image_info_digest ctrd_image_info_media_type ctrd_image_info_size
+ *         ctrd_image_info_labels_len ctrd_image_info_label_key ctrd_image_info_label_value
+ *         ctrd_image_info_created_at ctrd_image_info_updated_at ctrd_image_info_list_len
+ *         ctrd_image_info_list_get ctrd_progress_callback_new ctrd_pull_config_init
+ *         ctrd_pull_image ctrd_progress_list_len ctrd_progress_list_get ctrd_progress_reference
+ *         ctrd_progress_status ctrd_progress_offset ctrd_progress_total ctrd_progress_started_at
+ *         ctrd_progress_updated_at ctrd_get_snapshot ctrd_message_take_snapshot
  *         ctrd_remove_snapshot ctrd_snapshot_info_name ctrd_snapshot_info_parent
  *         ctrd_snapshot_info_kind ctrd_snapshot_info_labels_len ctrd_snapshot_info_label_key
  *         ctrd_snapshot_info_label_value ctrd_snapshot_info_created_at
  *         ctrd_snapshot_info_updated_at ctrd_default_spec ctrd_daemon_config_init
- *         ctrd_daemon_start ctrd_daemon_address ctrd_daemon_pid ctrd_daemon_restarts
- *         ctrd_daemon_stop ctrd_set_log_hook
+ *         ctrd_daemon_start ctrd_message_take_daemon ctrd_daemon_address ctrd_daemon_pid
+ *         ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
  *     Like these, and also from a signal handler:
  *         ctrd_cancel_fire
  *     From one thread, when no other thread uses the handle any more:
@@ -190,7 +262,7 @@ typedef struct ctrd_cancel_t ctrd_cancel_t;
 typedef struct ctrd_client_t ctrd_client_t;
 /** The version of a server. */
 typedef struct ctrd_version_info_t ctrd_version_info_t;
-/** A report about a process, an event, a pull, or messages that are missing. */
+/** A report about a process, an event, a pull, a submitted call, or messages that are missing. */
 typedef struct ctrd_message_t ctrd_message_t;
 /** The process ids of a container, in the host's pid namespace. */
 typedef struct ctrd_pid_list_t ctrd_pid_list_t;
@@ -256,7 +328,7 @@ typedef int32_t ctrd_status_t;
 #define CTRD_E_REENTRANT (-14)
 /** The server, the kernel or this library cannot do it. */
 #define CTRD_E_UNSUPPORTED (-15)
-/** A limit is reached: memory, the size of a message, a quota. */
+/** A limit is reached: memory, the size of a message, calls in flight, a quota. */
 #define CTRD_E_RESOURCE_EXHAUSTED (-16)
 /** The server gave up because of a conflict. */
 #define CTRD_E_ABORTED (-17)
@@ -531,8 +603,8 @@ typedef struct ctrd_call_t {
     /** A lease of the caller's. What the call makes is held by it. NULL: none. */
     const char *lease;
     /**
-     * Reserved: calls cannot be submitted to a queue yet. NULL: the function returns when the call is
-     * over. Anything else: CTRD_E_UNSUPPORTED.
+     * The call is submitted: it runs on a thread of the library's, and this queue receives its outcome
+     * ("Submitting calls"). NULL: the function returns when the call is over. Only borrowed.
      */
     ctrd_queue_t *queue;
     /** Must be 0. */
@@ -542,9 +614,7 @@ typedef struct ctrd_call_t {
      * CTRD_FOREVER; CTRD_POLL; any other negative value: CTRD_E_TIMEOUT at once.
      */
     int64_t timeout_ms;
-    /**
-     * Reserved: the tag of the message that will tell the outcome of a submitted call. Any value.
-     */
+    /** The tag of the messages of a submitted call: ctrd_message_tag(). Any value. */
     uint64_t tag;
 } ctrd_call_t;
 
@@ -561,6 +631,19 @@ typedef struct ctrd_call_t {
  * Blocking: no. Threads: any. Since: 0.1.
  */
 void ctrd_call_init(ctrd_call_t *call, size_t size);
+
+/**
+ * Sets how many threads submitted calls run on at most, in the whole process. The threads are made when
+ * they are needed, and end after a second without work. If more threads run than the new number, they end
+ * when their calls do. A program may call this function before it forks.
+ *
+ * @param threads  the number: 4 to 1024. Without this call it is 16.
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_set_call_threads(uint32_t threads, ctrd_error_t **err);
 
 /* The client --------------------------------------------------------------------------------------
  *
@@ -606,11 +689,18 @@ typedef struct ctrd_client_config_t {
     int64_t call_timeout_ms;
     /** CTRD_CLIENT_KEEP_STOPPED_TASKS, or 0. */
     uint64_t flags;
+    /**
+     * How many submitted calls of the client may be in flight; completions that nobody has fetched
+     * count. 0: 1024.
+     */
+    uint32_t max_calls;
+    /** Must be 0. */
+    uint32_t reserved;
 } ctrd_client_config_t;
 
 /** Initialises a ctrd_client_config_t: everything is the default. */
 #define CTRD_CLIENT_CONFIG_INIT \
-    { sizeof(ctrd_client_config_t), NULL, NULL, NULL, NULL, NULL, 0, 0 }
+    { sizeof(ctrd_client_config_t), NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0 }
 
 /** What a client has counted since it was opened. */
 typedef struct ctrd_counters_t {
@@ -654,7 +744,8 @@ void ctrd_client_config_init(ctrd_client_config_t *config, size_t size);
  *
  * @param config  how to open it; NULL: the defaults.
  * @param call    limits of the call; NULL: the defaults (at most 10 s).
- * @param out     receives the client, which the caller owns: ctrd_client_free().
+ * @param out     receives the client, which the caller owns: ctrd_client_free(). A submitted call gives
+ *                it by ctrd_message_take_client().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also if the address is not that of a socket;
  *         CTRD_E_NOT_FOUND if there is no socket; CTRD_E_PERMISSION_DENIED if the program may not use
@@ -668,11 +759,26 @@ CTRD_CHECK ctrd_status_t ctrd_client_open(
     ctrd_error_t **err);
 
 /**
- * Closes a client. No further call begins. Calls that wait for an exit end with CTRD_E_CLOSED, and no
- * hook is started any more. The function waits for the other calls that are under way, for clean-ups
- * (CTRD_CLEANUP_ALL) and for hooks that run; then it destroys the userdata of all hooks. Containers keep
- * running. A second close does nothing, or goes on waiting. The handle stays valid until
- * ctrd_client_free().
+ * Takes the client out of the completion of a submitted ctrd_client_open(). It works once, with any
+ * handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the client, which the caller owns: ctrd_client_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_client(
+    ctrd_message_t *message, ctrd_client_t **out, ctrd_error_t **err);
+
+/**
+ * Closes a client. No further call begins. Calls that wait for an exit end with CTRD_E_CLOSED, and so do
+ * submitted calls that wait. No hook is started any more. The function waits for the other calls that are
+ * under way, for clean-ups (CTRD_CLEANUP_ALL) and for hooks that run; then it destroys the userdata of all
+ * hooks. Each subscription's queue receives a message of kind CTRD_KIND_CLOSED. Containers keep running.
+ * A second close does nothing, or goes on waiting. The handle stays valid until ctrd_client_free().
  *
  * Inside a hook it does not wait.
  *
@@ -693,8 +799,7 @@ CTRD_CHECK ctrd_status_t ctrd_client_close(
  * in a call with it, except hooks: they are waited for, and may use it until they return. A hook that
  * does not return within 10 s is left to end by itself; its userdata is destroyed when it does, and it
  * must not use the client any more. Inside a hook the function does not wait, and then no other hook may
- * use the client. Queues of the client stay valid, and are closed. In a child of the process that opened
- * the client it does nothing.
+ * use the client. In a child of the process that opened the client it does nothing.
  *
  * @param client  the client; NULL does nothing.
  *
@@ -767,7 +872,8 @@ int32_t ctrd_has_feature(const char *name);
  *
  * @param client  the client.
  * @param call    limits of the call; NULL: the defaults (at most 10 s).
- * @param out     receives the version, which the caller owns: ctrd_version_info_free().
+ * @param out     receives the version, which the caller owns: ctrd_version_info_free(). A submitted call
+ *                gives it by ctrd_message_take_version().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK, or an error.
  *
@@ -775,6 +881,21 @@ int32_t ctrd_has_feature(const char *name);
  */
 CTRD_CHECK ctrd_status_t ctrd_version(
     ctrd_client_t *client, const ctrd_call_t *call, ctrd_version_info_t **out, ctrd_error_t **err);
+
+/**
+ * Takes the version out of the completion of a submitted ctrd_version(). It works once, with any handle
+ * of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the version, which the caller owns: ctrd_version_info_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_version(
+    ctrd_message_t *message, ctrd_version_info_t **out, ctrd_error_t **err);
 
 /**
  * The server's version, as in "1.6.20~ds1" or "v1.7.24": distributions write it in many ways.
@@ -807,8 +928,9 @@ void ctrd_version_info_free(ctrd_version_info_t *info);
 
 /* Messages ----------------------------------------------------------------------------------------
  *
- * A message reports the end of a process, an event, or that something may have been missed. Messages do
- * not change. The texts and errors of a message are borrowed from it.
+ * A message reports the end of a process, an event, progress, the completion of a submitted call, or that
+ * something may have been missed. Messages do not change, except that the result of a submitted call can
+ * be taken out. The texts and errors of a message are borrowed from it.
  */
 
 /** A kind of message: a container's first process has ended. */
@@ -866,6 +988,39 @@ void ctrd_version_info_free(ctrd_version_info_t *info);
  * Blocking: no. Threads: any. Since: 0.1.
  */
 uint32_t ctrd_message_kind(const ctrd_message_t *message);
+
+/**
+ * The tag of the submitted call or of the subscription that a message belongs to.
+ *
+ * @param message  the message; NULL gives 0.
+ * @return the tag; 0 for the messages of hooks, and for those that functions give.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_message_tag(const ctrd_message_t *message);
+
+/**
+ * The outcome of a submitted call; of a message of another kind than CTRD_KIND_DONE, the status of
+ * ctrd_message_error().
+ *
+ * @param message  the message; NULL gives CTRD_OK.
+ * @return CTRD_OK, or the CTRD_E_ value that the call would have returned.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+ctrd_status_t ctrd_message_status(const ctrd_message_t *message);
+
+/**
+ * The process that a message is about, or the process id that a submitted ctrd_create_container(),
+ * ctrd_start_container() or ctrd_container_pid() gives. By the time of an exit's message another process
+ * may have the id.
+ *
+ * @param message  the message; NULL gives 0.
+ * @return the process id in the host's pid namespace; 0 if there is none.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_message_pid(const ctrd_message_t *message);
 
 /**
  * How the library learnt of it: CTRD_ORIGIN_LIVE, CTRD_ORIGIN_RECOVERED or CTRD_ORIGIN_GAP.
@@ -942,10 +1097,12 @@ int32_t ctrd_message_exit_code(const ctrd_message_t *message, uint32_t *out);
 int32_t ctrd_message_exit_time(const ctrd_message_t *message, ctrd_time_t *out);
 
 /**
- * Why the exit code or the time of the exit is missing; for a gap, why the connection broke.
+ * Why the exit code or the time of the exit is missing; for a gap, why the connection broke; for the
+ * completion of a submitted call, why it failed.
  *
  * @param message  the message; NULL gives NULL.
- * @return the error, borrowed from the message and not to be freed; NULL if nothing is missing.
+ * @return the error, borrowed from the message and not to be freed; NULL if nothing is
+ *         missing or failed.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
@@ -1005,6 +1162,21 @@ int32_t ctrd_message_event_time(const ctrd_message_t *message, ctrd_time_t *out)
 uint64_t ctrd_message_dropped(const ctrd_message_t *message);
 
 /**
+ * Takes the message of the exit out of the completion of a submitted ctrd_probe() or
+ * ctrd_destroy_container(). It works once, with any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the message of the exit, which the caller owns: ctrd_message_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_message(
+    ctrd_message_t *message, ctrd_message_t **out, ctrd_error_t **err);
+
+/**
  * Makes another handle of a message, which stays valid when the first is freed.
  *
  * @param message  the message; NULL gives NULL.
@@ -1015,7 +1187,8 @@ uint64_t ctrd_message_dropped(const ctrd_message_t *message);
 ctrd_message_t *ctrd_message_ref(const ctrd_message_t *message);
 
 /**
- * Frees one handle of a message.
+ * Frees one handle of a message. With the last one, a result that was not taken is released on a thread
+ * of the library's.
  *
  * @param message  the handle; NULL does nothing.
  *
@@ -1244,7 +1417,8 @@ void ctrd_container_config_init(ctrd_container_config_t *config, size_t size);
  * @param config   what to create.
  * @param io       the streams of the process; NULL: none. Read before everything else.
  * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
+ * @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
+ *                 call gives it by ctrd_message_pid().
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image; CTRD_E_ALREADY_EXISTS if there is a
  *         container with the id; CTRD_E_BUSY if another call changes the container for longer than this
@@ -1263,7 +1437,8 @@ CTRD_CHECK ctrd_status_t ctrd_create_container(
  * @param client   the client.
  * @param id       the container's id.
  * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
+ * @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
+ *                 call gives it by ctrd_message_pid().
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it was
  *         started before or belongs to another owner; CTRD_E_BUSY as ctrd_create_container();
@@ -1300,7 +1475,8 @@ void ctrd_probe_config_init(ctrd_probe_config_t *config, size_t size);
  *                 what is known and does not ask the server; but of a container that this client does
  *                 not watch yet, and of one whose exit it has reported (another container may have the
  *                 id by now), it asks, for at most 1 s.
- * @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL.
+ * @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
+ *                 submitted call gives it by ctrd_message_take_message().
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
  *         given.
@@ -1333,8 +1509,9 @@ void ctrd_destroy_config_init(ctrd_destroy_config_t *config, size_t size);
  * @param call    limits of the call; NULL: the defaults (at most the grace period plus the client's
  *                call timeout; without an end if the grace period is CTRD_FOREVER).
  * @param out     receives the message of the exit, which the caller owns: ctrd_message_free(); may be
- *                NULL. It has no exit code if nothing holds it (ctrd_message_error() says why) or if the
- *                process never ran (ctrd_message_start_error()); the call succeeds all the same.
+ *                NULL. A submitted call gives it by ctrd_message_take_message(). It has no exit code if
+ *                nothing holds it (ctrd_message_error() says why) or if the process never ran
+ *                (ctrd_message_start_error()); the call succeeds all the same.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
  *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
@@ -1353,7 +1530,8 @@ CTRD_CHECK ctrd_status_t ctrd_destroy_container(
  * @param client  the client.
  * @param id      the container's id.
  * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out     receives the process id in the host's pid namespace.
+ * @param out     receives the process id in the host's pid namespace. A submitted call gives it by
+ *                ctrd_message_pid().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
  *
@@ -1369,7 +1547,8 @@ CTRD_CHECK ctrd_status_t ctrd_container_pid(
  * @param client  the client.
  * @param id      the container's id.
  * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out     receives the process ids, which the caller owns: ctrd_pid_list_free().
+ * @param out     receives the process ids, which the caller owns: ctrd_pid_list_free(). A submitted call
+ *                gives them by ctrd_message_take_pid_list().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
  *
@@ -1378,6 +1557,21 @@ CTRD_CHECK ctrd_status_t ctrd_container_pid(
 CTRD_CHECK ctrd_status_t ctrd_container_pids(
     ctrd_client_t *client, const char *id, const ctrd_call_t *call, ctrd_pid_list_t **out,
     ctrd_error_t **err);
+
+/**
+ * Takes the process ids out of the completion of a submitted ctrd_container_pids(). It works once, with
+ * any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the process ids, which the caller owns: ctrd_pid_list_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_pid_list(
+    ctrd_message_t *message, ctrd_pid_list_t **out, ctrd_error_t **err);
 
 /**
  * The number of process ids in a list.
@@ -1483,12 +1677,15 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
  * makes the call fail. FIFOs of containers that no longer exist are removed.
  *
  * @param client    the client.
- * @param io        called for the streams of each container; NULL: the output of all is dropped.
+ * @param io        called for the streams of each container; NULL: the output of all is dropped. A
+ *                  submitted call takes no callback: use ctrd_recover_container() for the containers
+ *                  whose streams are wanted.
  * @param userdata  handed to io.
  * @param destroy   called exactly once with userdata before this function returns. May be NULL.
  * @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param out       receives the outcome, in the order of the ids, which the caller owns:
- *                  ctrd_recovery_free(). May be NULL.
+ *                  ctrd_recovery_free(). May be NULL. A submitted call gives it by
+ *                  ctrd_message_take_recovery().
  * @param err       receives the error, or NULL.
  * @return CTRD_OK, or an error if the containers could not be listed.
  *
@@ -1497,6 +1694,21 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
 CTRD_CHECK ctrd_status_t ctrd_recover_all(
     ctrd_client_t *client, ctrd_recover_io_fn io, void *userdata, ctrd_destroy_fn destroy,
     const ctrd_call_t *call, ctrd_recovery_t **out, ctrd_error_t **err);
+
+/**
+ * Takes the outcome out of the completion of a submitted ctrd_recover_all(). It works once, with any
+ * handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the outcome, which the caller owns: ctrd_recovery_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_recovery(
+    ctrd_message_t *message, ctrd_recovery_t **out, ctrd_error_t **err);
 
 /**
  * The number of containers in the outcome of a recovery.
@@ -1834,6 +2046,21 @@ CTRD_CHECK ctrd_status_t ctrd_queue_subscribe(
     const ctrd_call_t *call, ctrd_subscription_t **out, ctrd_error_t **err);
 
 /**
+ * Takes the subscription out of the completion of a submitted ctrd_queue_subscribe(). It works once,
+ * with any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the subscription, which the caller owns: ctrd_subscription_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_subscription(
+    ctrd_message_t *message, ctrd_subscription_t **out, ctrd_error_t **err);
+
+/**
  * Ends a subscription. What the queue holds already stays there. In a child of the process that made the
  * subscription, it does nothing.
  *
@@ -1844,8 +2071,9 @@ CTRD_CHECK ctrd_status_t ctrd_queue_subscribe(
 void ctrd_subscription_free(ctrd_subscription_t *subscription);
 
 /**
- * A descriptor that is readable while a queue holds a message (level-triggered). The program may only poll it: the library keeps it, and closes it with
- * ctrd_queue_free().
+ * A descriptor that is readable while a queue holds a message (level-triggered). The program may only
+ * poll it: the library keeps it, and closes it with ctrd_queue_free(). It is made when it is first asked
+ * for, and stays the same.
  *
  * @param queue  the queue; NULL gives -1.
  * @return the descriptor; -1 in a child of the process that made the queue, and if no descriptor is left.
@@ -1871,9 +2099,9 @@ CTRD_CHECK ctrd_status_t ctrd_queue_next(
     ctrd_queue_t *queue, const ctrd_call_t *call, ctrd_message_t **out, ctrd_error_t **err);
 
 /**
- * Frees a queue with the messages that it holds. Subscriptions to it
- * end; submitted calls run on, and their completions vanish. In a child of the process that made it, it
- * does nothing.
+ * Frees a queue with the messages that it holds. Subscriptions to it end. Submitted calls that are under
+ * way run on, and their completions are dropped. In a child of the process that made the queue it does
+ * nothing.
  *
  * @param queue  the queue; NULL does nothing.
  *
@@ -1894,7 +2122,8 @@ void ctrd_queue_free(ctrd_queue_t *queue);
  * @param client     the client.
  * @param reference  the image, as for a pull.
  * @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out        receives the image's info, which the caller owns: ctrd_image_info_free().
+ * @param out        receives the image's info, which the caller owns: ctrd_image_info_free(). A submitted
+ *                   call gives it by ctrd_message_take_image().
  * @param err        receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image.
  *
@@ -1905,13 +2134,29 @@ CTRD_CHECK ctrd_status_t ctrd_get_image(
     ctrd_error_t **err);
 
 /**
+ * Takes the image's info out of the completion of a submitted ctrd_get_image() or ctrd_pull_image(). It
+ * works once, with any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the image's info, which the caller owns: ctrd_image_info_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_image(
+    ctrd_message_t *message, ctrd_image_info_t **out, ctrd_error_t **err);
+
+/**
  * Lists the images that match at least one of the filters; all of them if there is no filter.
  *
  * @param client       the client.
  * @param filters      filters in containerd's language, as in "name~=busybox": filters_len strings.
  * @param filters_len  the number of filters.
  * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out          receives the images, which the caller owns: ctrd_image_info_list_free().
+ * @param out          receives the images, which the caller owns: ctrd_image_info_list_free(). A
+ *                     submitted call gives them by ctrd_message_take_image_list().
  * @param err          receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
  *         position: "filters[1]".
@@ -1921,6 +2166,21 @@ CTRD_CHECK ctrd_status_t ctrd_get_image(
 CTRD_CHECK ctrd_status_t ctrd_list_images(
     ctrd_client_t *client, const char *const *filters, size_t filters_len, const ctrd_call_t *call,
     ctrd_image_info_list_t **out, ctrd_error_t **err);
+
+/**
+ * Takes the images out of the completion of a submitted ctrd_list_images(). It works once, with any
+ * handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the images, which the caller owns: ctrd_image_info_list_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_image_list(
+    ctrd_message_t *message, ctrd_image_info_list_t **out, ctrd_error_t **err);
 
 /**
  * Removes an image's record. The next garbage collection removes what only the image referred to.
@@ -2149,7 +2409,7 @@ typedef struct ctrd_pull_config_t {
     size_t token_hosts_len;
     /**
      * Receives the progress. The pull keeps it until it is over, so the handle may be freed at any time.
-     * NULL: none.
+     * NULL: none. Must be NULL if the call is submitted: its progress comes as messages.
      */
     ctrd_progress_callback_t *progress;
     /** Must be 0. */
@@ -2209,6 +2469,7 @@ void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
  * @param config  what to pull.
  * @param call    limits of the call; NULL: the defaults (no end, as long as data keeps coming).
  * @param out     receives the image's info, which the caller owns: ctrd_image_info_free(); may be NULL.
+ *                A submitted call gives it by ctrd_message_take_image().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also if the reference cannot be read; CTRD_E_NOT_FOUND if
  *         the registry does not have the image, or not for the platform; CTRD_E_UNAUTHENTICATED if the
@@ -2325,7 +2586,8 @@ int32_t ctrd_progress_updated_at(const ctrd_progress_t *progress, ctrd_time_t *o
  * @param snapshotter  the snapshotter that has it; NULL: the client's.
  * @param key          its key, or its name if it is committed.
  * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out          receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free().
+ * @param out          receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free(). A
+ *                     submitted call gives it by ctrd_message_take_snapshot().
  * @param err          receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such snapshot; CTRD_E_INVALID_ARGUMENT also if
  *         there is no such snapshotter.
@@ -2335,6 +2597,21 @@ int32_t ctrd_progress_updated_at(const ctrd_progress_t *progress, ctrd_time_t *o
 CTRD_CHECK ctrd_status_t ctrd_get_snapshot(
     ctrd_client_t *client, const char *snapshotter, const char *key, const ctrd_call_t *call,
     ctrd_snapshot_info_t **out, ctrd_error_t **err);
+
+/**
+ * Takes the snapshot's info out of the completion of a submitted ctrd_get_snapshot(). It works once,
+ * with any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_snapshot(
+    ctrd_message_t *message, ctrd_snapshot_info_t **out, ctrd_error_t **err);
 
 /**
  * Removes a snapshot.
@@ -2545,7 +2822,8 @@ void ctrd_daemon_config_init(ctrd_daemon_config_t *config, size_t size);
  *
  * @param config  how it is to run.
  * @param call    limits of the call; NULL: the defaults (at most 20 s).
- * @param out     receives the daemon, which the caller owns: ctrd_daemon_free().
+ * @param out     receives the daemon, which the caller owns: ctrd_daemon_free(). A submitted call gives
+ *                it by ctrd_message_take_daemon().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a directory that cannot be used; CTRD_E_NOT_FOUND
  *         if containerd, its shim or runc is not installed; CTRD_E_FAILED_PRECONDITION if another daemon
@@ -2557,6 +2835,21 @@ void ctrd_daemon_config_init(ctrd_daemon_config_t *config, size_t size);
 CTRD_CHECK ctrd_status_t ctrd_daemon_start(
     const ctrd_daemon_config_t *config, const ctrd_call_t *call, ctrd_daemon_t **out,
     ctrd_error_t **err);
+
+/**
+ * Takes the daemon out of the completion of a submitted ctrd_daemon_start(). It works once, with any
+ * handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the daemon, which the caller owns: ctrd_daemon_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_daemon(
+    ctrd_message_t *message, ctrd_daemon_t **out, ctrd_error_t **err);
 
 /**
  * The address of a private containerd's socket, for ctrd_client_config_t.

@@ -73,9 +73,13 @@ impl Call {
         self
     }
 
-    /// The same call, whose time counts from now on.
-    pub(crate) fn accepted(&self) -> Call {
-        Call { accepted: Some(Instant::now()), ..self.clone() }
+    /// The same call, whose time counts from now on. `default` is its timeout if it names none.
+    pub(crate) fn accepted(&self, default: Option<Duration>) -> Call {
+        let timeout = match (self.timeout, default) {
+            (Timeout::Default, Some(default)) => Timeout::After(default),
+            (timeout, _) => timeout,
+        };
+        Call { accepted: Some(Instant::now()), timeout, ..self.clone() }
     }
 
     /// The limits of a call that starts now, or when it was accepted. `default` is the operation's own

@@ -1,5 +1,5 @@
-//! What a failed operation says: what kind of failure, in which operation and step, on what,
-//! whether trying again helps, and whether the effect may have taken place all the same.
+//! The error of a failed operation: its kind, the operation, the step and the subject, whether
+//! another attempt may help, and whether the change may have been made nevertheless.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,17 +12,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An argument is not acceptable; the message names it.
+    /// An argument cannot be accepted. The message names it.
     InvalidArgument,
-    /// What was named does not exist.
+    /// The object does not exist.
     NotFound,
-    /// What was to be made exists already.
+    /// The object exists already.
     AlreadyExists,
-    /// The object is not in a state in which this can be done.
+    /// The object is not in a state that permits the operation.
     FailedPrecondition,
     /// The operating system, the server or the registry does not permit it.
     PermissionDenied,
-    /// The registry wants other credentials.
+    /// The registry does not accept the credentials.
     Unauthenticated,
     /// The server cannot be reached, the connection broke, or the server cancelled the call.
     Unavailable,
@@ -30,33 +30,34 @@ pub enum ErrorKind {
     Timeout,
     /// The call's cancel handle was fired.
     Cancelled,
-    /// Another operation holds the container; the message names it.
+    /// Another operation changes the container. The message names that operation.
     Busy,
-    /// Nothing is there yet, and the call was not to wait.
+    /// The call would have to wait, and it must not.
     WouldBlock,
     /// The client was closed.
     Closed,
-    /// The process forked after the client was opened; the child cannot use it.
+    /// The process is a child, by fork, of the process that opened the client. Only that one can
+    /// use it.
     Forked,
-    /// The call would wait for itself.
+    /// The call would wait for its own end.
     Reentrant,
-    /// The server, the kernel or this build cannot do it.
+    /// The server, the kernel or this build does not support it.
     Unsupported,
     /// A limit was reached: memory, a message's size, a quota.
     ResourceExhausted,
     /// The server gave up because of a conflict.
     Aborted,
-    /// A position or number is outside of what there is.
+    /// A position or a number is out of range.
     OutOfRange,
     /// Data is damaged: a digest or a size does not match.
     DataLoss,
-    /// A system call failed; `errno` says how.
+    /// A system call failed. [`Error::errno`] has its error number.
     Io,
-    /// The other side answered with something its specification does not allow.
+    /// The server or the registry sent an answer that its specification does not allow.
     Protocol,
     /// An error in this library.
     Internal,
-    /// The server failed without saying more: runc, the shim or containerd itself.
+    /// The server failed and did not say more: runc, the shim or containerd itself.
     Unknown,
     /// A panic in this library was caught.
     Panic,
@@ -113,8 +114,8 @@ struct Repr {
     reason: Option<Reason>,
 }
 
-/// What exactly has happened, for decisions within the library: an error's kind says less, and no decision
-/// rests on the words of a message.
+/// What exactly has happened, for decisions within the library: an error's kind says less, and no
+/// decision rests on the words of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// The container has no task, and its record does not say how its process ended.
@@ -123,6 +124,8 @@ pub(crate) enum Reason {
     ShimDied,
     /// containerd has no such snapshotter.
     NoSnapshotter,
+    /// Another client writes the content under the same name at the moment.
+    ContentLocked,
 }
 
 impl fmt::Display for Repr {
@@ -141,18 +144,18 @@ impl fmt::Display for Repr {
     }
 }
 
-/// How much of a value an error repeats that may be of any length. What is valid is hardly ever
-/// longer.
+/// How many characters an error quotes of a value that may have any length. Valid values are hardly
+/// ever longer.
 const QUOTED: usize = 100;
 
 /// The longest subject of an operation that could begin: a full reference with tag and digest.
 const SUBJECT: usize = 500;
 
-/// How much of a message is kept at its beginning and at its end.
+/// How many characters of a long message are kept at its beginning and at its end.
 const MESSAGE: (usize, usize) = (1000, 500);
 
-/// A text that has no more than so many characters at its beginning and at its end; what is between
-/// them becomes an ellipsis.
+/// Shortens a text to this many characters at its beginning and at its end. An ellipsis replaces
+/// the rest.
 fn shorten(text: &str, first: usize, last: usize) -> Cow<'_, str> {
     if text.len() <= first + last || text.chars().count() <= first + last {
         return text.into();
@@ -169,8 +172,8 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    /// A new error of this kind; the message is a sentence fragment without a full stop. It is for
-    /// one line of a log: where it is very long its middle is left out.
+    /// A new error. The message is a sentence fragment without a full stop, for one line of a log:
+    /// the middle of a very long one is left out.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let message = message.into();
         Error(Arc::new(Repr {
@@ -188,15 +191,15 @@ impl Error {
         }))
     }
 
-    /// An argument that cannot be accepted. `why` may repeat it, at its beginning or its end: of a
-    /// long one the middle is left out.
+    /// The error of an argument that cannot be accepted. `why` may quote the argument at its
+    /// beginning or its end: the middle of a long text is left out.
     pub fn invalid(argument: &str, why: impl fmt::Display) -> Error {
         let why = why.to_string();
         let why = shorten(&why, QUOTED, 2 * QUOTED);
         Error::new(ErrorKind::InvalidArgument, format!("{argument}: {why}"))
     }
 
-    /// A system call that failed; `what` says on which file or object.
+    /// The error of a system call that failed. `what` names the file or object.
     pub(crate) fn io(what: impl fmt::Display, error: impl Into<std::io::Error>) -> Error {
         use std::io::ErrorKind as Io;
         let error = error.into();
@@ -218,19 +221,19 @@ impl Error {
         Arc::make_mut(&mut self.0)
     }
 
-    /// Names the operation and its subject, where no operation nearer to the caller has done so.
+    /// Names the operation and its subject, unless an inner operation has named itself.
     pub(crate) fn at(mut self, operation: &'static str, subject: &str) -> Error {
         if self.0.operation.is_empty() {
             let repr = self.edit();
             repr.operation = operation;
-            // What is refused may be of any length.
+            // A subject that was refused may have any length.
             let most = if repr.kind == ErrorKind::InvalidArgument { QUOTED } else { SUBJECT };
             repr.subject = shorten(subject, most, 0).into_owned();
         }
         self
     }
 
-    /// Names the step of the operation that failed, unless a step within it has been named.
+    /// Names the step that failed, unless an inner step has been named.
     pub(crate) fn step(mut self, step: &'static str) -> Error {
         if self.0.step.is_none() {
             self.edit().step = Some(step);
@@ -238,14 +241,14 @@ impl Error {
         self
     }
 
-    /// Puts words before the message.
+    /// Puts words in front of the message.
     pub(crate) fn context(mut self, context: impl fmt::Display) -> Error {
         let message = format!("{context}: {}", self.0.message);
         self.edit().message = message;
         self
     }
 
-    /// Puts words behind the message.
+    /// Appends words to the message.
     pub(crate) fn followed_by(mut self, words: impl fmt::Display) -> Error {
         let message = format!("{}{words}", self.0.message);
         self.edit().message = message;
@@ -281,24 +284,24 @@ impl Error {
         self.0.reason
     }
 
-    /// Says what this error was caused by.
+    /// Sets the cause of this error.
     pub(crate) fn caused_by(mut self, source: Error) -> Error {
         self.edit().source = Some(source);
         self
     }
 
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The operation that failed, as its function is named (`create_container`).
+    /// The operation that failed, by the name of its function (`create_container`).
     pub fn operation(&self) -> &'static str {
         self.0.operation
     }
 
-    /// What the operation was to act on: a container's id, an image's reference, an address. One
-    /// that is too long for a line of a log ends with an ellipsis.
+    /// The object of the operation: a container's id, an image's reference, an address. One that is
+    /// too long for a line of a log ends with an ellipsis.
     pub fn subject(&self) -> &str {
         &self.0.subject
     }
@@ -313,28 +316,29 @@ impl Error {
         &self.0.message
     }
 
-    /// The gRPC status code, where the server answered with one.
+    /// The gRPC status code, if the server answered with one.
     pub fn grpc_code(&self) -> Option<i32> {
         self.0.grpc_code
     }
 
-    /// The error number of the system call that failed.
+    /// The error number of the system call that failed, if one did.
     pub fn errno(&self) -> Option<i32> {
         self.0.errno
     }
 
-    /// Whether the same call may succeed when it is tried again unchanged.
+    /// Whether the same call may succeed if it is made again.
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
     }
 
-    /// Whether the change may have taken place although the call failed: look before you repeat.
+    /// Whether the change may have been made although the call failed. Check that before you repeat
+    /// the call.
     pub fn is_outcome_unknown(&self) -> bool {
         self.0.outcome_unknown
     }
 }
 
-/// Names the operation or the step of a failing result.
+/// What is done with a result of any operation.
 pub(crate) trait ResultExt<T> {
     fn at(self, operation: &'static str, subject: &str) -> Result<T>;
     fn step(self, step: &'static str) -> Result<T>;
@@ -391,7 +395,7 @@ mod tests {
         assert!(io.message().ends_with("(os error 36)") && io.to_string().len() < 2000, "{io}");
         let said = Error::new(ErrorKind::Unknown, format!("{long} was not found"));
         assert!(said.message().ends_with("found") && said.message().chars().count() == 1501);
-        // What can be valid is kept.
+        // A subject that may be valid is kept.
         let whole = Error::new(ErrorKind::NotFound, "no").at("get_image", &"x".repeat(460));
         assert_eq!(whole.subject().len(), 460);
     }

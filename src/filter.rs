@@ -1,15 +1,14 @@
-//! Which events are wanted, in containerd's filter language.
+//! Filters in containerd's filter language: for events and for lists.
 //!
-//! The language (containerd's package `filters`): selectors joined by commas, all of which must
-//! match; a selector is a path of fields joined by dots, alone or with `==`, `!=` or `~=` and a
-//! value. Filters of a subscription are alternatives. The server tells of a filter that it cannot
-//! read only by the end of the stream, so it is read here first.
+//! In the language (containerd's package `filters`) a filter is a list of selectors joined by
+//! commas, all of which must match. A selector is a path of fields joined by dots, alone or with
+//! `==`, `!=` or `~=` and a value. Several filters are alternatives. If the server cannot read the
+//! filter of a subscription, it only ends the stream; so the filter is checked here first.
 
 use crate::error::{Error, Result};
 
-/// Events that are wanted: those of which all that is set here is true. Without anything set, all.
-///
-/// A subscription that names no namespace gets the events of every namespace.
+/// A filter of events. An event passes if everything that is set here is true for it. If nothing is
+/// set, every event passes. If no namespace is set, events of every namespace pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     namespace: Option<String>,
@@ -26,10 +25,10 @@ impl EventFilter {
     }
 
     /// A filter in containerd's own language, as `ctr events` takes it:
-    /// `topic=="/tasks/exit",event.container_id=="web"`. What else is set must be true as well.
+    /// `topic=="/tasks/exit",event.container_id=="web"`. Other conditions can be set too.
     ///
-    /// A value that begins with `/` must stand in double quotes. A regular expression (`~=`) is the
-    /// server's to read, and one that it cannot read matches nothing.
+    /// A value that begins with `/` must be in double quotes. The server reads a regular expression
+    /// (`~=`); if it cannot, the filter matches nothing.
     pub fn raw(filter: impl Into<String>) -> EventFilter {
         EventFilter { raw: Some(filter.into()), ..EventFilter::default() }
     }
@@ -40,13 +39,13 @@ impl EventFilter {
         self
     }
 
-    /// Only events of this topic, as `/tasks/exit`.
+    /// Only events of this topic, for example `/tasks/exit`.
     pub fn topic(mut self, topic: impl Into<String>) -> EventFilter {
         self.topic = Some(topic.into());
         self
     }
 
-    /// Only events whose topic begins so, as `/tasks/`.
+    /// Only events whose topic begins with this prefix, for example `/tasks/`.
     pub fn topic_prefix(mut self, prefix: impl Into<String>) -> EventFilter {
         self.topic_prefix = Some(prefix.into());
         self
@@ -58,8 +57,8 @@ impl EventFilter {
         self
     }
 
-    /// The filters that say this to containerd: alternatives, of which one is enough. `argument` is
-    /// what an error calls this filter.
+    /// The filter in containerd's language: alternatives, of which one must match. `argument` is
+    /// the name of the filter in errors.
     fn render(&self, argument: &str) -> Result<Vec<String>> {
         let mut selectors = Vec::new();
         let mut add = |field: &str, operator: &str, name: &str, value: &Option<String>| {
@@ -86,20 +85,22 @@ impl EventFilter {
         let alternatives = match self.container.as_deref() {
             None => return Ok(vec![selectors.join(",")]),
             Some("") => return Err(Error::invalid(argument, "the container is empty")),
-            // A container's own events have its id as `id`, where those of tasks have the exec's.
+            // An event of a container has the container's id as `id`; an event of a task has the
+            // exec's there.
             Some(id) => [
                 format!("event.container_id=={}", quote(id)),
                 format!(r#"topic~="^/containers/",event.id=={}"#, quote(id)),
             ],
         };
-        // Last, because only these have the server decode the event.
+        // The container comes last, because only for it the server must decode the event.
         let whole =
             |own: String| selectors.iter().cloned().chain([own]).collect::<Vec<String>>().join(",");
         Ok(alternatives.map(whole).into())
     }
 }
 
-/// What containerd is asked for: events that pass any of the filters, all where there is none.
+/// The filters in containerd's language. An event must pass any of them, and every event passes if
+/// there is none.
 pub(crate) fn render(filters: &[EventFilter]) -> Result<Vec<String>> {
     let mut rendered = Vec::new();
     for (i, filter) in filters.iter().enumerate() {
@@ -108,13 +109,13 @@ pub(crate) fn render(filters: &[EventFilter]) -> Result<Vec<String>> {
     Ok(rendered)
 }
 
-/// A value as containerd reads it back.
+/// Quotes a value for containerd's parser.
 pub(crate) fn quote(value: &str) -> String {
     let mut quoted = String::from('"');
     for c in value.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            // The sign for a character that could not be decoded is taken for one.
+            // containerd's parser takes the replacement character for an encoding error.
             '\u{fffd}' => quoted.push_str(r"\ufffd"),
             c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
             c => quoted.push(c),
@@ -124,7 +125,7 @@ pub(crate) fn quote(value: &str) -> String {
     quoted
 }
 
-/// A regular expression of Go's that matches this text alone.
+/// A regular expression, in Go's syntax, that matches exactly this text.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
@@ -136,12 +137,12 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Checks that containerd can read a filter: its language is the same for events and for lists.
+/// Checks that containerd can read a filter.
 pub(crate) fn check(argument: &str, filter: &str) -> Result<()> {
     read(filter).map_err(|why| Error::invalid(argument, why))
 }
 
-/// Whether containerd can read a filter; where it cannot, why.
+/// Whether containerd can read a filter, or why it cannot.
 fn read(filter: &str) -> std::result::Result<(), String> {
     if filter.is_empty() {
         return Ok(());
@@ -244,7 +245,7 @@ impl Parser<'_> {
                 self.at += 1;
                 self.rest_of_quoted(quote)
             }
-            Some('/' | '|') => self.wrong("a value that begins so must stand in double quotes"),
+            Some('/' | '|') => self.wrong("a value that begins with this must be in double quotes"),
             None | Some(',' | '.' | '=' | '!' | '~') => self.wrong("expected a value"),
             Some(_) => {
                 self.skip_while(|c| c != ',' && !c.is_whitespace() && !c.is_control());
@@ -253,7 +254,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What follows the opening quote, and the closing one.
+    /// The rest of a quoted value, with the closing quote.
     fn rest_of_quoted(&mut self, quote: char) -> Parsed {
         let opening = self.at - 1;
         loop {
@@ -266,12 +267,12 @@ impl Parser<'_> {
                 return Ok(());
             }
             if c == '\\' && !self.rest_of_escape(quote) {
-                return Err(Wrong { what: "an escape that there is not", at });
+                return Err(Wrong { what: "an unknown escape sequence", at });
             }
         }
     }
 
-    /// What follows the backslash, as in Go; whether there is such an escape.
+    /// The rest of an escape sequence in Go's syntax. Says whether it is one.
     fn rest_of_escape(&mut self, quote: char) -> bool {
         let Some(c) = self.peek() else { return false };
         let (radix, digits) = match c {
@@ -302,7 +303,7 @@ pub(crate) mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn filters_are_said_in_containerds_words() {
+    fn filters_are_rendered_in_containerds_language() {
         let table: &[(EventFilter, &[&str])] = &[
             (EventFilter::new(), &[""]),
             (EventFilter::raw(""), &[""]),
@@ -334,7 +335,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn values_are_quoted_so_that_containerd_reads_them_back() {
+    fn quoted_values_are_read_back_unchanged() {
         for (value, quoted) in [
             ("", r#""""#),
             ("a b,c==d", r#""a b,c==d""#),
@@ -347,7 +348,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The events' test asks the real one too.
+    /// The test of events asks a real containerd too.
     pub(crate) const READABLE: [&str; 34] = [
         "",
         "topic",
@@ -431,21 +432,21 @@ pub(crate) mod tests {
     ];
 
     #[test]
-    fn what_containerd_can_read_passes() {
+    fn a_filter_that_containerd_can_read_passes() {
         for filter in READABLE {
             assert_eq!(read(filter), Ok(()), "{filter:?}");
         }
     }
 
     #[test]
-    fn what_containerd_cannot_read_is_refused_by_name() {
+    fn a_filter_that_containerd_cannot_read_is_refused_by_name() {
         for filter in UNREADABLE {
             assert!(read(filter).is_err(), "{filter:?}");
         }
         for (filters, message) in [
             (
                 vec![EventFilter::new(), EventFilter::raw("topic==/x")],
-                r#"filters[1]: a value that begins so must stand in double quotes at "/x" in "topic==/x""#,
+                r#"filters[1]: a value that begins with this must be in double quotes at "/x" in "topic==/x""#,
             ),
             (
                 vec![EventFilter::raw("topic").namespace("n"), EventFilter::raw("topic=")],

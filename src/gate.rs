@@ -56,8 +56,8 @@ impl Gate {
         self.lock().closed
     }
 
-    /// Fails if an operation of the calling thread is under way, as in a callback of it: a wait for that
-    /// operation would never end.
+    /// Fails if an operation of the calling thread is under way, as in a callback of it: a wait for
+    /// that operation would never end.
     pub(crate) fn check_reentrant(&self) -> Result<()> {
         if self.lock().running.contains(&thread::current().id()) {
             return Err(Error::new(

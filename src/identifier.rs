@@ -8,12 +8,12 @@ const MAX_LENGTH: usize = 76;
 /// The longest name of a snapshotter. In-tree plugins have a directory of their name.
 const MAX_SNAPSHOTTER: usize = 255;
 
-/// The longest key of a snapshot. containerd's store takes eight times as much, but what refers to
-/// a snapshot in a label has no more room.
+/// The longest key of a snapshot. containerd's store takes keys eight times as long, but a label
+/// that refers to a snapshot has no more room.
 const MAX_KEY: usize = 4096;
 
-/// Checks the name of a snapshotter: the configuration of containerd names it, so it is hardly
-/// limited.
+/// Checks the name of a snapshotter. containerd's configuration chooses the name, so nearly every
+/// name is allowed.
 pub(crate) fn check_snapshotter(value: &str) -> Result<()> {
     check_length("snapshotter", value, MAX_SNAPSHOTTER)?;
     if value.contains(char::is_control) {
@@ -22,8 +22,8 @@ pub(crate) fn check_snapshotter(value: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the key of a snapshot: also the name of a committed one, its chain ID, so it is no
-/// identifier.
+/// Checks the key of a snapshot. It may be a chain ID, the name of a committed snapshot, so it need
+/// not be an identifier.
 pub(crate) fn check_snapshot_key(argument: &str, value: &str) -> Result<()> {
     check_length(argument, value, MAX_KEY)
 }

@@ -26,8 +26,8 @@ pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) connection: Arc<Connection>,
     pub(crate) images: ImageCache,
-    /// Keeps several pulls from fetching or unpacking the same blob at once: containerd 1.6 is slow at a
-    /// blob that two clients write.
+    /// Keeps several pulls from fetching or unpacking the same blob at once: containerd 1.6 is slow
+    /// at a blob that two clients write.
     pub(crate) pull_locks: KeyedMutex,
     pub(crate) executor: Executor,
     pub(crate) bus: Bus,
@@ -51,8 +51,8 @@ pub(crate) struct Operation {
 }
 
 impl Inner {
-    /// For a client of the server at the socket `path`. `shares_pids` says whether a pid from the server is
-    /// valid in our own pid namespace.
+    /// For a client of the server at the socket `path`. `shares_pids` says whether a pid from the
+    /// server is valid in our own pid namespace.
     pub(crate) fn new(config: ClientConfig, path: &Path, shares_pids: bool) -> Inner {
         let connection = Arc::new(Connection::new(path));
         let executor = Executor::new("ctrd-work");
@@ -107,7 +107,7 @@ impl Inner {
         })
     }
 
-    /// Fails in a child of the process that opened the client: gRPC's threads are not there.
+    /// Fails in a child of the process that opened the client: it does not have gRPC's threads.
     pub(crate) fn check_process(&self) -> Result<()> {
         if std::process::id() != self.process {
             return Err(Error::new(
@@ -127,8 +127,9 @@ impl Inner {
         gate::closed()
     }
 
-    /// Closes the client: lets no further operation in, ends the waits of the operations under way, waits for
-    /// these operations and for hooks that run, and ends the threads. From inside a hook it does not wait.
+    /// Closes the client: lets no further operation in, ends the waits of the operations under way,
+    /// waits for these operations and for hooks that run, and ends the threads. From inside a hook
+    /// it does not wait.
     pub(crate) fn close(&self, limits: &Limits) -> Result<()> {
         self.gate.close();
         self.watches.close();

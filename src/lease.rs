@@ -1,5 +1,5 @@
-//! Leases: what holds content and snapshots against containerd's garbage collection while an
-//! operation is at work on them.
+//! Leases: a lease keeps containerd's garbage collection from content and snapshots while an operation
+//! works on them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,28 +12,28 @@ use crate::rpc::{Ctx, leases};
 use crate::timestamp::rfc3339;
 use crate::wait::until_removed;
 
-/// When containerd drops a lease whose owner died (Go's client says the same).
+/// When containerd drops a lease whose owner has died. Go's client uses the same time.
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long ending a lease may take once its operation is over, and where that has ended at its
-/// deadline or was cancelled.
+/// How long the deletion of a lease may take: after a finished operation, and after one whose time
+/// is over or that was cancelled.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 const LATE_END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A lease of one operation's. It is deleted when it is dropped.
+/// The lease of one operation. The drop deletes it.
 pub(crate) struct Lease<'a> {
     client: &'a Inner,
     namespace: String,
     id: String,
-    /// The operation's: where they have ended it, its caller is not to wait much longer.
+    /// The operation's limits. If they have ended it, the caller must not wait much longer.
     limits: Limits,
-    /// Whether it may be made yet.
+    /// Whether the server may still be creating it.
     unknown: bool,
 }
 
 impl<'a> Lease<'a> {
-    /// Gives a call a lease, and the context to make its other calls with: the lease that the
-    /// caller brought, which stays the caller's, or else a new one.
+    /// Gives the context for an operation's RPCs, with a lease. If the caller's context has one,
+    /// that is used, and it stays the caller's. Otherwise a lease is created, and returned too.
     pub(crate) fn hold(client: &'a Inner, ctx: &Ctx) -> Result<(Ctx, Option<Lease<'a>>)> {
         if ctx.lease.is_some() {
             return Ok((ctx.clone(), None));
@@ -50,7 +50,7 @@ impl<'a> Lease<'a> {
             Err(e) if !e.is_outcome_unknown() => return Err(e),
             created => created,
         };
-        // Where the outcome is unknown, the drop deletes what may be there.
+        // If the outcome is unknown, the drop deletes what the server may have created.
         let limits = ctx.limits.clone();
         let (namespace, unknown) = (ctx.namespace.clone(), created.is_err());
         let lease = Lease { client, namespace, id, limits, unknown };

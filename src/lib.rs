@@ -19,59 +19,28 @@
 //! }
 //! ```
 //!
-//! - **[`Client`]** is the handle: cheap to clone, usable from any thread, and the same connection
-//!   throughout. Every operation is a method of it.
-//! - **[`Call`]** says how a call is bounded: its timeout (each operation has a default; only
+//! - **[`Client`]** is the handle of one connection. It is cheap to clone and can be used from any
+//!   thread. Every operation is a method of it.
+//! - **[`Call`]** has the options of one call: its timeout (each operation has a default; only
 //!   [`Client::wait`] and [`Client::pull_image`] have none), a [`Cancel`] handle, another namespace, a
-//!   lease. It goes last.
-//! - **[`Error`]** says what happened: a stable [`ErrorKind`], operation, subject and step, the gRPC
-//!   status, whether trying again helps, and whether the change may have taken place all the same.
-//! - **[`Message`]** tells of an exit. A code that no source holds is `None`: never a guess. A
-//!   connection that breaks is no exit; the process is looked up when it is back.
+//!   lease. It is the last argument.
+//! - **[`Error`]** says what happened: a stable [`ErrorKind`], the operation, its object and step,
+//!   the gRPC status, whether another attempt may help, and whether the change may have been made
+//!   nevertheless.
+//! - **[`Message`]** reports an exit. If no source has the exit code, the code is `None`: it is
+//!   never a guess. A broken connection is not an exit; the process is looked up when the
+//!   connection is back.
 //! - **[`Daemon`]** runs a private containerd, for programs that bring their own, and starts it again
 //!   when it dies.
 //!
-//! The library is a guest in its process: it prints nothing (it logs to the `log` crate, also from
-//! gRPC's thread, so a logger must not block and must not call it), leaves
-//! signals, environment and working directory alone, and makes no thread for a container. A child of
-//! the process cannot use its clients ([`ErrorKind::Forked`]): open them after forking.
+//! The library is a guest in its process. It prints nothing: it logs to the `log` crate, also from
+//! gRPC's thread, so a logger must not block and must not call the library. It leaves signals,
+//! environment and working directory alone, and makes no thread for a container. A child of the
+//! process cannot use its clients ([`ErrorKind::Forked`]): open clients after forking.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-/// For the C interface alone, and no part of the Rust API.
-#[doc(hidden)]
-pub mod ffi {
-    use std::os::fd::BorrowedFd;
-
-    use crate::{ErrorKind, HookId, Result, Stream};
-
-    /// Closes a client as the drop of its last handle does, whose own drop then does not wait again. A C
-    /// program frees its handle by a pointer that its hooks have too: so the hooks must have ended before
-    /// the handle is dropped, and the calls in them hold clones of it.
-    pub fn close_before_free(client: &crate::Client) {
-        crate::client::close_before_free(client);
-    }
-
-    /// The number of a hook.
-    pub fn hook_number(hook: HookId) -> u64 {
-        hook.0
-    }
-
-    /// The hook with a number.
-    pub fn hook_with_number(number: u64) -> HookId {
-        HookId(number)
-    }
-
-    /// A stream of a duplicate of a descriptor that the program keeps. `argument` names it in the error.
-    pub fn duplicate(argument: &str, fd: BorrowedFd<'_>) -> Result<Stream> {
-        crate::stdio::duplicate(argument, fd)
-    }
-
-    /// Every kind of error.
-    pub const ERROR_KINDS: &[ErrorKind] = ErrorKind::ALL;
-}
-
-/// Reports of faults, version by version.
+/// What the library reports after faults, for each version of containerd.
 pub mod guide {
     #![doc = include_str!("guide/what_happens_when.md")]
 }
@@ -86,6 +55,8 @@ mod delivery;
 mod error;
 mod events;
 mod executor;
+#[doc(hidden)]
+pub mod ffi;
 mod filter;
 mod gate;
 mod identifier;

@@ -1,4 +1,4 @@
-//! The system calls that no safe wrapper offers. The one file of the core that may hold `unsafe`.
+//! The system calls that have no safe wrapper. Only this file of the core may have `unsafe` code.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,8 +9,8 @@ use std::process::Command;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// Runs `f` with every signal blocked on this thread, so that threads made inside block them all
-/// and the host's signals stay the host's. The mask is put back also where `f` panics.
+/// Runs `f` with every signal blocked on this thread. Threads that `f` makes block every signal
+/// too, so they take none of the host's. The mask is restored afterwards, also if `f` panics.
 pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     struct Restore(libc::sigset_t);
     impl Drop for Restore {
@@ -32,15 +32,15 @@ pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// How many processors the machine has, those included that this process may not use.
+/// How many processors the machine has, including those that this process may not use.
 pub(crate) fn processors() -> usize {
     // SAFETY: it takes a number and gives one.
     let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
     usize::try_from(count).unwrap_or(1)
 }
 
-/// Gives the calling thread a mount namespace of its own, a copy of the process's. It ends with the
-/// thread: call it on one that was made for the purpose.
+/// Gives the calling thread its own mount namespace, a copy of the process's. It ends with the
+/// thread: the caller makes a thread for the purpose.
 pub(crate) fn unshare_mounts() -> rustix::io::Result<()> {
     // SAFETY: what may break other code is a table of descriptors that is no longer shared; it is
     // not among the flags. `FS` gives the thread its own working directory, which `NEWNS` needs.
@@ -54,7 +54,7 @@ fn failed(result: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Has the kernel kill the program that `command` runs when the thread that spawns it ends.
+/// Makes the kernel kill the program that `command` runs when the thread that spawns it ends.
 pub(crate) fn dies_with_thread(command: &mut Command) {
     let parent = std::process::id();
     let prepare = move || -> io::Result<()> {
@@ -62,7 +62,7 @@ pub(crate) fn dies_with_thread(command: &mut Command) {
         unsafe {
             failed(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             if libc::getppid() as u32 != parent {
-                // It died before the line above.
+                // The parent died before the call above.
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
         }
@@ -72,9 +72,9 @@ pub(crate) fn dies_with_thread(command: &mut Command) {
     unsafe { command.pre_exec(prepare) };
 }
 
-/// Makes the program that `command` runs independent of the state of this process: it inherits no
-/// descriptor but its standard three, no blocked or ignored signal, no terminal and no umask. To be
-/// spawned with every signal blocked.
+/// Makes the program that `command` runs independent of the state of this process: it inherits only
+/// the three standard descriptors, no blocked or ignored signal, no terminal and no umask. The
+/// caller spawns it with every signal blocked.
 pub(crate) fn as_daemon(command: &mut Command) {
     let prepare = || -> io::Result<()> {
         // SAFETY: system calls with plain arguments, of which every pointer is to a local value;
@@ -82,15 +82,16 @@ pub(crate) fn as_daemon(command: &mut Command) {
         unsafe {
             failed(libc::setsid())?;
             libc::umask(0o022);
-            // Before the mask is cleared: no handler of the host's is to run here.
+            // Before the mask is cleared, so that no handler of the host's runs here.
             for signal in 1..=libc::SIGRTMAX() {
-                // The C library's own, SIGKILL and SIGSTOP refuse.
+                // It fails for SIGKILL, SIGSTOP and the C library's own signals.
                 libc::signal(signal, libc::SIG_DFL);
             }
             let mut none = MaybeUninit::<libc::sigset_t>::uninit();
             libc::sigemptyset(none.as_mut_ptr());
             failed(libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()))?;
-            // Closed by the exec and not here: the standard library reports its failure over one.
+            // The exec closes them, not this code: the standard library reports a failure over one
+            // of them.
             let flags = libc::CLOSE_RANGE_CLOEXEC;
             if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) == -1 {
                 // Before Linux 5.11.
@@ -108,8 +109,8 @@ pub(crate) fn as_daemon(command: &mut Command) {
     unsafe { command.pre_exec(prepare) };
 }
 
-/// How the process behind a pidfd ended, as a wait status. `None` where the kernel does not say: it
-/// has not been reaped, or the kernel is older than 6.15. Older ones fail.
+/// How the process of a pidfd exited, as a wait status. `None` if the kernel does not give it:
+/// nobody has waited for the process yet, or the kernel is older than 6.15. Fails before 6.13.
 pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     /// `struct pidfd_info` in its first version (linux/pidfd.h).
     #[repr(C)]
@@ -135,8 +136,8 @@ pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code))
 }
 
-/// The process at the other end of a connected Unix socket, or rather the one that has bound it; `None`
-/// where it is in a namespace that is not seen from ours. (`rustix` takes that case for a number.)
+/// The pid of the process that has bound the other end of a connected Unix socket. `None` if the
+/// process is in a pid namespace that ours does not see. (`rustix` does not know that case.)
 pub(crate) fn peer(socket: BorrowedFd<'_>) -> Option<u32> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut size = size_of::<libc::ucred>() as libc::socklen_t;

@@ -1,5 +1,5 @@
-//! What wakes the watchdog's thread: a number that the thread sleeps on. Changing it takes no lock, so a
-//! signal handler may do it.
+//! What wakes the watchdog's thread: a number that the thread sleeps on. Changing it takes no lock,
+//! so a signal handler may do it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

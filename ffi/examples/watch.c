@@ -2,8 +2,8 @@
  * watch SOCKET NAMESPACE [CONTAINER...]
  *
  * Prints the events of a namespace, and the exits of the containers that are named, until its own input
- * ends (Ctrl-D). Everything is done in one loop around poll(2): a queue of the library's has a
- * descriptor that is readable while there is something in it.
+ * ends (Ctrl-D). It has one loop around poll(2): a queue of the library's has a descriptor that is
+ * readable while the queue holds a message.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -48,7 +48,7 @@ static void print(const ctrd_message_t *message)
     fflush(stdout);
 }
 
-/* Prints what is in the queue. */
+/* Prints the messages in the queue. */
 static int drain(ctrd_queue_t *queue)
 {
     ctrd_call_t call = CTRD_CALL_INIT;
@@ -95,6 +95,8 @@ int main(int argc, char **argv)
     ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_client_t *client = NULL;
+    ctrd_subscription_config_t subscription_config = CTRD_SUBSCRIPTION_CONFIG_INIT;
+    ctrd_subscription_t *subscription = NULL;
     ctrd_queue_t *queue = NULL;
     ctrd_error_t *err = NULL;
     char filter[128];
@@ -111,8 +113,12 @@ int main(int argc, char **argv)
     filters[0] = filter;
     if (ctrd_client_open(&config, NULL, &client, &err))
         return failed("reach containerd", err);
-    if (ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, filters, 1, 0, NULL, &queue, &err))
-        result = failed("open a queue", err);
+    subscription_config.kinds = CTRD_KIND_EXIT | CTRD_KIND_EVENT;
+    subscription_config.filters = filters;
+    subscription_config.filters_len = 1;
+    if (ctrd_queue_new(NULL, &queue, &err)
+        || ctrd_queue_subscribe(queue, client, &subscription_config, NULL, &subscription, &err))
+        result = failed("subscribe to the client's messages", err);
 
     /* The client reports exits of containers that it watches: a probe begins to, also a short one. */
     call.timeout_ms = 1000;
@@ -129,6 +135,7 @@ int main(int argc, char **argv)
         fflush(stdout);
         result = loop(queue);
     }
+    ctrd_subscription_free(subscription);
     ctrd_queue_free(queue);
     ctrd_client_free(client);
     return result;

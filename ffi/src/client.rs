@@ -14,6 +14,7 @@ use crate::abi::outputs::{Handle, Nothing};
 use crate::abi::times::{self, span};
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
+use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
 /// A client's flag: containerd 1.7 and 2.x, which forget the processes that have ended when they are
@@ -65,6 +66,11 @@ pub struct ctrd_client_config_t {
     pub call_timeout_ms: i64,
     /// CTRD_CLIENT_KEEP_STOPPED_TASKS, or 0.
     pub flags: u64,
+    /// How many submitted calls of the client may be in flight; completions that nobody has fetched
+    /// count. 0: 1024.
+    pub max_calls: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers and pointers.
@@ -103,6 +109,10 @@ unsafe fn read_config(given: *const ctrd_client_config_t) -> Result<ClientConfig
         times::FOREVER => config = config.call_timeout(std::time::Duration::MAX),
         ms => config = config.call_timeout(span("call_timeout_ms", ms)?),
     }
+    if given.max_calls != 0 {
+        config = config.max_calls(given.max_calls as usize);
+    }
+    arguments::reserved(given.reserved)?;
     arguments::flags("flags", given.flags, CTRD_CLIENT_KEEP_STOPPED_TASKS)?;
     Ok(config.keep_stopped_tasks(given.flags & CTRD_CLIENT_KEEP_STOPPED_TASKS != 0))
 }
@@ -124,7 +134,8 @@ pub unsafe extern "C" fn ctrd_client_config_init(config: *mut ctrd_client_config
 ///
 /// @param config  how to open it; NULL: the defaults.
 /// @param call    limits of the call; NULL: the defaults (at most 10 s).
-/// @param out     receives the client, which the caller owns: ctrd_client_free().
+/// @param out     receives the client, which the caller owns: ctrd_client_free(). A submitted call gives
+///                it by ctrd_message_take_client().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also if the address is not that of a socket;
 ///         CTRD_E_NOT_FOUND if there is no socket; CTRD_E_PERMISSION_DENIED if the program may not use
@@ -142,20 +153,44 @@ pub unsafe extern "C" fn ctrd_client_open(
     operation::run("client_open", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's struct and strings are as the header says.
         let config = unsafe { read_config(config)? };
-        Ok(move |call: &_| {
+        let address = ctrd::ffi::address(&config).to_owned();
+        let timeout = Some(Client::OPEN_TIMEOUT);
+        Ok(operation::of_none(address, timeout, move |call: &_| {
             let used = fork::Use::begin();
             let client = Client::open(&config, call)?;
             used.keep();
             Ok(Box::new(ctrd_client_t { client, maker: Maker::here() }))
-        })
+        }))
     })
 }
 
-/// Closes a client. No further call begins. Calls that wait for an exit end with CTRD_E_CLOSED, and no
-/// hook is started any more. The function waits for the other calls that are under way, for clean-ups
-/// (CTRD_CLEANUP_ALL) and for hooks that run; then it destroys the userdata of all hooks. Containers keep
-/// running. A second close does nothing, or goes on waiting. The handle stays valid until
-/// ctrd_client_free().
+/// Takes the client out of the completion of a submitted ctrd_client_open(). It works once, with any
+/// handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the client, which the caller owns: ctrd_client_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_client(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_client_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_client", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
+    })
+}
+
+/// Closes a client. No further call begins. Calls that wait for an exit end with CTRD_E_CLOSED, and so do
+/// submitted calls that wait. No hook is started any more. The function waits for the other calls that are
+/// under way, for clean-ups (CTRD_CLEANUP_ALL) and for hooks that run; then it destroys the userdata of all
+/// hooks. Each subscription's queue receives a message of kind CTRD_KIND_CLOSED. Containers keep running.
+/// A second close does nothing, or goes on waiting. The handle stays valid until ctrd_client_free().
 ///
 /// Inside a hook it does not wait.
 ///
@@ -176,7 +211,10 @@ pub unsafe extern "C" fn ctrd_client_close(
     operation::run("client_close", call, err, Nothing, || {
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
-        Ok(move |call: &_| client.close(call))
+        let address = ctrd::ffi::address(client.config()).to_owned();
+        let timeout = Some(Client::OPEN_TIMEOUT);
+        let close = move |call: &_| client.close(call);
+        Ok(operation::of_none(address, timeout, close).without_slot())
     })
 }
 
@@ -184,8 +222,7 @@ pub unsafe extern "C" fn ctrd_client_close(
 /// in a call with it, except hooks: they are waited for, and may use it until they return. A hook that
 /// does not return within 10 s is left to end by itself; its userdata is destroyed when it does, and it
 /// must not use the client any more. Inside a hook the function does not wait, and then no other hook may
-/// use the client. Queues of the client stay valid, and are closed. In a child of the process that opened
-/// the client it does nothing.
+/// use the client. In a child of the process that opened the client it does nothing.
 ///
 /// @param client  the client; NULL does nothing.
 ///

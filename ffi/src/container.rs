@@ -15,7 +15,7 @@ use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
 use crate::io::{self, ctrd_io_t};
-use crate::message::ctrd_message_t;
+use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
 /// A container's flag: create it and do not start it; ctrd_start_container() does.
@@ -153,7 +153,8 @@ pub unsafe extern "C" fn ctrd_container_config_init(
 /// @param config   what to create.
 /// @param io       the streams of the process; NULL: none. Read before everything else.
 /// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
+/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
+///                 call gives it by ctrd_message_pid().
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image; CTRD_E_ALREADY_EXISTS if there is a
 ///         container with the id; CTRD_E_BUSY if another call changes the container for longer than this
@@ -173,8 +174,10 @@ pub unsafe extern "C" fn ctrd_create_container(
     operation::run("create_container", call, err, Number::optional("pid_out", pid_out), || {
         // SAFETY: the caller's structs, strings and handle are as the header says.
         let (io, client, config) = unsafe { (io::read(io)?, live(client)?, read_config(config)?) };
-        let config = config.stdio(io);
-        Ok(move |call: &_| client.create_container(&config, call))
+        let (id, config) = (config.id().to_owned(), config.stdio(io));
+        Ok(operation::change(client, id, move |client, call| {
+            client.create_container(&config, call)
+        }))
     })
 }
 
@@ -183,7 +186,8 @@ pub unsafe extern "C" fn ctrd_create_container(
 /// @param client   the client.
 /// @param id       the container's id.
 /// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL.
+/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
+///                 call gives it by ctrd_message_pid().
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it was
 ///         started before or belongs to another owner; CTRD_E_BUSY as ctrd_create_container();
@@ -201,7 +205,9 @@ pub unsafe extern "C" fn ctrd_start_container(
     operation::run("start_container", call, err, Number::optional("pid_out", pid_out), || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
-        Ok(move |call: &_| client.start_container(&id, call))
+        Ok(operation::change(client, id.clone(), move |client, call| {
+            client.start_container(&id, call)
+        }))
     })
 }
 
@@ -264,7 +270,8 @@ unsafe fn check_probe(exec_id: *const c_char, given: *const ctrd_probe_config_t)
 ///                 what is known and does not ask the server; but of a container that this client does
 ///                 not watch yet, and of one whose exit it has reported (another container may have the
 ///                 id by now), it asks, for at most 1 s.
-/// @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL.
+/// @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
+///                 submitted call gives it by ctrd_message_take_message().
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
 ///         given.
@@ -287,7 +294,10 @@ pub unsafe extern "C" fn ctrd_probe(
             check_probe(exec_id, config)?;
             arguments
         };
-        Ok(move |call: &_| client.probe(&id, call).map(ctrd_message_t::new))
+        let probe = operation::of(client, id.clone(), move |client, call| {
+            client.probe(&id, call).map(ctrd_message_t::new)
+        });
+        Ok(probe.default_timeout(None).without_slot())
     })
 }
 
@@ -356,8 +366,9 @@ unsafe fn read_grace(given: *const ctrd_destroy_config_t) -> Result<Duration> {
 /// @param call    limits of the call; NULL: the defaults (at most the grace period plus the client's
 ///                call timeout; without an end if the grace period is CTRD_FOREVER).
 /// @param out     receives the message of the exit, which the caller owns: ctrd_message_free(); may be
-///                NULL. It has no exit code if nothing holds it (ctrd_message_error() says why) or if the
-///                process never ran (ctrd_message_start_error()); the call succeeds all the same.
+///                NULL. A submitted call gives it by ctrd_message_take_message(). It has no exit code if
+///                nothing holds it (ctrd_message_error() says why) or if the process never ran
+///                (ctrd_message_start_error()); the call succeeds all the same.
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
 ///         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
@@ -376,11 +387,12 @@ pub unsafe extern "C" fn ctrd_destroy_container(
     operation::run("destroy_container", call, err, Handle::optional("out", out), || {
         // SAFETY: the caller's struct, string and handle are as the header says.
         let (client, id, grace) = unsafe { (live(client)?, text("id", id)?, read_grace(config)?) };
-        Ok(move |call: &_| {
-            client
-                .destroy_container(&id, &DestroyConfig::new().grace(grace), call)
-                .map(ctrd_message_t::new)
-        })
+        let config = DestroyConfig::new().grace(grace);
+        let timeout = ctrd::ffi::destroy_timeout(&client, &config);
+        let destroy = operation::change(client, id.clone(), move |client, call| {
+            client.destroy_container(&id, &config, call).map(ctrd_message_t::new)
+        });
+        Ok(destroy.default_timeout(timeout))
     })
 }
 
@@ -390,7 +402,8 @@ pub unsafe extern "C" fn ctrd_destroy_container(
 /// @param client  the client.
 /// @param id      the container's id.
 /// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out     receives the process id in the host's pid namespace.
+/// @param out     receives the process id in the host's pid namespace. A submitted call gives it by
+///                ctrd_message_pid().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
 ///
@@ -406,7 +419,7 @@ pub unsafe extern "C" fn ctrd_container_pid(
     operation::run("container_pid", call, err, Number::required("out", out), || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
-        Ok(move |call: &_| client.container_pid(&id, call))
+        Ok(operation::of(client, id.clone(), move |client, call| client.container_pid(&id, call)))
     })
 }
 
@@ -418,7 +431,8 @@ pub struct ctrd_pid_list_t(Vec<u32>);
 /// @param client  the client.
 /// @param id      the container's id.
 /// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out     receives the process ids, which the caller owns: ctrd_pid_list_free().
+/// @param out     receives the process ids, which the caller owns: ctrd_pid_list_free(). A submitted call
+///                gives them by ctrd_message_take_pid_list().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
 ///
@@ -434,7 +448,31 @@ pub unsafe extern "C" fn ctrd_container_pids(
     operation::run("container_pids", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
-        Ok(move |call: &_| Ok(Box::new(ctrd_pid_list_t(client.container_pids(&id, call)?))))
+        Ok(operation::of(client, id.clone(), move |client, call| {
+            Ok(Box::new(ctrd_pid_list_t(client.container_pids(&id, call)?)))
+        }))
+    })
+}
+
+/// Takes the process ids out of the completion of a submitted ctrd_container_pids(). It works once, with
+/// any handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the process ids, which the caller owns: ctrd_pid_list_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_pid_list(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_pid_list_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_pid_list", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 

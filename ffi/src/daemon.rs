@@ -21,6 +21,7 @@ use crate::abi::fork::{self, Maker};
 use crate::abi::outputs::{Handle, Nothing, c_string};
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
+use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
 /// A private containerd's flag: it is not started again when it dies.
@@ -130,7 +131,8 @@ pub unsafe extern "C" fn ctrd_daemon_config_init(config: *mut ctrd_daemon_config
 ///
 /// @param config  how it is to run.
 /// @param call    limits of the call; NULL: the defaults (at most 20 s).
-/// @param out     receives the daemon, which the caller owns: ctrd_daemon_free().
+/// @param out     receives the daemon, which the caller owns: ctrd_daemon_free(). A submitted call gives
+///                it by ctrd_message_take_daemon().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a directory that cannot be used; CTRD_E_NOT_FOUND
 ///         if containerd, its shim or runc is not installed; CTRD_E_FAILED_PRECONDITION if another daemon
@@ -148,7 +150,8 @@ pub unsafe extern "C" fn ctrd_daemon_start(
     operation::run("daemon_start", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's struct and strings are as the header says.
         let config = unsafe { read_config(config)? };
-        Ok(move |call: &_| {
+        let directory = config.directory().to_string_lossy().into_owned();
+        Ok(operation::of_none(directory, Some(Daemon::START_TIMEOUT), move |call: &_| {
             let used = fork::Use::begin();
             let daemon = Daemon::start(&config, call)?;
             used.keep();
@@ -157,7 +160,29 @@ pub unsafe extern "C" fn ctrd_daemon_start(
                 daemon: ManuallyDrop::new(Arc::new(daemon)),
                 maker: Maker::here(),
             }))
-        })
+        }))
+    })
+}
+
+/// Takes the daemon out of the completion of a submitted ctrd_daemon_start(). It works once, with any
+/// handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the daemon, which the caller owns: ctrd_daemon_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_daemon(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_daemon_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_daemon", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 
@@ -221,7 +246,9 @@ pub unsafe extern "C" fn ctrd_daemon_stop(
         let daemon = daemon.ok_or_else(|| Error::invalid("daemon", "must not be NULL"))?;
         daemon.maker.check("daemon")?;
         let daemon = (*daemon.daemon).clone();
-        Ok(move |call: &_| daemon.stop(call))
+        let directory = daemon.directory().to_string_lossy().into_owned();
+        let stop = move |call: &_| daemon.stop(call);
+        Ok(operation::of_none(directory, Some(Daemon::STOP_TIMEOUT), stop).without_slot())
     })
 }
 

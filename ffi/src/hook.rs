@@ -11,7 +11,7 @@ use std::ffi::{c_char, c_void};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use ctrd::{Error, EventFilter, HookConfig, HookMode, Message, Result};
+use ctrd::{Client, Error, EventFilter, HookConfig, HookMode, Message, Result};
 
 use crate::abi::arguments::{self, optional_text};
 use crate::abi::callbacks::{Userdata, ctrd_destroy_fn};
@@ -195,15 +195,16 @@ pub unsafe extern "C" fn ctrd_add_hook(
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
     let userdata = Userdata::new(userdata, destroy);
-    operation::run_here("add_hook", call, err, Number::optional("hook_out", hook_out), || {
+    operation::run("add_hook", call, err, Number::optional("hook_out", hook_out), || {
         // SAFETY: the caller's struct, strings and handle are as the header says.
         let (client, config) = unsafe { (live(client)?, read_config(config)?) };
         let hook = Arc::new(Hook::new(callback, userdata)?);
-        Ok(move |call: &_| {
+        let add = operation::of(client, String::new(), move |client, call| {
             let hook = hook.clone();
             let run = move |message: &Message| hook.run(message);
             client.add_hook(&config, run, call).map(ctrd::ffi::hook_number)
-        })
+        });
+        Ok(add.with_callback("callback"))
     })
 }
 
@@ -232,7 +233,10 @@ pub unsafe extern "C" fn ctrd_remove_hook(
     operation::run("remove_hook", call, err, Nothing, || {
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
-        Ok(move |call: &_| client.remove_hook(ctrd::ffi::hook_with_number(hook), call))
+        let remove = operation::of(client, hook.to_string(), move |client, call| {
+            client.remove_hook(ctrd::ffi::hook_with_number(hook), call)
+        });
+        Ok(remove.default_timeout(Some(Client::REMOVE_HOOK_TIMEOUT)))
     })
 }
 

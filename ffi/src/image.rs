@@ -12,6 +12,7 @@ use crate::abi::times::ctrd_time_t;
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
+use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
 /// A removal's flag: return only when everything that only the image referred to has been collected.
@@ -52,7 +53,8 @@ pub struct ctrd_image_info_list_t(Vec<ctrd_image_info_t>);
 /// @param client     the client.
 /// @param reference  the image, as for a pull.
 /// @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out        receives the image's info, which the caller owns: ctrd_image_info_free().
+/// @param out        receives the image's info, which the caller owns: ctrd_image_info_free(). A submitted
+///                   call gives it by ctrd_message_take_image().
 /// @param err        receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image.
 ///
@@ -68,9 +70,31 @@ pub unsafe extern "C" fn ctrd_get_image(
     operation::run("get_image", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, reference) = unsafe { (live(client)?, text("reference", reference)?) };
-        Ok(move |call: &_| {
+        Ok(operation::of(client, reference.clone(), move |client, call| {
             Ok(Box::new(ctrd_image_info_t::from(client.get_image(&reference, call)?)))
-        })
+        }))
+    })
+}
+
+/// Takes the image's info out of the completion of a submitted ctrd_get_image() or ctrd_pull_image(). It
+/// works once, with any handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the image's info, which the caller owns: ctrd_image_info_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_image(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_image_info_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_image", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 
@@ -80,7 +104,8 @@ pub unsafe extern "C" fn ctrd_get_image(
 /// @param filters      filters in containerd's language, as in "name~=busybox": filters_len strings.
 /// @param filters_len  the number of filters.
 /// @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out          receives the images, which the caller owns: ctrd_image_info_list_free().
+/// @param out          receives the images, which the caller owns: ctrd_image_info_list_free(). A
+///                     submitted call gives them by ctrd_message_take_image_list().
 /// @param err          receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
 ///         position: "filters[1]".
@@ -99,12 +124,34 @@ pub unsafe extern "C" fn ctrd_list_images(
         // SAFETY: the caller's strings and handle are as the header says.
         let (client, filters) =
             unsafe { (live(client)?, arguments::texts("filters", filters, filters_len)?) };
-        Ok(move |call: &_| {
+        Ok(operation::of(client, String::new(), move |client, call| {
             let filters: Vec<_> = filters.iter().map(String::as_str).collect();
             let images = client.list_images(&filters, call)?;
             let images = images.into_iter().map(ctrd_image_info_t::from).collect();
             Ok(Box::new(ctrd_image_info_list_t(images)))
-        })
+        }))
+    })
+}
+
+/// Takes the images out of the completion of a submitted ctrd_list_images(). It works once, with any
+/// handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the images, which the caller owns: ctrd_image_info_list_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_image_list(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_image_info_list_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_image_list", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 
@@ -131,7 +178,9 @@ pub unsafe extern "C" fn ctrd_remove_image(
         let (client, reference) = unsafe { (live(client)?, text("reference", reference)?) };
         arguments::flags("flags", flags.into(), CTRD_REMOVE_IMAGE_SYNC.into())?;
         let sync = flags & CTRD_REMOVE_IMAGE_SYNC != 0;
-        Ok(move |call: &_| client.remove_image(&reference, sync, call))
+        Ok(operation::of(client, reference.clone(), move |client, call| {
+            client.remove_image(&reference, sync, call)
+        }))
     })
 }
 

@@ -1,18 +1,20 @@
 //! Messages
 //!
-//! A message reports the end of a process, an event, or that something may have been missed. Messages do
-//! not change. The texts and errors of a message are borrowed from it.
+//! A message reports the end of a process, an event, progress, the completion of a submitted call, or that
+//! something may have been missed. Messages do not change, except that the result of a submitted call can
+//! be taken out. The texts and errors of a message are borrowed from it.
 
 use std::ffi::{CString, c_char};
 use std::sync::{Arc, OnceLock};
 
-use ctrd::{Message, MessageKind, Origin, Result};
+use ctrd::{Error, Message, MessageKind, Origin, Result};
 
 use crate::abi::arguments;
 use crate::abi::errors::ctrd_error_t;
-use crate::abi::outputs::{c_string, give_present, nullable};
+use crate::abi::outputs::{Handle, c_string, give_present, nullable};
 use crate::abi::times::ctrd_time_t;
 use crate::abi::{fork, guard};
+use crate::status::{CTRD_OK, ctrd_status_t};
 
 /// A kind of message: a container's first process has ended.
 pub const CTRD_KIND_EXIT: u32 = 1;
@@ -65,7 +67,7 @@ pub const CTRD_ORIGIN_RECOVERED: u32 = 2;
 /// A message's origin: it happened unseen, and nothing holds the details any more.
 pub const CTRD_ORIGIN_GAP: u32 = 3;
 
-/// A report about a process, an event, a pull, or messages that are missing.
+/// A report about a process, an event, a pull, a submitted call, or messages that are missing.
 pub struct ctrd_message_t(Arc<Content>);
 
 struct Content {
@@ -76,8 +78,22 @@ struct Content {
     topic: CString,
     /// Made when it is first asked for.
     json: OnceLock<CString>,
+    pid: u32,
     error: Option<ctrd_error_t>,
     start_error: Option<ctrd_error_t>,
+}
+
+/// Takes the result of a submitted call out of its message.
+///
+/// # Safety
+/// `message` is NULL or a handle that is valid.
+pub(crate) unsafe fn take<T: Send + 'static>(message: *const ctrd_message_t) -> Result<Box<T>> {
+    // SAFETY: as the caller promises.
+    let message = unsafe { message.as_ref() };
+    let message = message.ok_or_else(|| Error::invalid("message", "must not be NULL"))?;
+    // Taking locks it.
+    fork::check()?;
+    message.0.message.take_result()
 }
 
 impl ctrd_message_t {
@@ -88,6 +104,8 @@ impl ctrd_message_t {
             exec_id: message.exec_id().map(c_string),
             topic: c_string(message.topic().unwrap_or_default()),
             json: OnceLock::new(),
+            // A number that a submitted call gives stays there.
+            pid: message.pid().or_else(|| ctrd::ffi::peek_result(&message)).unwrap_or(0),
             error: message.error().map(|error| ctrd_error_t::new(error, "")),
             start_error: message.start_error().map(|error| ctrd_error_t::new(error, "")),
             message,
@@ -108,6 +126,42 @@ pub extern "C" fn ctrd_message_kind(message: Option<&ctrd_message_t>) -> u32 {
         let entry = KINDS.iter().find(|(_, kind)| *kind == message.0.message.kind());
         entry.map_or(0, |(value, _)| *value)
     })
+}
+
+/// The tag of the submitted call or of the subscription that a message belongs to.
+///
+/// @param message  the message; NULL gives 0.
+/// @return the tag; 0 for the messages of hooks, and for those that functions give.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_message_tag(message: Option<&ctrd_message_t>) -> u64 {
+    guard::read(message, |message| message.0.message.tag())
+}
+
+/// The outcome of a submitted call; of a message of another kind than CTRD_KIND_DONE, the status of
+/// ctrd_message_error().
+///
+/// @param message  the message; NULL gives CTRD_OK.
+/// @return CTRD_OK, or the CTRD_E_ value that the call would have returned.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_message_status(message: Option<&ctrd_message_t>) -> ctrd_status_t {
+    guard::read(message, |message| message.0.error.as_ref().map_or(CTRD_OK, |error| error.status))
+}
+
+/// The process that a message is about, or the process id that a submitted ctrd_create_container(),
+/// ctrd_start_container() or ctrd_container_pid() gives. By the time of an exit's message another process
+/// may have the id.
+///
+/// @param message  the message; NULL gives 0.
+/// @return the process id in the host's pid namespace; 0 if there is none.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_message_pid(message: Option<&ctrd_message_t>) -> u32 {
+    guard::read(message, |message| message.0.pid)
 }
 
 /// How the library learnt of it: CTRD_ORIGIN_LIVE, CTRD_ORIGIN_RECOVERED or CTRD_ORIGIN_GAP.
@@ -204,10 +258,12 @@ pub extern "C" fn ctrd_message_exit_time(
     })
 }
 
-/// Why the exit code or the time of the exit is missing; for a gap, why the connection broke.
+/// Why the exit code or the time of the exit is missing; for a gap, why the connection broke; for the
+/// completion of a submitted call, why it failed.
 ///
 /// @param message  the message; NULL gives NULL.
-/// @return the error, borrowed from the message and not to be freed; NULL if nothing is missing.
+/// @return the error, borrowed from the message and not to be freed; NULL if nothing is
+///         missing or failed.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -288,6 +344,28 @@ pub extern "C" fn ctrd_message_dropped(message: Option<&ctrd_message_t>) -> u64 
     guard::read(message, |message| message.0.message.dropped())
 }
 
+/// Takes the message of the exit out of the completion of a submitted ctrd_probe() or
+/// ctrd_destroy_container(). It works once, with any handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the message of the exit, which the caller owns: ctrd_message_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_message(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_message_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_message", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
+    })
+}
+
 /// Makes another handle of a message, which stays valid when the first is freed.
 ///
 /// @param message  the message; NULL gives NULL.
@@ -301,12 +379,20 @@ pub extern "C" fn ctrd_message_ref(
     guard::read(message, |message| Some(Box::new(ctrd_message_t(message.0.clone()))))
 }
 
-/// Frees one handle of a message.
+/// Frees one handle of a message. With the last one, a result that was not taken is released on a thread
+/// of the library's.
 ///
 /// @param message  the handle; NULL does nothing.
 ///
 /// Blocking: no. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_free(message: Option<Box<ctrd_message_t>>) {
-    guard::value(|| drop(message));
+    guard::value(|| {
+        if fork::is_child() {
+            // What it holds may be the parent's, and may be locked.
+            std::mem::forget(message);
+        } else {
+            drop(message);
+        }
+    });
 }

@@ -165,7 +165,7 @@ pub struct ctrd_pull_config_t {
     /// The number of token_hosts.
     pub token_hosts_len: usize,
     /// Receives the progress. The pull keeps it until it is over, so the handle may be freed at any time.
-    /// NULL: none.
+    /// NULL: none. Must be NULL if the call is submitted: its progress comes as messages.
     pub progress: *mut ctrd_progress_callback_t,
     /// Must be 0.
     pub reserved: usize,
@@ -244,6 +244,7 @@ pub unsafe extern "C" fn ctrd_pull_config_init(config: *mut ctrd_pull_config_t, 
 /// @param config  what to pull.
 /// @param call    limits of the call; NULL: the defaults (no end, as long as data keeps coming).
 /// @param out     receives the image's info, which the caller owns: ctrd_image_info_free(); may be NULL.
+///                A submitted call gives it by ctrd_message_take_image().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also if the reference cannot be read; CTRD_E_NOT_FOUND if
 ///         the registry does not have the image, or not for the platform; CTRD_E_UNAUTHENTICATED if the
@@ -263,7 +264,8 @@ pub unsafe extern "C" fn ctrd_pull_image(
     operation::run("pull_image", call, err, Handle::optional("out", out), || {
         // SAFETY: the caller's struct, strings and handles are as the header says.
         let (client, (config, callback)) = unsafe { (live(client)?, read_config(config)?) };
-        Ok(move |call: &_| {
+        let has_callback = callback.is_some();
+        let pull = operation::of(client, config.reference().to_owned(), move |client, call| {
             let mut progress = |items: &[Progress]| {
                 if let Some(callback) = &callback {
                     callback.run(items);
@@ -271,7 +273,9 @@ pub unsafe extern "C" fn ctrd_pull_image(
             };
             let image = client.pull_image(&config, &mut progress, call)?;
             Ok(Box::new(ctrd_image_info_t::from(image)))
-        })
+        });
+        let pull = pull.default_timeout(None);
+        Ok(if has_callback { pull.with_callback("progress") } else { pull })
     })
 }
 

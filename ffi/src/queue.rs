@@ -7,17 +7,17 @@ use std::ffi::c_char;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-use ctrd::{Error, Queue, QueueConfig, Result, Subscription, SubscriptionConfig};
+use ctrd::{Queue, QueueConfig, Result, Subscription, SubscriptionConfig};
 
 use crate::abi::errors::ctrd_error_t;
 use crate::abi::fork::Maker;
 use crate::abi::outputs::Handle;
-use crate::abi::queues::ctrd_queue_t;
+use crate::abi::queues::{ctrd_queue_t, live_queue};
 use crate::abi::{arguments, guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
 use crate::hook::read_filters;
-use crate::message::{ctrd_message_t, read_kinds};
+use crate::message::{ctrd_message_t, read_kinds, take};
 use crate::status::ctrd_status_t;
 
 /// How a queue is made. All-zero gives the defaults.
@@ -200,10 +200,32 @@ pub unsafe extern "C" fn ctrd_queue_subscribe(
         // SAFETY: the caller's struct, strings and handles are as the header says.
         let (queue, client, config) =
             unsafe { (live_queue(queue)?, live(client)?, read_subscription(config)?) };
-        Ok(move |call: &_| {
+        Ok(operation::of(client, String::new(), move |client, call| {
             let subscription = client.subscribe(&queue, &config, call)?;
             Ok(Box::new(ctrd_subscription_t { subscription, maker: Maker::here() }))
-        })
+        }))
+    })
+}
+
+/// Takes the subscription out of the completion of a submitted ctrd_queue_subscribe(). It works once,
+/// with any handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the subscription, which the caller owns: ctrd_subscription_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_subscription(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_subscription_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_subscription", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 
@@ -226,20 +248,9 @@ pub extern "C" fn ctrd_subscription_free(subscription: Option<Box<ctrd_subscript
     });
 }
 
-/// The core's queue, for one call.
-///
-/// # Safety
-/// `queue` is NULL or a handle that is valid.
-pub(crate) unsafe fn live_queue(queue: *const ctrd_queue_t) -> Result<Arc<Queue>> {
-    // SAFETY: as the caller promises.
-    let queue = unsafe { queue.as_ref() };
-    let queue = queue.ok_or_else(|| Error::invalid("queue", "must not be NULL"))?;
-    queue.maker.check("queue")?;
-    Ok(queue.queue.clone())
-}
-
-/// A descriptor that is readable while a queue holds a message (level-triggered). The program may only poll it: the library keeps it, and closes it with
-/// ctrd_queue_free().
+/// A descriptor that is readable while a queue holds a message (level-triggered). The program may only
+/// poll it: the library keeps it, and closes it with ctrd_queue_free(). It is made when it is first asked
+/// for, and stays the same.
 ///
 /// @param queue  the queue; NULL gives -1.
 /// @return the descriptor; -1 in a child of the process that made the queue, and if no descriptor is left.
@@ -271,16 +282,17 @@ pub unsafe extern "C" fn ctrd_queue_next(
     out: Option<&mut *mut ctrd_message_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    operation::run_here("queue_next", call, err, Handle::required("out", out), || {
+    operation::run("queue_next", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's handle is as the header says.
         let queue = unsafe { live_queue(queue)? };
-        Ok(move |call: &_| queue.next(call).map(ctrd_message_t::new))
+        let next = move |call: &_| queue.next(call).map(ctrd_message_t::new);
+        Ok(operation::of_none(String::new(), None, next).never_submitted())
     })
 }
 
-/// Frees a queue with the messages that it holds. Subscriptions to it
-/// end; submitted calls run on, and their completions vanish. In a child of the process that made it, it
-/// does nothing.
+/// Frees a queue with the messages that it holds. Subscriptions to it end. Submitted calls that are under
+/// way run on, and their completions are dropped. In a child of the process that made the queue it does
+/// nothing.
 ///
 /// @param queue  the queue; NULL does nothing.
 ///

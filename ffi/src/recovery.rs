@@ -18,6 +18,7 @@ use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
 use crate::io::{self, ctrd_io_t};
+use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
 /// The state of a container: its process runs or was created, and is watched. If it was only created, as
@@ -128,7 +129,9 @@ pub unsafe extern "C" fn ctrd_recover_container(
     operation::run("recover_container", call, err, Nothing, || {
         // SAFETY: the caller's struct, strings and handle are as the header says.
         let (io, client, id) = unsafe { (io::read(io)?, live(client)?, text("id", id)?) };
-        Ok(move |call: &_| client.recover_container(&id, &io, call))
+        Ok(operation::change(client, id.clone(), move |client, call| {
+            client.recover_container(&id, &io, call)
+        }))
     })
 }
 
@@ -137,12 +140,15 @@ pub unsafe extern "C" fn ctrd_recover_container(
 /// makes the call fail. FIFOs of containers that no longer exist are removed.
 ///
 /// @param client    the client.
-/// @param io        called for the streams of each container; NULL: the output of all is dropped.
+/// @param io        called for the streams of each container; NULL: the output of all is dropped. A
+///                  submitted call takes no callback: use ctrd_recover_container() for the containers
+///                  whose streams are wanted.
 /// @param userdata  handed to io.
 /// @param destroy   called exactly once with userdata before this function returns. May be NULL.
 /// @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param out       receives the outcome, in the order of the ids, which the caller owns:
-///                  ctrd_recovery_free(). May be NULL.
+///                  ctrd_recovery_free(). May be NULL. A submitted call gives it by
+///                  ctrd_message_take_recovery().
 /// @param err       receives the error, or NULL.
 /// @return CTRD_OK, or an error if the containers could not be listed.
 ///
@@ -161,11 +167,34 @@ pub unsafe extern "C" fn ctrd_recover_all(
     operation::run("recover_all", call, err, Handle::optional("out", out), || {
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
-        Ok(move |call: &_| {
+        let recover = operation::of(client, String::new(), move |client, call| {
             let recovered = client.recover_all(&mut |info| ask(io, &userdata, info.id()), call)?;
             let recovered = recovered.into_iter().map(Recovered::from).collect();
             Ok(Box::new(ctrd_recovery_t(recovered)))
-        })
+        });
+        Ok(if io.is_some() { recover.with_callback("io") } else { recover })
+    })
+}
+
+/// Takes the outcome out of the completion of a submitted ctrd_recover_all(). It works once, with any
+/// handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the outcome, which the caller owns: ctrd_recovery_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_recovery(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_recovery_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_recovery", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 

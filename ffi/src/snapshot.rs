@@ -14,6 +14,7 @@ use crate::abi::times::ctrd_time_t;
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
+use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
 /// A snapshot's kind: it can be mounted read-only.
@@ -57,7 +58,8 @@ impl From<Snapshot> for ctrd_snapshot_info_t {
 /// @param snapshotter  the snapshotter that has it; NULL: the client's.
 /// @param key          its key, or its name if it is committed.
 /// @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out          receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free().
+/// @param out          receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free(). A
+///                     submitted call gives it by ctrd_message_take_snapshot().
 /// @param err          receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such snapshot; CTRD_E_INVALID_ARGUMENT also if
 ///         there is no such snapshotter.
@@ -77,10 +79,32 @@ pub unsafe extern "C" fn ctrd_get_snapshot(
         let (client, snapshotter, key) = unsafe {
             (live(client)?, optional_text("snapshotter", snapshotter)?, text("key", key)?)
         };
-        Ok(move |call: &_| {
+        Ok(operation::of(client, key.clone(), move |client, call| {
             let snapshot = client.get_snapshot(snapshotter.as_deref(), &key, call)?;
             Ok(Box::new(ctrd_snapshot_info_t::from(snapshot)))
-        })
+        }))
+    })
+}
+
+/// Takes the snapshot's info out of the completion of a submitted ctrd_get_snapshot(). It works once,
+/// with any handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_snapshot(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_snapshot_info_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_snapshot", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 
@@ -108,7 +132,9 @@ pub unsafe extern "C" fn ctrd_remove_snapshot(
         let (client, snapshotter, key) = unsafe {
             (live(client)?, optional_text("snapshotter", snapshotter)?, text("key", key)?)
         };
-        Ok(move |call: &_| client.remove_snapshot(snapshotter.as_deref(), &key, call))
+        Ok(operation::of(client, key.clone(), move |client, call| {
+            client.remove_snapshot(snapshotter.as_deref(), &key, call)
+        }))
     })
 }
 

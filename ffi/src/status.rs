@@ -41,7 +41,7 @@ pub const CTRD_E_FORKED: ctrd_status_t = -13;
 pub const CTRD_E_REENTRANT: ctrd_status_t = -14;
 /// The server, the kernel or this library cannot do it.
 pub const CTRD_E_UNSUPPORTED: ctrd_status_t = -15;
-/// A limit is reached: memory, the size of a message, a quota.
+/// A limit is reached: memory, the size of a message, calls in flight, a quota.
 pub const CTRD_E_RESOURCE_EXHAUSTED: ctrd_status_t = -16;
 /// The server gave up because of a conflict.
 pub const CTRD_E_ABORTED: ctrd_status_t = -17;

@@ -4,11 +4,14 @@
 
 use std::ffi::{CStr, CString, c_char};
 
+use ctrd::Client;
+
 use crate::abi::errors::ctrd_error_t;
 use crate::abi::outputs::{Handle, c_string};
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
+use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
 /// The parts of this library, by the names that `ctrd_has_feature` knows.
@@ -83,7 +86,8 @@ pub unsafe extern "C" fn ctrd_has_feature(name: *const c_char) -> i32 {
 ///
 /// @param client  the client.
 /// @param call    limits of the call; NULL: the defaults (at most 10 s).
-/// @param out     receives the version, which the caller owns: ctrd_version_info_free().
+/// @param out     receives the version, which the caller owns: ctrd_version_info_free(). A submitted call
+///                gives it by ctrd_message_take_version().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK, or an error.
 ///
@@ -98,13 +102,37 @@ pub unsafe extern "C" fn ctrd_version(
     operation::run("version", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
-        Ok(move |call: &_| {
+        let address = ctrd::ffi::address(client.config()).to_owned();
+        let ask = operation::of(client, address, move |client, call| {
             let version = client.version(call)?;
             Ok(Box::new(ctrd_version_info_t {
                 version: c_string(version.version()),
                 revision: c_string(version.revision()),
             }))
-        })
+        });
+        Ok(ask.default_timeout(Some(Client::OPEN_TIMEOUT)))
+    })
+}
+
+/// Takes the version out of the completion of a submitted ctrd_version(). It works once, with any handle
+/// of the message.
+///
+/// @param message  the message.
+/// @param out      receives the version, which the caller owns: ctrd_version_info_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_version(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_version_info_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_version", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
     })
 }
 

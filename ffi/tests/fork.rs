@@ -47,21 +47,30 @@ fn argument(function: &Prototype, position: usize) -> String {
     }
 }
 
-/// The call of an export, and the check of its outcome.
+/// The call of an export, and the check of its outcome. What can be submitted is submitted as well.
 fn call(function: &Prototype) -> String {
     let arguments: Vec<_> =
         (0..function.parameters.len()).map(|position| argument(function, position)).collect();
     let name = &function.name;
     let call = format!("{name}({})", arguments.join(", "));
-    let is_operation = function.types.iter().any(|kind| kind == "const ctrd_call_t *");
+    let mut checks = format!("    *step = \"{name}\";\n");
     let checked = match function.parameters.last() {
-        Some(last) if last == "err" && is_operation => {
+        Some(last) if last == "err" && function.takes_a_call() => {
+            let submitted: Vec<_> = (0..arguments.len())
+                .map(|position| match function.types[position].as_str() {
+                    "const ctrd_call_t *" => "&submitted",
+                    _ if function.is_output(position) => "NULL",
+                    _ => &arguments[position],
+                })
+                .collect();
+            let submitted = format!("{name}({})", submitted.join(", "));
+            let _ = writeln!(checks, "    must_be_forked({submitted}, \"{name}\");");
             format!("must_be_forked({call}, \"{name}\")")
         }
         Some(last) if last == "err" => format!("may_work({call}, \"{name}\")"),
         _ => format!("(void){call}"),
     };
-    format!("    *step = \"{name}\";\n    {checked};\n")
+    checks + &format!("    {checked};\n")
 }
 
 #[test]

@@ -8,8 +8,9 @@ use crate::message::Message;
 use crate::stdio::Stdio;
 
 impl Client {
-    /// Looks a container up: its record, and the state of its process. If its shim does not answer, that
-    /// is [`crate::ContainerStatus::Unknown`], after the 2 s for which containerd waits for it.
+    /// Looks a container up: its record, and the state of its process. If its shim does not answer,
+    /// that is [`crate::ContainerStatus::Unknown`], after the 2 s for which containerd waits for
+    /// it.
     ///
     /// Blocks until the server has answered, at most for the client's call timeout unless `call` says
     /// otherwise. Fails with [`crate::ErrorKind::NotFound`] if there is no such container.
@@ -34,15 +35,16 @@ impl Client {
         container::list(&self.inner, filters, call).at("list_containers", "")
     }
 
-    // Of the calls that change a container, one runs at a time. The others wait: first come, first served
-    // among the calls of one client. If a call's time is over first, the error is `Busy` and names the
-    // operation that changes the container.
+    // Of the calls that change a container, one runs at a time. The others wait: first come, first
+    // served among the calls of one client. If a call's time is over first, the error is `Busy` and
+    // names the operation that changes the container.
 
-    /// Creates a container and starts its process, unless the configuration says not to. Returns the pid
-    /// of the process. If a step fails, the steps before it are undone, and the error names the step.
+    /// Creates a container and starts its process, unless the configuration says not to. Returns
+    /// the pid of the process. If a step fails, the steps before it are undone, and the error names
+    /// the step.
     ///
-    /// Blocks for at most the client's call timeout unless `call` says otherwise. If the server does not
-    /// answer, the undoing may take up to 15 s more.
+    /// Blocks for at most the client's call timeout unless `call` says otherwise. If the server
+    /// does not answer, the undoing may take up to 15 s more.
     pub fn create_container(&self, config: &ContainerConfig, call: &Call) -> Result<u32> {
         container::create(&self.inner, config, call).at("create_container", config.id())
     }
@@ -64,9 +66,10 @@ impl Client {
     /// ([`Message::output_lost`]).
     ///
     /// Blocks for at most the grace period, the time for the output and the client's call timeout,
-    /// unless `call` says otherwise; without a limit if one of the two is [`std::time::Duration::MAX`].
-    /// Fails with [`crate::ErrorKind::FailedPrecondition`] if the container is another owner's, and with
-    /// [`crate::ErrorKind::Aborted`] if another client starts it again and again.
+    /// unless `call` says otherwise; without a limit if one of the two is
+    /// [`std::time::Duration::MAX`]. Fails with [`crate::ErrorKind::FailedPrecondition`] if the
+    /// container is another owner's, and with [`crate::ErrorKind::Aborted`] if another client
+    /// starts it again and again.
     pub fn destroy_container(
         &self,
         id: &str,
@@ -98,11 +101,11 @@ impl Client {
     /// Up to 16 are recovered at once, by threads that end with the call. Each has 5 s, so one with a
     /// shim that does not answer delays the others little, and does not make the call fail.
     ///
-    /// `streams` is asked for the streams of a container when its turn comes: so at most 16 containers
-    /// have descriptors that are not in use yet. It runs on the calling thread, for one container at a
-    /// time, and is not asked for containers that cannot be recovered. The others wait while it runs;
-    /// its time does not count towards the 5 s. If it fails, the container is left as it is. It may call
-    /// any operation of the client, but for [`Client::close`]
+    /// `streams` is asked for the streams of a container when its turn comes: so at most 16
+    /// containers have descriptors that are not in use yet. It runs on the calling thread, for one
+    /// container at a time, and is not asked for containers that cannot be recovered. The others
+    /// wait while it runs; its time does not count towards the 5 s. If it fails, the container is
+    /// left as it is. It may call any operation of the client, but for [`Client::close`]
     /// ([`crate::ErrorKind::Reentrant`]).
     pub fn recover_all(
         &self,

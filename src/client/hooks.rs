@@ -13,24 +13,24 @@ use crate::filter;
 use crate::inner::{Inner, Operation};
 use crate::message::{Message, MessageKind};
 
-/// How long removing a hook may take, unless the call says otherwise.
-const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
-
 impl Client {
-    // A hook is a function of the program's that receives messages. It is told in the order in which the
-    // client came to know. Any operation may be called from one. A hook that holds a clone of the client
-    // keeps it open.
+    /// How long removing a hook may take if the call names no timeout.
+    pub const REMOVE_HOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+    // A hook is a function of the program's that receives messages, in the order in
+    // which the client came to know. Any operation may be called from one. A hook that holds a
+    // clone of the client keeps it open.
 
     /// Adds a hook. See [`HookConfig`]. Exits are those of the processes that this client watches: that
     /// it has created, started, recovered or probed; none is dropped. The hook's function is dropped
     /// once, when the hook is removed or the client is closed.
     ///
-    /// With events it blocks until the server sends them, at most the client's call timeout unless `call`
-    /// says otherwise. Whatever is published after this has returned reaches the hook, each event once,
-    /// until the connection breaks: then a message of kind [`crate::MessageKind::Gap`] comes before the
-    /// first event of the new connection. Up to 16,384 events wait for the hook; further ones are
-    /// dropped, and a message of kind [`crate::MessageKind::Overflow`] says how many. If it fails while
-    /// the hook runs already, it waits for the hook at most 1 s more.
+    /// With events it blocks until the server sends them, at most the client's call timeout unless
+    /// `call` says otherwise. Whatever is published after this has returned reaches the hook, each
+    /// event once, until the connection breaks: then a message of kind [`crate::MessageKind::Gap`]
+    /// comes before the first event of the new connection. Up to 16,384 events wait for the hook;
+    /// further ones are dropped, and a message of kind [`crate::MessageKind::Overflow`] says how
+    /// many. If it fails while the hook runs already, it waits for the hook at most 1 s more.
     pub fn add_hook(
         &self,
         config: &HookConfig,
@@ -77,20 +77,22 @@ impl Client {
         events::feed::begin(&operation.ctx, filters, executor, bus, sink, liveness)
     }
 
-    /// Removes a hook. When this returns, the hook does not run and its function is dropped, also if
-    /// another call removes it at the same time. It waits at most 10 s for that, unless `call` says
-    /// otherwise; after [`crate::ErrorKind::Timeout`] the hook is not started again either. From inside a
-    /// hook it does not wait: the function is dropped when the hook has returned, and that drop counts as
-    /// inside the hook.
+    /// Removes a hook. When this returns, the hook does not run and its function is dropped, also
+    /// if another call removes it at the same time. It waits at most 10 s for that, unless `call`
+    /// says otherwise; after [`crate::ErrorKind::Timeout`] the hook is not started again either.
+    /// From inside a hook it does not wait: the function is dropped when the hook has returned, and
+    /// that drop counts as inside the hook.
     pub fn remove_hook(&self, hook: HookId, call: &Call) -> Result<()> {
         self.inner
             .check_process()
-            .and_then(|()| self.inner.bus.remove_hook(hook, &call.limits(Some(REMOVE_TIMEOUT))))
+            .and_then(|()| {
+                self.inner.bus.remove_hook(hook, &call.limits(Some(Client::REMOVE_HOOK_TIMEOUT)))
+            })
             .at("remove_hook", &hook.0.to_string())
     }
 
-    /// A descriptor that is readable while [`Client::dispatch`] has something to do. The caller may only
-    /// poll it. Does not block.
+    /// A descriptor that is readable while [`Client::dispatch`] has something to do. The caller may
+    /// only poll it. Does not block.
     pub fn dispatch_fd(&self) -> Result<BorrowedFd<'_>> {
         let fd = || {
             self.inner.check_process()?;
@@ -99,10 +101,10 @@ impl Client {
         fd().at("dispatch_fd", "")
     }
 
-    /// Runs hooks whose mode is [`crate::HookMode::Dispatch`] on the calling thread, for at most `max`
-    /// messages. Returns their number, which is 0 if there is nothing to do. Does not wait for messages. One
-    /// thread may dispatch at a time: another one gets [`crate::ErrorKind::Busy`], and a hook gets
-    /// [`crate::ErrorKind::Reentrant`].
+    /// Runs hooks whose mode is [`crate::HookMode::Dispatch`] on the calling thread, for at most
+    /// `max` messages. Returns their number, which is 0 if there is nothing to do. Does not wait
+    /// for messages. One thread may dispatch at a time: another one gets
+    /// [`crate::ErrorKind::Busy`], and a hook gets [`crate::ErrorKind::Reentrant`].
     pub fn dispatch(&self, max: usize) -> Result<usize> {
         let dispatch = || {
             self.inner.check_process()?;

@@ -6,9 +6,10 @@ use crate::error::{Result, ResultExt};
 use crate::image::{self, Image, Progress, PullConfig};
 
 impl Client {
-    /// Pulls an image and unpacks it. See [`PullConfig`]. Without a timeout in `call` it may take as
-    /// long as data keeps coming. If the server does not answer, cleaning up may take up to 6 s longer. `progress` runs on the calling thread, about every 100 ms and once at the end, with
-    /// the state of everything that is fetched.
+    /// Pulls an image and unpacks it: see [`PullConfig`]. Blocks until the image is complete. Without a
+    /// timeout in `call` there is no limit as long as data arrives; if the server does not answer,
+    /// cleaning up may take up to 6 s beyond the timeout. `progress` runs on the calling thread, about
+    /// every 100 ms and once at the end, with the state of every item.
     pub fn pull_image(
         &self,
         config: &PullConfig,
@@ -17,10 +18,10 @@ impl Client {
     ) -> Result<Image> {
         let inner = &self.inner;
         let mut progress = |items: &[Progress]| {
-            image::publish_progress(inner, &config.reference, items);
+            image::publish_progress(inner, config.reference(), items);
             progress(items);
         };
-        image::pull(inner, config, &mut progress, call).at("pull_image", &config.reference)
+        image::pull(inner, config, &mut progress, call).at("pull_image", config.reference())
     }
 
     /// Looks an image up: the image of exactly this name or, if there is none, the image with the
@@ -31,7 +32,8 @@ impl Client {
         image::get(&self.inner, reference, call).at("get_image", reference)
     }
 
-    /// The images that match any of the filters; all where there is none.
+    /// The images that match any of the filters (containerd's filter syntax), or all images if there is no
+    /// filter.
     pub fn list_images(&self, filters: &[&str], call: &Call) -> Result<Vec<Image>> {
         image::list(&self.inner, filters, call).at("list_images", "")
     }

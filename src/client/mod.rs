@@ -1,5 +1,5 @@
-//! The client: the handle that a program holds. Its methods hand over to the modules below, and name the
-//! operation for errors.
+//! The client: the handle that a program holds. Its methods hand over to the modules below, and
+//! name the operation for errors.
 
 mod containers;
 mod counters;
@@ -25,14 +25,11 @@ pub use counters::Counters;
 use socket::{socket_path, try_socket};
 pub use version::Version;
 
-/// How long opening a client and asking for the version may take, unless the call says otherwise.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long the drop of a client's last handle waits for hooks.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection to a containerd. Clones are the same client, which may be used from any thread. The drop of
-/// the last clone closes the client, and waits for hooks that run for at most 10 s.
+/// A connection to a containerd. Clones are the same client, which may be used from any thread. The
+/// drop of the last clone closes the client, and waits for hooks that run for at most 10 s.
 #[derive(Clone)]
 pub struct Client {
     // Its drop closes the client, even if operations still hold the rest.
@@ -72,6 +69,10 @@ impl Drop for Closer {
 }
 
 impl Client {
+    /// How long opening or closing a client, and asking for the version, may take if the call names no
+    /// timeout.
+    pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
     /// Opens a client, and makes sure that a containerd answers.
     ///
     /// Blocks until the server has answered, for at most 10 s unless `call` says otherwise. If nobody
@@ -88,30 +89,30 @@ impl Client {
         rpc::check_process()?;
         rpc::check_threads()?;
         // One deadline for both steps: a busy socket costs time of the call.
-        let limits = call.limits(Some(OPEN_TIMEOUT));
+        let limits = call.limits(Some(Client::OPEN_TIMEOUT));
         let shares_pids = try_socket(&path, &limits)?;
         let inner = Arc::new(Inner::new(config.clone(), &path, shares_pids));
-        let operation = inner.begin_with(call, Some(OPEN_TIMEOUT))?;
+        let operation = inner.begin_with(call, Some(Client::OPEN_TIMEOUT))?;
         rpc::version::version(&operation.ctx.with_limits(limits)).step("ask for the version")?;
         drop(operation);
         let closer = Closer { inner: inner.clone(), waited: AtomicBool::new(false) };
         Ok(Client { closer: Arc::new(closer), inner })
     }
 
-    /// Closes the client: no further call begins, waits for exits end with [`crate::ErrorKind::Closed`], and no
-    /// hook is started any more. Containers run on.
+    /// Closes the client: no further call begins, waits for exits end with
+    /// [`crate::ErrorKind::Closed`], and no hook is started any more. Containers run on.
     ///
-    /// Blocks until the calls under way and the hooks that run have returned, for at most 10 s unless `call`
-    /// says otherwise. From inside a hook it does not wait. A second close continues to wait if the first
-    /// one has failed, and does nothing otherwise. Fails with [`crate::ErrorKind::Reentrant`] in a callback of
-    /// an operation that it would wait for.
+    /// Blocks until the calls under way and the hooks that run have returned, for at most 10 s
+    /// unless `call` says otherwise. From inside a hook it does not wait. A second close continues
+    /// to wait if the first one has failed, and does nothing otherwise. Fails with
+    /// [`crate::ErrorKind::Reentrant`] in a callback of an operation that it would wait for.
     pub fn close(&self, call: &Call) -> Result<()> {
         let close = || {
             self.inner.check_process()?;
             if !delivery::inside() {
                 self.inner.check_reentrant()?;
             }
-            self.inner.close(&call.limits(Some(OPEN_TIMEOUT)))
+            self.inner.close(&call.limits(Some(Client::OPEN_TIMEOUT)))
         };
         close().at("client_close", &self.inner.config.address)
     }
@@ -121,15 +122,10 @@ impl Client {
         &self.inner.config
     }
 
-    /// Fails with [`crate::ErrorKind::Forked`] in a child of the process that opened the client.
-    pub fn check_process(&self) -> Result<()> {
-        self.inner.check_process()
-    }
-
     /// Asks the server for its version.
     pub fn version(&self, call: &Call) -> Result<Version> {
         let version = || {
-            let operation = self.inner.begin_with(call, Some(OPEN_TIMEOUT))?;
+            let operation = self.inner.begin_with(call, Some(Client::OPEN_TIMEOUT))?;
             let (version, revision) = rpc::version::version(&operation.ctx)?;
             Ok(Version { version, revision })
         };

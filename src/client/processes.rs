@@ -57,8 +57,8 @@ impl Client {
         container::watch_container(&self.inner, id, call).at("watch_container", id)
     }
 
-    /// The pid of a container's first process, in the server's pid namespace. Blocks for at most the client's
-    /// call timeout unless `call` says otherwise.
+    /// The pid of a container's first process, in the server's pid namespace. Blocks for at most
+    /// the client's call timeout unless `call` says otherwise.
     pub fn container_pid(&self, id: &str, call: &Call) -> Result<u32> {
         container::pid(&self.inner, id, call).at("container_pid", id)
     }

@@ -12,13 +12,13 @@ use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
-/// The longest path that a socket's address holds (`sun_path`, without its NUL).
+/// The longest path in a socket's address (`sun_path`, without its NUL).
 const MAX_SOCKET_PATH: usize = 107;
 
-/// How long a socket is tried whose queue is full.
+/// How long a socket with a full queue is tried.
 const BUSY_SOCKET: Duration = Duration::from_secs(1);
 
-/// The path that an address names.
+/// The path in an address.
 pub(super) fn socket_path(address: &str) -> Result<PathBuf> {
     let invalid = |why: &str| Error::invalid("address", format!("{address:?} {why}"));
     let path = match address.strip_prefix("unix:") {
@@ -41,8 +41,8 @@ pub(super) fn socket_path(address: &str) -> Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// Connects once, for the operating system's own word on what is wrong; gRPC would only try again. Says
-/// whether who listens is seen to number processes as we do.
+/// Connects once, to get the error of the operating system: gRPC would only try again. Says whether
+/// the process that listens is known to be in our pid namespace.
 pub(super) fn try_socket(path: &Path, limits: &Limits) -> Result<bool> {
     use std::os::unix::fs::FileTypeExt;
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path.display(), e))?;
@@ -57,7 +57,7 @@ pub(super) fn try_socket(path: &Path, limits: &Limits) -> Result<bool> {
     loop {
         match connect(&socket, &address) {
             Ok(()) => return Ok(shares_processes(&socket)),
-            // A full queue says that somebody listens; whether he answers is seen by the first call.
+            // A process listens if the queue is full. The first call shows whether it answers.
             Err(Errno::AGAIN) if limits.check().is_err() => return Ok(false),
             Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(10)),
             Err(Errno::CONNREFUSED) => {
@@ -71,10 +71,10 @@ pub(super) fn try_socket(path: &Path, limits: &Limits) -> Result<bool> {
     }
 }
 
-/// Whether the process at the other end of a socket is in our own namespace of processes.
+/// Whether the process at the other end of a socket is in our own pid namespace.
 fn shares_processes(socket: &OwnedFd) -> bool {
     let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/pid")).ok();
-    // Where systemd has bound the socket, it is systemd; its namespace is the same.
+    // If systemd has bound the socket, it is systemd, which has the same namespace.
     sys::peer(socket.as_fd())
         .and_then(|peer| namespace(&peer.to_string()))
         .is_some_and(|theirs| namespace("self") == Some(theirs))
@@ -101,9 +101,9 @@ mod tests {
         bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         listen(&socket, 0).unwrap();
         let _first = UnixStream::connect(&path).unwrap();
-        // Somebody listens, and that is all that is seen of him.
+        // A process listens, and nothing else is known of it.
         assert!(!try_socket(&path, &Limits::within(Duration::ZERO)).unwrap());
-        // What that takes is of the call's time.
+        // The attempts take time of the call.
         let address = path.display().to_string();
         let config = ClientConfig::new().address(address);
         let began = Instant::now();

@@ -86,9 +86,9 @@ fn is_reported(process: &tasks::Process, watch: &Watch, message: &Message) -> bo
         && (reported.is_none() || at.is_none() || reported == at)
 }
 
-/// Begins to watch the process that the server has for a record, or reports the exit that the record has.
-/// With `stdio`, the client takes its streams over as well. If there is neither a task nor such an exit,
-/// the error's reason is [`Reason::NoTask`].
+/// Begins to watch the process that the server has for a record, or reports the exit that the
+/// record has. With `stdio`, the client takes its streams over as well. If there is neither a task
+/// nor such an exit, the error's reason is [`Reason::NoTask`].
 pub(super) fn adopt(
     client: &Arc<Inner>,
     ctx: &Ctx,

@@ -198,14 +198,15 @@ fn create_record(
     created
 }
 
-/// Whether the container with this id is the one that this call has created: it may be another client's.
+/// Whether the container with this id is the one that this call has created: it may be another
+/// client's.
 fn is_ours(ctx: &Ctx, id: &str, generation: &str) -> Result<bool> {
     let record = containers::get(ctx, id).optional()?;
     Ok(record.is_some_and(|record| generation::of(&record) == generation))
 }
 
-/// Creates the task, and gives its pid. When the task is undone, `may_run` says whether it may have been
-/// started.
+/// Creates the task, and gives its pid. When the task is undone, `may_run` says whether it may have
+/// been started.
 fn create_task(
     ctx: &Ctx,
     task: tasks::Create,
@@ -229,14 +230,15 @@ fn create_task(
                     None => tasks::get(ctx, &id, "").optional()?.map(|process| process.pid),
                 };
                 if let Some(pid) = pid.filter(|_| !may_run.get()) {
-                    // If this breaks off, the exit of the process means nothing to a client that finds it.
+                    // If this breaks off, the exit of the process means nothing to a client that
+                    // finds it.
                     let label = ExitLabel { pid, outcome: ProcessOutcome::NeverStarted };
                     let label = label.label(&generation);
                     let _ = containers::set_labels(ctx, &id, &[label]);
                 }
-                // The deletion of a task that was not started waits in vain for the end of its output: 2 s,
-                // and from containerd 2.1 on for all the time that an undo has. If this fails, the
-                // deletion tries it again.
+                // The deletion of a task that was not started waits in vain for the end of its
+                // output: 2 s, and from containerd 2.1 on for all the time that an undo has. If
+                // this fails, the deletion tries it again.
                 let _ = tasks::kill(ctx, &id, "", libc::SIGKILL.unsigned_abs(), true);
                 // Even if there is no task: its shim may exist.
                 delete_task(ctx, &id, pid).map(|_| pid.is_some())

@@ -77,8 +77,9 @@ impl DestroyConfig {
         self
     }
 
-    /// How long a call may take: each of the two has a clock of its own. `None`: without a limit.
-    fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
+    /// How long a destroy may take whose call names no timeout, if the client's call timeout is
+    /// `call_timeout`: each of the two has a clock of its own. `None`: without a limit.
+    pub(crate) fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
         self.grace.checked_add(self.drain)?.checked_add(call_timeout)
     }
 }
@@ -105,7 +106,8 @@ pub(crate) fn destroy(
             return Ok(message);
         }
     }
-    Err(Error::new(ErrorKind::Aborted, "somebody starts it again and again").with_retryable(true))
+    Err(Error::new(ErrorKind::Aborted, "another client starts the container again and again")
+        .with_retryable(true))
 }
 
 /// Destroys the container that has the id now. `None` if it got another process meanwhile.
@@ -159,7 +161,8 @@ fn destroy_once(
     watch.iter().try_for_each(|watch| drain(ctx, watch, config))?;
     let deleted = remove(client, ctx, &record, watch.as_ref(), message.as_ref())?;
     if let (Deletion::OtherContainer, Some(watch)) = (&deleted, &watch) {
-        // Its task may exist under the other record. The watch stays, so that its exit is not reported again.
+        // Its task may exist under the other record. The watch stays, so that its exit is not
+        // reported again.
         watch.close_streams();
         return Ok(watch.exit());
     }
@@ -205,7 +208,8 @@ fn delete_unstarted(
     }
     // The Wait is answered when the task is deleted, with the exit of runc's own process.
     let _hold = watch.hold_exit();
-    // First: if this breaks off, a client that finds the task must know that the process was not to run.
+    // First: if this breaks off, a client that finds the task must know that the process was not to
+    // run.
     if !keep_exit(
         ctx,
         record,
@@ -293,7 +297,8 @@ fn without_task(client: &Inner, ctx: &Ctx, record: &Container) -> Message {
 fn stop(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Result<Message> {
     let send = |number| {
         if !signal(ctx, watch.container(), number)? {
-            // It has exited. But if a deletion of the task broke off, containerd never answers the Wait.
+            // It has exited. But if a deletion of the task broke off, containerd never answers the
+            // Wait.
             client.watches.find_id_owner(watch, &ctx.limits);
             if watch.exit().is_none() {
                 let why = "there was no process that could be signalled";

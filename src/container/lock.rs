@@ -8,9 +8,9 @@ use crate::keyed_mutex::KeyGuard;
 use crate::rpc::Ctx;
 use crate::submit;
 
-/// Waits until no other call of this client changes the container, and keeps others from changing it
-/// until the drop. `operation` names this call in the errors of those that wait for it. A submitted call
-/// waits without a thread.
+/// Waits until no other call of this client changes the container, and keeps others from changing
+/// it until the drop. `operation` names this call in the errors of those that wait for it. A
+/// submitted call waits without a thread.
 pub(super) fn lock(
     client: &Inner,
     ctx: &Ctx,

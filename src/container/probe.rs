@@ -23,8 +23,8 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
         // The container may have been removed since the submitted call began to wait.
         return submit::wait(&ctx.limits, watch.waiting())?;
     }
-    // An exit that no caller has got yet is that of the process which the caller means. Otherwise it may
-    // be that of an earlier container with the id, and the server is asked.
+    // An exit that no caller has got yet is that of the process which the caller means. Otherwise
+    // it may be that of an earlier container with the id, and the server is asked.
     let known = client.watches.find(&ctx.namespace, id);
     if let Some(message) = known.and_then(|watch| watch.take_unseen_exit()) {
         return Ok(message);

@@ -83,8 +83,8 @@ pub enum RecoveryState {
     Ended,
     /// It has no task, and its record does not say how its process ended. It was left as it is.
     NoTask,
-    /// It could not be looked up, because its shim is stuck or the server does not answer, or the caller
-    /// gave no streams for it. It was left as it is.
+    /// It could not be looked up, because its shim is stuck or the server does not answer, or the
+    /// caller gave no streams for it. It was left as it is.
     Failed,
 }
 

@@ -14,8 +14,8 @@ use crate::rpc::{Ctx, snapshots};
 use crate::stdio;
 use crate::watch::{FoundProcess, Process, Watch};
 
-/// Reports the exit of a process that this client did not know: another client has run the container once
-/// more.
+/// Reports the exit of a process that this client did not know: another client has run the
+/// container once more.
 pub(super) fn report_other_process(
     client: &Inner,
     ctx: &Ctx,
@@ -49,9 +49,9 @@ pub(super) fn remove(
     Ok(deleted)
 }
 
-/// Removes the task of a container whose process has exited, and its streams. Before that it writes the
-/// exit to the record. It does nothing if another client has meanwhile created another container with the
-/// id, or another process.
+/// Removes the task of a container whose process has exited, and its streams. Before that it writes
+/// the exit to the record. It does nothing if another client has meanwhile created another
+/// container with the id, or another process.
 pub(super) fn remove_task(
     client: &Inner,
     ctx: &Ctx,

@@ -20,8 +20,9 @@ pub(super) fn delete_sandbox(ctx: &Ctx, record: &Container) -> Result<()> {
     }
 }
 
-/// Creates the record of a sandbox with the container's id. When containerd restarts, it keeps a shim that
-/// has one even if all its processes have exited (containerd 1.7 to 2.1, where `runtime/v2` loads shims).
+/// Creates the record of a sandbox with the container's id. When containerd restarts, it keeps a
+/// shim that has one even if all its processes have exited (containerd 1.7 to 2.1, where
+/// `runtime/v2` loads shims).
 pub(super) fn create_sandbox(
     ctx: &Ctx,
     id: &str,

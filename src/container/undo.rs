@@ -20,8 +20,8 @@ pub(super) struct Undo {
 }
 
 impl Undo {
-    /// Notes how to undo a step that was just done, or may have been done. `step` says whether there was
-    /// something to undo. It may run more than once.
+    /// Notes how to undo a step that was just done, or may have been done. `step` says whether
+    /// there was something to undo. It may run more than once.
     pub(super) fn push(
         &mut self,
         what: &'static str,
@@ -30,9 +30,9 @@ impl Undo {
         self.steps.push((what, Box::new(step)));
     }
 
-    /// Undoes everything, newest step first, and passes the error on. It stops at a step that cannot be
-    /// undone, which becomes the error's cause: the older steps are still in use by it, as a record by its
-    /// task.
+    /// Undoes everything, newest step first, and passes the error on. It stops at a step that
+    /// cannot be undone, which becomes the error's cause: the older steps are still in use by it,
+    /// as a record by its task.
     pub(super) fn run(self, ctx: &Ctx, error: Error) -> Error {
         let ctx = ctx.with_limits(Limits::within(TIMEOUT));
         // Everything before a call that broke off exists, so this costs no time for it.

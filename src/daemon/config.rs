@@ -1,6 +1,6 @@
 //! How a private containerd runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How a private containerd runs.
 ///
@@ -34,6 +34,11 @@ impl DaemonConfig {
             restart: true,
             outlive_owner: false,
         }
+    }
+
+    /// The directory that [`DaemonConfig::new`] was given.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The containerd to run: a path, or a name to search for. Default: `containerd`.

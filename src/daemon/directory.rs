@@ -1,4 +1,4 @@
-//! The directory of a daemon: whose it is, and what lies in it.
+//! The directory of a daemon: its lock, and the files in it.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -16,10 +16,11 @@ use super::process::SearchPath;
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
-/// The longest path that a socket's address holds (`sun_path`, without its NUL).
+/// The longest path in a socket's address (`sun_path`, without its NUL).
 const MAX_SOCKET_PATH: usize = 107;
 
-/// Held with `flock` as long as a daemon runs; its presence says that the directory is a daemon's.
+/// The lock file. A daemon holds it with `flock` as long as it runs. Its presence says that the
+/// directory belongs to a daemon.
 const LOCK: &str = "ctrd.lock";
 
 const CONFIG: &str = "config.toml";
@@ -28,15 +29,15 @@ const SOCKET: &str = "containerd.sock";
 const SHIM_SOCKET: &str = "containerd.sock.ttrpc";
 const LOG: &str = "containerd.log";
 
-/// All that a daemon's directory holds, but for the lock.
+/// Everything in a daemon's directory except the lock.
 const CONTENTS: [&str; 6] = ["root", "state", CONFIG, SOCKET, SHIM_SOCKET, LOG];
 
-/// How much of the log an error quotes.
+/// How many bytes of the log an error quotes.
 const LOG_TAIL: u64 = 2048;
 
-/// What does not run, by its name in 1.x and in 2.x: CRI and what belongs to it, what uses places
-/// outside of the directory (`/opt/containerd`, `/run/nri`), and what most machines do not have.
-/// (Of each kind that another plugin needs one must stay, or that other one fails: so
+/// The plugins that do not run, by their names in 1.x and in 2.x: CRI and its parts, plugins that
+/// use paths outside of the directory (`/opt/containerd`, `/run/nri`), and plugins that most
+/// machines cannot run. (If a plugin needs others of a kind, one of that kind must stay: so
 /// `io.containerd.runtime.v1.linux` stays for the tasks of 1.6 and 1.7.)
 const DISABLED_PLUGINS: [&str; 16] = [
     "io.containerd.grpc.v1.cri",
@@ -60,17 +61,17 @@ const DISABLED_PLUGINS: [&str; 16] = [
 /// A daemon's directory, held by this process.
 #[derive(Debug)]
 pub(super) struct Directory {
-    /// Without symbolic links, as the kernel's table of mounts has it.
+    /// The path without symbolic links, as in the kernel's table of mounts.
     path: PathBuf,
     lock: File,
-    /// Nothing of a predecessor is in it.
+    /// Whether there is nothing of an earlier daemon in it.
     fresh: bool,
-    /// Where the log of this start begins.
+    /// The position in the log at which this start begins.
     log_start: AtomicU64,
 }
 
 impl Directory {
-    /// Makes the directory where it does not exist, and takes hold of it.
+    /// Creates the directory if it does not exist, and locks it.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Directory> {
         check_path(path)?;
         loop {
@@ -93,7 +94,7 @@ impl Directory {
             if made && held.is_err() {
                 let _ = fs::remove_dir(path);
             }
-            // Otherwise a daemon that has just stopped took the directory or the lock away.
+            // If not, a daemon that has just stopped has removed the directory or the lock.
             if let Some(directory) = held? {
                 return Ok(directory);
             }
@@ -124,7 +125,7 @@ impl Directory {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(io)?.next().is_none(),
         };
-        // Another start may have come in between.
+        // Another start may have come first.
         if !(known || empty || lock_path.exists()) {
             return invalid("is not empty, and was not a daemon's before");
         }
@@ -154,28 +155,29 @@ impl Directory {
         &self.path
     }
 
-    /// The socket that clients use.
+    /// The path of the socket for clients.
     pub(super) fn socket(&self) -> PathBuf {
         self.path.join(SOCKET)
     }
 
-    /// The configuration: its path in a command line tells that the process is of this directory.
+    /// The path of the configuration. A process with this path in its command line belongs to this
+    /// directory.
     pub(super) fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
     }
 
-    /// Where containerd keeps a directory for each task: `<namespace>/<id>`.
+    /// The directory in which containerd has a directory for each task: `<namespace>/<id>`.
     pub(super) fn bundles(&self) -> PathBuf {
         self.path.join("state").join("io.containerd.runtime.v2.task")
     }
 
-    /// Writes the configuration, and removes a predecessor's sockets: containerd is ready when they
-    /// are there.
+    /// Writes the configuration, and removes the sockets of an earlier daemon: containerd is ready
+    /// when its sockets exist.
     pub(super) fn prepare(&self) -> Result<()> {
         for socket in [SOCKET, SHIM_SOCKET] {
-            remove_if_there(&self.path.join(socket))?;
+            remove_if_exists(&self.path.join(socket))?;
         }
-        // The path was checked to hold nothing that a TOML string would need to escape.
+        // The path was checked: it has no character that must be escaped in a TOML string.
         let path = self.path.display();
         let disabled: String =
             DISABLED_PLUGINS.iter().map(|plugin| format!("  \"{plugin}\",\n")).collect();
@@ -195,11 +197,11 @@ impl Directory {
              bin_dir = \"{path}/root/image-verifiers\"\n"
         );
         let file = self.config();
-        remove_if_there(&file)?;
+        remove_if_exists(&file)?;
         fs::write(&file, config).map_err(|e| Error::io(file.display(), e))
     }
 
-    /// The command that runs a containerd here, in this environment; what it prints goes to the log.
+    /// The command that runs a containerd here, in this environment. Its output goes to the log.
     pub(super) fn command(
         &self,
         binary: &Path,
@@ -220,7 +222,7 @@ impl Directory {
             .env_clear()
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("PATH", path.joined())
-            // A service manager's word to the host is not for its child.
+            // The host's service manager means the host, not its child.
             .env_remove("NOTIFY_SOCKET")
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS")
@@ -232,7 +234,7 @@ impl Directory {
         Ok(command)
     }
 
-    /// Adds the end of this start's log to an error.
+    /// Appends the end of this start's log to an error.
     pub(super) fn with_log(&self, error: Error) -> Error {
         let start = self.log_start.load(Ordering::Relaxed);
         let read = || -> io::Result<Vec<u8>> {
@@ -252,7 +254,7 @@ impl Directory {
         error.followed_by(format!("; {log}"))
     }
 
-    /// After a failed start: removes what it made, but nothing of a predecessor's.
+    /// After a failed start, removes what the start has made, and nothing of an earlier daemon.
     pub(super) fn abandon(&self) {
         if self.fresh {
             if let Err(error) = self.remove() {
@@ -263,40 +265,40 @@ impl Directory {
         }
     }
 
-    /// Lets go of it, with all that is in it.
+    /// Unlocks the directory, and leaves everything in it.
     pub(super) fn release(&self) {
         let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 
-    /// Removes everything of the daemon's, and then the directory. Nothing may run or be mounted in
-    /// it any more.
+    /// Removes everything of the daemon, and then the directory. Nothing may run in it or be
+    /// mounted in it.
     pub(super) fn remove(&self) -> Result<()> {
         for name in CONTENTS {
-            remove_if_there(&self.path.join(name))?;
+            remove_if_exists(&self.path.join(name))?;
         }
-        // While the lock is held nobody else can have made another.
-        remove_if_there(&self.path.join(LOCK))?;
+        // While the lock is held, nobody else can have made another.
+        remove_if_exists(&self.path.join(LOCK))?;
         match fs::remove_dir(&self.path) {
-            // Something of others is in it, or somebody was quicker.
+            // It has files of others, or another process was faster.
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(e) => return Err(Error::io(self.path.display(), e)),
         }
-        // A child that the host forked may still have the descriptor.
+        // A child that the host has forked may still have the descriptor.
         self.release();
         Ok(())
     }
 }
 
-/// Checks what would fail later, and less clearly.
+/// Checks the path for what would fail later with a less clear error.
 fn check_path(path: &Path) -> Result<()> {
     let invalid = |why: String| Err(Error::invalid("directory", why));
     if !path.is_absolute() {
         return invalid(format!("{} is not an absolute path", path.display()));
     }
     let text = path.to_str().unwrap_or("\0");
-    // The options of an overlay mount are separated by commas, its directories by colons.
+    // Commas separate the options of an overlay mount, and colons its directories.
     if text.contains([',', ':', '"', '\\']) || text.contains(char::is_control) {
         return invalid(format!(
             "{} holds a comma, colon, quote, backslash or what is no text",
@@ -314,8 +316,8 @@ fn check_path(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a file or a whole directory; symbolic links are not followed.
-pub(super) fn remove_if_there(path: &Path) -> Result<()> {
+/// Removes a file or a whole directory. Symbolic links are not followed.
+pub(super) fn remove_if_exists(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),

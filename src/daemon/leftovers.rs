@@ -1,5 +1,4 @@
-//! What a containerd leaves behind that could not clean up itself: shims, containers, sockets and
-//! mounts.
+//! Cleaning up after a containerd that could not do it: shims, containers, sockets and mounts.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,23 +13,24 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::directory::{Directory, remove_if_there};
+use super::directory::{Directory, remove_if_exists};
 use super::process::{KILL_TIMEOUT, Process, SHIM, SearchPath, ended_within, is_program};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;
 
-/// How long a shim may take to delete a container whose shim is dead (containerd gives it 5 s).
+/// How long a shim's program may take to delete a container whose shim is dead (containerd gives it
+/// 5 s).
 const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running process, held so that its id cannot come to mean another.
+/// A running process, by a descriptor: another process may get its pid.
 struct Running {
     pidfd: OwnedFd,
     arguments: Vec<OsString>,
     executable: Option<PathBuf>,
 }
 
-/// The processes whose command line `wanted` accepts. A process that ends meanwhile is left out.
+/// The processes whose command line `wanted` accepts. A process that exits meanwhile is left out.
 fn processes(wanted: impl Fn(&[OsString]) -> bool) -> Result<Vec<Running>> {
     let arguments = |pid: Pid| -> Option<Vec<OsString>> {
         let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
@@ -47,7 +47,7 @@ fn processes(wanted: impl Fn(&[OsString]) -> bool) -> Result<Vec<Running>> {
         if !arguments(pid).is_some_and(|arguments| wanted(&arguments)) {
             continue;
         }
-        // Looked at again once it is held: it may have been another before.
+        // Checked again once there is a descriptor: before, another process may have had the pid.
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
         let executable = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok();
         if let Some(arguments) = arguments(pid).filter(|arguments| wanted(arguments)) {
@@ -78,7 +78,7 @@ fn kill(processes: &[Running]) -> Result<()> {
     Ok(())
 }
 
-/// Kills a containerd of a predecessor; its shims and containers are left running.
+/// Kills the containerd of an earlier daemon. Its shims and containers run on.
 pub(super) fn kill_daemons(directory: &Directory) -> Result<()> {
     let config = directory.config();
     processes(|arguments| has(arguments, "--config", &config))
@@ -86,7 +86,7 @@ pub(super) fn kill_daemons(directory: &Directory) -> Result<()> {
         .step("end the predecessor's containerd")
 }
 
-/// Ends the containers that are left, and unmounts everything in the directory. containerd must
+/// Kills the containers that are left, and unmounts everything in the directory. containerd must
 /// have ended.
 pub(super) fn remove(directory: &Directory, path: &SearchPath, limits: &Limits) -> Result<()> {
     let shims = kill_shims(directory, limits).step("end the shims")?;
@@ -109,14 +109,14 @@ pub(super) fn remove(directory: &Directory, path: &SearchPath, limits: &Limits) 
     unmount_all(directory.path()).step("unmount")
 }
 
-/// Kills the shims of this containerd. Gives the program of each by its namespace and id.
+/// Kills the shims of this containerd. Returns the program of each, by its namespace and id.
 fn kill_shims(
     directory: &Directory,
     limits: &Limits,
 ) -> Result<HashMap<(OsString, OsString), PathBuf>> {
     let socket = directory.socket();
     let mut programs = HashMap::new();
-    // Until there is none: one that was just being started may come late.
+    // Until there is none: a shim that was being started may appear late.
     loop {
         limits.check()?;
         let shims = processes(|arguments| {
@@ -139,8 +139,8 @@ fn kill_shims(
     }
 }
 
-/// Has a shim's program clean up after a container whose shim is dead, as containerd does: it kills
-/// what runs, and removes runc's state, the cgroup and the mount.
+/// Runs a shim's program to clean up after a container whose shim is dead, as containerd does. The
+/// program kills the processes, and removes runc's state, the cgroup and the mount.
 fn delete(
     directory: &Directory,
     path: &SearchPath,
@@ -179,8 +179,8 @@ fn delete(
     log::debug!("{} delete {}: {deleted:?}", shim.display(), bundle.display());
 }
 
-/// Removes the socket of a dead shim: it lies in `/run/containerd/s`, outside of the directory. The
-/// bundle says where, in `address` before 2.0 and in `bootstrap.json` since.
+/// Removes the socket of a dead shim. It is in `/run/containerd/s`, outside of the directory. The
+/// bundle has its path: in `address` before 2.0, and in `bootstrap.json` since then.
 fn remove_socket(bundle: &Path) {
     let address = fs::read_to_string(bundle.join("address")).ok().or_else(|| {
         let bootstrap = fs::read(bundle.join("bootstrap.json")).ok()?;
@@ -188,23 +188,23 @@ fn remove_socket(bundle: &Path) {
         Some(bootstrap.get("address")?.as_str()?.to_owned())
     });
     let socket = address.as_deref().and_then(|address| address.trim().strip_prefix("unix://"));
-    if let Some(Err(error)) = socket.map(|socket| remove_if_there(Path::new(socket))) {
+    if let Some(Err(error)) = socket.map(|socket| remove_if_exists(Path::new(socket))) {
         log::warn!("{error}");
     }
 }
 
-/// The names in a directory; none where it is not there.
+/// The names in a directory. None if it does not exist.
 fn names(directory: &Path) -> Vec<OsString> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name())).collect()
 }
 
-/// Unmounts everything below a directory, the last first. Afterwards nothing is mounted there: what
-/// removes the directory must not reach what a mount leads to.
+/// Unmounts everything below a directory, the last mount first. Then the removal of the directory
+/// cannot reach files of a mount.
 fn unmount_all(directory: &Path) -> Result<()> {
     for point in mounts_below(directory)?.iter().rev() {
         let gone = unmount(point, UnmountFlags::NOFOLLOW)
-            // Something outside of the directory uses it.
+            // A process outside of the directory uses it.
             .or_else(|_| unmount(point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH));
         if let Err(e) = gone {
             return Err(Error::io(point.display(), e));
@@ -232,7 +232,7 @@ fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// The table of mounts writes spaces and the like as a backslash and three octal digits.
+/// Decodes a path from the table of mounts, where a space is a backslash and three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -1,4 +1,4 @@
-//! A private containerd: started, waited for, supervised, stopped and cleaned up after.
+//! A private containerd: its start, its supervision and its stop.
 
 mod config;
 mod directory;
@@ -7,6 +7,7 @@ mod process;
 mod supervisor;
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,23 +23,16 @@ use crate::rpc::{self, Connection, Ctx};
 use crate::submit;
 use crate::wait::block_on;
 
-/// How long a start may take, unless the call says otherwise.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long a stop may take until the files are removed, unless the call says otherwise; a drop
-/// takes no longer either.
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// How long a stop asks the containerd to end its containers, before it does so itself.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long one task of these may hold the others up: its shim may be stuck.
+/// How long one task may delay the others: its shim may be stuck.
 const TASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a containerd may take to end by itself.
+/// How long a containerd may take to end after SIGTERM.
 const TERM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Without these no container runs.
+/// The plugins without which no container runs.
 const NEEDED_PLUGINS: [(&str, &str); 5] = [
     ("io.containerd.content.v1", "content"),
     ("io.containerd.metadata.v1", "bolt"),
@@ -47,31 +41,31 @@ const NEEDED_PLUGINS: [(&str, &str); 5] = [
     ("io.containerd.grpc.v1", "tasks"),
 ];
 
-/// A private containerd of this process, without CRI. Dropped, it is stopped as by [`Daemon::stop`]
+/// A private containerd of this process, without CRI. The drop stops it as [`Daemon::stop`] does,
 /// with the default timeout.
 ///
-/// A containerd that dies by itself is started again, at the same address and with the environment
-/// of the start: the first time at once, then after 100 ms, doubled each time up to 10 s, for as long
-/// as it takes; one that has run for 30 s makes the next time the first again. Its containers live
-/// on meanwhile, and clients that are open find it again by themselves. What it died of is logged,
-/// and told by [`Daemon::last_error`]. One that hangs is not dead, and left alone: it shows in calls
-/// that time out.
+/// If containerd dies by itself, it is started again, at the same address and with the environment
+/// of the start: the first time at once, then after 100 ms, and after twice the pause each time up
+/// to 10 s, without an end. Once it has run for 30 s, the pauses begin again. Its containers run on
+/// meanwhile, and open clients connect again by themselves. The cause of death is logged, and
+/// [`Daemon::last_error`] has it. A containerd that hangs is not dead, and nothing is done about
+/// it: calls time out.
 ///
-/// When this process dies, the kernel kills containerd. With [`DaemonConfig::outlive_owner`] it runs
-/// on, unsupervised (unless a service manager ends it with the process's control group). Either way
-/// the containers live on, and the next daemon that is started in the same directory has them: it
-/// ends a containerd that still runs there and starts its own. While the owner lives a second
-/// daemon in the directory is refused.
+/// When this process dies, the kernel kills containerd. With [`DaemonConfig::outlive_owner`]
+/// containerd runs on without supervision (unless a service manager kills it with the process's
+/// control group). Either way the containers run on, and the next daemon that is started in the
+/// same directory takes them over: it kills a containerd that still runs there, and starts its own.
+/// While the owner lives, a second daemon in the directory is refused.
 ///
-/// Two things of its containers are the machine's and not the directory's: runc's state
-/// (`/run/containerd/runc/<namespace>/<id>`) and their cgroups. So a container's id and namespace
-/// together must be unlike those of any other containerd's on the machine.
+/// Two things of the containers belong to the machine and not to the directory: runc's state
+/// (`/run/containerd/runc/<namespace>/<id>`) and the cgroups. So no other containerd of the machine
+/// may have a container with the same id and namespace.
 #[derive(Debug)]
 pub struct Daemon {
     recipe: Arc<Recipe>,
     address: String,
     supervisor: Supervisor,
-    /// The process that it belongs to.
+    /// The process that owns it.
     owner: u32,
     phase: Mutex<Phase>,
     changed: Condvar,
@@ -85,18 +79,24 @@ enum Phase {
 }
 
 impl Daemon {
-    /// Starts one, and waits until it answers and its plugins are loaded.
+    /// How long a start may take if the call names no timeout.
+    pub const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// How long a stop may take until the files are removed, if the call names no timeout. A drop takes
+    /// no longer either.
+    pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// Starts a containerd, and waits until it answers and its plugins are loaded.
     ///
     /// Blocks for at most 20 s unless `call` says otherwise. Fails with
-    /// [`ErrorKind::InvalidArgument`] for a directory that cannot be used, with
-    /// [`ErrorKind::NotFound`] where containerd, its shim or runc is not installed, with
-    /// [`ErrorKind::PermissionDenied`] where what is named as the binary cannot be run, with
-    /// [`ErrorKind::FailedPrecondition`] where another daemon runs in the directory, where
-    /// containerd ended before it was ready (the error holds the end of its log) or did not load a
-    /// plugin that containers need. What a failed start had made is removed, which may take up to
-    /// 10 s beyond the call's timeout.
+    /// [`ErrorKind::InvalidArgument`] if the directory cannot be used; with [`ErrorKind::NotFound`]
+    /// if containerd, its shim or runc is not installed; with [`ErrorKind::PermissionDenied`] if
+    /// the binary cannot be run; and with [`ErrorKind::FailedPrecondition`] if another daemon runs
+    /// in the directory, if containerd ended before it was ready (the error has the end of its
+    /// log), or if it did not load a plugin that containers need. A failed start removes what it
+    /// has made, which may take up to 10 s beyond the call's timeout.
     pub fn start(config: &DaemonConfig, call: &Call) -> Result<Daemon> {
-        Daemon::start_in(config, &call.limits(Some(START_TIMEOUT)))
+        Daemon::start_in(config, &call.limits(Some(Daemon::START_TIMEOUT)))
             .at("daemon_start", &config.directory.to_string_lossy())
     }
 
@@ -115,7 +115,7 @@ impl Daemon {
             outlives_owner: config.outlive_owner,
         });
         let started = (|| {
-            // A predecessor's, where the process died and its containerd did not.
+            // An earlier process may have died without its containerd.
             leftovers::kill_daemons(&directory)?;
             directory.prepare()?;
             Supervisor::start(recipe.clone())
@@ -128,7 +128,7 @@ impl Daemon {
             }
         };
         if let Err(error) = wait_until_ready(&recipe, &supervisor.process(), limits) {
-            // Whatever ended the start, this has a time of its own.
+            // This has its own time, whatever has ended the start.
             if end(&supervisor, &Limits::within(TERM_TIMEOUT + KILL_TIMEOUT)).is_ok() {
                 directory.abandon();
             }
@@ -150,47 +150,51 @@ impl Daemon {
         &self.address
     }
 
-    /// The id of its process: another after each restart, and 0 while none runs.
+    /// Its directory: [`DaemonConfig::directory`].
+    pub fn directory(&self) -> &Path {
+        self.recipe.directory.path()
+    }
+
+    /// The pid of containerd. It changes with each restart, and is 0 while none runs.
     ///
-    /// This and what follows tells of the moment, without waiting. In a child of the process it
-    /// gives what it gives where nothing ever ran.
+    /// This method, `is_running`, `restarts` and `last_error` do not block. In a child of the
+    /// process they answer as if containerd had never run.
     pub fn pid(&self) -> u32 {
         let process = self.supervisor().map(Supervisor::process);
         process.filter(|process| !process.has_ended()).map_or(0, |process| process.id())
     }
 
-    /// Whether its process runs. Just started again, it may not be listening yet.
+    /// Whether containerd runs. Just after a restart it may not be listening yet.
     pub fn is_running(&self) -> bool {
         self.pid() != 0
     }
 
-    /// How many restarts there were, those that failed included.
+    /// How many restarts there were, including failed ones.
     pub fn restarts(&self) -> u64 {
         self.supervisor().map_or(0, Supervisor::restarts)
     }
 
-    /// What containerd died of last, or why the last restart failed. It stays after a restart that
-    /// succeeds.
+    /// Why containerd died last, or why the last restart failed. It stays after a successful restart.
     pub fn last_error(&self) -> Option<Error> {
         self.supervisor().and_then(Supervisor::last_error)
     }
 
-    /// Not for a child of the process, where a thread that is not there may hold its lock.
+    /// `None` in a child of the process: a thread that the child does not have may hold the lock.
     fn supervisor(&self) -> Option<&Supervisor> {
         (std::process::id() == self.owner).then_some(&self.supervisor)
     }
 
-    /// Stops it: its containers are killed and deleted, then it is ended, and its directory removed
-    /// with all that is in it. So it does where containerd is dead. Once a stop has begun, also one
-    /// that fails, nothing is started again.
+    /// Stops containerd: kills and deletes its containers, ends containerd, and removes its
+    /// directory with everything in it. If containerd is dead, the rest is done nevertheless. Once
+    /// a stop has begun, containerd is not started again, even if the stop fails.
     ///
-    /// Blocks for at most 60 s unless `call` says otherwise, then until the files are removed,
-    /// however long that takes. A process that the kernel does not end although it was killed is
-    /// waited for up to 5 s more. Stopping again does nothing; after a failure it takes up where it
-    /// stopped. A file that is not the daemon's is left in the directory, which then stays.
+    /// Blocks for at most 60 s unless `call` says otherwise, and then until the files are removed,
+    /// however long that takes. If the kernel does not end a process that was killed, it waits up
+    /// to 5 s more. A second stop does nothing, or continues a stop that has failed. Files in the
+    /// directory that are not the daemon's are left, and then the directory is left too.
     pub fn stop(&self, call: &Call) -> Result<()> {
-        self.stop_within(&call.limits(Some(STOP_TIMEOUT)))
-            .at("daemon_stop", &self.recipe.directory.path().to_string_lossy())
+        self.stop_within(&call.limits(Some(Daemon::STOP_TIMEOUT)))
+            .at("daemon_stop", &self.directory().to_string_lossy())
     }
 
     fn stop_within(&self, limits: &Limits) -> Result<()> {
@@ -233,7 +237,7 @@ impl Daemon {
         let directory = &*self.recipe.directory;
         let process = self.supervisor.end(limits).step("end the supervision")?;
         if !process.has_ended() {
-            // Of what fails here the rest takes care.
+            // The next steps do what fails here.
             if let Err(error) = end_tasks(directory, &limits.at_most(TASKS_TIMEOUT)) {
                 log::warn!("{}: {error}", self.address);
             }
@@ -243,8 +247,8 @@ impl Daemon {
         directory.remove().step("remove the directory")
     }
 
-    /// Leaves it running, and the directory to the next. The thread stays as long as it runs, to
-    /// reap it.
+    /// Lets containerd run on, and leaves the directory to the next daemon. The thread stays as
+    /// long as containerd runs, to wait for its exit.
     fn let_go(&self) {
         if let Err(error) = self.supervisor.end(&Limits::within(KILL_TIMEOUT)) {
             log::warn!("{}: {error}", self.address);
@@ -255,11 +259,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // In a child of the process it is not the child's to stop.
+        // A child of the process must not stop it.
         if std::process::id() != self.owner {
             return;
         }
-        // Where a stop has begun it is to be stopped.
+        // A stop that has begun is continued.
         if self.recipe.outlives_owner && !self.supervisor.is_over() {
             return self.let_go();
         }
@@ -277,7 +281,7 @@ fn wait_until_ready(recipe: &Recipe, process: &Process, limits: &Limits) -> Resu
             return Err(recipe.end_of(process)).step("wait for containerd");
         }
         limits.check().map_err(|e| directory.with_log(e)).step("wait for containerd")?;
-        // Before somebody listens gRPC would only learn to wait.
+        // Before a process listens, an attempt of gRPC's would only make its back-off longer.
         if UnixStream::connect(directory.socket()).is_err() {
             continue;
         }
@@ -311,7 +315,7 @@ fn ctx(directory: &Directory, limits: Limits) -> Ctx {
     Ctx::new(&Arc::new(Connection::new(&directory.socket())), "default", limits)
 }
 
-/// Kills and deletes every task. All are killed before the first is waited for.
+/// Kills and deletes every task. It kills all of them before it waits for the first.
 fn end_tasks(directory: &Directory, limits: &Limits) -> Result<()> {
     let ctx = ctx(directory, limits.clone());
     let mut tasks = Vec::new();
@@ -341,7 +345,7 @@ fn end_tasks(directory: &Directory, limits: &Limits) -> Result<()> {
     result
 }
 
-/// Ends the supervision and then the containerd: asked first, killed then.
+/// Ends the supervision, and then containerd: by SIGTERM first, then by SIGKILL.
 fn end(supervisor: &Supervisor, limits: &Limits) -> Result<()> {
     let process = supervisor.end(limits)?;
     for (signal, timeout) in [(Signal::TERM, TERM_TIMEOUT), (Signal::KILL, KILL_TIMEOUT)] {

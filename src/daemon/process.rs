@@ -1,4 +1,4 @@
-//! Finding programs, running them, and ending exactly those.
+//! Programs and processes: finding a program, running it, waiting for it, and killing it.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,15 +24,15 @@ use crate::sys;
 /// How long the kernel may take to end a process that was killed.
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often one who waits looks at the call's cancel handle.
+/// How often a thread that waits checks the call's cancel handle.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long to wait until the limits are looked at again.
+/// How long to wait until the limits are checked again.
 pub(super) fn tick(limits: &Limits) -> Duration {
     limits.remaining().map_or(TICK, |left| left.min(TICK))
 }
 
-/// The shim of the runtime `io.containerd.runc.v2`, the default everywhere.
+/// The shim of the default runtime, `io.containerd.runc.v2`.
 pub(super) const SHIM: &str = "containerd-shim-runc-v2";
 
 /// The directories in which a daemon finds its programs.
@@ -40,8 +40,8 @@ pub(super) const SHIM: &str = "containerd-shim-runc-v2";
 pub(super) struct SearchPath(Vec<PathBuf>);
 
 impl SearchPath {
-    /// The search path that a configuration asks for, and the containerd it names. Everything that
-    /// containers need must be there.
+    /// The search path and the containerd of a configuration. Fails if a program is missing that
+    /// containers need.
     pub(super) fn new(config: &DaemonConfig) -> Result<(SearchPath, PathBuf)> {
         let mut path = SearchPath(config.path.clone());
         for (i, directory) in path.0.iter().enumerate() {
@@ -67,10 +67,10 @@ impl SearchPath {
             path.0.extend(name.parent().map(Path::to_owned));
         }
         if let Some(inherited) = std::env::var_os("PATH") {
-            // A relative entry would mean another directory to containerd.
+            // For containerd, a relative entry would be another directory.
             path.0.extend(std::env::split_paths(&inherited).filter(|entry| entry.is_absolute()));
         }
-        // Of the rest, only the binary's own directory may hold what divides them.
+        // Of the other directories, only the binary's own may have a colon in its path.
         if std::env::join_paths(&path.0).is_err() {
             return Err(Error::invalid("binary", format!("{name:?} holds a colon")));
         }
@@ -85,7 +85,7 @@ impl SearchPath {
         Ok((path, binary))
     }
 
-    /// The first program of this name.
+    /// The first program with this name.
     pub(super) fn find(&self, name: &Path) -> Option<PathBuf> {
         self.0.iter().map(|directory| directory.join(name)).find(|file| is_program(file))
     }
@@ -106,7 +106,7 @@ impl SearchPath {
 
     /// The value of `PATH` for a child.
     pub(super) fn joined(&self) -> OsString {
-        // It was joined once before, when it was made.
+        // It was joined before, when it was made.
         std::env::join_paths(&self.0).unwrap_or_default()
     }
 }
@@ -115,7 +115,7 @@ pub(super) fn is_program(file: &Path) -> bool {
     check_program(file).is_ok()
 }
 
-/// Fails where a file cannot be run, as running it would.
+/// Fails if a file cannot be run, with the error of running it.
 pub(super) fn check_program(file: &Path) -> Result<()> {
     let found = std::fs::metadata(file).and_then(|found| match found.is_file() {
         true => Ok(access(file, Access::EXEC_OK)?),
@@ -126,22 +126,22 @@ pub(super) fn check_program(file: &Path) -> Result<()> {
 
 /// A child process.
 ///
-/// Everything goes through its pidfd: that never means another process, and tells of the end also
-/// where the host reaps our child.
+/// Everything goes through its pidfd, which never means another process. The pidfd reports the exit
+/// even if the host waits for our child.
 #[derive(Debug)]
 pub(super) struct Process {
     id: u32,
     pidfd: OwnedFd,
-    /// How it ended, in words; once it was reaped.
+    /// How it exited, in words. Set once it was waited for.
     how: OnceLock<String>,
 }
 
 impl Process {
-    /// Runs a program. The child has no descriptor of ours but its standard three, no signal
-    /// blocked or ignored, and a session of its own.
+    /// Runs a program. The child has only the three standard descriptors, no signal blocked or
+    /// ignored, and its own session.
     pub(super) fn spawn(mut command: Command) -> Result<Process> {
         sys::as_daemon(&mut command);
-        // Until the child has put its signals in order no handler of the host's is to run there.
+        // No handler of the host's may run in the child before its signals are reset.
         let mut child = sys::with_signals_blocked(|| command.spawn())
             .map_err(|e| Error::io(command.get_program().display(), e))?;
         let id = child.id();
@@ -153,7 +153,8 @@ impl Process {
         match pidfd {
             Ok(pidfd) => Ok(Process { id, pidfd, how: OnceLock::new() }),
             Err(e) => {
-                // Where it is not there the host has reaped it, and its id may be another's.
+                // If it does not exist, the host has waited for it, and another process may have
+                // its pid.
                 if e != Errno::SRCH {
                     let _ = child.kill();
                     let _ = child.wait();
@@ -171,7 +172,7 @@ impl Process {
         self.wait(Duration::ZERO)
     }
 
-    /// Waits for its end; says whether it has come.
+    /// Waits for its exit. Says whether it has exited.
     pub(super) fn wait(&self, timeout: Duration) -> bool {
         let ended = ended_within(&self.pidfd, Some(timeout));
         if ended {
@@ -180,13 +181,13 @@ impl Process {
         ended
     }
 
-    /// Waits for its end, however long it takes.
+    /// Waits for its exit without a limit.
     pub(super) fn wait_for_end(&self) {
         while !ended_within(&self.pidfd, None) {}
         self.reap();
     }
 
-    /// Waits for its end until the limits are reached; says whether it has come.
+    /// Waits for its exit within the limits. Says whether it has exited.
     pub(super) fn wait_within(&self, limits: &Limits) -> bool {
         loop {
             if self.wait(tick(limits)) {
@@ -198,7 +199,7 @@ impl Process {
         }
     }
 
-    /// How it ended, in words.
+    /// How it exited, in words.
     pub(super) fn how_it_ended(&self) -> &str {
         self.reap()
     }
@@ -208,7 +209,7 @@ impl Process {
             let id = WaitId::PidFd(self.pidfd.as_fd());
             let (code, signal) = match waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
                 Ok(Some(status)) => (status.exit_status(), status.terminating_signal()),
-                // The host has taken it; a newer kernel tells all the same.
+                // The host has waited for it. A newer kernel gives the code nevertheless.
                 _ => match sys::exit_status(self.pidfd.as_fd()) {
                     Ok(Some(status)) => {
                         let status = ExitStatus::from_raw(status);
@@ -225,7 +226,7 @@ impl Process {
         })
     }
 
-    /// Sends a signal; one that has ended is left in peace.
+    /// Sends a signal, unless the process has exited.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         match pidfd_send_signal(&self.pidfd, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -236,12 +237,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // What has ended is reaped.
+        // If it has exited, it is waited for.
         self.has_ended();
     }
 }
 
-/// Waits for the end of a pidfd's process; says whether it has come.
+/// Waits for the exit of a pidfd's process. Says whether it has exited.
 pub(super) fn ended_within(pidfd: &OwnedFd, timeout: Option<Duration>) -> bool {
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {

@@ -1,4 +1,4 @@
-//! Starts a containerd, and starts it again when it has died.
+//! The supervisor: it starts a containerd, and starts it again when it has died.
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,22 +13,23 @@ use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sys;
 
-/// What a second restart in a row waits for; each further one waits twice as long.
+/// How long the second restart in a row waits. Each further one waits twice as long.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-/// What a restart waits for at most.
+/// How long a restart waits at most.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// How long a containerd must have run for its death to be the first of a row.
+/// If a containerd has run for this long, its death begins a new row of restarts.
 const STABLE: Duration = Duration::from_secs(30);
 
-/// How a daemon's containerd is run.
+/// How to run a daemon's containerd.
 #[derive(Debug)]
 pub(super) struct Recipe {
     pub(super) directory: Arc<Directory>,
     pub(super) binary: PathBuf,
     pub(super) path: SearchPath,
-    /// This process's at the start: the host may be changing its own while we restart.
+    /// The environment of this process at the start: the host may change its environment during a
+    /// restart.
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) outlives_owner: bool,
 }
@@ -36,7 +37,8 @@ pub(super) struct Recipe {
 impl Recipe {
     fn run(&self) -> Result<Arc<Process>> {
         let run = || {
-            // Told here, without a child that would have to be reaped before the host does it.
+            // Found out here, because a child for it would have to be waited for before the host
+            // does so.
             check_program(&self.binary)?;
             let mut command =
                 self.directory.command(&self.binary, &self.path, &self.environment)?;
@@ -45,28 +47,28 @@ impl Recipe {
             }
             Process::spawn(command).map(Arc::new)
         };
-        // A panic must not take the thread with it, on which others rely.
+        // A panic must not end the thread, on which others rely.
         catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "running it panicked")))
             .step("run containerd")
     }
 
-    /// Tells of a containerd's end.
+    /// The error of a containerd that has ended.
     pub(super) fn end_of(&self, process: &Process) -> Error {
         let how = format!("containerd ended ({})", process.how_it_ended());
         self.directory.with_log(Error::new(ErrorKind::FailedPrecondition, how))
     }
 }
 
-/// The thread that a containerd is a child of, as is each that takes the place of a dead one.
+/// The thread that starts the containerd, and each one after it.
 ///
-/// There is one such thread from the start to the stop, because the kernel's parent-death signal
-/// comes when the *thread* that made the child ends.
+/// There is one such thread from the start to the stop, because the kernel sends the parent-death
+/// signal when the *thread* ends that has started the child.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// The process that made it, and has its thread.
+    /// The process that has the thread.
     owner: u32,
 }
 
@@ -79,29 +81,29 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     mode: Mode,
-    /// The one that runs, or ran last.
+    /// The containerd that runs, or that ran last.
     process: Arc<Process>,
-    /// One is just being made, outside of the lock.
+    /// Whether one is being started, outside of the lock.
     spawning: bool,
     restarts: u64,
     last_error: Option<Error>,
-    /// The thread has nothing more to do.
+    /// Whether the thread has nothing more to do.
     gone: bool,
 }
 
-/// What the end of containerd means.
+/// What an end of containerd means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
-    /// That the start fails, which still waits for it to get ready.
+    /// The start fails: it still waits until containerd is ready.
     Starting,
-    /// An accident, after which it is started again if `restart` says so.
+    /// It is a failure. containerd is started again if `restart` says so.
     Supervised { restart: bool },
-    /// What was wanted.
+    /// It was asked for.
     Over,
 }
 
 impl Supervisor {
-    /// Starts the first one.
+    /// Starts the first containerd.
     pub(super) fn start(recipe: Arc<Recipe>) -> Result<Supervisor> {
         let (sender, receiver) = mpsc::channel();
         let work = move || {
@@ -128,13 +130,13 @@ impl Supervisor {
         }
     }
 
-    /// From now on the end of containerd is an accident.
+    /// From now on an end of containerd is a failure.
     pub(super) fn supervise(&self, restart: bool) {
         self.shared.state().mode = Mode::Supervised { restart };
         self.shared.changed.notify_all();
     }
 
-    /// From now on nothing is started any more. Gives the last that was.
+    /// From now on nothing is started. Returns the containerd that was started last.
     pub(super) fn end(&self, limits: &Limits) -> Result<Arc<Process>> {
         let mut state = self.shared.state();
         state.mode = Mode::Over;
@@ -146,8 +148,8 @@ impl Supervisor {
         Ok(state.process.clone())
     }
 
-    /// Waits until the thread is gone, which it is soon once containerd has ended and the
-    /// supervision too. Only what the host's logger does may hold it up.
+    /// Waits until the thread has ended. It ends soon after containerd and the supervision have
+    /// ended; only the host's logger can delay it.
     pub(super) fn join(&self, limits: &Limits) {
         let mut state = self.shared.state();
         while !state.gone {
@@ -167,7 +169,7 @@ impl Supervisor {
         self.shared.state().mode == Mode::Over
     }
 
-    /// The one that runs, or ran last.
+    /// The containerd that runs, or that ran last.
     pub(super) fn process(&self) -> Arc<Process> {
         self.shared.state().process.clone()
     }
@@ -183,7 +185,7 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        // In a child the thread is not there, and may have held a lock when it was forked.
+        // A child does not have the thread, and the thread may have held a lock at the fork.
         if std::process::id() != self.owner {
             let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(thread.take());
@@ -221,7 +223,7 @@ impl Shared {
         }
     }
 
-    /// What the thread does.
+    /// Runs on the thread.
     fn supervise(&self, recipe: &Recipe) {
         let mut backoff = Backoff::default();
         let mut since = Instant::now();
@@ -247,7 +249,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// After an end, or a restart that failed: waits until another is to be started; says whether.
+    /// Waits after an end or a failed restart. Says whether the next one is to be started.
     fn goes_on(&self, recipe: &Recipe, ended: Result<Arc<Process>>, delay: Duration) -> bool {
         let mut state = self.state();
         let restart = loop {
@@ -289,14 +291,14 @@ impl Shared {
     }
 }
 
-/// How long the restarts wait.
+/// The pauses before restarts.
 #[derive(Default)]
 struct Backoff {
     next: Duration,
 }
 
 impl Backoff {
-    /// After one has run for so long.
+    /// The pause after a containerd that has run for this long.
     fn after(&mut self, ran: Duration) -> Duration {
         if ran >= STABLE {
             self.next = Duration::ZERO;
@@ -317,7 +319,7 @@ mod tests {
     fn a_childs_drop_takes_no_lock() {
         let process = Arc::new(Process::spawn(Command::new("true")).unwrap());
         let shared = Arc::new(Shared::new(process));
-        // As the child finds it whose parent held the lock when it forked.
+        // The state of a child whose parent held the lock at the fork.
         let thread = Mutex::new(Some(std::thread::spawn(|| {})));
         let supervisor = Supervisor { shared: shared.clone(), thread, owner: 0 };
         let held = shared.state();

@@ -290,8 +290,8 @@ fn a_hook_keeps_its_function_if_nothing_waits_for_it() {
     (0..hook::EVENTS).for_each(|_| assert!(!push(MessageKind::Progress)));
     let mut ran = 0;
     while ran < hook::EVENTS {
-        let (now, more) = hook.run(hook::EVENTS);
-        assert!(now > 0 && more);
+        let (now, _) = hook.run(hook::EVENTS);
+        assert!(now > 0);
         ran += now;
     }
     assert_eq!((ran, hook.run(1)), (hook::EVENTS, (0, false)));

@@ -92,11 +92,13 @@ impl Server {
         block_on(&ctx.limits, answer).unwrap().unwrap();
     }
 
-    fn ctr(&self, arguments: &[&str]) {
+    /// What ctr prints.
+    fn ctr(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("ctr");
         command.arg("-a").arg(self.daemon.address()).args(arguments);
         let output = command.stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "ctr {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 
@@ -297,6 +299,12 @@ fn let_things_happen(server: &Server) {
     server.ctr(&["task", "resume", id]);
     server.ctr(&["container", "label", id, "x=\"y\""]);
     server.ctr(&["task", "kill", "-s", "KILL", id]);
+    // A task is deleted only once its process has ended.
+    let deadline = Instant::now() + LONG;
+    while !server.ctr(&["task", "ls"]).contains("STOPPED") {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(20));
+    }
     server.ctr(&["task", "delete", id]);
     server.ctr(&["container", "rm", id]);
 

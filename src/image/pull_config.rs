@@ -18,7 +18,7 @@ use super::auth::Credentials;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PullConfig {
-    pub(crate) reference: String,
+    pub(super) reference: String,
     pub(super) platform: Option<String>,
     pub(super) snapshotter: Option<String>,
     pub(super) credentials: Option<Credentials>,
@@ -40,6 +40,11 @@ impl PullConfig {
             unpack: true,
             token_hosts: Vec::new(),
         }
+    }
+
+    /// The reference that [`PullConfig::new`] was given.
+    pub fn reference(&self) -> &str {
+        &self.reference
     }
 
     /// The platform to pull, such as `linux/arm64/v8`. Default: this machine's.

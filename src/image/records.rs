@@ -201,15 +201,15 @@ mod tests {
     #[test]
     fn the_exact_name_wins_over_the_completed_one() {
         let full = "docker.io/library/busybox:9";
-        for (name, existing, found) in [
+        for (name, existing, expected) in [
             ("busybox:9", &["busybox:9", full][..], "busybox:9"),
             ("busybox:9", &[full], full),
             (full, &["busybox:9", full], full),
             ("Not a reference", &["Not a reference"], "Not a reference"),
         ] {
             let (requested, result) = requested(name, existing);
-            assert_eq!(result.unwrap(), found);
-            assert_eq!(requested.len(), if name == found { 1 } else { 2 }, "{requested:?}");
+            assert_eq!(result.unwrap(), expected);
+            assert_eq!(requested.len(), if name == expected { 1 } else { 2 }, "{requested:?}");
         }
     }
 

@@ -29,7 +29,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may transfer nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a thread that waits for a name or for a socket looks whether its pull has ended.
+/// How often a thread that waits for a name lookup or for a socket checks whether its pull has ended.
 const TICK: Duration = Duration::from_millis(50);
 
 /// An HTTP client whose waits are bounded by `limits`. It follows no redirect, ignores the proxy

@@ -306,7 +306,7 @@ impl Message {
 
     /// A copy of what a submitted call has made, which stays there. `None` if there is no result of this
     /// type any more.
-    pub fn peek_result<T: Clone + 'static>(&self) -> Option<T> {
+    pub(crate) fn peek_result<T: Clone + 'static>(&self) -> Option<T> {
         self.body.result.as_ref()?.peek()
     }
 }

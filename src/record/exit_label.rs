@@ -1,8 +1,9 @@
 //! The label in which a record keeps how its process ended: it outlives the task.
 //!
-//! `CODE TIME PID GENERATION`. The code is a number, `unknown`, or `never` if the process was not to run;
-//! the time is in nanoseconds since 1970, or `-`. The pid and the generation say which process it is:
-//! the label stays when the record gets another process, or the id another container.
+//! `CODE TIME PID GENERATION`. The code is a number, `unknown`, or `never` if the process was not
+//! to run; the time is in nanoseconds since 1970, or `-`. The pid and the generation say which
+//! process it is: the label stays when the record gets another process, or the id another
+//! container.
 
 use std::time::{Duration, UNIX_EPOCH};
 

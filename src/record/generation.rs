@@ -21,7 +21,7 @@ pub(crate) fn of(record: &Container) -> String {
     }
 }
 
-/// A number that stands for a generation in messages. `None` for an unknown generation, never 0.
+/// The number of a generation, for messages. `None` if the generation is unknown. Never 0.
 pub(crate) fn number(generation: &str) -> Option<u64> {
     if generation.is_empty() {
         return None;

@@ -13,9 +13,9 @@ pub(crate) enum ProcessOutcome {
 }
 
 impl ProcessOutcome {
-    /// The outcome that containerd reports for a process. `recorded` is the one in the container's record;
-    /// `started` says whether the process is known to have been started. `None` if the process has not
-    /// exited, or if its shim does not know yet how it exited.
+    /// The outcome that containerd reports for a process. `recorded` is the one in the container's
+    /// record; `started` says whether the process is known to have been started. `None` if the
+    /// process has not exited, or if its shim does not know yet how it exited.
     pub(crate) fn of_process(
         process: &tasks::Process,
         recorded: Option<ProcessOutcome>,
@@ -39,6 +39,6 @@ impl ProcessOutcome {
     }
 }
 
-/// The exit code of a process that SIGKILL ended. For a process that was never started it means nothing:
-/// such a process is removed by SIGKILL.
+/// The exit code of a process that SIGKILL ended. For a process that was never started it means
+/// nothing: such a process is removed by SIGKILL.
 pub(crate) const SIGKILL_CODE: u32 = 128 + 9;

@@ -7,7 +7,7 @@ use protobuf::well_known_types::any::Any as WireAny;
 use protobuf::well_known_types::field_mask::FieldMask;
 use protobuf::well_known_types::timestamp::Timestamp;
 
-/// A typed value. The URLs carry no `type.googleapis.com/`: containerd 1.6 refuses it.
+/// A typed value. Its URL has no `type.googleapis.com/`: containerd 1.6 refuses that.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(crate) struct Any {
     pub(crate) type_url: String,
@@ -32,7 +32,7 @@ impl Any {
     }
 }
 
-/// A time; `None` where the server sent none, or Go's zero time (year 1), which means the same.
+/// A time. `None` if the server sent none, or Go's zero time (year 1), which means the same.
 pub(super) fn time(wire: Option<&Timestamp>) -> Option<SystemTime> {
     let wire = wire?;
     let nanos = Duration::from_nanos(wire.nanos.try_into().ok()?);
@@ -48,7 +48,7 @@ pub(super) fn mask(paths: &[&str]) -> FieldMask {
     FieldMask { paths: paths.iter().map(|p| (*p).to_owned()).collect(), ..Default::default() }
 }
 
-/// Labels as the generated messages hold them.
+/// Labels for a generated message.
 pub(super) fn labels(labels: &[(String, String)]) -> HashMap<String, String> {
     labels.iter().cloned().collect()
 }

@@ -1,4 +1,4 @@
-//! The connection, and what every call over it carries.
+//! The connection, and the context of every call over it.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -16,14 +16,14 @@ use crate::sys;
 const KIB: i32 = 1024;
 const MIB: i32 = 1024 * KIB;
 
-/// See [`Cx::settling`].
+/// See [`Ctx::settling`].
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// By how much the server's deadline is later than our own, so that ours is the one that counts.
+/// How much later the server's deadline is than our own: ours must come first.
 const LATER: Duration = Duration::from_millis(50);
 
-/// The gRPC environment of the process: one thread, made on first use and kept for good, because
-/// gRPC's own shutdown cannot be waited for (`grpcio` 0.13).
+/// The gRPC environment of the process: one thread. It is made on first use and never ends, because
+/// nothing can wait for gRPC's own shutdown (`grpcio` 0.13).
 fn environment() -> Arc<Environment> {
     ENVIRONMENT
         .get_or_init(|| {
@@ -38,15 +38,15 @@ fn environment() -> Arc<Environment> {
 
 static ENVIRONMENT: OnceLock<Arc<Environment>> = OnceLock::new();
 
-/// Fails where the threads cannot be made that gRPC makes for the first connection of those that are
-/// open: `grpcio` panics without its own, and the core waits for its own at the end, made or not. So
-/// many are made to see.
+/// Fails if the threads cannot be made that gRPC makes for the first open connection: `grpcio`
+/// panics without its thread, and the core waits at the end for its threads even if they could not
+/// be made. The check makes as many threads itself.
 pub(crate) fn check_threads() -> Result<()> {
     if OPEN.load(Ordering::SeqCst) > 0 {
         return Ok(());
     }
-    // Of the core's event engine (gRPC 1.56, `posix_engine.cc`); five more are of the core
-    // and ours; and one, for other clients may be opened now.
+    // The threads of the core's event engine (gRPC 1.56, `posix_engine.cc`), five more of the core
+    // and of this library, and one for other clients that may be opened now.
     let count = sys::processors().clamp(2, 16) + 6;
     let held = Mutex::new(());
     sys::with_signals_blocked(|| {
@@ -65,10 +65,10 @@ pub(crate) fn check_threads() -> Result<()> {
 /// How many connections there are.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// The process that gRPC's thread is of; 0 before there is one.
+/// The process that has gRPC's thread; 0 before there is one.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// Fails in a child of a process that has used gRPC: its thread is not there, and cannot be made anew.
+/// Fails in a child of a process that has used gRPC: the child has no gRPC thread, and cannot make one.
 pub(crate) fn check_process() -> Result<()> {
     match PROCESS.load(Ordering::SeqCst) {
         0 => Ok(()),
@@ -80,8 +80,8 @@ pub(crate) fn check_process() -> Result<()> {
     }
 }
 
-/// Sends gRPC's messages to the `log` crate. While the host has logging off, `grpcio` would leave
-/// gRPC's default in place, which writes to stderr: so the level is raised around the call.
+/// Sends gRPC's messages to the `log` crate. If the host has switched logging off, `grpcio` would
+/// keep gRPC's default, which writes to stderr: so the level is raised during the call.
 fn redirect_log() {
     let level = log::max_level();
     log::set_max_level(level.max(log::LevelFilter::Error));
@@ -89,7 +89,7 @@ fn redirect_log() {
     log::set_max_level(level);
 }
 
-/// One connection to a containerd; gRPC makes it anew by itself whenever it breaks.
+/// One connection to a containerd. gRPC connects again by itself whenever it breaks.
 pub(crate) struct Connection {
     pub(super) client: grpcio::Client,
 }
@@ -102,19 +102,20 @@ impl Connection {
             ChannelBuilder::new(environment())
                 .default_authority("localhost")
                 .primary_user_agent(concat!("ctrd/", env!("CARGO_PKG_VERSION")))
-                // gRPC shares a connection among equal channels; a client is to have its own.
+                // gRPC shares a connection among equal channels. A client must have its own.
                 .use_local_subchannel_pool(true)
                 // containerd sends up to 16 MiB of payload (defaults.DefaultMaxRecvMsgSize).
                 .max_receive_message_len(32 * MIB)
                 .max_send_message_len(16 * MIB)
-                // A long error of runc's travels in a trailer; over the limit it would be lost.
+                // A trailer carries runc's errors, which may be long; over the limit they would be
+                // lost.
                 .raw_cfg_int(argument("grpc.max_metadata_size"), 256 * KIB)
                 .raw_cfg_int(argument("grpc.absolute_max_metadata_size"), MIB)
                 .initial_reconnect_backoff(Duration::from_millis(100))
-                // In spite of its name: how long an attempt may take at least, handshake included.
+                // Despite its name, it is the shortest time for an attempt, handshake included.
                 .raw_cfg_int(argument("grpc.min_reconnect_backoff_ms"), 5_000)
                 .max_reconnect_backoff(Duration::from_secs(1))
-                // A proxy named in the environment is no affair of a local socket.
+                // A proxy that the environment names is not for a local socket.
                 .enable_http_proxy(false)
                 .connect(&target(path))
         });
@@ -129,9 +130,9 @@ impl Drop for Connection {
     }
 }
 
-/// gRPC's name for the socket at a path. It is read as a URI, so all but what is plain is encoded,
-/// and of several slashes at the beginning, which would be an authority's, one is left. (What gRPC
-/// divides at even so is a comma; the client refuses it.)
+/// gRPC's name for the socket at a path. gRPC reads it as a URI, so every character that is not
+/// plain is encoded. Of several slashes at the beginning only one is kept: an authority would
+/// follow two. (gRPC still divides the name at a comma, which the client refuses.)
 fn target(path: &Path) -> String {
     use std::fmt::Write;
     let path = path.as_os_str().as_bytes();
@@ -141,26 +142,26 @@ fn target(path: &Path) -> String {
         if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
             target.push(char::from(byte));
         } else {
-            // Writing to a string does not fail.
+            // A write to a string does not fail.
             let _ = write!(target, "%{byte:02X}");
         }
     }
     target
 }
 
-/// The context of a call: what it runs over, in which namespace, under which lease, until when.
+/// The context of a call: the connection, the namespace, the lease and the limits.
 #[derive(Clone)]
 pub(crate) struct Ctx {
     pub(crate) connection: Arc<Connection>,
     pub(crate) namespace: String,
     pub(crate) lease: Option<String>,
     pub(crate) limits: Limits,
-    /// How long a change is waited for after the limits have ended the wait.
+    /// How much longer a change is waited for after the limits have ended the wait.
     pub(crate) settle: Duration,
 }
 
 impl Ctx {
-    /// A context of its own: for what runs after the call that brought it about, or for none.
+    /// A context without a lease.
     pub(crate) fn new(connection: &Arc<Connection>, namespace: &str, limits: Limits) -> Ctx {
         Ctx {
             connection: connection.clone(),
@@ -171,29 +172,29 @@ impl Ctx {
         }
     }
 
-    /// The same, under this lease.
+    /// The same with this lease.
     pub(crate) fn with_lease(&self, lease: &str) -> Ctx {
         Ctx { lease: Some(lease.into()), ..self.clone() }
     }
 
-    /// The same without a lease: for what must not be held by it.
+    /// The same without a lease.
     pub(crate) fn without_lease(&self) -> Ctx {
         Ctx { lease: None, ..self.clone() }
     }
 
-    /// The same for an operation that is undone where it fails: a change that was sent is waited for
-    /// a little longer, so that it is known whether there is something to undo. The server may do
-    /// what it was asked for after the call was cancelled, and after the undo.
+    /// The same for an operation that is undone if it fails. A change that was sent is waited for a
+    /// little longer, to find out whether there is something to undo: the server may still make a
+    /// change whose call was cancelled, even after the undo.
     pub(crate) fn settling(&self) -> Ctx {
         Ctx { settle: SETTLE, ..self.clone() }
     }
 
-    /// The same within other limits: an undo runs under its own, whatever ended the operation.
+    /// The same with other limits.
     pub(crate) fn with_limits(&self, limits: Limits) -> Ctx {
         Ctx { limits, ..self.clone() }
     }
 
-    /// What gRPC is told about the call.
+    /// The options of the call for gRPC.
     pub(super) fn options(&self) -> Result<CallOption> {
         let mut metadata = MetadataBuilder::with_capacity(2);
         let entries = [
@@ -210,8 +211,8 @@ impl Ctx {
         }
         let mut options = CallOption::default().headers(metadata.build());
         if let Some(left) = self.limits.remaining() {
-            // Our own wait ends at the deadline. gRPC's is for the server, which thereby stops what
-            // nobody waits for any more.
+            // Our own wait ends at the deadline. gRPC's deadline is for the server, which then
+            // stops the call.
             options = options.timeout(left.max(Duration::from_millis(1)) + self.settle + LATER);
         }
         Ok(options)

@@ -37,7 +37,7 @@ pub(crate) struct Container {
     pub(crate) spec: Any,
     pub(crate) snapshotter: String,
     pub(crate) snapshot_key: String,
-    /// By the server's clock; it alone says it.
+    /// By the server's clock. Only the server sets it.
     pub(crate) created_at: Option<SystemTime>,
     /// By the server's clock, as `created_at`.
     pub(crate) updated_at: Option<SystemTime>,
@@ -54,7 +54,7 @@ impl Container {
                 options: self.runtime_options.map(Any::into_wire).into(),
                 ..Default::default()
             }),
-            // Without it containerd 1.7 and 2.1 die once a task is created.
+            // Without it containerd 1.7 and 2.1 die when a task is created.
             spec: MessageField::some(self.spec.into_wire()),
             snapshotter: self.snapshotter,
             snapshot_key: self.snapshot_key,
@@ -79,13 +79,13 @@ impl Container {
     }
 }
 
-/// The record of this id.
+/// The record with this id.
 pub(crate) fn get(ctx: &Ctx, id: &str) -> Result<Container> {
     let request = GetContainerRequest { id: id.into(), ..Default::default() };
     call(ctx, &GET, &request).and_then(|response| record(response.container))
 }
 
-/// The same for who must not block.
+/// The same without blocking.
 pub(crate) async fn get_async(ctx: Ctx, id: String) -> Result<Container> {
     let request = GetContainerRequest { id, ..Default::default() };
     start(&ctx, &GET, &request, |response| record(response.container))?.await?
@@ -97,8 +97,8 @@ fn record(wire: MessageField<WireContainer>) -> Result<Container> {
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no container"))
 }
 
-/// The records that match any of the filters, each as it comes: all of them at once would be more than
-/// a message holds where there are thousands.
+/// Gives the records that match any of the filters, one after the other: thousands of records do
+/// not fit into one message.
 pub(crate) fn list(ctx: &Ctx, filters: &[String], mut each: impl FnMut(Container)) -> Result<()> {
     let request = ListContainersRequest { filters: filters.to_vec(), ..Default::default() };
     let mut stream = receive(ctx, &LIST, &request)?;
@@ -108,7 +108,7 @@ pub(crate) fn list(ctx: &Ctx, filters: &[String], mut each: impl FnMut(Container
     Ok(())
 }
 
-/// Writes a new record.
+/// Creates a record.
 pub(crate) fn create(ctx: &Ctx, container: Container) -> Result<()> {
     let request = CreateContainerRequest {
         container: MessageField::some(container.into_wire()),
@@ -117,7 +117,7 @@ pub(crate) fn create(ctx: &Ctx, container: Container) -> Result<()> {
     call(ctx, &CREATE, &request).map(drop)
 }
 
-/// Sets these labels of a record and leaves its others. Gives what stands there now.
+/// Sets these labels of a record, and leaves its other labels. Returns the new record.
 pub(crate) fn set_labels(ctx: &Ctx, id: &str, with: &[(String, String)]) -> Result<Container> {
     let paths: Vec<String> = with.iter().map(|(key, _)| format!("labels.{key}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
@@ -130,7 +130,7 @@ pub(crate) fn set_labels(ctx: &Ctx, id: &str, with: &[(String, String)]) -> Resu
     call(ctx, &UPDATE, &request).and_then(|response| record(response.container))
 }
 
-/// Deletes a record. containerd does not look whether there is a task: delete that first.
+/// Deletes a record. containerd does not check whether there is a task: delete the task first.
 pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<()> {
     let request = DeleteContainerRequest { id: id.into(), ..Default::default() };
     call(ctx, &DELETE, &request).map(drop)

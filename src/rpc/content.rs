@@ -8,7 +8,6 @@ use protobuf::{EnumOrUnknown, MessageField};
 use super::any::{labels, mask};
 use super::channel::Ctx;
 use super::method::{call, methods};
-use super::status::is_locked;
 use super::stream::{Duplex, duplex, receive};
 use super::wire::content::{
     AbortRequest, Info as WireInfo, InfoRequest, InfoResponse, ReadContentRequest,
@@ -17,7 +16,7 @@ use super::wire::content::{
 };
 use super::wire::types::Descriptor as WireDescriptor;
 use crate::call::Limits;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 
 methods! { "containerd.services.content.v1.Content":
     INFO = read "Info" (InfoRequest) -> InfoResponse;
@@ -27,7 +26,7 @@ methods! { "containerd.services.content.v1.Content":
     ABORT = change "Abort" (AbortRequest) -> Empty;
 }
 
-/// What stands for a piece of content.
+/// A reference to a piece of content.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Descriptor {
     pub(crate) media_type: String,
@@ -57,7 +56,7 @@ impl Descriptor {
     }
 }
 
-/// The labels of a blob; [`ErrorKind::NotFound`] where the store does not have it.
+/// The labels of a blob. Fails with [`ErrorKind::NotFound`] if the store does not have it.
 pub(crate) fn blob_labels(ctx: &Ctx, digest: &str) -> Result<HashMap<String, String>> {
     let request = InfoRequest { digest: digest.into(), ..Default::default() };
     let info = call(ctx, &INFO, &request)?
@@ -67,7 +66,7 @@ pub(crate) fn blob_labels(ctx: &Ctx, digest: &str) -> Result<HashMap<String, Str
     Ok(info.labels)
 }
 
-/// Sets these labels of a blob and leaves its others.
+/// Sets these labels of a blob, and leaves its other labels.
 pub(crate) fn set_labels(ctx: &Ctx, digest: &str, with: &[(String, String)]) -> Result<()> {
     let paths: Vec<String> = with.iter().map(|(key, _)| format!("labels.{key}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
@@ -100,20 +99,20 @@ pub(crate) fn read(ctx: &Ctx, digest: &str, limit: u64) -> Result<Vec<u8>> {
     Ok(data)
 }
 
-/// Forgets a half-written blob.
+/// Drops a blob that is half written.
 pub(crate) fn abort(ctx: &Ctx, reference: &str) -> Result<()> {
     let request = AbortRequest { ref_: reference.into(), ..Default::default() };
     call(ctx, &ABORT, &request).map(drop)
 }
 
-/// A blob that is being written, under a name that others can resume.
+/// A blob that is being written. Another writer can resume it by its name.
 pub(crate) struct Writer {
     stream: Duplex<WriteContentRequest, WriteContentResponse>,
     reference: String,
     total: u64,
     expected: String,
     offset: u64,
-    /// Whether the answer to the last piece is still to come.
+    /// Whether the answer to the last piece is outstanding.
     pending: bool,
 }
 
@@ -123,15 +122,15 @@ pub(crate) enum Opened {
     Writer(Box<Writer>),
     /// The store has the blob already.
     Exists,
-    /// Another client writes under this name at the moment.
+    /// Another client is writing under this name.
     Locked,
 }
 
 impl Writer {
-    /// Opens a blob for writing. What was written before under the same name is kept: the next byte to
-    /// write is at [`Writer::offset`].
+    /// Opens a blob for writing. Bytes that were written before under the same name are kept: the
+    /// next byte belongs at [`Writer::offset`].
     ///
-    /// `limits` bound the opening only; those of `ctx` bound the whole write.
+    /// `limits` bound only the opening; those of `ctx` bound the whole write.
     pub(crate) fn open(
         ctx: &Ctx,
         limits: &Limits,
@@ -151,18 +150,18 @@ impl Writer {
         match writer.exchange(limits, request) {
             Ok(()) => Ok(Opened::Writer(Box::new(writer))),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Opened::Exists),
-            Err(e) if is_locked(&e) => Ok(Opened::Locked),
+            Err(e) if e.reason() == Some(Reason::ContentLocked) => Ok(Opened::Locked),
             Err(e) => Err(e),
         }
     }
 
-    /// How much is written.
+    /// How many bytes are written.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Appends a piece of at most 8 MiB. It returns once the piece is sent; the next call waits for
-    /// the server to have taken it, so that sending and writing overlap.
+    /// Appends a piece of at most 8 MiB. It returns when the piece is sent. The next call waits
+    /// until the server has written it, so that sending and writing overlap.
     pub(crate) fn write(&mut self, limits: &Limits, data: Vec<u8>) -> Result<()> {
         self.settle(limits)?;
         let length = data.len() as u64;
@@ -174,7 +173,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Starts over: what is written is dropped.
+    /// Starts again: drops the bytes that are written.
     pub(crate) fn truncate(&mut self, limits: &Limits) -> Result<()> {
         self.settle(limits)?;
         self.offset = 0;
@@ -182,15 +181,15 @@ impl Writer {
         self.exchange(limits, request)
     }
 
-    /// Commits what is written under the digest and size given at the start; the server compares.
+    /// Commits the blob. The server compares it with the digest and size given at the start.
     pub(crate) fn commit(mut self, limits: &Limits, with: &[(String, String)]) -> Result<()> {
         self.settle(limits)?;
         let mut request = self.request(WriteAction::COMMIT);
         request.labels = labels(with);
         let committed = self.exchange(limits, request).and_then(|()| {
-            // It fails where the server has ended the stream by itself, which is as good.
+            // It fails if the server has ended the stream by itself, which is as good.
             let _ = self.stream.close(limits);
-            // The answer comes twice, and the status after it.
+            // The answer comes twice, and then the status.
             while self.stream.next(limits)?.is_some() {}
             Ok(())
         });
@@ -220,7 +219,7 @@ impl Writer {
         if std::mem::take(&mut self.pending) { self.answer(limits) } else { Ok(()) }
     }
 
-    /// Takes the server's next answer, and its word on how much is written.
+    /// Takes the server's next answer, with the number of bytes that are written.
     fn answer(&mut self, limits: &Limits) -> Result<()> {
         let answer = self.stream.next(limits)?.ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, "the server ended the write without an answer")

@@ -13,7 +13,7 @@ methods! { "containerd.services.diff.v1.Diff":
     APPLY = change "Apply" (ApplyRequest) -> ApplyResponse;
 }
 
-/// Unpacks a layer into the mounts, and tells what it held: the digest of the uncompressed stream.
+/// Unpacks a layer into the mounts. Returns the digest of the uncompressed layer.
 pub(crate) fn apply(ctx: &Ctx, layer: &Descriptor, mounts: &[Mount]) -> Result<Descriptor> {
     let request = ApplyRequest {
         diff: MessageField::some(layer.clone().into_wire()),

@@ -18,10 +18,10 @@ methods! { "containerd.services.events.v1.Events":
     SUBSCRIBE = stream "Subscribe" (SubscribeRequest) -> WireEnvelope;
 }
 
-/// An event as the server sends it. What it says is left undecoded; `event_types` reads it.
+/// An event as the server sends it. Its content is not decoded; `event_types` does that.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(crate) struct Envelope {
-    /// When it was published, by the clock of who did; the same again where it comes twice.
+    /// When it was published, by the publisher's clock. An event that comes twice has the same time.
     pub(crate) timestamp: Option<SystemTime>,
     pub(crate) namespace: String,
     pub(crate) topic: String,
@@ -39,14 +39,14 @@ impl Envelope {
     }
 }
 
-/// Events as they come. Dropped, it ends the subscription.
+/// A stream of events. The drop ends the subscription.
 pub(crate) struct Events {
-    /// Gone once the stream has ended.
+    /// `None` once the stream has ended.
     receiver: Option<Receiver<WireEnvelope>>,
 }
 
 impl Events {
-    /// The next one. After an error, and where the server ended the stream without one, `None`.
+    /// The next event. `None` after an error, and if the server ended the stream without one.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Envelope>>> {
         let Some(receiver) = self.receiver.as_mut() else { return Poll::Ready(None) };
         let next = ready!(receiver.poll_next(cx));
@@ -57,11 +57,11 @@ impl Events {
     }
 }
 
-/// Asks for the events that pass any of the filters, without filters for all of them, in every
-/// namespace. The context's deadline does not end the stream.
+/// Asks for the events of every namespace that pass any of the filters, or for all if there is
+/// none. The context's deadline does not end the stream.
 ///
-/// It returns before the server has heard of it, and what is published until then does not come.
-/// A filter that the server cannot read is told by the stream's end.
+/// It returns before the server has received the request. Events that are published until then are
+/// not sent. If the server cannot read a filter, it ends the stream.
 pub(crate) fn subscribe(ctx: &Ctx, filters: Vec<String>) -> Result<Events> {
     ctx.limits.check()?;
     let request = SubscribeRequest { filters, ..Default::default() };
@@ -76,7 +76,7 @@ pub(crate) fn publish(ctx: &Ctx, topic: &str, event: Any) -> Result<Reply<()>> {
 }
 
 fn to_publish(topic: &str, event: Any) -> PublishRequest {
-    // Without an event, containerd 1.6 does not survive it.
+    // Without an event, containerd 1.6 dies.
     let event = Some(event.into_wire()).into();
     PublishRequest { topic: topic.into(), event, ..Default::default() }
 }

@@ -25,7 +25,7 @@ methods! { "containerd.services.images.v1.Images":
     DELETE = change "Delete" (DeleteImageRequest) -> Empty;
 }
 
-/// An image's record: a name, and what it stands for.
+/// An image's record: a name and its target.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) name: String,
@@ -36,12 +36,12 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// A record to be written.
+    /// The record for a request.
     pub(crate) fn new(name: &str, target: Descriptor, labels: HashMap<String, String>) -> Image {
         Image { name: name.into(), labels, target, created_at: None, updated_at: None }
     }
 
-    /// `target` is always there: without it containerd 1.7 and 2.1 die of the request.
+    /// The target is always set: without it containerd 1.7 and 2.1 die of the request.
     fn into_wire(self) -> WireImage {
         WireImage {
             name: self.name,
@@ -71,13 +71,13 @@ fn only(image: MessageField<WireImage>) -> Result<Image> {
     Image::from_wire(image)
 }
 
-/// The record of this name.
+/// The record with this name.
 pub(crate) fn get(ctx: &Ctx, name: &str) -> Result<Image> {
     let request = GetImageRequest { name: name.into(), ..Default::default() };
     only(call(ctx, &GET, &request)?.image)
 }
 
-/// The records that match any of the filters; all where there is none.
+/// The records that match any of the filters, or all if there is none.
 pub(crate) fn list(ctx: &Ctx, filters: &[&str]) -> Result<Vec<Image>> {
     let request = ListImagesRequest {
         filters: filters.iter().map(|f| (*f).to_owned()).collect(),
@@ -86,7 +86,7 @@ pub(crate) fn list(ctx: &Ctx, filters: &[&str]) -> Result<Vec<Image>> {
     call(ctx, &LIST, &request)?.images.into_iter().map(Image::from_wire).collect()
 }
 
-/// Writes a new record.
+/// Creates a record.
 pub(crate) fn create(ctx: &Ctx, image: Image) -> Result<Image> {
     let request =
         CreateImageRequest { image: MessageField::some(image.into_wire()), ..Default::default() };
@@ -103,7 +103,7 @@ pub(crate) fn update(ctx: &Ctx, image: Image, paths: &[&str]) -> Result<Image> {
     only(call(ctx, &UPDATE, &request)?.image)
 }
 
-/// Deletes a record. `sync` waits for the garbage collection that this brings about.
+/// Deletes a record. With `sync` it waits for the garbage collection that follows.
 pub(crate) fn delete(ctx: &Ctx, name: &str, sync: bool) -> Result<()> {
     let request = DeleteImageRequest { name: name.into(), sync, ..Default::default() };
     call(ctx, &DELETE, &request).map(drop)

@@ -12,14 +12,14 @@ methods! { "containerd.services.introspection.v1.Introspection":
 /// A plugin of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Plugin {
-    /// As in `io.containerd.snapshotter.v1`.
+    /// For example `io.containerd.snapshotter.v1`.
     pub(crate) kind: String,
     pub(crate) id: String,
-    /// Why it was not loaded. A plugin that skipped itself says so here too.
+    /// Why it was not loaded, also if it skipped itself.
     pub(crate) init_error: Option<String>,
 }
 
-/// The plugins that match any of the filters; all where there is none.
+/// The plugins that match any of the filters, or all if there is none.
 pub(crate) fn plugins(ctx: &Ctx, filters: &[&str]) -> Result<Vec<Plugin>> {
     let request = PluginsRequest {
         filters: filters.iter().map(|f| (*f).to_owned()).collect(),

@@ -17,19 +17,20 @@ methods! { "containerd.services.leases.v1.Leases":
     ADD_RESOURCE = change "AddResource" (AddResourceRequest) -> Empty;
 }
 
-/// Makes a lease of this id.
+/// Creates a lease with this id.
 pub(crate) fn create(ctx: &Ctx, id: &str, with: &[(String, String)]) -> Result<()> {
     let request = CreateRequest { id: id.into(), labels: labels(with), ..Default::default() };
     call(ctx, &CREATE, &request).map(drop)
 }
 
-/// Ends a lease. `sync` waits for the garbage collection that this brings about.
+/// Deletes a lease. With `sync` it waits for the garbage collection that follows.
 pub(crate) fn delete(ctx: &Ctx, id: &str, sync: bool) -> Result<()> {
     let request = DeleteRequest { id: id.into(), sync, ..Default::default() };
     call(ctx, &DELETE, &request).map(drop)
 }
 
-/// Lets a lease hold a snapshot, whether or not it exists: look after, for it may have gone before.
+/// Adds a snapshot to a lease, whether or not the snapshot exists. The caller must check afterwards
+/// that it does: it may have been removed before.
 pub(crate) fn add_snapshot(ctx: &Ctx, id: &str, snapshotter: &str, name: &str) -> Result<()> {
     let request = AddResourceRequest {
         id: id.into(),

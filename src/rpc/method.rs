@@ -14,16 +14,16 @@ use crate::error::Result;
 use crate::sys;
 use crate::wait::block_on;
 
-/// A method: its path, how its messages are written and read, and whether it changes anything.
+/// A method: its path, the marshallers of its messages, and whether it changes anything.
 pub(super) struct Method<Q, R> {
     pub(super) grpc: grpcio::Method<Q, R>,
-    /// A broken call of such a method may have had its effect.
+    /// If a call of such a method breaks off, the change may have been made.
     pub(super) changes: bool,
 }
 
 /// Declares a service's methods: `NAME = kind "Rpc" (Request) -> Response;`, where kind is `read`
-/// or `change` for unary calls, `stream` for those that the server answers with many messages and
-/// `duplex` for those where both sides send many.
+/// or `change` for unary calls, `stream` if the server answers with many messages, and `duplex` if both
+/// sides send many.
 macro_rules! methods {
     ($service:literal: $($name:ident = $kind:ident $rpc:literal ($request:ty) -> $response:ty;)+) => {
         $(
@@ -65,10 +65,10 @@ where
         && !ctx.settle.is_zero()
         && let Ok(result) = block_on(&Limits::within(ctx.settle), &mut reply)
     {
-        // What to make of the interruption is for the next step to find.
+        // The next step sees that the limits have ended.
         return result;
     }
-    // Dropping the reply cancels the call; the server may do it all the same.
+    // The drop of the reply cancels the call. The server may make the change nevertheless.
     Err(interrupted.with_outcome_unknown(method.changes))
 }
 
@@ -85,7 +85,7 @@ where
     T: 'static,
 {
     let options = ctx.options()?;
-    // gRPC may start a thread of its own here, which is to take no signal of the host's.
+    // gRPC may start a thread here, which must not take the host's signals.
     let receiver = sys::with_signals_blocked(|| {
         ctx.connection.client.unary_call_async(&method.grpc, request, options)
     })
@@ -95,7 +95,7 @@ where
     })
 }
 
-/// An answer that is still to come. Dropped before, it cancels the call.
+/// The answer of a call that is under way. The drop cancels the call.
 pub(crate) struct Reply<T> {
     pending: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
 }
@@ -123,7 +123,7 @@ impl<R: Message + Unpin, T> Future for Pending<R, T> {
             return Poll::Ready(Err(status::polled_again()));
         };
         let result = ready!(Pin::new(receiver).poll(cx));
-        // Finished: nothing is left for the drop to cancel.
+        // The call is finished, so the drop must not cancel it.
         this.receiver = None;
         let read = this.read;
         Poll::Ready(result.map(read).map_err(|e| status::from_grpc(e, this.changes)))

@@ -17,7 +17,7 @@ methods! { "containerd.services.sandbox.v1.Store":
     DELETE = change "Delete" (StoreDeleteRequest) -> StoreDeleteResponse;
 }
 
-/// Writes down a sandbox of this id. Nothing is run for it.
+/// Creates the record of a sandbox with this id. Nothing runs for it.
 pub(crate) fn create(ctx: &Ctx, id: &str, runtime: &str, spec: Any) -> Result<()> {
     let sandbox = Sandbox {
         sandbox_id: id.into(),
@@ -29,7 +29,7 @@ pub(crate) fn create(ctx: &Ctx, id: &str, runtime: &str, spec: Any) -> Result<()
     call(ctx, &CREATE, &request).map(drop)
 }
 
-/// Deletes what was written down.
+/// Deletes the record of a sandbox.
 pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<()> {
     let request = StoreDeleteRequest { sandbox_id: id.into(), ..Default::default() };
     call(ctx, &DELETE, &request).map(drop)

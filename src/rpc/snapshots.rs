@@ -26,7 +26,7 @@ methods! { "containerd.services.snapshots.v1.Snapshots":
     STAT = read "Stat" (StatSnapshotRequest) -> StatSnapshotResponse;
 }
 
-/// A mount that a snapshotter gives. It is handed on as it is.
+/// A mount that a snapshotter gives.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Mount {
     pub(crate) kind: String,
@@ -56,7 +56,7 @@ impl Mount {
     }
 }
 
-/// What a snapshot is.
+/// The kind of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Unknown,
@@ -65,7 +65,7 @@ pub(crate) enum Kind {
     Committed,
 }
 
-/// What the snapshotter knows of a snapshot.
+/// A snapshot, as its snapshotter describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Info {
     pub(crate) name: String,
@@ -94,8 +94,8 @@ impl Info {
     }
 }
 
-/// Sends a request. If there is no such snapshotter, the error names the argument, which the server does
-/// not do.
+/// Sends a request. If there is no such snapshotter, the error names the argument, which the server
+/// does not do.
 fn ask<Q: Message, A: Message + Unpin>(ctx: &Ctx, method: &Method<Q, A>, request: &Q) -> Result<A> {
     call(ctx, method, request).map_err(|e| match e.reason() {
         Some(Reason::NoSnapshotter) => e.context("snapshotter"),
@@ -103,7 +103,7 @@ fn ask<Q: Message, A: Message + Unpin>(ctx: &Ctx, method: &Method<Q, A>, request
     })
 }
 
-/// Makes an active snapshot on top of `parent` (none where it is empty) and gives its mounts.
+/// Creates an active snapshot on top of `parent`, which is empty for none. Returns its mounts.
 pub(crate) fn prepare(
     ctx: &Ctx,
     snapshotter: &str,
@@ -121,7 +121,7 @@ pub(crate) fn prepare(
     Ok(ask(ctx, &PREPARE, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
-/// Makes a read-only snapshot of `parent` and gives its mounts.
+/// Creates a read-only snapshot of `parent`. Returns its mounts.
 pub(crate) fn view(ctx: &Ctx, snapshotter: &str, key: &str, parent: &str) -> Result<Vec<Mount>> {
     let request = ViewSnapshotRequest {
         snapshotter: snapshotter.into(),
@@ -139,7 +139,7 @@ pub(crate) fn mounts(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<Vec<Moun
     Ok(ask(ctx, &MOUNTS, &request)?.mounts.into_iter().map(Mount::from_wire).collect())
 }
 
-/// Makes an active snapshot a committed one. It takes only the labels given here.
+/// Commits an active snapshot. It gets only the labels given here.
 pub(crate) fn commit(
     ctx: &Ctx,
     snapshotter: &str,
@@ -157,7 +157,7 @@ pub(crate) fn commit(
     ask(ctx, &COMMIT, &request).map(drop)
 }
 
-/// Removes a snapshot. What it held on the disk goes at the next garbage collection.
+/// Removes a snapshot. The next garbage collection frees its space on the disk.
 pub(crate) fn remove(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<()> {
     let request = RemoveSnapshotRequest {
         snapshotter: snapshotter.into(),
@@ -167,7 +167,7 @@ pub(crate) fn remove(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<()> {
     ask(ctx, &REMOVE, &request).map(drop)
 }
 
-/// What the snapshotter knows of a snapshot.
+/// A snapshot, as its snapshotter describes it.
 pub(crate) fn stat(ctx: &Ctx, snapshotter: &str, key: &str) -> Result<Info> {
     let request = StatSnapshotRequest {
         snapshotter: snapshotter.into(),

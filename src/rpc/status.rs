@@ -56,13 +56,16 @@ fn reason(code: RpcStatusCode, text: &str) -> Option<Reason> {
     match code {
         RpcStatusCode::UNKNOWN if text.contains("ttrpc: closed") => Some(Reason::ShimDied),
         _ if text.starts_with("snapshotter not loaded") => Some(Reason::NoSnapshotter),
+        // The code alone is also that of a lost connection.
+        RpcStatusCode::UNAVAILABLE if text.contains("locked") => Some(Reason::ContentLocked),
         _ => None,
     }
 }
 
 fn kind_of(code: RpcStatusCode) -> ErrorKind {
     match code {
-        // The caller has not cancelled it: nobody waits for the answer to a call that was cancelled here.
+        // The caller has not cancelled it: nobody waits for the answer to a call that was cancelled
+        // here.
         RpcStatusCode::CANCELLED => ErrorKind::Unavailable,
         RpcStatusCode::INVALID_ARGUMENT => ErrorKind::InvalidArgument,
         RpcStatusCode::DEADLINE_EXCEEDED => ErrorKind::Timeout,
@@ -80,12 +83,6 @@ fn kind_of(code: RpcStatusCode) -> ErrorKind {
         RpcStatusCode::DATA_LOSS => ErrorKind::DataLoss,
         _ => ErrorKind::Unknown,
     }
-}
-
-/// Whether the content store refused a write because another client writes under the same name. The
-/// code alone is also that of a lost connection.
-pub(super) fn is_locked(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable && error.message().contains("locked")
 }
 
 /// The error of a future that is polled after it has given its result.
@@ -136,6 +133,9 @@ mod tests {
         assert_eq!(reason(RpcStatusCode::INTERNAL, "ttrpc: closed"), None);
         let text = "snapshotter not loaded: zfs: invalid argument";
         assert_eq!(reason(RpcStatusCode::INVALID_ARGUMENT, text), Some(Reason::NoSnapshotter));
+        let text = "ref layer-sha256:0 locked for 1s (since 2s): unavailable";
+        assert_eq!(reason(RpcStatusCode::UNAVAILABLE, text), Some(Reason::ContentLocked));
+        assert_eq!(reason(RpcStatusCode::UNAVAILABLE, "Socket closed"), None);
         assert_eq!(reason(RpcStatusCode::NOT_FOUND, "no such task"), None);
     }
 }

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::sys;
 use crate::wait::block_on;
 
-/// What the server sends, one message after the other. Dropped, it cancels the call.
+/// The messages of the server, one after the other. The drop cancels the call.
 pub(super) struct Receiver<R> {
     inner: ClientSStreamReceiver<R>,
 }
@@ -42,7 +42,7 @@ impl<R: Message + Unpin> Receiver<R> {
         block_on(limits, poll_fn(|cx| self.poll_next(cx)))?.transpose()
     }
 
-    /// The same for who waits for other things as well. Nothing may be asked for after the end.
+    /// The same, as a poll. It must not be polled after the end.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<R>>> {
         let next = ready!(Pin::new(&mut self.inner).poll_next(cx));
         Poll::Ready(next.map(|next| next.map_err(|e| status::from_grpc(e, false))))
@@ -55,7 +55,7 @@ impl<R> Drop for Receiver<R> {
     }
 }
 
-/// Both directions of a call in which both sides send many messages. Dropped, it cancels the call.
+/// Both directions of a call in which both sides send many messages. The drop cancels the call.
 pub(super) struct Duplex<Q, R> {
     sender: ClientDuplexSender<Q>,
     receiver: ClientDuplexReceiver<R>,
@@ -74,7 +74,7 @@ pub(super) fn duplex<Q: Message, R: Message + Unpin>(
 }
 
 impl<Q: Message, R: Message + Unpin> Duplex<Q, R> {
-    /// Sends one message. Where the server has ended the call, the reason is what `next` gives.
+    /// Sends one message. If the server has ended the call, `next` gives the reason.
     pub(super) fn send(&mut self, limits: &Limits, message: Q) -> Result<()> {
         let mut message = Some((message, WriteFlags::default()));
         let sender = &mut self.sender;
@@ -97,7 +97,7 @@ impl<Q: Message, R: Message + Unpin> Duplex<Q, R> {
         }
     }
 
-    /// The server's next message; `None` where it has ended the call without an error.
+    /// The server's next message. `None` if the server has ended the call without an error.
     pub(super) fn next(&mut self, limits: &Limits) -> Result<Option<R>> {
         let receiver = &mut self.receiver;
         block_on(limits, poll_fn(|cx| Pin::new(&mut *receiver).poll_next(cx)))?
@@ -105,7 +105,7 @@ impl<Q: Message, R: Message + Unpin> Duplex<Q, R> {
             .map_err(|e| status::from_grpc(e, true))
     }
 
-    /// Says that nothing more is sent.
+    /// Tells the server that nothing more is sent.
     pub(super) fn close(&mut self, limits: &Limits) -> Result<()> {
         block_on(limits, self.sender.close())?.map_err(|e| status::from_grpc(e, true))
     }

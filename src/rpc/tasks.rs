@@ -31,25 +31,25 @@ methods! { "containerd.services.tasks.v1.Tasks":
 /// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// The shim does not answer, or answers with what we do not know.
+    /// The shim does not answer, or answers with an unknown state.
     Unknown,
     Created,
     Running,
     Stopped,
-    /// It is not there any more, and the shim has not noted how it ended (`STOPPED` without a time; its
-    /// code, 0, says nothing). For good, where its deletion broke off before it was started.
+    /// It has exited, and the shim does not know how yet (`STOPPED` without a time; the code, 0, means
+    /// nothing). If a deletion broke off before the start, the shim never will.
     Ending,
     Paused,
     Pausing,
 }
 
 impl Status {
-    /// Whether it was started and has not ended.
+    /// Whether it was started and has not exited.
     pub(crate) fn runs(self) -> bool {
         matches!(self, Status::Running | Status::Paused | Status::Pausing)
     }
 
-    /// What a person calls it.
+    /// The word for it in an error.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Status::Unknown => "in an unknown state",
@@ -63,22 +63,22 @@ impl Status {
     }
 }
 
-/// How a process ended.
+/// How a process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit {
     pub(crate) code: u32,
-    /// `None` where the process never ran (Go's zero time on the wire).
+    /// `None` if the process never ran: on the wire it is Go's zero time.
     pub(crate) at: Option<SystemTime>,
 }
 
-/// What the server says of a process.
+/// A process, as the server describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) status: Status,
-    /// Its meaning ends with the status: only a stopped process has one.
+    /// Only the exit of a stopped process has a meaning.
     pub(crate) exit: Exit,
-    /// What the shim was told of its streams.
+    /// The paths of its streams that the shim got.
     pub(crate) stdin: String,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -108,7 +108,7 @@ impl Process {
     }
 }
 
-/// A task to be created.
+/// A task that is to be created.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Create {
     pub(crate) id: String,
@@ -119,7 +119,7 @@ pub(crate) struct Create {
     pub(crate) terminal: bool,
 }
 
-/// Creates the task of a container: the process stands and does not run yet. Gives its pid.
+/// Creates the task of a container. Its process is created, and does not run yet. Returns its pid.
 pub(crate) fn create(ctx: &Ctx, task: Create) -> Result<u32> {
     let request = CreateTaskRequest {
         container_id: task.id,
@@ -133,14 +133,15 @@ pub(crate) fn create(ctx: &Ctx, task: Create) -> Result<u32> {
     call(ctx, &CREATE, &request).map(|response| response.pid)
 }
 
-/// Lets a created process run. An empty `exec` means the container's first process.
+/// Starts a process that was created. An empty `exec` means the container's first process.
 pub(crate) fn start(ctx: &Ctx, id: &str, exec: &str) -> Result<u32> {
     let request =
         StartRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
     call(ctx, &START, &request).map(|response| response.pid)
 }
 
-/// Asks for a process's exit: the answer comes once it has ended, also again, until its deletion.
+/// Asks for a process's exit. The server answers when the process has exited, and again until its
+/// deletion.
 pub(crate) fn wait(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<Exit>> {
     let request =
         WaitRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
@@ -150,7 +151,7 @@ pub(crate) fn wait(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<Exit>> {
     })
 }
 
-/// Deletes a task that has ended or never ran. Gives its process and how that ended.
+/// Deletes a task whose process has exited or never ran. Returns the pid and the exit.
 pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<(u32, Exit)> {
     let request = DeleteTaskRequest { container_id: id.into(), ..Default::default() };
     let response = call(ctx, &DELETE, &request)?;
@@ -158,14 +159,14 @@ pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<(u32, Exit)> {
     Ok((response.pid, exit))
 }
 
-/// What the server knows of a process.
+/// Looks a process up.
 pub(crate) fn get(ctx: &Ctx, id: &str, exec: &str) -> Result<Process> {
     let request =
         GetRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
     call(ctx, &GET, &request).and_then(process)
 }
 
-/// The same for who must not block.
+/// The same without blocking.
 pub(crate) async fn get_async(ctx: Ctx, id: String, exec: String) -> Result<Process> {
     let request = GetRequest { container_id: id, exec_id: exec, ..Default::default() };
     send(&ctx, &GET, &request, process)?.await?
@@ -179,23 +180,23 @@ fn process(response: GetResponse) -> Result<Process> {
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no process"))
 }
 
-/// The first processes of the namespace's tasks, each with its container's id. The request has a
-/// filter, which containerd does not look at.
+/// The first processes of the namespace's tasks, each with its container's id. containerd ignores
+/// the filter that the request has a field for.
 pub(crate) fn list(ctx: &Ctx) -> Result<Vec<(String, Process)>> {
     call(ctx, &LIST, &ListTasksRequest::new()).map(processes)
 }
 
-/// The same for who must not block.
+/// The same without blocking.
 pub(crate) async fn list_async(ctx: Ctx) -> Result<Vec<(String, Process)>> {
     send(&ctx, &LIST, &ListTasksRequest::new(), processes)?.await
 }
 
 fn processes(response: ListTasksResponse) -> Vec<(String, Process)> {
-    // In the list, `id` is the container's; `container_id` is left empty (containerd 1.6 to 2.1).
+    // In the list, `id` is the container's id, and `container_id` is empty (containerd 1.6 to 2.1).
     response.tasks.into_iter().map(|p| (p.id.clone(), Process::from_wire(p))).collect()
 }
 
-/// Sends a signal; with `all`, to every process of the container.
+/// Sends a signal to a process. With `all`, sends it to every process of the container.
 pub(crate) fn kill(ctx: &Ctx, id: &str, exec: &str, signal: u32, all: bool) -> Result<()> {
     let request = KillRequest {
         container_id: id.into(),
@@ -207,7 +208,7 @@ pub(crate) fn kill(ctx: &Ctx, id: &str, exec: &str, signal: u32, all: bool) -> R
     call(ctx, &KILL, &request).map(drop)
 }
 
-/// Closes the shim's own end of a process's stdin. Before the start it has no effect.
+/// Closes the shim's end of a process's stdin. Before the start this has no effect.
 pub(crate) fn close_stdin(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<()>> {
     let request = CloseIORequest {
         container_id: id.into(),

@@ -1,5 +1,5 @@
-//! A server of our own for tests within the crate: where requests are to be looked at as they arrive, or
-//! many containers are needed and none of them has to run.
+//! A server of our own for tests within the crate: where requests are to be looked at as they
+//! arrive, or many containers are needed and none of them has to run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -61,8 +61,8 @@ impl TestServer {
         TestServer::new(service)
     }
 
-    /// One that has so many containers, with ids from `c0` on and processes that run. The records together
-    /// are larger than a message may be.
+    /// One that has so many containers, with ids from `c0` on and processes that run. The records
+    /// together are larger than a message may be.
     pub(crate) fn of_many(count: usize) -> TestServer {
         let spec = || Any { value: vec![b' '; 4096], ..Any::default() };
         let record = move |n: usize| ListContainerMessage {

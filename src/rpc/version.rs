@@ -11,12 +11,12 @@ methods! { "containerd.services.version.v1.Version":
     VERSION = read "Version" (Empty) -> VersionResponse;
 }
 
-/// The server's version and revision, as it tells them.
+/// The server's version and revision.
 pub(crate) fn version(ctx: &Ctx) -> Result<(String, String)> {
     call(ctx, &VERSION, &Empty::new()).map(|r| (r.version, r.revision))
 }
 
-/// Ends when the server answers at all. For who must not block.
+/// Ends when the server answers. Does not block.
 pub(crate) async fn ping(ctx: Ctx) -> Result<()> {
     start(&ctx, &VERSION, &Empty::new(), drop)?.await
 }

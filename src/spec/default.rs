@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// The directory of the bundle where the shim mounts a container's root file system.
+pub(super) const ROOT_PATH: &str = "rootfs";
+
 /// The version of the runtime specification that the result declares: the oldest release that has all
 /// members used here, because a runtime may refuse a newer one than it knows. Every runc from 1.0 on
 /// implements it.
@@ -86,7 +89,7 @@ pub(super) fn cgroups_path(namespace: &str, id: &str) -> String {
 pub(super) fn spec(namespace: &str, id: &str) -> Result<Value> {
     // The types have defaults of their own for a shell in a container, so every member is set.
     let mut root = Root::default();
-    root.set_path(super::ROOT_PATH.into()).set_readonly(None);
+    root.set_path(ROOT_PATH.into()).set_readonly(None);
     let mut spec = Spec::default();
     spec.set_version(VERSION.into())
         .set_root(Some(root))

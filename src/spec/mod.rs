@@ -17,9 +17,6 @@ use crate::rpc::snapshots::Mount;
 use image_config::{ImageConfig, merge_env};
 use user::User;
 
-/// The directory of the bundle where the shim mounts a container's root file system.
-const ROOT_PATH: &str = "rootfs";
-
 /// The search path if the image sets no environment at all (containerd `oci.defaultUnixEnv`).
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -155,7 +152,7 @@ pub(crate) fn without_command_check(mut options: SpecOptions<'_>) -> Result<Valu
     }
 
     if is_absent(&spec["root"]["path"]) {
-        spec["root"]["path"] = ROOT_PATH.into();
+        spec["root"]["path"] = default::ROOT_PATH.into();
     }
     // Without a cgroups path, runc would put containers of the same id in two namespaces into the same
     // cgroup. A specification without a member `linux` stays without one.

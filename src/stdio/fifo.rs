@@ -10,7 +10,6 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::Paths;
 use crate::error::{Error, Result};
 
 /// The longest path that the kernel takes (`PATH_MAX`, without its NUL).
@@ -19,6 +18,15 @@ pub(super) const MAX_PATH: usize = 4095;
 /// Separates namespace, id, server and a random number in the name of a directory. No identifier
 /// contains it.
 const SEPARATOR: &str = "+";
+
+/// What the shim gets for the streams: paths or URIs, empty for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Paths {
+    pub(crate) stdin: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) terminal: bool,
+}
 
 /// Where the FIFOs of the containers of one server's namespace are: `<state_dir>/fifo`.
 #[derive(Clone, Copy)]

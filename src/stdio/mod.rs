@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::identifier;
 use crate::message::OutputLost;
 
-pub(crate) use fifo::FifoDir;
+pub(crate) use fifo::{FifoDir, Paths};
 use fifo::{FifoSet, MAX_PATH};
 use flow::{Endpoint, Flow};
 pub(crate) use pump::Pump;
@@ -139,15 +139,6 @@ impl Stdio {
         self.terminal = terminal;
         self
     }
-}
-
-/// What the shim gets for the streams: paths or URIs, empty for none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Paths {
-    pub(crate) stdin: String,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-    pub(crate) terminal: bool,
 }
 
 /// How one stream reaches the process.

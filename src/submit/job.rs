@@ -12,7 +12,7 @@ use std::thread::ThreadId;
 
 use super::pool;
 use crate::call::{Call, Limits};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::message::{Body, CallResult, Dropped, Lost, Message, MessageKind, Permit};
 use crate::queue::{self, Container};
 use crate::watchdog::{self, Watched};
@@ -171,15 +171,19 @@ impl Job {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the watchdog end its waits at the call's deadline, or when its handle is fired.
-    pub(super) fn watch(self: &Arc<Job>, limits: &Limits) {
+    /// Has the watchdog end its waits at the call's deadline, or when its handle is fired. Fails if no
+    /// thread can be made for that.
+    pub(super) fn watch(self: &Arc<Job>, limits: &Limits) -> Result<()> {
         if limits.deadline.is_none() && limits.cancel.is_none() {
-            return;
+            return Ok(());
         }
         let waker = Waker::from(Arc::new(Expire(Arc::downgrade(self))));
-        if let Some(watched) = watchdog::watch(limits.deadline, limits.cancel.clone(), waker) {
-            let _ = self.watched.set(watched);
-        }
+        let watched = watchdog::watch(limits.deadline, limits.cancel.clone(), waker);
+        let watched = watched.ok_or_else(|| {
+            Error::new(ErrorKind::Io, "no thread can be made that keeps the call's deadline")
+        })?;
+        let _ = self.watched.set(watched);
+        Ok(())
     }
 
     /// Goes from one phase to another. Says whether it was in the first.
@@ -212,7 +216,11 @@ impl Job {
     /// Has it wait without a thread before it runs for the first time.
     pub(super) fn wait_first(self: &Arc<Job>, parked: Parked) {
         *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
-        self.advance(Phase::Queued, Phase::Parked);
+        if !self.advance(Phase::Queued, Phase::Parked) {
+            // The watchdog has ended it, and it waits for nothing any more.
+            let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(parked);
+        }
     }
 
     /// Runs it on this thread, unless it is over by now. Says whether it goes on the line of those that
@@ -237,7 +245,8 @@ impl Job {
         match ended {
             Ended::Over(result) => {
                 drop(run);
-                self.finish(Phase::Running, result);
+                let (name, subject) = &self.name;
+                self.finish(Phase::Running, result.at(name, subject));
                 false
             }
             Ended::Wait(parked) => {

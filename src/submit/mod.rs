@@ -11,6 +11,7 @@ mod pool;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::{Call, Limits, Timeout};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,6 +51,7 @@ pub struct Submission<'a> {
     subject: String,
     counts: bool,
     changes: Option<Changes>,
+    default_timeout: Option<Duration>,
 }
 
 /// The container that a call changes: its client's locks, and the namespace of calls that name none.
@@ -69,7 +71,16 @@ impl<'a> Submission<'a> {
     /// A call whose completion comes through `queue` with `tag`.
     pub fn new(queue: &'a Queue, tag: u64) -> Submission<'a> {
         let (operation, subject) = ("submit", String::new());
-        Submission { queue, tag, group: None, operation, subject, counts: true, changes: None }
+        Submission {
+            queue,
+            tag,
+            group: None,
+            operation,
+            subject,
+            counts: true,
+            changes: None,
+            default_timeout: None,
+        }
     }
 
     /// It is a call of this client: closing the client completes it, and it counts towards the client's
@@ -105,6 +116,14 @@ impl<'a> Submission<'a> {
         self
     }
 
+    /// How long the call may take if it names no timeout, from now on. An operation has a default of its
+    /// own, but it is known only once the operation runs: a call without a timeout waits for a thread
+    /// without a limit. Default: none.
+    pub fn default_timeout(mut self, timeout: Duration) -> Submission<'a> {
+        self.default_timeout = Some(timeout);
+        self
+    }
+
     /// Submits a call: `operation` runs on a thread of the library, and its result comes as a message of
     /// kind [`crate::MessageKind::Done`], exactly once, also if the call is cancelled, its deadline
     /// passes or its client is closed. The call's time counts from now, time in the pool's line
@@ -122,14 +141,23 @@ impl<'a> Submission<'a> {
         call: &Call,
         mut operation: impl FnMut(&Call) -> Result<T> + Send + 'static,
     ) -> Result<()> {
-        let Submission { queue, tag, group, operation: name, subject, counts, changes } = self;
+        let Submission {
+            queue,
+            tag,
+            group,
+            operation: name,
+            subject,
+            counts,
+            changes,
+            default_timeout,
+        } = self;
         let submit = || {
             let queue = queue.shared();
             queue.check_process()?;
             if call.timeout == Timeout::Poll {
                 return Err(Error::invalid("timeout", "a submitted call cannot poll"));
             }
-            let call = call.accepted();
+            let call = call.accepted(default_timeout);
             let limits = call.limits(None);
             limits.check()?;
             let slot = match &group {

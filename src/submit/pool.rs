@@ -326,6 +326,7 @@ impl Wake for Retry {
 /// Accepts a job; one that waits first comes into the line later. Fails if no thread can be made and
 /// there is none.
 pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Result<()> {
+    job.watch(limits)?;
     let pool = pool();
     let mut state = pool.lock();
     let line = state.groups.entry(job.group).or_default();
@@ -336,7 +337,7 @@ pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Re
     if let Some(first) = first {
         drop(state);
         job.wait_first(first);
-        job.watch(limits);
+        forget_if_over(&job);
         job.wake();
         return Ok(());
     }
@@ -352,8 +353,15 @@ pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Re
     }
     drop(state);
     pool.work.notify_one();
-    job.watch(limits);
+    forget_if_over(&job);
     Ok(())
+}
+
+/// Forgets a job that the watchdog ended before it was in the line.
+fn forget_if_over(job: &Arc<Job>) {
+    if job.is_over() {
+        over(job);
+    }
 }
 
 /// Puts a job that has waited without a thread back into the line.

@@ -31,8 +31,8 @@ pub(crate) enum IdOwner {
 }
 
 impl Watches {
-    /// Finds out how a process ended whose task another client has deleted and created again. containerd
-    /// does not know the process any more.
+    /// Finds out how a process ended whose task another client has deleted and created again.
+    /// containerd does not know the process any more.
     pub(super) fn resolve_replaced(&self, watch: &Arc<Watch>, limits: &Limits) {
         let how = "its task was deleted and created again";
         let why = Error::new(ErrorKind::NotFound, how);
@@ -47,9 +47,9 @@ impl Watches {
         self.reconcile(watch, why);
     }
 
-    /// Looks a process up whose container another client has removed, and may have created again. The
-    /// process may have exited, or another record may be its own. If that cannot be found out within the
-    /// limits, or if the process still runs, the watch goes on.
+    /// Looks a process up whose container another client has removed, and may have created again.
+    /// The process may have exited, or another record may be its own. If that cannot be found out
+    /// within the limits, or if the process still runs, the watch goes on.
     pub(crate) fn find_id_owner(&self, watch: &Arc<Watch>, limits: &Limits) -> IdOwner {
         // The look-up fails at once if the limits have ended this.
         let _ = self.wait_for_exit(watch, limits);
@@ -104,7 +104,8 @@ impl Watches {
         }
     }
 
-    /// Waits a moment for the exit of a process that was killed just now. Fails if the limits end the wait.
+    /// Waits a moment for the exit of a process that was killed just now. Fails if the limits end
+    /// the wait.
     pub(super) fn wait_for_exit(&self, watch: &Watch, limits: &Limits) -> Result<()> {
         for _ in 0..EXIT_CHECKS {
             if watch.is_over() || matches!(watch.process.state(), pidfd::State::Exited(_)) {

@@ -18,8 +18,8 @@ pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the list of all tasks may take: containerd asks one shim after the other.
 pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a process may be a zombie. The kernel gives its exit code only after its parent has waited for
-/// it.
+/// How long a process may be a zombie. The kernel gives its exit code only after its parent has
+/// waited for it.
 const ZOMBIE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a look-up found out.
@@ -131,8 +131,8 @@ impl Watches {
         self.resolve(watch, recorded, "its shim does not say how it ended", why)
     }
 
-    /// Looks a process up whose container has no record. The server's Get finds no task then, but the list
-    /// has it.
+    /// Looks a process up whose container has no record. The server's Get finds no task then, but
+    /// the list has it.
     async fn look_up_in_list(&self, watch: &Arc<Watch>, why: Error) -> Lookup {
         let how = "its container is gone from containerd";
         let ctx = self.ctx(&watch.key.namespace, Limits::within(LIST_TIMEOUT));
@@ -176,8 +176,8 @@ impl Watches {
         }
     }
 
-    /// Reports the end of a process that containerd does not know any more: from the container's record, or
-    /// from the kernel.
+    /// Reports the end of a process that containerd does not know any more: from the container's
+    /// record, or from the kernel.
     pub(super) fn resolve(
         &self,
         watch: &Arc<Watch>,
@@ -209,8 +209,8 @@ impl Watches {
     }
 }
 
-/// Notes the start of a process that another client has started, or that a call of ours has started that
-/// broke off.
+/// Notes the start of a process that another client has started, or that a call of ours has started
+/// that broke off.
 fn note_start(watch: &Watch) {
     if let Err(e) = watch.note_start() {
         log::warn!("the input of container {}: {e}", watch.key.container);

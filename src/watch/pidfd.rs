@@ -1,5 +1,5 @@
-//! A process as the kernel reports it, without containerd: a descriptor of the process. The kernel gives
-//! the exit code too if it can (`PIDFD_GET_INFO` with the exit, Linux 6.15 and later).
+//! A process as the kernel reports it, without containerd: a descriptor of the process. The kernel
+//! gives the exit code too if it can (`PIDFD_GET_INFO` with the exit, Linux 6.15 and later).
 
 use std::os::fd::{AsFd, OwnedFd};
 

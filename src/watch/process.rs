@@ -185,8 +185,8 @@ impl Watch {
         self.started.load(Ordering::SeqCst)
     }
 
-    /// Notes that containerd may never answer the Wait: a deletion of the task broke off, or the task had no
-    /// process that could be signalled.
+    /// Notes that containerd may never answer the Wait: a deletion of the task broke off, or the
+    /// task had no process that could be signalled.
     pub(super) fn set_wait_unreliable(&self) {
         self.lock().unreliable_until = Some(Instant::now() + UNRELIABLE);
     }
@@ -199,15 +199,15 @@ impl Watch {
         self.exit_held.load(Ordering::SeqCst)
     }
 
-    /// Until the drop, an exit that the server reports is not passed on: the caller is about to find out
-    /// by itself how the process ended.
+    /// Until the drop, an exit that the server reports is not passed on: the caller is about to
+    /// find out by itself how the process ended.
     pub(crate) fn hold_exit(&self) -> ExitHold<'_> {
         self.exit_held.store(true, Ordering::SeqCst);
         ExitHold(self)
     }
 
-    /// The exit, if it is known and no caller has got it yet. Then it is the exit of the process that the
-    /// caller means, even if the id has another process by now.
+    /// The exit, if it is known and no caller has got it yet. Then it is the exit of the process
+    /// that the caller means, even if the id has another process by now.
     pub(crate) fn take_unseen_exit(&self) -> Option<Message> {
         let exit = {
             let mut state = self.lock();
@@ -286,8 +286,8 @@ impl Watch {
         self.after_exit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the exit, and wakes the callers that wait for it. Says whether it was the first exit: a process
-    /// exits once.
+    /// Sets the exit, and wakes the callers that wait for it. Says whether it was the first exit: a
+    /// process exits once.
     pub(super) fn set_exit(&self, message: &Message) -> bool {
         let mut is_first = false;
         self.change(|state| {
@@ -381,8 +381,8 @@ impl State {
         *self.ending.get_or_insert_with(Instant::now)
     }
 
-    /// Notes that the watch needs a look-up. Says whether the caller must put it on the queue: it is there
-    /// at most once.
+    /// Notes that the watch needs a look-up. Says whether the caller must put it on the queue: it
+    /// is there at most once.
     pub(super) fn enqueue(&mut self) -> bool {
         let is_new = self.queued == Queued::No;
         self.queued = if is_new { Queued::Yes } else { Queued::Again };
@@ -416,7 +416,7 @@ enum Queued {
     #[default]
     No,
     Yes,
-    /// It is there, and another look-up was asked for since.
+    /// It is on the queue, and another look-up was asked for since.
     Again,
 }
 

@@ -1,5 +1,5 @@
-//! The queue of the watches that are to be looked up, because their Wait broke off or its answer leaves a
-//! doubt.
+//! The queue of the watches that are to be looked up, because their Wait broke off or its answer
+//! leaves a doubt.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

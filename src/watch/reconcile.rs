@@ -1,8 +1,8 @@
 //! The reconciler: it looks up the processes whose Wait broke off.
 //!
-//! It is one job of the executor, and runs while the queue has entries. It waits until the server answers,
-//! and then starts many look-ups at once. Each look-up is a job of its own, so a shim that is stuck delays
-//! only its own container.
+//! It is one job of the executor, and runs while the queue has entries. It waits until the server
+//! answers, and then starts many look-ups at once. Each look-up is a job of its own, so a shim that
+//! is stuck delays only its own container.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -36,8 +36,8 @@ enum Next {
     Stop,
 }
 
-/// A look-up that is under way. The drop makes room for another one. Unless the look-up had a result, the
-/// drop also puts the entry back on the queue: after a panic too.
+/// A look-up that is under way. The drop makes room for another one. Unless the look-up had a
+/// result, the drop also puts the entry back on the queue: after a panic too.
 struct RunningLookup {
     watches: Watches,
     entry: Option<Entry>,
@@ -70,7 +70,8 @@ impl Drop for RunningLookup {
     }
 }
 
-/// The running reconciler. If it is dropped before it has stopped, as by a panic, another one can start.
+/// The running reconciler. If it is dropped before it has stopped, as by a panic, another one can
+/// start.
 struct Reconciler {
     watches: Watches,
     stopped: bool,
@@ -126,8 +127,8 @@ impl Watches {
         self.run_reconciler();
     }
 
-    /// Starts the reconciler unless it runs or has nothing to do. An earlier start may have failed for want
-    /// of a thread.
+    /// Starts the reconciler unless it runs or has nothing to do. An earlier start may have failed
+    /// for want of a thread.
     pub(super) fn run_reconciler(&self) {
         let reconciler = {
             let mut state = self.0.queue.lock();

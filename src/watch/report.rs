@@ -58,8 +58,8 @@ impl Watches {
         }
     }
 
-    /// Reports the end of a process that containerd does not know any more. What containerd says about it
-    /// in events is a guess, so only the kernel may know the code.
+    /// Reports the end of a process that containerd does not know any more. What containerd says
+    /// about it in events is a guess, so only the kernel may know the code.
     pub(super) fn report_unknown_to_containerd(&self, watch: &Arc<Watch>, how: &str, why: Error) {
         if watch.is_over() {
             return;
@@ -77,8 +77,8 @@ impl Watches {
         }
     }
 
-    /// Gives the message to the callers that wait, then to hooks and queues. Only the first message of a
-    /// watch counts: a process exits once.
+    /// Gives the message to the callers that wait, then to hooks and queues. Only the first message
+    /// of a watch counts: a process exits once.
     fn publish(&self, watch: &Arc<Watch>, body: Body) {
         let message = Message::new(Body {
             namespace: watch.key.namespace.clone(),

@@ -14,8 +14,8 @@ use crate::rpc::{containers, tasks};
 pub(super) const MAX_RETIRED: usize = 1024;
 
 impl Watches {
-    /// Counts an exit that was reported. When as many were reported as the last search has kept, searches
-    /// for containers that are gone.
+    /// Counts an exit that was reported. When as many were reported as the last search has kept,
+    /// searches for containers that are gone.
     pub(super) fn count_report(&self) {
         {
             let mut table = self.lock();
@@ -56,8 +56,8 @@ impl Watches {
         self.lock().existing = existing;
     }
 
-    /// Whether a container has neither a record nor a task. `tasks` caches the ids of each namespace's tasks:
-    /// `None` if they cannot be listed.
+    /// Whether a container has neither a record nor a task. `tasks` caches the ids of each
+    /// namespace's tasks: `None` if they cannot be listed.
     async fn is_removed(
         &self,
         watch: &Watch,

@@ -19,8 +19,8 @@ pub(super) struct Table {
     pub(super) reported: usize,
     /// How many exits of containers that still existed the last search has found.
     pub(super) existing: usize,
-    /// The last processes whose exit was reported and whose watch was forgotten. A caller that finds one of
-    /// them at the server has asked before the container was removed.
+    /// The last processes whose exit was reported and whose watch was forgotten. A caller that
+    /// finds one of them at the server has asked before the container was removed.
     forgotten: VecDeque<(Key, u32, String)>,
     closed: bool,
 }
@@ -35,9 +35,9 @@ pub(super) struct Inserted {
 }
 
 impl Table {
-    /// The watch of a process: the one that exists if `is_same` holds for the two processes, or a new one.
-    /// Fails if the client is closed, because nothing would end a wait that begins now, and if the process
-    /// was watched and forgotten.
+    /// The watch of a process: the one that exists if `is_same` holds for the two processes, or a
+    /// new one. Fails if the client is closed, because nothing would end a wait that begins now,
+    /// and if the process was watched and forgotten.
     pub(super) fn insert(
         &mut self,
         key: Key,

@@ -87,8 +87,8 @@ impl Watches {
         Ctx::new(&self.0.connection, namespace, limits)
     }
 
-    /// A descriptor of the process that has this pid now. `None` if the server may mean another process by
-    /// it. The caller must check afterwards that its process still has the pid.
+    /// A descriptor of the process that has this pid now. `None` if the server may mean another
+    /// process by it. The caller must check afterwards that its process still has the pid.
     pub(crate) fn pidfd(&self, pid: u32) -> Option<Pidfd> {
         if self.0.shares_pids { Pidfd::open(pid) } else { None }
     }
@@ -127,8 +127,8 @@ impl Watches {
         self.lock().insert(key, process, is_same)
     }
 
-    /// Starts to watch a process that this client has created and not started yet. When this returns, the
-    /// Wait is on its way.
+    /// Starts to watch a process that this client has created and not started yet. When this
+    /// returns, the Wait is on its way.
     pub(crate) fn start(
         &self,
         ctx: &Ctx,
@@ -148,14 +148,16 @@ impl Watches {
         Ok(watch)
     }
 
-    /// Starts to watch a process that the server has, unless another caller has done so at the same time.
+    /// Starts to watch a process that the server has, unless another caller has done so at the same
+    /// time.
     pub(crate) fn adopt(
         &self,
         ctx: &Ctx,
         container: &str,
         found: FoundProcess,
     ) -> Result<Arc<Watch>> {
-        // The generation may differ: another client may have replaced the record while the process runs.
+        // The generation may differ: another client may have replaced the record while the process
+        // runs.
         let is_same = |known: &Process, process: &Process| known.pid == process.pid;
         let inserted = self.insert(ctx, container, found.process, is_same)?;
         let watch = inserted.watch;
@@ -185,8 +187,8 @@ impl Watches {
         watch.lock().retired = false;
     }
 
-    /// Drops a watch whose container is gone, or was never completed. Callers that wait get an error unless
-    /// the exit is known. The FIFOs are removed.
+    /// Drops a watch whose container is gone, or was never completed. Callers that wait get an
+    /// error unless the exit is known. The FIFOs are removed.
     pub(crate) fn forget(&self, watch: &Arc<Watch>) {
         if watch.exit().is_some() {
             self.lock().note_forgotten(watch);
@@ -195,8 +197,8 @@ impl Watches {
         watch.close_streams();
     }
 
-    /// Drops a watch whose exit is reported and whose id another process has. The output that is still in
-    /// the pipes is passed on.
+    /// Drops a watch whose exit is reported and whose id another process has. The output that is
+    /// still in the pipes is passed on.
     pub(crate) fn release(&self, watch: &Arc<Watch>) {
         self.lock().note_forgotten(watch);
         self.give_up(watch);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::words::{Word, are, words};
 
-/// An import: the module, the module that it imports, and where it does so.
+/// An import: the module, the module that it imports, and the place in the source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Import {
     pub module: String,
@@ -133,8 +133,8 @@ impl File {
     }
 }
 
-/// The paths that begin at a word: one, or several where a group follows. Gives the position behind
-/// them too.
+/// The paths that begin at a word: one, or several if a group follows. Gives the position behind them
+/// too.
 fn paths_at(words: &[Word], start: usize) -> (Vec<Vec<String>>, usize) {
     let text = |i: usize| words.get(i).map_or("", |word| word.text.as_str());
     let is_name = |text: &str| text.starts_with(|c: char| c.is_alphabetic() || c == '_');

@@ -276,7 +276,7 @@ fn an_import_that_is_not_listed_is_reported() {
         ),
         ("src/noun/high.rs", "use super::low; use super::super::wire;", "noun::high imports wire"),
         ("src/noun/low.rs", "", "noun::low does not import wire: strike it"),
-        ("src/new.rs", "", "the list does not have the module new"),
+        ("src/new.rs", "use crate::Error;", "the module new, which imports: error"),
     ] {
         let broken = check_list(LIST, path, text);
         assert!(broken.iter().any(|line| line.ends_with(expected)), "{path}: {text:?}: {broken:?}");

@@ -8,7 +8,7 @@ use super::graph::Graph;
 struct Rule<'a> {
     module: &'a str,
     is_base: bool,
-    /// Names of the list; one that ends with `::*` stands for a module and all below it.
+    /// Names of the list. One that ends with `::*` means a module and all modules below it.
     allowed: Vec<String>,
 }
 
@@ -74,7 +74,12 @@ impl<'a> Rules<'a> {
             }
         }
         for module in graph.modules.iter().filter(|module| self.position(module).is_none()) {
-            broken.push(format!("the list does not have the module {module}"));
+            let own = graph.imports.iter().filter(|import| import.module == *module);
+            let names: BTreeSet<&str> = own.map(|import| &*import.imported).collect();
+            let names = names.into_iter().collect::<Vec<_>>().join(" ");
+            broken.push(format!(
+                "the list does not have the module {module}, which imports: {names}"
+            ));
         }
         for (position, rule) in self.0.iter().enumerate() {
             let exists = graph.modules.iter().any(|m| self.position(m) == Some(position));

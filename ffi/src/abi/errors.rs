@@ -64,9 +64,12 @@ impl ctrd_error_t {
     }
 }
 
-/// Arguments that have another name in C: one is a word of C++, one is two arrays.
-const RENAMED: [(&str, &str); 2] =
-    [("namespace: ", "namespace_name: "), ("labels: ", "label_keys: ")];
+/// Arguments that have another name in C: one is a word of C++, one is two arrays, one has a unit.
+const RENAMED: [(&str, &str); 3] = [
+    ("namespace: ", "namespace_name: "),
+    ("labels: ", "label_keys: "),
+    ("timeout: ", "timeout_ms: "),
+];
 
 /// What happened, with the argument named as it is in C.
 fn message_of(error: &Error) -> Cow<'_, str> {

@@ -28,7 +28,7 @@ static void be_a_daemon(int report)
     CHECK(pipe(output) == 0);
     io.stdout_kind = CTRD_IO_FD;
     io.stdout_fd = output[1];
-    OK(ctrd_add_stop_hook(client, NULL, CTRD_HOOK_DISPATCH, count, NULL, NULL, &hook, &err));
+    hook = test_add_hook(client, CTRD_KIND_EXIT, NULL, CTRD_HOOK_DISPATCH, count, NULL, NULL);
     id = test_create(client, image, "echo hello; exit 7", &io, 0, NULL);
     ready.fd = ctrd_dispatch_fd(client);
     ready.events = POLLIN;

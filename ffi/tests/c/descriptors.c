@@ -40,18 +40,25 @@ static void use_client(void)
     ctrd_cancel_t *cancel = NULL;
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_version_info_t *version = NULL;
-    ctrd_queue_t *queue = NULL;
+    ctrd_subscription_t *subscription;
+    ctrd_queue_t *queue;
 
     OK(ctrd_cancel_new(&cancel, &err));
     call.cancel = cancel;
     OK(ctrd_version(client, &call, &version, &err));
-    OK(ctrd_queue_open(client, CTRD_KIND_EVENT, NULL, 0, 0, &call, &queue, &err));
+    queue = test_queue();
+    subscription = test_subscribe(queue, client, CTRD_KIND_EVENT, NULL, 0);
+    call.queue = queue;
+    OK(ctrd_version(client, &call, NULL, &err));
+    ctrd_message_free(test_next(queue, CTRD_KIND_DONE));
+    CHECK(ctrd_queue_fd(queue) >= 0);
     CHECK(ctrd_dispatch_fd(client) >= 0);
     descriptors();
     ctrd_version_info_free(version);
     ctrd_cancel_free(cancel);
     ctrd_client_free(client);
     ctrd_queue_free(queue);
+    ctrd_subscription_free(subscription);
 }
 
 int main(void)

@@ -45,13 +45,16 @@ static void by_hook(void)
     const char *filters[2] = {"topic==\"/tasks/exit\",namespace==default",
                               "topic==\"/tasks/start\",namespace==default"};
     struct seen seen = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {""}, {""}};
+    ctrd_hook_config_t config = CTRD_HOOK_CONFIG_INIT;
     uint64_t number = 0;
     struct timespec deadline;
     char field[128];
     const char *id;
 
-    OK(ctrd_add_event_hook(client, filters, 2, CTRD_HOOK_THREAD, on_event, &seen, on_destroy, NULL,
-                           &number, &err));
+    config.kinds = CTRD_KIND_EVENT;
+    config.filters = filters;
+    config.filters_len = 2;
+    OK(ctrd_add_hook(client, &config, on_event, &seen, on_destroy, NULL, &number, &err));
     id = test_create(client, image, "exit 9", NULL, 0, NULL);
     OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
     OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
@@ -87,15 +90,16 @@ static int may_lose_deletes(void)
 /* Events and exits in one queue. */
 static void by_queue(void)
 {
-    const char *filters[1] = {"topic~=\"^/tasks/(start|delete)\",namespace==default"};
     ctrd_call_t call = soon;
-    ctrd_queue_t *queue = NULL;
+    ctrd_queue_t *queue = test_queue();
+    ctrd_subscription_t *subscription = test_subscribe(
+        queue, client, CTRD_KIND_EXIT | CTRD_KIND_EVENT,
+        "topic~=\"^/tasks/(start|delete)\",namespace==default", 9);
     ctrd_message_t *message = NULL;
     const char *id;
     int exits = 0, starts = 0, deletes = 0, may_lose = may_lose_deletes();
     uint64_t last = 0;
 
-    OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, filters, 1, 0, NULL, &queue, &err));
     id = test_create(client, image, "exit 9", NULL, 0, NULL);
     OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
     OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
@@ -111,6 +115,7 @@ static void by_queue(void)
         }
         OK(status);
         CHECK(strcmp(ctrd_message_container_id(message), id) == 0);
+        CHECK(ctrd_message_tag(message) == 9);
         CHECK(ctrd_message_seq(message) > 0 && ctrd_message_seq(message) != last);
         last = ctrd_message_seq(message);
         if (ctrd_message_kind(message) == CTRD_KIND_EXIT)
@@ -124,6 +129,7 @@ static void by_queue(void)
         ctrd_message_free(message);
     }
     CHECK(exits == 1 && starts == 1 && (deletes == 1 || may_lose));
+    ctrd_subscription_free(subscription);
     ctrd_queue_free(queue);
 }
 
@@ -131,10 +137,14 @@ static void bad_filters(void)
 {
     const char *filters[2] = {"topic==\"/tasks/exit\"", "topic==/tasks/exit"};
     struct seen seen = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {""}, {""}};
+    ctrd_hook_config_t config = CTRD_HOOK_CONFIG_INIT;
     uint64_t number = 77;
 
-    REFUSES("filters[1]", ctrd_add_event_hook(client, filters, 2, CTRD_HOOK_THREAD, on_event, &seen,
-                                              on_destroy, NULL, &number, &err));
+    config.kinds = CTRD_KIND_EVENT;
+    config.filters = filters;
+    config.filters_len = 2;
+    REFUSES("filters[1]", ctrd_add_hook(client, &config, on_event, &seen, on_destroy, NULL, &number,
+                                        &err));
     CHECK(seen.events == 0 && seen.destroyed == 1 && number == 77);
 }
 

@@ -4,6 +4,8 @@
 #include <pthread.h>
 
 static ctrd_client_t *client;
+static ctrd_queue_t *queue;
+static ctrd_subscription_t *subscription;
 static const char *id;
 
 /* Held here, it is not lost to a child that ends. */
@@ -36,17 +38,19 @@ static void ignore(void *userdata, const ctrd_message_t *message)
 static void be_busy_and_end(const char *container, int code)
 {
     pthread_t thread;
-    ctrd_queue_t *queue = NULL;
-    uint64_t hook;
+    ctrd_call_t submitted = CTRD_CALL_INIT;
     int i;
 
     id = container;
     client = test_client();
-    OK(ctrd_add_event_hook(client, NULL, 0, CTRD_HOOK_THREAD, ignore, NULL, NULL, NULL, &hook, &err));
-    OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, NULL, 0, 0, NULL, &queue, &err));
+    test_add_hook(client, CTRD_KIND_EVENT, NULL, CTRD_HOOK_THREAD, ignore, NULL, NULL);
+    queue = test_queue();
+    subscription = test_subscribe(queue, client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, NULL, 0);
+    submitted.queue = queue;
     for (i = 0; i < 4; i++) {
         CHECK(pthread_create(&thread, NULL, ask, NULL) == 0);
         CHECK(pthread_create(&thread, NULL, wait_for_exit, NULL) == 0);
+        OK(ctrd_probe(client, id, NULL, NULL, &submitted, NULL, &err));
     }
     test_sleep_ms(50);
     exit(code);

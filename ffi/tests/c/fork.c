@@ -22,6 +22,7 @@ static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel, ctrd_queue_t *
     ctrd_daemon_t *daemon = NULL;
     ctrd_message_t *message = NULL;
     ctrd_counters_t counters = CTRD_COUNTERS_INIT;
+    ctrd_hook_config_t hook_config = CTRD_HOOK_CONFIG_INIT;
     uint64_t added = 0;
     int64_t began = test_now_ms();
 
@@ -33,8 +34,9 @@ static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel, ctrd_queue_t *
     FAILS(CTRD_E_FORKED, ctrd_remove_hook(client, hook, NULL, &err));
     FAILS(CTRD_E_FORKED, ctrd_dispatch(client, 0, NULL, &err));
     FAILS(CTRD_E_FORKED, ctrd_recover_all(client, NULL, NULL, NULL, NULL, NULL, &err));
-    FAILS(CTRD_E_FORKED, ctrd_add_stop_hook(client, NULL, CTRD_HOOK_THREAD, on_exit_ignore, &added,
-                                            on_destroy, NULL, &err));
+    hook_config.kinds = CTRD_KIND_EXIT;
+    FAILS(CTRD_E_FORKED, ctrd_add_hook(client, &hook_config, on_exit_ignore, &added, on_destroy, NULL,
+                                       NULL, &err));
     CHECK(added == 1);
     CHECK(ctrd_queue_fd(queue) == -1 && ctrd_dispatch_fd(client) == -1);
     ctrd_queue_free(queue);
@@ -59,8 +61,9 @@ int main(void)
     ctrd_client_t *client;
     ctrd_cancel_t *cancel = NULL;
     ctrd_version_info_t *version = NULL;
-    ctrd_queue_t *queue = NULL;
-    uint64_t hook = 0, destroyed = 0;
+    ctrd_subscription_t *subscription;
+    ctrd_queue_t *queue;
+    uint64_t hook, destroyed = 0;
     char *json = NULL;
     pid_t child;
 
@@ -76,9 +79,10 @@ int main(void)
 
     client = test_client();
     OK(ctrd_cancel_new(&cancel, &err));
-    OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, NULL, 0, 0, NULL, &queue, &err));
-    OK(ctrd_add_stop_hook(client, NULL, CTRD_HOOK_DISPATCH, on_exit_ignore, &destroyed, on_destroy,
-                          &hook, &err));
+    queue = test_queue();
+    subscription = test_subscribe(queue, client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, NULL, 0);
+    hook = test_add_hook(client, CTRD_KIND_EXIT, NULL, CTRD_HOOK_DISPATCH, on_exit_ignore,
+                         &destroyed, on_destroy);
     child = fork();
     CHECK(child >= 0);
     if (child == 0)
@@ -93,6 +97,7 @@ int main(void)
     CHECK(destroyed == 0);
     ctrd_client_free(client);
     CHECK(destroyed == 1);
+    ctrd_subscription_free(subscription);
     ctrd_queue_free(queue);
     return 0;
 }

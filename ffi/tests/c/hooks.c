@@ -100,12 +100,8 @@ static void on_destroy_remove(void *userdata)
 
 static uint64_t add_hook(struct hook *hook, const char *id, uint32_t mode)
 {
-    uint64_t number = 0;
-
     hook->client = client;
-    OK(ctrd_add_stop_hook(client, id, mode, on_message, hook, on_destroy, &number, &err));
-    CHECK(number != 0);
-    return number;
+    return test_add_hook(client, CTRD_KIND_EXIT, id, mode, on_message, hook, on_destroy);
 }
 
 /* Runs a container to its end, and gives its id. */
@@ -304,13 +300,31 @@ static void call_for_a_daemon(void)
     free(directory);
 }
 
+/* A call that is submitted inside a hook, and whose completion is awaited there. */
+static void call_submitted(ctrd_queue_t *queue)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_message_t *next;
+    int done = 0;
+
+    call.queue = queue;
+    OK(ctrd_version(client, &call, NULL, &err));
+    while (!done) {
+        OK(ctrd_queue_next(queue, &soon, &next, &err));
+        done = ctrd_message_kind(next) == CTRD_KIND_DONE;
+        CHECK(!done || ctrd_message_status(next) == CTRD_OK);
+        ctrd_message_free(next);
+    }
+}
+
 /* A hook may call everything but dispatch. The test only waits meanwhile: err is the hook's. */
 static void on_exit_call_all(void *userdata, const ctrd_message_t *message)
 {
     struct hook *hook = userdata;
     ctrd_counters_t counters = CTRD_COUNTERS_INIT;
-    ctrd_queue_t *queue = NULL;
-    ctrd_message_t *next = NULL;
+    ctrd_hook_config_t events = CTRD_HOOK_CONFIG_INIT;
+    ctrd_subscription_t *subscription;
+    ctrd_queue_t *queue;
     uint64_t numbers[3] = {0};
     char text[128], *json = NULL;
     const char *filter = text;
@@ -320,14 +334,17 @@ static void on_exit_call_all(void *userdata, const ctrd_message_t *message)
     call_for_images();
 
     sprintf(text, "topic==\"/tasks/exit\",namespace==\"%s\"", namespace_name);
-    OK(ctrd_add_stop_hook(client, NULL, 0, on_nothing, NULL, NULL, &numbers[0], &err));
-    OK(ctrd_add_exit_hook(client, NULL, 0, on_nothing, NULL, NULL, &numbers[1], &err));
-    OK(ctrd_add_event_hook(client, &filter, 1, 0, on_nothing, NULL, NULL, NULL, &numbers[2], &err));
-    OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, &filter, 1, 0, NULL, &queue,
-                       &err));
+    numbers[0] = test_add_hook(client, CTRD_KIND_EXIT, NULL, 0, on_nothing, NULL, NULL);
+    numbers[1] = test_add_hook(client, CTRD_KIND_EXEC_EXIT, NULL, 0, on_nothing, NULL, NULL);
+    events.kinds = CTRD_KIND_EVENT;
+    events.filters = &filter;
+    events.filters_len = 1;
+    OK(ctrd_add_hook(client, &events, on_nothing, NULL, NULL, NULL, &numbers[2], &err));
+    queue = test_queue();
+    subscription = test_subscribe(queue, client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, filter, 0);
     call_for_what_runs();
-    OK(ctrd_queue_next(queue, &soon, &next, &err));
-    ctrd_message_free(next);
+    call_submitted(queue);
+    ctrd_subscription_free(subscription);
     ctrd_queue_free(queue);
     for (i = 0; i < 3; i++)
         OK(ctrd_remove_hook(client, numbers[i], NULL, &err));
@@ -357,8 +374,7 @@ static void that_calls(void)
     for (mode = CTRD_HOOK_THREAD; mode <= CTRD_HOOK_DISPATCH; mode++) {
         memset(&hook, 0, sizeof hook);
         id = test_create(client, image, "exit 0", NULL, CTRD_CONTAINER_NO_START, NULL);
-        OK(ctrd_add_stop_hook(client, id, mode, on_exit_call_all, &hook, on_destroy, &number,
-                              &err));
+        number = test_add_hook(client, CTRD_KIND_EXIT, id, mode, on_exit_call_all, &hook, on_destroy);
         OK(ctrd_start_container(client, id, NULL, NULL, &err));
         if (mode == CTRD_HOOK_DISPATCH) {
             CHECK(readable(ctrd_dispatch_fd(client), 30000));
@@ -429,8 +445,8 @@ static void removal(void)
     /* From inside of its end. */
     memset(&itself, 0, sizeof itself);
     itself.client = client;
-    OK(ctrd_add_stop_hook(client, NULL, 0, on_message, &itself, on_destroy_remove, &itself.victim,
-                          &err));
+    itself.victim = test_add_hook(client, CTRD_KIND_EXIT, NULL, 0, on_message, &itself,
+                                  on_destroy_remove);
     OK(ctrd_remove_hook(client, itself.victim, NULL, &err));
     CHECK(itself.destroyed == 1);
 
@@ -447,73 +463,88 @@ static void removal(void)
     ctrd_message_free(right.kept);
 }
 
-/* A registration that fails destroys the userdata as well, once. */
-static void refusals(void)
+/* Adding this hook must be refused, and destroy its userdata once. */
+static void refuses(const char *argument, ctrd_client_t *of, const ctrd_hook_config_t *config,
+                    ctrd_message_fn callback, const ctrd_call_t *call)
 {
     struct hook hook = {0};
-    ctrd_call_t bad = CTRD_CALL_INIT, call = CTRD_CALL_INIT;
+    uint64_t number = 77;
+
+    REFUSES(argument, ctrd_add_hook(of, config, callback, &hook, on_destroy, call,
+                                    call && call->queue ? NULL : &number, &err));
+    CHECK(hook.destroyed == 1 && hook.told == 0 && number == 77);
+}
+
+/* A hook that is not added: its userdata is destroyed as well, once. */
+static void refusals(void)
+{
+    ctrd_hook_config_t config = CTRD_HOOK_CONFIG_INIT;
+    ctrd_call_t call = CTRD_CALL_INIT;
     const char *filters[2] = {"topic==x", "topic=="};
+    struct hook hook = {0};
     ctrd_cancel_t *cancel = NULL;
     uint64_t number = 77;
-    int expected = 0;
 
-    REFUSES("client", ctrd_add_stop_hook(NULL, NULL, 0, on_message, &hook, on_destroy, &number,
-                                         &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("callback", ctrd_add_stop_hook(client, NULL, 0, NULL, &hook, on_destroy, &number, &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("mode", ctrd_add_stop_hook(client, NULL, 2, on_message, &hook, on_destroy, &number,
-                                       &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("id", ctrd_add_stop_hook(client, "\xff", 0, on_message, &hook, on_destroy, &number,
-                                     &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("id", ctrd_add_stop_hook(client, "../x", 0, on_message, &hook, on_destroy, &number,
-                                     &err));
-    CHECK(hook.destroyed == ++expected);
+    refuses("config", client, NULL, on_message, NULL);
+    refuses("kinds", client, &config, on_message, NULL);
+    config.kinds = 0x80000000;
+    refuses("kinds", client, &config, on_message, NULL);
+    config.kinds = CTRD_KIND_EXIT | CTRD_KIND_DONE;
+    refuses("kinds", client, &config, on_message, NULL);
+    config.kinds = CTRD_KIND_EXIT | CTRD_KIND_EXEC_EXIT;
+    refuses("client", NULL, &config, on_message, NULL);
+    refuses("callback", client, &config, NULL, NULL);
+    config.mode = 2;
+    refuses("mode", client, &config, on_message, NULL);
+    config.mode = CTRD_HOOK_DISPATCH;
+    config.id = "\xff";
+    refuses("id", client, &config, on_message, NULL);
+    config.id = "../x";
+    refuses("id", client, &config, on_message, NULL);
+    config.id = "";
+    refuses("id", client, &config, on_message, NULL);
+    config.id = NULL;
+    config.exec_id = "../x";
+    refuses("exec_id", client, &config, on_message, NULL);
+    config.exec_id = NULL;
+    config.concurrency = 17;
+    refuses("concurrency", client, &config, on_message, NULL);
+    config.concurrency = 0;
+    config.reserved = 1;
+    refuses("reserved", client, &config, on_message, NULL);
+    config.reserved = 0;
+    config.reserved_2 = 1;
+    refuses("reserved_2", client, &config, on_message, NULL);
+    config.reserved_2 = 0;
+    config.filters_len = 1;
+    refuses("filters", client, &config, on_message, NULL);
+    config.filters = filters;
+    refuses("filters", client, &config, on_message, NULL);
+    config.kinds = CTRD_KIND_EVENT;
+    config.filters_len = 2;
+    refuses("filters[1]", client, &config, on_message, NULL);
+    config.filters_len = 0;
+    call.reserved = 1;
+    refuses("reserved", client, &config, on_message, &call);
+    call.reserved = 0;
+    /* Nobody runs a callback for a submitted call. */
+    call.queue = test_queue();
+    refuses("callback", client, &config, on_message, &call);
+    ctrd_queue_free(call.queue);
+    call.queue = NULL;
 
-    REFUSES("client", ctrd_add_exit_hook(NULL, NULL, 0, on_message, &hook, on_destroy, &number,
-                                         &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("callback", ctrd_add_exit_hook(client, NULL, 0, NULL, &hook, on_destroy, &number, &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("mode", ctrd_add_exit_hook(client, NULL, 2, on_message, &hook, on_destroy, &number,
-                                       &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("id", ctrd_add_exit_hook(client, "", 0, on_message, &hook, on_destroy, &number, &err));
-    CHECK(hook.destroyed == ++expected);
-
-    REFUSES("client", ctrd_add_event_hook(NULL, NULL, 0, 0, on_message, &hook, on_destroy, NULL,
-                                          &number, &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("callback", ctrd_add_event_hook(client, NULL, 0, 0, NULL, &hook, on_destroy, NULL,
-                                            &number, &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("mode", ctrd_add_event_hook(client, NULL, 0, 2, on_message, &hook, on_destroy, NULL,
+    call.timeout_ms = -77;
+    FAILS(CTRD_E_TIMEOUT, ctrd_add_hook(client, &config, on_message, &hook, on_destroy, &call,
                                         &number, &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("filters", ctrd_add_event_hook(client, NULL, 1, 0, on_message, &hook, on_destroy, NULL,
-                                           &number, &err));
-    CHECK(hook.destroyed == ++expected);
-    REFUSES("filters[1]", ctrd_add_event_hook(client, filters, 2, 0, on_message, &hook, on_destroy,
-                                              NULL, &number, &err));
-    CHECK(hook.destroyed == ++expected);
-    bad.timeout_ms = -77;
-    FAILS(CTRD_E_TIMEOUT, ctrd_add_event_hook(client, NULL, 0, 0, on_message, &hook, on_destroy, &bad,
-                                              &number, &err));
-    CHECK(hook.destroyed == ++expected);
-    bad.timeout_ms = 0;
-    bad.reserved = 1;
-    REFUSES("reserved", ctrd_add_event_hook(client, NULL, 0, 0, on_message, &hook, on_destroy, &bad,
-                                            &number, &err));
-    CHECK(hook.destroyed == ++expected);
+    CHECK(hook.destroyed == 1);
+    call.timeout_ms = 0;
     /* With everything right, but cancelled: the hook was added already. */
     OK(ctrd_cancel_new(&cancel, &err));
     ctrd_cancel_fire(cancel);
     call.cancel = cancel;
-    FAILS(CTRD_E_CANCELLED, ctrd_add_event_hook(client, NULL, 0, 0, on_message, &hook, on_destroy,
-                                                &call, &number, &err));
-    CHECK(hook.destroyed == ++expected);
+    FAILS(CTRD_E_CANCELLED, ctrd_add_hook(client, &config, on_message, &hook, on_destroy, &call,
+                                          &number, &err));
+    CHECK(hook.destroyed == 2);
     ctrd_cancel_free(cancel);
 
     CHECK(number == 77 && hook.told == 0);
@@ -527,22 +558,23 @@ static void refusals(void)
 static void closing(void)
 {
     ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_hook_config_t config = CTRD_HOOK_CONFIG_INIT;
     struct hook slow = {0}, quiet = {0}, exits = {0};
     pthread_t thread;
     uint64_t number = 0;
 
     add_hook(&slow, NULL, CTRD_HOOK_THREAD);
     add_hook(&quiet, NULL, CTRD_HOOK_DISPATCH);
-    OK(ctrd_add_exit_hook(client, NULL, CTRD_HOOK_THREAD, on_message, &exits, on_destroy, NULL,
-                          &err));
+    test_add_hook(client, CTRD_KIND_EXEC_EXIT, NULL, CTRD_HOOK_THREAD, on_message, &exits, on_destroy);
     slow.holds = 1;
     run("exit 0");
     wait_for(&slow.inside, 1);
     call.timeout_ms = 100;
     FAILS(CTRD_E_TIMEOUT, ctrd_client_close(client, &call, &err));
     CHECK(get(&slow.destroyed) == 0 && quiet.destroyed == 1 && exits.destroyed == 1);
-    FAILS(CTRD_E_CLOSED, ctrd_add_stop_hook(client, NULL, 0, on_message, &quiet, on_destroy,
-                                            &number, &err));
+    config.kinds = CTRD_KIND_EXIT;
+    FAILS(CTRD_E_CLOSED, ctrd_add_hook(client, &config, on_message, &quiet, on_destroy, NULL, &number,
+                                       &err));
     CHECK(quiet.destroyed == 2 && number == 0);
     OK(ctrd_dispatch(client, 0, NULL, &err));
 
@@ -586,9 +618,9 @@ static void freed_from_inside(void)
         const char *id;
 
         hook.client = own;
-        OK(ctrd_add_stop_hook(own, NULL, mode, on_exit_free, &hook, on_destroy, NULL, &err));
+        test_add_hook(own, CTRD_KIND_EXIT, NULL, mode, on_exit_free, &hook, on_destroy);
         if (mode == CTRD_HOOK_DISPATCH)
-            OK(ctrd_add_stop_hook(own, NULL, mode, on_message, &other, on_destroy, NULL, &err));
+            test_add_hook(own, CTRD_KIND_EXIT, NULL, mode, on_message, &other, on_destroy);
         id = test_create(own, image, "sleep 0.5", NULL, 0, NULL);
         if (mode == CTRD_HOOK_DISPATCH) {
             ready.fd = ctrd_dispatch_fd(own);
@@ -663,10 +695,9 @@ static void freed_while_hooks_call(void)
                            NULL);
     id = test_create(own, image, "exit 0", NULL, CTRD_CONTAINER_NO_START, NULL);
     probes.client = destroys.client = own;
-    OK(ctrd_add_stop_hook(own, id, CTRD_HOOK_THREAD, on_exit_probe, &probes, on_destroy, NULL,
-                          &err));
-    OK(ctrd_add_stop_hook(own, id, CTRD_HOOK_THREAD, on_exit_end_stubborn, &destroys, on_destroy,
-                          NULL, &err));
+    test_add_hook(own, CTRD_KIND_EXIT, id, CTRD_HOOK_THREAD, on_exit_probe, &probes, on_destroy);
+    test_add_hook(own, CTRD_KIND_EXIT, id, CTRD_HOOK_THREAD, on_exit_end_stubborn, &destroys,
+                  on_destroy);
     OK(ctrd_start_container(own, id, NULL, NULL, &err));
     wait_for(&probes.inside, 1);
     wait_for(&destroys.inside, 1);

@@ -92,7 +92,8 @@ static void all(void)
     ctrd_io_t io = CTRD_IO_INIT;
     ctrd_recovery_t *recovery = NULL;
     ctrd_message_t *message = NULL;
-    ctrd_queue_t *queue = NULL;
+    ctrd_subscription_t *subscription;
+    ctrd_queue_t *queue;
     const char *talking, *ended, *silent;
     int in[2], out[2];
     size_t at;
@@ -112,7 +113,8 @@ static void all(void)
     plan.in = in[0];
     plan.out = out[1];
     plan.refused = silent;
-    OK(ctrd_queue_open(client, CTRD_KIND_EXIT, NULL, 0, 0, NULL, &queue, &err));
+    queue = test_queue();
+    subscription = test_subscribe(queue, client, CTRD_KIND_EXIT, NULL, 0);
     OK(ctrd_recover_all(client, on_recover, &plan, on_destroy, NULL, &recovery, &err));
     CHECK(plan.asked == 3 && plan.destroyed == 1 && ctrd_recovery_len(recovery) == 3);
     /* The callback gave a descriptor away before it refused the container. */
@@ -146,6 +148,7 @@ static void all(void)
     read_line(out[0], "got two\n");
     OK(ctrd_queue_next(queue, &soon, &message, &err));
     CHECK(strcmp(ctrd_message_container_id(message), talking) == 0 && code_of(message) == 6);
+    ctrd_subscription_free(subscription);
     ctrd_queue_free(queue);
 
     /* Without a callback, and without the list. */

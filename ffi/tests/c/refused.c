@@ -89,14 +89,16 @@ static void clean_up(ctrd_client_t *client, const char *image)
     const char *args[3] = {"/bin/sh", "-c", "sleep 1000"};
     ctrd_client_t *other = test_client_in("refused");
     ctrd_call_t call = CTRD_CALL_INIT;
-    ctrd_queue_t *queue = NULL;
+    ctrd_subscription_t *subscription;
+    ctrd_queue_t *queue;
     ctrd_message_t *message = NULL;
     const char *ids[7];
     uint32_t pids[7], pid;
     char *spec;
     int i, tries;
 
-    OK(ctrd_queue_open(client, CTRD_KIND_EXIT, NULL, 0, 0, NULL, &queue, &err));
+    queue = test_queue();
+    subscription = test_subscribe(queue, client, CTRD_KIND_EXIT, NULL, 0);
     for (i = 0; i < 7; i++) {
         config.id = ids[i] = test_id("clean");
         config.spec_json = spec = test_spec(config.id);
@@ -133,25 +135,27 @@ static void clean_up(ctrd_client_t *client, const char *image)
         else
             test_sleep_ms(100);
     }
+    ctrd_subscription_free(subscription);
     ctrd_queue_free(queue);
     ctrd_client_free(other);
 }
 
 int main(void)
 {
-    const char *filters[1] = {"topic==\"/tasks/start\",namespace==refused"};
     ctrd_client_t *client = test_client_in("refused");
     const char *image = test_image(client), *id;
     ctrd_call_t call = CTRD_CALL_INIT;
-    ctrd_queue_t *queue = NULL;
+    ctrd_subscription_t *subscription;
+    ctrd_queue_t *queue;
     ctrd_message_t *message = NULL;
     uint32_t kinds[2];
-    uint64_t hook;
     uint32_t pid, code = 0;
     int i;
 
-    OK(ctrd_queue_open(client, CTRD_KIND_EXIT | CTRD_KIND_EVENT, filters, 1, 0, NULL, &queue, &err));
-    OK(ctrd_add_stop_hook(client, NULL, CTRD_HOOK_THREAD, on_exit_of, NULL, NULL, &hook, &err));
+    queue = test_queue();
+    subscription = test_subscribe(queue, client, CTRD_KIND_EXIT | CTRD_KIND_EVENT,
+                                  "topic==\"/tasks/start\",namespace==refused", 0);
+    test_add_hook(client, CTRD_KIND_EXIT, NULL, CTRD_HOOK_THREAD, on_exit_of, NULL, NULL);
     id = test_create(client, image, "sleep 1000", NULL, 0, &pid);
     call.timeout_ms = 30000;
     OK(ctrd_queue_next(queue, &call, &message, &err));
@@ -189,6 +193,7 @@ int main(void)
     }
     OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
     CHECK(told == 1);
+    ctrd_subscription_free(subscription);
     ctrd_queue_free(queue);
     clean_up(client, image);
     ctrd_client_free(client);

@@ -172,6 +172,63 @@ static UNUSED const char *test_create(ctrd_client_t *client, const char *image, 
     return config.id;
 }
 
+/* Adds a hook, and gives its number. It may have no filters. */
+static UNUSED uint64_t test_add_hook(ctrd_client_t *client, uint32_t kinds, const char *id,
+                                     uint32_t mode, ctrd_message_fn callback, void *userdata,
+                                     ctrd_destroy_fn destroy)
+{
+    ctrd_hook_config_t config = CTRD_HOOK_CONFIG_INIT;
+    uint64_t hook = 0;
+
+    config.kinds = kinds;
+    config.id = id;
+    config.mode = mode;
+    OK(ctrd_add_hook(client, &config, callback, userdata, destroy, NULL, &hook, &err));
+    CHECK(hook != 0);
+    return hook;
+}
+
+static UNUSED ctrd_queue_t *test_queue(void)
+{
+    ctrd_queue_t *queue = NULL;
+
+    OK(ctrd_queue_new(NULL, &queue, &err));
+    CHECK(queue != NULL);
+    return queue;
+}
+
+/* Subscribes a queue to messages of these kinds; filter may be NULL. */
+static UNUSED ctrd_subscription_t *test_subscribe(ctrd_queue_t *queue, ctrd_client_t *client,
+                                                  uint32_t kinds, const char *filter, uint64_t tag)
+{
+    ctrd_subscription_config_t config = CTRD_SUBSCRIPTION_CONFIG_INIT;
+    ctrd_subscription_t *subscription = NULL;
+
+    config.kinds = kinds;
+    config.filters = &filter;
+    config.filters_len = filter != NULL;
+    config.tag = tag;
+    OK(ctrd_queue_subscribe(queue, client, &config, NULL, &subscription, &err));
+    CHECK(subscription != NULL);
+    return subscription;
+}
+
+/* Fetches the next message, which must be of this kind. The caller frees it. */
+static UNUSED ctrd_message_t *test_next(ctrd_queue_t *queue, uint32_t kind)
+{
+    ctrd_message_t *message = NULL;
+
+    OK(ctrd_queue_next(queue, &soon, &message, &err));
+    if (ctrd_message_kind(message) != kind) {
+        fprintf(stderr, "a message of kind %u instead of %u: %s: %s\n",
+                (unsigned)ctrd_message_kind(message), (unsigned)kind,
+                ctrd_status_name(ctrd_message_status(message)),
+                ctrd_error_text(ctrd_message_error(message)));
+        exit(1);
+    }
+    return message;
+}
+
 static UNUSED int64_t test_now_ms(void)
 {
     struct timespec now;

@@ -33,7 +33,7 @@ static void *symbol(void *library, const char *name, void *function, size_t size
 
 int main(void)
 {
-    ctrd_client_config_t config = {sizeof config, NULL, NULL, NULL, NULL, NULL, 0, 0};
+    ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
     /* Everything is slow under valgrind. */
     int first = 0, rounds = getenv("CTRD_TEST_SLOW") != NULL ? 50 : 1000, i;
 

@@ -14,6 +14,21 @@ pub struct Prototype {
     pub comment: String,
 }
 
+impl Prototype {
+    /// Whether its calls can be limited, and submitted.
+    pub fn takes_a_call(&self) -> bool {
+        self.returns == "ctrd_status_t"
+            && self.types.iter().any(|kind| kind == "const ctrd_call_t *")
+    }
+
+    /// Whether a parameter receives something that the function gives, other than its error.
+    pub fn is_output(&self, position: usize) -> bool {
+        let kind = self.types[position].as_str();
+        let is_handle = kind.ends_with("_t **") || kind == "char **";
+        (is_handle && kind != "ctrd_error_t **") || ["uint32_t *", "uint64_t *"].contains(&kind)
+    }
+}
+
 /// The functions that `text` declares, in order.
 pub fn prototypes(text: &str) -> Vec<Prototype> {
     let mut found = Vec::new();
