@@ -20,7 +20,19 @@ pub(crate) enum Timeout {
 }
 
 /// What a caller may say of one call. The default is right for most.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ctrd::{Call, Cancel};
+///
+/// // At most 10 s, in the namespace `example`, and another thread may cancel it.
+/// let cancel = Cancel::new();
+/// let call = Call::new().timeout(Duration::from_secs(10)).namespace("example").cancel(&cancel);
+/// # let _ = call;
+/// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct Call {
     pub(crate) timeout: Timeout,
     pub(crate) cancel: Option<Cancel>,

@@ -57,8 +57,8 @@ impl ClientConfig {
         ClientConfig::default()
     }
 
-    /// The socket of containerd: an absolute path without a comma, or `unix:` and such a path. Default:
-    /// `/run/containerd/containerd.sock`.
+    /// The socket of containerd: an absolute path without a comma, or `unix:` and such a path.
+    /// Default: `/run/containerd/containerd.sock`.
     pub fn address(mut self, address: impl Into<String>) -> ClientConfig {
         self.address = address.into();
         self
@@ -70,8 +70,9 @@ impl ClientConfig {
         self
     }
 
-    /// The name of this program among the users of the same containerd. What the client creates carries
-    /// the name as a label, and the client recovers only containers with it. Default: `ctrd`.
+    /// The name of this program among the users of the same containerd. What the client creates
+    /// carries the name as a label, and the client recovers only containers with it. Default:
+    /// `ctrd`.
     pub fn owner(mut self, owner: impl Into<String>) -> ClientConfig {
         self.owner = owner.into();
         self
@@ -90,18 +91,18 @@ impl ClientConfig {
         self
     }
 
-    /// The directory of the FIFOs of containers: an absolute path that containerd's shims see too. It is
-    /// created with mode 0700 when it is first needed. Default: `/run/ctrd`.
+    /// The directory of the FIFOs of containers: an absolute path that containerd's shims see too.
+    /// It is created with mode 0700 when it is first needed. Default: `/run/ctrd`.
     pub fn state_dir(mut self, directory: impl Into<PathBuf>) -> ClientConfig {
         self.state_dir = directory.into();
         self
     }
 
-    /// Whether containerd 1.7 and 2.x keep stopped tasks over their own restart. Without it they forget
-    /// how a process ended that exited before, and only the kernel may know (Linux 6.15 and later). For
-    /// this the client creates the record of a sandbox for each container, which other clients see in
-    /// their lists; it relies on internals of these versions. containerd 1.6 does not need it, and the
-    /// client does nothing there. Default: no.
+    /// Whether containerd 1.7 and 2.x keep stopped tasks over their own restart. Without it they
+    /// forget how a process ended that exited before, and only the kernel may know (Linux 6.15 and
+    /// later). For this the client creates the record of a sandbox for each container, which other
+    /// clients see in their lists; it relies on internals of these versions. containerd 1.6 does
+    /// not need it, and the client does nothing there. Default: no.
     pub fn keep_stopped_tasks(mut self, keep: bool) -> ClientConfig {
         self.keep_stopped_tasks = keep;
         self

@@ -1,5 +1,5 @@
-//! What only the C interface needs of this crate. It is no part of the Rust API, and may change with any
-//! version.
+//! What only the C interface needs of this crate. It is no part of the Rust API, and may change
+//! with any version.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -48,14 +48,14 @@ pub fn hook_with_number(number: u64) -> HookId {
     HookId(number)
 }
 
-/// A stream of a duplicate of a descriptor that the program keeps. `argument` names the descriptor in
-/// the error.
+/// A stream of a duplicate of a descriptor that the program keeps. `argument` names the descriptor
+/// in the error.
 pub fn duplicate(argument: &str, fd: BorrowedFd<'_>) -> Result<Stream> {
     stdio::duplicate(argument, fd)
 }
 
-/// A copy of what a submitted call has made, which stays in the message. `None` if there is no result of
-/// this type any more.
+/// A copy of what a submitted call has made, which stays in the message. `None` if there is no
+/// result of this type any more.
 pub fn peek_result<T: Clone + 'static>(message: &Message) -> Option<T> {
     message.peek_result()
 }

@@ -515,7 +515,7 @@ fn one_that_is_to_outlive_its_owner_is_left_by_the_drop_and_ended_by_the_stop() 
     let container = place.container("a");
     drop(daemon);
     assert!(runs(first));
-    place.client().unwrap();
+    drop(place.client().unwrap());
 
     // It dies with nobody to start it again.
     kill(first, Signal::KILL);

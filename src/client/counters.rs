@@ -20,14 +20,14 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// How often a connection broke: once for each subscription to events that had to begin again, and
-    /// once for all waits for exits that broke off within a second.
+    /// How often a connection broke: once for each subscription to events that had to begin again,
+    /// and once for all waits for exits that broke off within a second.
     pub fn reconnects(&self) -> u64 {
         self.reconnects
     }
 
-    /// How many processes were looked up with a result, because their wait broke off or its answer left
-    /// a doubt.
+    /// How many processes were looked up with a result, because their wait broke off or its answer
+    /// left a doubt.
     pub fn reconciled(&self) -> u64 {
         self.reconciled
     }

@@ -30,7 +30,21 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to a containerd. Clones are the same client, which may be used from any thread. The
 /// drop of the last clone closes the client, and waits for hooks that run for at most 10 s.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, ClientConfig};
+///
+/// # fn main() -> ctrd::Result<()> {
+/// let client = Client::open(&ClientConfig::new(), &Call::new())?;
+/// for container in client.list_containers(&[], &Call::new())? {
+///     println!("{} {:?}", container.id(), container.status());
+/// }
+/// client.close(&Call::new())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
+#[must_use = "the drop of the last clone closes the client"]
 pub struct Client {
     // Its drop closes the client, even if operations still hold the rest.
     closer: Arc<Closer>,
@@ -69,15 +83,15 @@ impl Drop for Closer {
 }
 
 impl Client {
-    /// How long opening or closing a client, and asking for the version, may take if the call names no
-    /// timeout.
+    /// How long opening or closing a client, and asking for the version, may take if the call names
+    /// no timeout.
     pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// Opens a client, and makes sure that a containerd answers.
     ///
-    /// Blocks until the server has answered, for at most 10 s unless `call` says otherwise. If nobody
-    /// listens it fails at once: with [`crate::ErrorKind::NotFound`] if there is no socket, with
-    /// [`crate::ErrorKind::PermissionDenied`] if this process may not use it, and with
+    /// Blocks until the server has answered, for at most 10 s unless `call` says otherwise. If
+    /// nobody listens it fails at once: with [`crate::ErrorKind::NotFound`] if there is no socket,
+    /// with [`crate::ErrorKind::PermissionDenied`] if this process may not use it, and with
     /// [`crate::ErrorKind::Unavailable`] if no process has it open.
     pub fn open(config: &ClientConfig, call: &Call) -> Result<Client> {
         Client::open_at(config, call).at("client_open", &config.address)

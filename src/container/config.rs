@@ -54,8 +54,8 @@ pub struct ContainerConfig {
 }
 
 impl ContainerConfig {
-    /// A container with this id: at most 76 letters and digits, joined by single `.`, `_` or `-`. It needs
-    /// an image or a root file system too.
+    /// A container with this id: at most 76 letters and digits, joined by single `.`, `_` or `-`.
+    /// It needs an image or a root file system too.
     pub fn new(id: impl Into<String>) -> ContainerConfig {
         ContainerConfig {
             id: id.into(),
@@ -81,15 +81,16 @@ impl ContainerConfig {
     }
 
     /// The image that it is made from, which must have been pulled. Either this or
-    /// [`ContainerConfig::rootfs`] is required. An image of exactly this name is used; if there is none,
-    /// the one with the completed name: `busybox` means `docker.io/library/busybox:latest` then.
+    /// [`ContainerConfig::rootfs`] is required. An image of exactly this name is used; if there is
+    /// none, the one with the completed name: `busybox` means `docker.io/library/busybox:latest`
+    /// then.
     pub fn image(mut self, image: impl Into<String>) -> ContainerConfig {
         self.image = Some(image.into());
         self
     }
 
-    /// A directory that is its root file system: an absolute path that containerd sees too. The caller
-    /// prepares it, and the library never removes anything in it.
+    /// A directory that is its root file system: an absolute path that containerd sees too. The
+    /// caller prepares it, and the library never removes anything in it.
     pub fn rootfs(mut self, directory: impl Into<PathBuf>) -> ContainerConfig {
         self.rootfs = Some(directory.into());
         self
@@ -101,8 +102,8 @@ impl ContainerConfig {
         self
     }
 
-    /// The key of its snapshot, at most 4096 bytes. A snapshot with this key is used if it exists, and
-    /// prepared otherwise. Default: the id.
+    /// The key of its snapshot, at most 4096 bytes. A snapshot with this key is used if it exists,
+    /// and prepared otherwise. Default: the id.
     pub fn snapshot_key(mut self, key: impl Into<String>) -> ContainerConfig {
         self.snapshot_key = Some(key.into());
         self
@@ -114,39 +115,40 @@ impl ContainerConfig {
         self
     }
 
-    /// The runtime specification, as JSON; members that this library does not know are kept. Default:
-    /// [`crate::default_spec`] with the image's configuration applied to it, which is what
+    /// The runtime specification, as JSON; members that this library does not know are kept.
+    /// Default: [`crate::default_spec`] with the image's configuration applied to it, which is what
     /// [`crate::Client::image_spec`] returns.
     pub fn spec_json(mut self, json: impl Into<String>) -> ContainerConfig {
         self.spec_json = Some(json.into());
         self
     }
 
-    /// Whether the image's configuration is applied to [`ContainerConfig::spec_json`] as it is applied to
-    /// the default specification. Without a specification it changes nothing. Without an image it is an
-    /// error. Default: no.
+    /// Whether the image's configuration is applied to [`ContainerConfig::spec_json`] as it is
+    /// applied to the default specification. Without a specification it changes nothing. Without an
+    /// image it is an error. Default: no.
     ///
-    /// - **Command** (`process.args`): the image's entry point, followed by [`ContainerConfig::args`] or,
-    ///   if these are empty, by the image's command. They replace the command of the specification, which
-    ///   stays only if all of them are empty.
-    /// - **Environment** (`process.env`): the image's entries, or `PATH` with the usual directories if it
-    ///   has none. An entry of the specification replaces the image's entry with the same name, and one
-    ///   without `=` removes it. With a terminal, `TERM=xterm` is added unless `TERM` is set.
-    /// - **Working directory** (`process.cwd`): the image's. If it names none, that of the specification
-    ///   stays, or `/` is set.
-    /// - **User** (`process.user`): the image's user, group and additional groups replace those of the
-    ///   specification; other members, such as `umask`, stay. Names are looked up in the container's root
-    ///   file system. If the image names no user, that of the specification stays; if it has none either,
-    ///   or has root without additional groups (as [`crate::default_spec`] has), root gets the groups
-    ///   that list it.
+    /// - **Command** (`process.args`): the image's entry point, followed by
+    ///   [`ContainerConfig::args`] or, if these are empty, by the image's command. They replace the
+    ///   command of the specification, which stays only if all of them are empty.
+    /// - **Environment** (`process.env`): the image's entries, or `PATH` with the usual directories
+    ///   if it has none. An entry of the specification replaces the image's entry with the same
+    ///   name, and one without `=` removes it. With a terminal, `TERM=xterm` is added unless `TERM`
+    ///   is set.
+    /// - **Working directory** (`process.cwd`): the image's. If it names none, that of the
+    ///   specification stays, or `/` is set.
+    /// - **User** (`process.user`): the image's user, group and additional groups replace those of
+    ///   the specification; other members, such as `umask`, stay. Names are looked up in the
+    ///   container's root file system. If the image names no user, that of the specification stays;
+    ///   if it has none either, or has root without additional groups (as [`crate::default_spec`]
+    ///   has), root gets the groups that list it.
     pub fn apply_image(mut self, apply: bool) -> ContainerConfig {
         self.apply_image = apply;
         self
     }
 
-    /// The command. By default, and with [`ContainerConfig::apply_image`], it follows the image's entry
-    /// point, in place of the image's command. With a specification to which the image is not applied, it
-    /// replaces `process.args`.
+    /// The command. By default, and with [`ContainerConfig::apply_image`], it follows the image's
+    /// entry point, in place of the image's command. With a specification to which the image is not
+    /// applied, it replaces `process.args`.
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<String>>) -> ContainerConfig {
         self.args = args.into_iter().map(Into::into).collect();
         self
@@ -163,8 +165,8 @@ impl ContainerConfig {
 
     /// Where its input comes from, and where its output goes. Default: nowhere.
     ///
-    /// The configuration has a share of the descriptors. The reader of a pipe gets the end of the output
-    /// only if the configuration is dropped as well, with all of its clones.
+    /// The configuration has a share of the descriptors. The reader of a pipe gets the end of the
+    /// output only if the configuration is dropped as well, with all of its clones.
     pub fn stdio(mut self, stdio: Stdio) -> ContainerConfig {
         self.stdio = stdio;
         self
@@ -176,19 +178,20 @@ impl ContainerConfig {
         self
     }
 
-    /// How long output that is still in the pipes after the exit is waited for before its streams are
-    /// closed without a call: by a clean-up, or because another client has removed the container. What
-    /// is left then is dropped, and counted in [`crate::Message::output_lost`] and
-    /// [`crate::Counters::output_lost`]. A later run of the program that recovers the container keeps
-    /// to it. Default: 1 s. [`Duration::MAX`]: until all is passed on; then a clean-up does not happen
-    /// while a reader is stuck, or while a descendant of the process has its output open.
+    /// How long output that is still in the pipes after the exit is waited for before its streams
+    /// are closed without a call: by a clean-up, or because another client has removed the
+    /// container. What is left then is dropped, and counted in [`crate::Message::output_lost`] and
+    /// [`crate::Counters::output_lost`]. A later run of the program that recovers the container
+    /// keeps to it. Default: 1 s. [`Duration::MAX`]: until all is passed on; then a clean-up does
+    /// not happen while a reader is stuck, or while a descendant of the process has its output
+    /// open.
     pub fn drain(mut self, drain: Duration) -> ContainerConfig {
         self.drain = drain;
         self
     }
 
-    /// Whether its process is started. Otherwise [`crate::Client::start_container`] starts it. Default:
-    /// yes.
+    /// Whether its process is started. Otherwise [`crate::Client::start_container`] starts it.
+    /// Default: yes.
     pub fn start(mut self, start: bool) -> ContainerConfig {
         self.start = start;
         self

@@ -54,6 +54,17 @@ pub struct ContainerInfo {
 }
 
 /// The state of a container's first process.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, ContainerStatus};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// if client.get_container("web", &Call::new())?.status() == ContainerStatus::Created {
+///     client.start_container("web", &Call::new())?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ContainerStatus {

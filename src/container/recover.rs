@@ -23,8 +23,8 @@ use crate::{submit, sys};
 /// How many containers are recovered at once.
 const THREADS: usize = 16;
 
-/// How long one container may take, without the time of the callback. If a shim is stuck, containerd
-/// answers for it after 2 s.
+/// How long one container may take, without the time of the callback. If a shim is stuck,
+/// containerd answers for it after 2 s.
 const EACH: Duration = Duration::from_secs(5);
 
 /// What became of one container of [`crate::Client::recover_all`].
@@ -70,7 +70,7 @@ impl Recovery {
 /// ```no_run
 /// # fn f(recovery: &ctrd::Recovery) {
 /// if recovery.state() == ctrd::RecoveryState::NoTask {
-///     println!("{} can be started again", recovery.container_id());
+///     println!("{} has no process", recovery.container_id());
 /// }
 /// # }
 /// ```

@@ -22,10 +22,10 @@ pub struct DaemonConfig {
 }
 
 impl DaemonConfig {
-    /// A containerd with everything that it has in this directory: root, state, sockets, configuration,
-    /// log. It must be an absolute path that is short enough for that of a socket. If the directory does
-    /// not exist, it is made with mode 0700. If it does, it must be empty, or that of a daemon that was
-    /// not stopped.
+    /// A containerd with everything that it has in this directory: root, state, sockets,
+    /// configuration, log. It must be an absolute path that is short enough for that of a socket.
+    /// If the directory does not exist, it is made with mode 0700. If it does, it must be empty, or
+    /// that of a daemon that was not stopped.
     pub fn new(directory: impl Into<PathBuf>) -> DaemonConfig {
         DaemonConfig {
             directory: directory.into(),
@@ -48,8 +48,8 @@ impl DaemonConfig {
     }
 
     /// The directories in which containerd, its shims and runc are searched for first. If
-    /// [`DaemonConfig::binary`] is a path, its directory is next; those of `PATH` are last. Default:
-    /// none.
+    /// [`DaemonConfig::binary`] is a path, its directory is next; those of `PATH` are last.
+    /// Default: none.
     pub fn path(
         mut self,
         directories: impl IntoIterator<Item = impl Into<PathBuf>>,

@@ -28,8 +28,8 @@ pub struct PullConfig {
 }
 
 impl PullConfig {
-    /// The image of this reference, such as `docker.io/library/busybox:latest`. A short one is completed:
-    /// `busybox` means just that.
+    /// The image of this reference, such as `docker.io/library/busybox:latest`. A short one is
+    /// completed: `busybox` means just that.
     pub fn new(reference: impl Into<String>) -> PullConfig {
         PullConfig {
             reference: reference.into(),
@@ -59,18 +59,18 @@ impl PullConfig {
         self
     }
 
-    /// Credentials for the registry that the reference names; no other registry receives them. A token
-    /// server that the registry refers to receives them only if it is on the registry's own host (over
-    /// HTTPS, unless the registry itself is used over HTTP), if it is Docker Hub's and the registry is
-    /// Docker Hub, or if [`PullConfig::token_hosts`] names it. Otherwise the pull fails with
-    /// [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated). Default: none.
+    /// Credentials for the registry that the reference names; no other registry receives them. A
+    /// token server that the registry refers to receives them only if it is on the registry's own
+    /// host (over HTTPS, unless the registry itself is used over HTTP), if it is Docker Hub's and
+    /// the registry is Docker Hub, or if [`PullConfig::token_hosts`] names it. Otherwise the pull
+    /// fails with [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated). Default: none.
     pub fn credentials(mut self, credentials: Credentials) -> PullConfig {
         self.credentials = Some(credentials);
         self
     }
 
-    /// Whether to use HTTP with the registry. Default: no; HTTP is then tried with loopback addresses
-    /// only.
+    /// Whether to use HTTP with the registry. Default: no; HTTP is then tried with loopback
+    /// addresses only.
     pub fn plain_http(mut self, plain_http: bool) -> PullConfig {
         self.plain_http = plain_http;
         self

@@ -12,6 +12,19 @@ pub(crate) use made::CallResult;
 pub(crate) use room::{Dropped, Lost, Permit};
 
 /// What a message is about.
+///
+/// ```
+/// use ctrd::{Message, MessageKind};
+///
+/// fn show(message: &Message) {
+///     match message.kind() {
+///         MessageKind::Exit => println!("{} has ended", message.container_id()),
+///         MessageKind::Event => println!("{:?}: {:?}", message.topic(), message.json()),
+///         MessageKind::Overflow => println!("{} messages are lost", message.dropped()),
+///         _ => {}
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MessageKind {
@@ -36,6 +49,14 @@ pub enum MessageKind {
 }
 
 /// How the library learned what a message says.
+///
+/// ```no_run
+/// # fn f(message: &ctrd::Message) {
+/// if message.origin() != ctrd::Origin::Live {
+///     println!("{} ended while nobody watched", message.container_id());
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
@@ -48,6 +69,14 @@ pub enum Origin {
 }
 
 /// How many bytes of a process's output did not reach the host.
+///
+/// ```no_run
+/// # fn f(message: &ctrd::Message) {
+/// if let Some(lost) = message.output_lost() {
+///     println!("{} of {} lost bytes are standard error", lost.stderr(), lost.total());
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct OutputLost {
@@ -83,6 +112,20 @@ impl fmt::Display for OutputLost {
 }
 
 /// A message to a client. It does not change. Cheap to clone.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, Message};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// let message: Message = client.wait("web", &Call::new())?;
+/// match (message.exit_code(), message.start_error()) {
+///     (Some(code), _) => println!("exit code {code}"),
+///     (None, Some(error)) => println!("it never ran: {error}"),
+///     (None, None) => println!("nobody knows its exit code"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Message {
     body: Arc<Body>,

@@ -51,24 +51,24 @@ pub enum Stream {
     Fd(Arc<OwnedFd>),
     /// A path that the shim opens: the absolute path of a FIFO or of a file that exists. For output
     /// also `file://` with an absolute path (the shim appends, and makes the file if it is missing;
-    /// not with a terminal), or `binary://` with the path of a program that reads the output. Such a
-    /// URI in [`Stdio::stdout`] takes [`Stdio::stderr`] too, which must then be [`Stream::None`] or the
-    /// same. The shim closes the file of `file://` when standard output ends, and may lose the end of
-    /// standard error (containerd 1.6 to 2.1, `copyPipes`).
+    /// not with a terminal), or `binary://` with the path of a program that reads the output. Such
+    /// a URI in [`Stdio::stdout`] takes [`Stdio::stderr`] too, which must then be [`Stream::None`]
+    /// or the same. The shim closes the file of `file://` when standard output ends, and may lose
+    /// the end of standard error (containerd 1.6 to 2.1, `copyPipes`).
     Path(String),
 }
 
 impl Stream {
-    /// A descriptor that the library closes once the stream has ended, unless the caller keeps a clone
-    /// of the stream, or a configuration with it.
+    /// A descriptor that the library closes once the stream has ended, unless the caller keeps a
+    /// clone of the stream, or a configuration with it.
     pub fn fd(fd: impl Into<OwnedFd>) -> Stream {
         Stream::Fd(Arc::new(fd.into()))
     }
 }
 
-/// A stream of a duplicate (close-on-exec) of a descriptor that the host keeps. `argument` names it in
-/// the error: [`ErrorKind::InvalidArgument`] if it is not open, [`ErrorKind::Io`] if the process has no
-/// descriptor left.
+/// A stream of a duplicate (close-on-exec) of a descriptor that the host keeps. `argument` names it
+/// in the error: [`ErrorKind::InvalidArgument`] if it is not open, [`ErrorKind::Io`] if the process
+/// has no descriptor left.
 ///
 /// [`ErrorKind::InvalidArgument`]: crate::ErrorKind::InvalidArgument
 /// [`ErrorKind::Io`]: crate::ErrorKind::Io
@@ -184,8 +184,8 @@ fn routes(stdio: Stdio) -> Result<[Route; 3]> {
         (Stream::None, Stream::None) if matches!(&stdin, Route::Shim(path) if path.is_empty()) => {
             (none(), none())
         }
-        // The shim reads only the URI of stdout, and writes both streams there; but without a stderr
-        // it panics.
+        // The shim reads only the URI of stdout, and writes both streams there; but without a
+        // stderr it panics.
         (Stream::Path(uri), stderr) if is_uri(&uri) => {
             match stderr {
                 Stream::None => {}
@@ -264,8 +264,8 @@ pub(crate) struct Prepared {
     streams: Option<FifoStreams>,
 }
 
-/// Makes the FIFOs of a process, in a directory of their own. `exec` is empty for a container's first
-/// process.
+/// Makes the FIFOs of a process, in a directory of their own. `exec` is empty for a container's
+/// first process.
 pub(crate) fn prepare(
     pump: &Pump,
     dir: FifoDir<'_>,
@@ -306,9 +306,9 @@ pub(crate) fn prepare(
     Ok(Prepared { container: id.to_owned(), paths, streams })
 }
 
-/// Opens the FIFOs that an earlier program made for a process. `None` if it has none of this library.
-/// Output for which the caller gives no descriptor is read and dropped, because the process waits
-/// otherwise.
+/// Opens the FIFOs that an earlier program made for a process. `None` if it has none of this
+/// library. Output for which the caller gives no descriptor is read and dropped, because the
+/// process waits otherwise.
 pub(crate) fn reopen(
     pump: &Pump,
     state_dir: &Path,
@@ -344,9 +344,9 @@ pub(crate) fn remove_fifos(state_dir: &Path, paths: &Paths) {
     }
 }
 
-/// The directories of all FIFO sets for the containers of a server's namespace, each with the id of its
-/// container. Some may be of a program that died before it could remove them. A container's record is
-/// made before its FIFOs.
+/// The directories of all FIFO sets for the containers of a server's namespace, each with the id of
+/// its container. Some may be of a program that died before it could remove them. A container's
+/// record is made before its FIFOs.
 pub(crate) fn list_fifo_sets(dir: FifoDir<'_>) -> Vec<(String, PathBuf)> {
     fifo::list(dir)
 }

@@ -111,8 +111,8 @@ impl Plot {
     }
 }
 
-/// Creates a container, gives its id and the id of its process, and drops the configuration with its
-/// descriptors.
+/// Creates a container, gives its id and the id of its process, and drops the configuration with
+/// its descriptors.
 pub fn create(client: &Client, config: ContainerConfig) -> (String, u32) {
     let process = client.create_container(&config, &Call::new()).unwrap();
     (config.id().to_owned(), process)
