@@ -1,4 +1,5 @@
-# One profile for everything: gRPC's C++ takes minutes, and would be built again for another.
+# There is one profile for everything, because another one would build gRPC's C++ again, which takes
+# minutes.
 
 CC      ?= cc
 LIB      = target/release/lib
@@ -6,7 +7,7 @@ GROUND   = target/release/examples/ground
 RUN      = target/release/run
 PEER     = target/release/peer
 
-# Where Debian has runc, and a root shell without a login has no way to.
+# Debian has runc in these directories. They are not in the path of a root shell without a login.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .NOTPARALLEL:
@@ -15,19 +16,19 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 all: lib
 
-# What is missing of the Debian packages in tests/packages.
+# Installs the Debian packages of tests/packages that are missing.
 deps:
 	tests/deps.sh
 
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "running containers needs root" >&2; exit 1; }
 
-# libctrd.so and libctrd.a, in target/release/lib.
+# Builds libctrd.so and libctrd.a, in target/release/lib.
 lib:
 	cargo build --release -p ctrd-ffi
 	ffi/link.sh
 
-# A private containerd and a registry with an image, around a command.
+# Runs a command with a private containerd, and a registry with an image.
 ground:
 	cargo build --release --example ground
 
@@ -41,7 +42,7 @@ test: root deps lib
 	cargo test --release --workspace
 	ffi/tests/run.sh
 
-# The suite on containerd 1.7 and 2.x as well.
+# Runs the suite with containerd 1.7 and 2.x as well.
 test-matrix: root deps lib
 	tests/matrix.sh
 
@@ -49,27 +50,28 @@ test-memory: root deps lib
 	ffi/tests/run.sh valgrind
 	ffi/tests/run.sh asan
 
-# What breaks, and a twentieth of what takes long.
+# Runs the tests that break things, and a twentieth of the soak.
 test-faults: root deps
 	cargo test --release -p ctrd --test faults --test clients
 	cargo bench --profile release --bench soak -- --share 20
 
-# Writes include/ctrd.h anew.
+# Writes include/ctrd.h again.
 header:
 	CTRD_WRITE_HEADER=1 cargo test --release -p ctrd-ffi --test header -- --exact \
 	    the_committed_header_is_the_generated_one
 
-# Beside containerd's own client for Go.
+# Compares the library with containerd's own client for Go.
 bench: root deps
 	tests/deps.sh benches/packages
 	GO111MODULE=off GOPATH=/usr/share/gocode go build -o $(PEER) benches/peer/main.go
 	cargo bench --profile release --bench figures -- $(PEER)
 
-# Thousands of faults, hundreds of containers, outages of minutes: about an hour.
+# Thousands of faults, hundreds of containers, outages of minutes. Takes about an hour.
 soak: root deps
 	cargo bench --profile release --bench soak
 
-# Format, lints, links of the documents; then what the library is as it is shipped: its header, its symbols.
+# Checks the format, the lints and the links of the documents, and then the library as it is
+# shipped: its header and its symbols.
 check: lib
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings

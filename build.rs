@@ -1,4 +1,4 @@
-//! Generates the messages of `protos/` into `OUT_DIR`, in pure Rust: no `protoc` is needed.
+//! Generates the messages of `protos/` into `OUT_DIR`. This is done in Rust and needs no `protoc`.
 
 use std::path::Path;
 use std::{env, fs, io};

@@ -57,8 +57,8 @@
  *
  * Texts and structs
  *     A string is UTF-8 and ends with a NUL; other encodings are refused. A function that returns a text
- *     returns "" if there is none, so that the result can always be printed; only ctrd_message_exec_id()
- *     and the elements beyond the end of a list are NULL.
+ *     returns "" if there is none, so that the result can always be printed. Only ctrd_message_exec_id(),
+ *     ctrd_container_info_label() and the elements beyond the end of a list are NULL.
  *     A struct that is passed in begins with its size. Initialise it with its _INIT macro or its _init
  *     function, and set what is to differ from the defaults. The library accepts the structs of an older
  *     header, and those of a later one whose new members are zero. Unknown flags and constants are refused.
@@ -68,8 +68,8 @@
  *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease, and
  *     the queue and tag of a call that is submitted. NULL gives the defaults. With the defaults every call
  *     ends by itself except ctrd_probe(), ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container()
- *     with a grace period of CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made
- *     although its call failed.
+ *     with a grace period or a time for the output of CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a
+ *     change may have been made although its call failed.
  *
  *     Some calls may take longer than their timeout, and their comments say so: to undo what a failure has
  *     left half done, or to remove the files of a private containerd. Nothing ends callbacks that run inside
@@ -184,16 +184,26 @@
  *         ctrd_version ctrd_message_take_version ctrd_version_info_version
  *         ctrd_version_info_revision ctrd_message_kind ctrd_message_tag ctrd_message_status
  *         ctrd_message_pid ctrd_message_origin ctrd_message_seq ctrd_message_namespace
- *         ctrd_message_container_id ctrd_message_exec_id ctrd_message_exit_code
- *         ctrd_message_exit_time ctrd_message_error ctrd_message_start_error ctrd_message_topic
- *         ctrd_message_json ctrd_message_event_time ctrd_message_dropped ctrd_message_take_message
- *         ctrd_message_ref ctrd_io_init ctrd_container_config_init ctrd_create_container
- *         ctrd_start_container ctrd_probe_config_init ctrd_probe ctrd_destroy_config_init
+ *         ctrd_message_container_id ctrd_message_exec_id ctrd_message_generation
+ *         ctrd_message_output_lost ctrd_message_exit_code ctrd_message_exit_time
+ *         ctrd_message_error ctrd_message_start_error ctrd_message_topic ctrd_message_json
+ *         ctrd_message_event_time ctrd_message_dropped ctrd_message_take_message ctrd_message_ref
+ *         ctrd_io_init ctrd_container_config_init ctrd_create_container ctrd_start_container
+ *         ctrd_probe_config_init ctrd_probe ctrd_watch_container ctrd_destroy_config_init
  *         ctrd_destroy_container ctrd_container_pid ctrd_container_pids ctrd_message_take_pid_list
- *         ctrd_pid_list_len ctrd_pid_list_get ctrd_recover_container ctrd_recover_all
- *         ctrd_message_take_recovery ctrd_recovery_len ctrd_recovery_id ctrd_recovery_state
- *         ctrd_recovery_error ctrd_hook_config_init ctrd_add_hook ctrd_remove_hook
- *         ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
+ *         ctrd_pid_list_len ctrd_pid_list_get ctrd_get_container ctrd_message_take_container
+ *         ctrd_list_containers ctrd_message_take_container_list ctrd_container_info_id
+ *         ctrd_container_info_image ctrd_container_info_runtime ctrd_container_info_snapshotter
+ *         ctrd_container_info_snapshot_key ctrd_container_info_owner ctrd_container_info_cleanup
+ *         ctrd_container_info_labels_len ctrd_container_info_label_key
+ *         ctrd_container_info_label_value ctrd_container_info_label ctrd_container_info_terminal
+ *         ctrd_container_info_generation ctrd_container_info_status ctrd_container_info_pid
+ *         ctrd_container_info_exit_code ctrd_container_info_exit_time
+ *         ctrd_container_info_created_at ctrd_container_info_updated_at
+ *         ctrd_container_info_list_len ctrd_container_info_list_get ctrd_recover_container
+ *         ctrd_recover_all ctrd_message_take_recovery ctrd_recovery_len ctrd_recovery_id
+ *         ctrd_recovery_state ctrd_recovery_error ctrd_hook_config_init ctrd_add_hook
+ *         ctrd_remove_hook ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
  *         ctrd_subscription_config_init ctrd_queue_subscribe ctrd_message_take_subscription
  *         ctrd_queue_fd ctrd_queue_next ctrd_get_image ctrd_message_take_image ctrd_list_images
  *         ctrd_message_take_image_list ctrd_remove_image ctrd_image_info_name ctrd_image_info_id
@@ -207,16 +217,17 @@
  *         ctrd_remove_snapshot ctrd_snapshot_info_name ctrd_snapshot_info_parent
  *         ctrd_snapshot_info_kind ctrd_snapshot_info_labels_len ctrd_snapshot_info_label_key
  *         ctrd_snapshot_info_label_value ctrd_snapshot_info_created_at
- *         ctrd_snapshot_info_updated_at ctrd_default_spec ctrd_daemon_config_init
- *         ctrd_daemon_start ctrd_message_take_daemon ctrd_daemon_address ctrd_daemon_pid
- *         ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
+ *         ctrd_snapshot_info_updated_at ctrd_default_spec ctrd_image_spec ctrd_message_take_string
+ *         ctrd_daemon_config_init ctrd_daemon_start ctrd_message_take_daemon ctrd_daemon_address
+ *         ctrd_daemon_pid ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
  *     Like these, and also from a signal handler:
  *         ctrd_cancel_fire
  *     From one thread, when no other thread uses the handle any more:
  *         ctrd_error_free ctrd_cancel_free ctrd_client_free ctrd_version_info_free
- *         ctrd_message_free ctrd_pid_list_free ctrd_recovery_free ctrd_subscription_free
- *         ctrd_queue_free ctrd_image_info_free ctrd_image_info_list_free
- *         ctrd_progress_callback_free ctrd_snapshot_info_free ctrd_string_free ctrd_daemon_free
+ *         ctrd_message_free ctrd_pid_list_free ctrd_container_info_free
+ *         ctrd_container_info_list_free ctrd_recovery_free ctrd_subscription_free ctrd_queue_free
+ *         ctrd_image_info_free ctrd_image_info_list_free ctrd_progress_callback_free
+ *         ctrd_snapshot_info_free ctrd_string_free ctrd_daemon_free
  *
  * Generated from ffi/src by "make header". Licence: Apache-2.0.
  */
@@ -266,6 +277,10 @@ typedef struct ctrd_version_info_t ctrd_version_info_t;
 typedef struct ctrd_message_t ctrd_message_t;
 /** The process ids of a container, in the host's pid namespace. */
 typedef struct ctrd_pid_list_t ctrd_pid_list_t;
+/** What containerd knows of several containers. */
+typedef struct ctrd_container_info_list_t ctrd_container_info_list_t;
+/** What containerd knows of a container. */
+typedef struct ctrd_container_info_t ctrd_container_info_t;
 /** The outcome of a recovery: what became of each container. */
 typedef struct ctrd_recovery_t ctrd_recovery_t;
 /** Messages that wait until they are fetched. */
@@ -722,11 +737,17 @@ typedef struct ctrd_counters_t {
     uint64_t dropped;
     /** How many processes are watched now whose exit is not known. */
     uint64_t outstanding;
+    /**
+     * How many bytes of output of containers did not reach the program's descriptors, because a
+     * descriptor failed, or because the streams were closed while a reader was behind: by a destroy, a
+     * clean-up, another client that removed the container, or the close of the client.
+     */
+    uint64_t output_lost;
 } ctrd_counters_t;
 
 /** Initialises a ctrd_counters_t: everything is the default. */
 #define CTRD_COUNTERS_INIT \
-    { sizeof(ctrd_counters_t), 0, 0, 0, 0, 0 }
+    { sizeof(ctrd_counters_t), 0, 0, 0, 0, 0, 0 }
 
 /**
  * Initialises a ctrd_client_config_t as CTRD_CLIENT_CONFIG_INIT does, for languages without macros.
@@ -1075,6 +1096,37 @@ const char *ctrd_message_container_id(const ctrd_message_t *message);
 const char *ctrd_message_exec_id(const ctrd_message_t *message);
 
 /**
+ * A number that tells the container of a message from those that had its id before it, or get the id
+ * later. It is the same in all messages about the container, also in those that a later run of the
+ * program receives, and ctrd_container_info_generation() gives the same. It has no other meaning.
+ *
+ * @param message  the message; NULL gives 0.
+ * @return the number; 0 if the message is not about a container.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_message_generation(const ctrd_message_t *message);
+
+/**
+ * How much of the process's output did not reach the program's descriptors, because a descriptor failed,
+ * or because the time for the output (drain_ms) was over while its reader was behind. Bytes that are in
+ * the program's own pipe or file have reached it.
+ *
+ * A message says what was known when it was given out. All is known when the streams have ended: in the
+ * message of ctrd_destroy_container(), and in that of a ctrd_probe() after a clean-up.
+ *
+ * @param message     the message; NULL gives 0.
+ * @param stdout_out  receives the number of bytes of standard output, or, of a process with a terminal,
+ *                    of everything that it wrote. May be NULL.
+ * @param stderr_out  receives the number of bytes of standard error. May be NULL.
+ * @return 1 if output was lost; 0 if not, and then both numbers are 0.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_message_output_lost(
+    const ctrd_message_t *message, uint64_t *stdout_out, uint64_t *stderr_out);
+
+/**
  * The process's exit code: 128 plus the number of the signal if a signal ended it. It is never a guess.
  *
  * @param message  the message; NULL gives 0.
@@ -1284,6 +1336,19 @@ void ctrd_io_init(ctrd_io_t *io, size_t size);
 #define CTRD_CONTAINER_NO_START 1
 
 /**
+ * A container's flag: apply the image's configuration to spec_json, as it is applied to the default.
+ * Without spec_json it changes nothing; without an image it is refused.
+ *
+ * Command: the image's entry point, followed by args or, if there are none, by the image's command. They
+ * replace that of the specification, unless all of them are empty. Environment: the image's, or PATH with
+ * the usual directories if it has none; an entry of the specification replaces the image's entry of the
+ * same name, and an entry without "=" removes it. Working directory: the image's, if it names one. User,
+ * group and additional groups: the image's, if it names a user; names are looked up in the container's
+ * root file system.
+ */
+#define CTRD_CONTAINER_APPLY_IMAGE 2
+
+/**
  * What is removed when a container's process has ended: nothing. ctrd_destroy_container() removes it.
  */
 #define CTRD_CLEANUP_KEEP 0
@@ -1302,6 +1367,11 @@ void ctrd_io_init(ctrd_io_t *io, size_t size);
  */
 #define CTRD_CLEANUP_ALL 2
 
+/**
+ * A time for the output (drain_ms): none. What is still in the pipes when the process has ended is lost.
+ */
+#define CTRD_DRAIN_NONE (-1)
+
 /** A grace period: SIGKILL at once. */
 #define CTRD_GRACE_NONE (-1)
 
@@ -1312,7 +1382,9 @@ typedef struct ctrd_container_config_t {
     /** The container's id. Required. */
     const char *id;
     /**
-     * The image to make it from, which must have been pulled. Either this or rootfs is required.
+     * The image to make it from, which must have been pulled: that of exactly this name or, if there is
+     * none, that of the completed name ("docker.io/library/busybox:latest" for "busybox"). Either this
+     * or rootfs is required.
      */
     const char *image;
     /**
@@ -1330,11 +1402,15 @@ typedef struct ctrd_container_config_t {
     /** The runtime. NULL: "io.containerd.runc.v2". */
     const char *runtime;
     /**
-     * The OCI runtime specification, as JSON. Members that this library does not know are kept. NULL:
-     * the default (ctrd_default_spec()) with the image's configuration applied to it.
+     * The OCI runtime specification, as JSON. Members that this library does not know are kept. The
+     * image's configuration is applied to it only with CTRD_CONTAINER_APPLY_IMAGE. NULL: the default
+     * (ctrd_default_spec()) with the image's configuration applied to it (ctrd_image_spec()).
      */
     const char *spec_json;
-    /** The command: args_len strings. It replaces that of the image or of the specification. */
+    /**
+     * The command: args_len strings. If the image's configuration is applied, they follow the image's
+     * entry point, in place of the image's command; else they replace the command of spec_json.
+     */
     const char *const *args;
     /** The number of args; 0 leaves the command as it is. */
     size_t args_len;
@@ -1349,6 +1425,17 @@ typedef struct ctrd_container_config_t {
     size_t labels_len;
     /** Must be 0. */
     size_t reserved;
+    /** CTRD_CONTAINER_NO_START and CTRD_CONTAINER_APPLY_IMAGE, or 0. */
+    uint64_t flags;
+    /**
+     * How long the library waits for output that is still in the pipes after the exit when it closes the
+     * streams by itself: for a clean-up, or because another client removed the container. In
+     * milliseconds; 0: 1000; CTRD_DRAIN_NONE: it does not wait; CTRD_FOREVER: until all is passed on.
+     * What is left then is lost: ctrd_message_output_lost() and ctrd_client_counters() count it. With
+     * CTRD_FOREVER a clean-up does not happen while a reader is stuck, or while a descendant of the
+     * process has the output open. A client that recovers the container keeps to the same time.
+     */
+    int64_t drain_ms;
     /**
      * What is removed when the process has ended and every hook that was called for it has returned:
      * CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
@@ -1356,14 +1443,12 @@ typedef struct ctrd_container_config_t {
     uint32_t cleanup;
     /** Must be 0. */
     uint32_t reserved2;
-    /** CTRD_CONTAINER_NO_START, or 0. */
-    uint64_t flags;
 } ctrd_container_config_t;
 
 /** Initialises a ctrd_container_config_t: everything is the default. */
 #define CTRD_CONTAINER_CONFIG_INIT \
     { sizeof(ctrd_container_config_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-      NULL, 0, NULL, NULL, 0, 0, 0, 0, 0 }
+      NULL, 0, NULL, NULL, 0, 0, 0, 0, 0, 0 }
 
 /** How to wait for a process. All-zero gives the defaults. */
 typedef struct ctrd_probe_config_t {
@@ -1391,11 +1476,20 @@ typedef struct ctrd_destroy_config_t {
      * count for it.
      */
     int64_t grace_ms;
+    /**
+     * How long the function waits for output that is still in the pipes after the exit, if its reader is
+     * behind, in milliseconds. What is left then is lost: ctrd_message_output_lost(). 0: 1000;
+     * CTRD_DRAIN_NONE: it does not wait; CTRD_FOREVER: until all is passed on, so that nothing is lost.
+     * If the time of the call is over first, the function fails with CTRD_E_TIMEOUT, nothing is lost,
+     * and another destroy continues. A descendant of the process that is not in the container's pid
+     * namespace may keep the output open; then all of this time passes.
+     */
+    int64_t drain_ms;
 } ctrd_destroy_config_t;
 
 /** Initialises a ctrd_destroy_config_t: everything is the default. */
 #define CTRD_DESTROY_CONFIG_INIT \
-    { sizeof(ctrd_destroy_config_t), 0, 0 }
+    { sizeof(ctrd_destroy_config_t), 0, 0, 0 }
 
 /**
  * Initialises a ctrd_container_config_t as CTRD_CONTAINER_CONFIG_INIT does, for languages without
@@ -1466,26 +1560,52 @@ void ctrd_probe_config_init(ctrd_probe_config_t *config, size_t size);
  * client has removed the container, as long as the comment of CTRD_CLEANUP_ALL says. If the message has
  * no exit code, ctrd_message_error() says why.
  *
+ * A client watches the containers that it has created, started, recovered, probed, or begun to watch
+ * (ctrd_watch_container()), until it destroys them. If another client has replaced a container since, a
+ * probe with CTRD_POLL still gives the exit that is known; any other probe asks the server.
+ *
  * @param client   the client.
  * @param id       the container's id.
  * @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
  *                 container's first process.
  * @param config   how to wait; NULL: the defaults.
- * @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function reports
- *                 what is known and does not ask the server; but of a container that this client does
- *                 not watch yet, and of one whose exit it has reported (another container may have the
- *                 id by now), it asks, for at most 1 s.
+ * @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function never asks
+ *                 the server: it gives what this client knows.
  * @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
  *                 submitted call gives it by ctrd_message_take_message().
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
- *         given.
+ *         given; with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
+ *         CTRD_E_FAILED_PRECONDITION if this client does not watch the container.
  *
  * Blocking: until the process has ended. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_probe(
     ctrd_client_t *client, const char *id, const char *exec_id, const ctrd_probe_config_t *config,
     const ctrd_call_t *call, ctrd_message_t **out, ctrd_error_t **err);
+
+/**
+ * Begins to watch a process of a container that another client made, or that an earlier run of this
+ * program made. Then hooks and queues report its exit, and ctrd_probe() can poll it. Streams and clean-up
+ * stay with the container's owner; ctrd_recover_container() would take them over. If this client watches
+ * the process already, nothing changes. If it knows its exit, it asks the server whether the id has
+ * another container or process by now, and watches that.
+ *
+ * @param client   the client.
+ * @param id       the container's id.
+ * @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
+ *                 container's first process.
+ * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task and nothing says
+ *         that its process ever ended; CTRD_E_UNAVAILABLE also if its shim does not answer;
+ *         CTRD_E_UNSUPPORTED if exec_id is given.
+ *
+ * Blocking: until the server has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_watch_container(
+    ctrd_client_t *client, const char *id, const char *exec_id, const ctrd_call_t *call,
+    ctrd_error_t **err);
 
 /**
  * Initialises a ctrd_destroy_config_t as CTRD_DESTROY_CONFIG_INIT does, for languages without macros.
@@ -1498,16 +1618,17 @@ CTRD_CHECK ctrd_status_t ctrd_probe(
 void ctrd_destroy_config_init(ctrd_destroy_config_t *config, size_t size);
 
 /**
- * Ends the processes of a container and removes it: all its processes get SIGTERM, and SIGKILL when the
- * grace period has passed; then its task, its snapshot and its record are deleted. If it fails half-way,
- * another call continues. If the container was removed meanwhile, by its clean-up or by another call,
- * the function succeeds as long as this client knows the exit.
+ * Ends the processes of a container and removes it. All its processes get SIGTERM, and SIGKILL when the
+ * grace period has passed. Then the function waits for the output that is still in the pipes, and deletes
+ * the task, the snapshot and the record. If it fails half-way, another call continues. If the container
+ * was removed meanwhile, by its clean-up or by another call, the function succeeds as long as this client
+ * knows the exit.
  *
  * @param client  the client.
  * @param id      the container's id.
  * @param config  how to destroy it; NULL: the defaults.
- * @param call    limits of the call; NULL: the defaults (at most the grace period plus the client's
- *                call timeout; without an end if the grace period is CTRD_FOREVER).
+ * @param call    limits of the call; NULL: the defaults (at most the sum of the grace period, the time for
+ *                the output and the client's call timeout; no end if one of them is CTRD_FOREVER).
  * @param out     receives the message of the exit, which the caller owns: ctrd_message_free(); may be
  *                NULL. A submitted call gives it by ctrd_message_take_message(). It has no exit code if
  *                nothing holds it (ctrd_message_error() says why) or if the process never ran
@@ -1603,6 +1724,349 @@ uint32_t ctrd_pid_list_get(const ctrd_pid_list_t *list, size_t index);
  */
 void ctrd_pid_list_free(ctrd_pid_list_t *list);
 
+/* Container info ----------------------------------------------------------------------------------
+ *
+ * A container's info is what containerd has in its record, and the state of its first process, at the
+ * time of the call. It does not change.
+ */
+
+/**
+ * A container's status: it has no task. Its process was never created, or the task was deleted after the
+ * exit.
+ */
+#define CTRD_CONTAINER_STATUS_NO_TASK 1
+/** A container's status: its process was created and not started. */
+#define CTRD_CONTAINER_STATUS_CREATED 2
+/** A container's status: its process runs. */
+#define CTRD_CONTAINER_STATUS_RUNNING 3
+/** A container's status: its process is paused. */
+#define CTRD_CONTAINER_STATUS_PAUSED 4
+/** A container's status: its process is about to be paused. */
+#define CTRD_CONTAINER_STATUS_PAUSING 5
+/** A container's status: its process has ended. */
+#define CTRD_CONTAINER_STATUS_STOPPED 6
+/** A container's status: its shim does not answer. */
+#define CTRD_CONTAINER_STATUS_UNKNOWN 7
+
+/**
+ * Looks a container up: its record, and the state of its process. It need not be this client's.
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out     receives the container's info, which the caller owns: ctrd_container_info_free(). A
+ *                submitted call gives it by ctrd_message_take_container().
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK, also if the container's shim does not answer within the 2 s that containerd gives it
+ *         (CTRD_CONTAINER_STATUS_UNKNOWN); CTRD_E_NOT_FOUND if there is no such container.
+ *
+ * Blocking: until the server has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_get_container(
+    ctrd_client_t *client, const char *id, const ctrd_call_t *call, ctrd_container_info_t **out,
+    ctrd_error_t **err);
+
+/**
+ * Takes the container's info out of the completion of a submitted ctrd_get_container(). It works once,
+ * with any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the container's info, which the caller owns: ctrd_container_info_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_container(
+    ctrd_message_t *message, ctrd_container_info_t **out, ctrd_error_t **err);
+
+/**
+ * Lists the containers of the namespace that match at least one of the filters, whoever made them; all
+ * of them if there is no filter. They are in the order of their ids.
+ *
+ * The function asks the server twice, however many containers there are. containerd asks their shims one
+ * after the other, and waits 2 s for one that does not answer: such a container has the status
+ * CTRD_CONTAINER_STATUS_UNKNOWN. containerd 1.7 and 2.x may leave it out of their list of tasks. Then,
+ * if this client does not watch the container either, it has the status CTRD_CONTAINER_STATUS_NO_TASK;
+ * ctrd_get_container() tells the two apart.
+ *
+ * @param client       the client.
+ * @param filters      filters in containerd's language, as in labels."org.example.role"==web:
+ *                     filters_len strings. The filter labels."io.ctrd.owner"==NAME gives the containers
+ *                     that were made by clients with this owner name.
+ * @param filters_len  the number of filters.
+ * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out          receives the containers, which the caller owns: ctrd_container_info_list_free(). A
+ *                     submitted call gives them by ctrd_message_take_container_list().
+ * @param err          receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
+ *         position: "filters[1]".
+ *
+ * Blocking: until the server has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_list_containers(
+    ctrd_client_t *client, const char *const *filters, size_t filters_len, const ctrd_call_t *call,
+    ctrd_container_info_list_t **out, ctrd_error_t **err);
+
+/**
+ * Takes the containers out of the completion of a submitted ctrd_list_containers(). It works once, with
+ * any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the containers, which the caller owns: ctrd_container_info_list_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_container_list(
+    ctrd_message_t *message, ctrd_container_info_list_t **out, ctrd_error_t **err);
+
+/**
+ * A container's id.
+ *
+ * @param info  the container's info; NULL gives "".
+ * @return the text, borrowed from the info.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_container_info_id(const ctrd_container_info_t *info);
+
+/**
+ * The name of the image that a container was made from.
+ *
+ * @param info  the container's info; NULL gives "".
+ * @return the text, borrowed from the info; "" if the record names no image, as if the caller prepared
+ *         the root file system.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_container_info_image(const ctrd_container_info_t *info);
+
+/**
+ * A container's runtime, as in "io.containerd.runc.v2".
+ *
+ * @param info  the container's info; NULL gives "".
+ * @return the text, borrowed from the info.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_container_info_runtime(const ctrd_container_info_t *info);
+
+/**
+ * The snapshotter of a container's root file system.
+ *
+ * @param info  the container's info; NULL gives "".
+ * @return the text, borrowed from the info; "" if the root file system is not a snapshot.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_container_info_snapshotter(const ctrd_container_info_t *info);
+
+/**
+ * The key of the snapshot that is a container's root file system.
+ *
+ * @param info  the container's info; NULL gives "".
+ * @return the text, borrowed from the info; "" if the root file system is not a snapshot.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_container_info_snapshot_key(const ctrd_container_info_t *info);
+
+/**
+ * The owner name of the client that made a container.
+ *
+ * @param info  the container's info; NULL gives "".
+ * @return the text, borrowed from the info; "" if another program made the container.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_container_info_owner(const ctrd_container_info_t *info);
+
+/**
+ * What is removed after the exit of a container's process: CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or
+ * CTRD_CLEANUP_ALL.
+ *
+ * @param info  the container's info; NULL gives CTRD_CLEANUP_KEEP.
+ * @return the value that the container was created with; CTRD_CLEANUP_KEEP if another program made it.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_container_info_cleanup(const ctrd_container_info_t *info);
+
+/**
+ * The number of a container's labels. The library's own, which begin with "io.ctrd.", are left out.
+ *
+ * @param info  the container's info; NULL gives 0.
+ * @return the number.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+size_t ctrd_container_info_labels_len(const ctrd_container_info_t *info);
+
+/**
+ * The key of one of a container's labels.
+ *
+ * @param info   the container's info; NULL gives NULL.
+ * @param index  its position, from 0, in the order of the keys.
+ * @return the text, borrowed from the info; NULL beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_container_info_label_key(const ctrd_container_info_t *info, size_t index);
+
+/**
+ * The value of one of a container's labels.
+ *
+ * @param info   the container's info; NULL gives NULL.
+ * @param index  its position, from 0, in the order of the keys.
+ * @return the text, borrowed from the info; NULL beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_container_info_label_value(const ctrd_container_info_t *info, size_t index);
+
+/**
+ * The value of the label that has a key.
+ *
+ * @param info  the container's info; NULL gives NULL.
+ * @param key   the key; NULL gives NULL.
+ * @return the text, borrowed from the info; NULL if the container has no such label.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_container_info_label(const ctrd_container_info_t *info, const char *key);
+
+/**
+ * Whether a container's process has a terminal.
+ *
+ * @param info  the container's info; NULL gives 0.
+ * @return 1 if it has one, 0 if not.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_container_info_terminal(const ctrd_container_info_t *info);
+
+/**
+ * A number that tells a container from those that had its id before it, or get the id later.
+ * ctrd_message_generation() gives the same number. It has no other meaning.
+ *
+ * @param info  the container's info; NULL gives 0.
+ * @return the number; 0 if it is not known.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_container_info_generation(const ctrd_container_info_t *info);
+
+/**
+ * The status of a container: one of the CTRD_CONTAINER_STATUS_ values.
+ *
+ * @param info  the container's info; NULL gives 0.
+ * @return the status; a later version may add some.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_container_info_status(const ctrd_container_info_t *info);
+
+/**
+ * The process id of a container's first process, in the host's pid namespace. If the process has ended,
+ * another process may have the id.
+ *
+ * @param info  the container's info; NULL gives 0.
+ * @return the process id; 0 if the container has no task or the id is not known.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_container_info_pid(const ctrd_container_info_t *info);
+
+/**
+ * The exit code of a container's process: 128 plus the number of the signal if a signal ended it. It is
+ * known also if the task was deleted, as long as the record or this client has it.
+ *
+ * @param info  the container's info; NULL gives 0.
+ * @param out   receives the code if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the code is known; 0 if the process has not ended, never ran, or nothing holds its code.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_container_info_exit_code(const ctrd_container_info_t *info, uint32_t *out);
+
+/**
+ * When a container's process ended, by the server's clock.
+ *
+ * @param info  the container's info; NULL gives 0.
+ * @param out   receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_container_info_exit_time(const ctrd_container_info_t *info, ctrd_time_t *out);
+
+/**
+ * When a container's record was made, by the server's clock.
+ *
+ * @param info  the container's info; NULL gives 0.
+ * @param out   receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_container_info_created_at(const ctrd_container_info_t *info, ctrd_time_t *out);
+
+/**
+ * When a container's record last changed, by the server's clock.
+ *
+ * @param info  the container's info; NULL gives 0.
+ * @param out   receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_container_info_updated_at(const ctrd_container_info_t *info, ctrd_time_t *out);
+
+/**
+ * Frees a container's info that the caller owns; the container itself is not touched. The infos of a
+ * list are freed with the list.
+ *
+ * @param info  the info; NULL does nothing.
+ *
+ * Blocking: no. Threads: owner. Since: 0.1.
+ */
+void ctrd_container_info_free(ctrd_container_info_t *info);
+
+/**
+ * The number of containers in a list.
+ *
+ * @param list  the list; NULL gives 0.
+ * @return the number.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+size_t ctrd_container_info_list_len(const ctrd_container_info_list_t *list);
+
+/**
+ * One container of a list.
+ *
+ * @param list   the list; NULL gives NULL.
+ * @param index  its position, from 0.
+ * @return the container's info, borrowed from the list and not to be freed; NULL beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const ctrd_container_info_t *ctrd_container_info_list_get(
+    const ctrd_container_info_list_t *list, size_t index);
+
+/**
+ * Frees a list and the infos in it.
+ *
+ * @param list  the list; NULL does nothing.
+ *
+ * Blocking: no. Threads: owner. Since: 0.1.
+ */
+void ctrd_container_info_list_free(ctrd_container_info_list_t *list);
+
 /* Recovery ----------------------------------------------------------------------------------------
  *
  * A program that was restarted takes its containers over: their streams, and the watch of their
@@ -1638,17 +2102,20 @@ void ctrd_pid_list_free(ctrd_pid_list_t *list);
 /**
  * Says where the streams of a container go.
  *
- * It runs on the thread that called ctrd_recover_all(), for each container, before the first one is
- * taken over. ctrd_client_close() of the same client answers CTRD_E_REENTRANT inside it.
+ * It runs on the thread that called ctrd_recover_all(), for one container at a time, when the turn of the
+ * container has come: at most 16 containers have descriptors that are not in use yet. It does not run for
+ * containers that cannot be taken over. ctrd_client_close() of the same client answers CTRD_E_REENTRANT
+ * inside it.
  *
  * @param userdata  the pointer that ctrd_recover_all() was given.
- * @param id        the container's id, borrowed for the time of the call.
+ * @param info      the container's info, borrowed for the time of the call.
  * @param io        receives the streams: descriptors (CTRD_IO_FD or CTRD_IO_FD_TAKE), which are read
  *                  when the function has returned, whatever it returns. The struct is initialised. If it
  *                  is left unchanged, the output of the container is dropped.
  * @return 0; any other value leaves the container unchanged: CTRD_RECOVERY_FAILED.
  */
-typedef int32_t (*ctrd_recover_io_fn)(void *userdata, const char *id, ctrd_io_t *io);
+typedef int32_t (*ctrd_recover_io_fn)(
+    void *userdata, const ctrd_container_info_t *info, ctrd_io_t *io);
 
 /**
  * Takes a container over, also if its process has ended. If this client has already taken it over,
@@ -1673,11 +2140,12 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
 
 /**
  * Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
- * threads that end with the call, and each within 5 s. One that is stuck neither holds up the others nor
- * makes the call fail. FIFOs of containers that no longer exist are removed.
+ * threads that end with the call, and each within 5 s, for which the time of the callback does not count.
+ * One that is stuck delays the others little, and does not make the call fail. FIFOs of containers that
+ * no longer exist are removed.
  *
  * @param client    the client.
- * @param io        called for the streams of each container; NULL: the output of all is dropped. A
+ * @param io        called for the streams of the containers; NULL: the output of all is dropped. A
  *                  submitted call takes no callback: use ctrd_recover_container() for the containers
  *                  whose streams are wanted.
  * @param userdata  handed to io.
@@ -2117,10 +2585,12 @@ void ctrd_queue_free(ctrd_queue_t *queue);
 #define CTRD_REMOVE_IMAGE_SYNC 1
 
 /**
- * Looks an image up.
+ * Looks an image up: the image of exactly this name or, if there is none, that of the completed name. So
+ * "busybox" is an image that another program recorded as "busybox", and otherwise
+ * "docker.io/library/busybox:latest".
  *
  * @param client     the client.
- * @param reference  the image, as for a pull.
+ * @param reference  the image's name.
  * @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param out        receives the image's info, which the caller owns: ctrd_image_info_free(). A submitted
  *                   call gives it by ctrd_message_take_image().
@@ -2183,10 +2653,13 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_image_list(
     ctrd_message_t *message, ctrd_image_info_list_t **out, ctrd_error_t **err);
 
 /**
- * Removes an image's record. The next garbage collection removes what only the image referred to.
+ * Removes an image's record. The next garbage collection removes what only the image referred to. The
+ * image is looked up as by ctrd_get_image(). So removing a short name twice may remove two images: that of
+ * exactly this name, then that of the completed name. After CTRD_ERROR_OUTCOME_UNKNOWN, look before you
+ * repeat.
  *
  * @param client     the client.
- * @param reference  the image, as for a pull.
+ * @param reference  the image's name.
  * @param flags      CTRD_REMOVE_IMAGE_SYNC, or 0.
  * @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param err        receives the error, or NULL.
@@ -2739,6 +3212,47 @@ void ctrd_snapshot_info_free(ctrd_snapshot_info_t *info);
  */
 CTRD_CHECK ctrd_status_t ctrd_default_spec(
     const char *namespace_name, const char *id, char **json_out, ctrd_error_t **err);
+
+/**
+ * Makes the specification that ctrd_create_container() uses by default for a container of an image, as
+ * JSON: the default of ctrd_default_spec(), with the image's configuration applied to it, and without a
+ * terminal. A program can change it, and give it as spec_json. If the image names no command, there is no
+ * process.args: the program sets it, or gives args to ctrd_create_container().
+ *
+ * The image's user is looked up in its files, unless the image gives it as two numbers. For that the
+ * library makes a read-only snapshot of the image, and removes it again; an image that is not unpacked is
+ * unpacked first. If the server does not answer, cleaning up may take up to 6 s beyond the call's timeout.
+ *
+ * @param client    the client.
+ * @param image     the image, which must have been pulled, as in ctrd_container_config_t.
+ * @param id        the container's id, of which the cgroups path is made.
+ * @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param json_out  receives the specification, which the caller owns: ctrd_string_free(). A submitted
+ *                  call gives it by ctrd_message_take_string().
+ * @param err       receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image; CTRD_E_FAILED_PRECONDITION if its user
+ *         cannot be found in its files.
+ *
+ * Blocking: until the server has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_image_spec(
+    ctrd_client_t *client, const char *image, const char *id, const ctrd_call_t *call,
+    char **json_out, ctrd_error_t **err);
+
+/**
+ * Takes the text out of the completion of a submitted ctrd_image_spec(). It works once, with any handle
+ * of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the text, which the caller owns: ctrd_string_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_string(
+    ctrd_message_t *message, char **out, ctrd_error_t **err);
 
 /**
  * Frees a string that the library gave to the caller.

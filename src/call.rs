@@ -1,4 +1,4 @@
-//! How a call is bounded, and under which namespace and lease it runs.
+//! The bounds of a call, and its namespace and lease.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Timeout {
-    /// As the operation's documentation says.
+    /// The default that the operation's documentation names.
     #[default]
     Default,
-    /// So long from now, by the monotonic clock.
+    /// This long from now, by the monotonic clock.
     After(Duration),
     /// Without an end.
     Forever,
-    /// Not at all: [`ErrorKind::WouldBlock`] where it would have to wait.
+    /// The call does not wait. It fails with [`ErrorKind::WouldBlock`] if it would have to.
     Poll,
 }
 
-/// What a caller may say of one call. The default is right for most.
+/// The options of one call. The default is right for most calls.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,7 +39,7 @@ pub struct Call {
     pub(crate) namespace: Option<String>,
     pub(crate) lease: Option<String>,
     /// When a submitted call was accepted: its time counts from then. Otherwise it counts from the
-    /// operation's begin.
+    /// beginning of the operation.
     pub(crate) accepted: Option<Instant>,
 }
 
@@ -61,7 +61,7 @@ impl Call {
         self
     }
 
-    /// Keeps the call from waiting for something to happen.
+    /// Forbids the call to wait for something to happen.
     pub fn poll(mut self) -> Call {
         self.timeout = Timeout::Poll;
         self
@@ -79,7 +79,7 @@ impl Call {
         self
     }
 
-    /// Holds what the call makes by this lease, which the caller owns.
+    /// Adds what the call makes to this lease, which the caller owns.
     pub fn lease(mut self, lease: impl Into<String>) -> Call {
         self.lease = Some(lease.into());
         self
@@ -94,8 +94,8 @@ impl Call {
         Call { accepted: Some(Instant::now()), timeout, ..self.clone() }
     }
 
-    /// The limits of a call that starts now, or when it was accepted. `default` is the operation's own
-    /// timeout.
+    /// The limits of a call. Its time counts from its acceptance, or from now if it was not
+    /// submitted. `default` is the operation's own timeout.
     pub(crate) fn limits(&self, default: Option<Duration>) -> Limits {
         let after = match self.timeout {
             Timeout::Default => default,
@@ -104,7 +104,7 @@ impl Call {
             Timeout::Poll => Some(Duration::ZERO),
         };
         Limits {
-            // A timeout beyond the clock's range is none.
+            // A timeout beyond the clock's range counts as none.
             deadline: after
                 .and_then(|after| self.accepted.unwrap_or_else(Instant::now).checked_add(after)),
             cancel: self.cancel.clone(),
@@ -113,7 +113,7 @@ impl Call {
     }
 }
 
-/// Until when a call may run, and what ends it before.
+/// When a call must end, and what ends it earlier.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Limits {
     pub(crate) deadline: Option<Instant>,
@@ -123,12 +123,12 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Limits of a deadline alone.
+    /// Limits that have only a deadline.
     pub(crate) fn within(timeout: Duration) -> Limits {
         Limits { deadline: Instant::now().checked_add(timeout), ..Limits::default() }
     }
 
-    /// These limits, but no longer than `timeout` from now.
+    /// These limits, but with a deadline at most `timeout` from now.
     pub(crate) fn at_most(&self, timeout: Duration) -> Limits {
         let cap = Instant::now().checked_add(timeout);
         let deadline = match (self.deadline, cap) {
@@ -138,12 +138,12 @@ impl Limits {
         Limits { deadline, ..self.clone() }
     }
 
-    /// What is left until the deadline; `None` where there is none.
+    /// The time until the deadline. `None` if there is no deadline.
     pub(crate) fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|d| d.saturating_duration_since(Instant::now()))
     }
 
-    /// Fails where the deadline has passed or the handle was fired.
+    /// Fails if the deadline has passed or the handle was fired.
     pub(crate) fn check(&self) -> Result<()> {
         if self.cancel.as_ref().is_some_and(Cancel::is_fired) {
             return Err(Limits::cancelled());

@@ -23,7 +23,8 @@ pub struct Cancel(Arc<State>);
 #[derive(Debug)]
 struct State {
     fired: AtomicBool,
-    /// A child of the process must not believe that it can end its parent's calls.
+    /// The process that made the handle. A forked child must not believe that it can end its
+    /// parent's calls.
     process: u32,
 }
 

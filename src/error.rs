@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// The result of an operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What kind of failure an [`Error`] is. Kinds are few and stable: a program may branch on them.
+/// The kind of failure of an [`Error`]. Kinds are few and stable, so a program may branch on them.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, ErrorKind};
@@ -32,7 +32,7 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The object is not in a state that permits the operation.
     FailedPrecondition,
-    /// The operating system, the server or the registry does not permit it.
+    /// The operating system, the server or the registry does not permit the operation.
     PermissionDenied,
     /// The registry does not accept the credentials.
     Unauthenticated,
@@ -133,8 +133,8 @@ struct Repr {
     reason: Option<Reason>,
 }
 
-/// What exactly has happened, for decisions within the library: an error's kind says less, and no
-/// decision rests on the words of a message.
+/// The exact reason, for decisions within the library. An error's kind is less exact, and no
+/// decision depends on the words of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// The container has no task, and its record does not say how its process ended.
@@ -167,7 +167,7 @@ impl fmt::Display for Repr {
 /// ever longer.
 const QUOTED: usize = 100;
 
-/// The longest subject of an operation that could begin: a full reference with tag and digest.
+/// The longest subject that can be valid: a full reference with tag and digest.
 const SUBJECT: usize = 500;
 
 /// How many characters of a long message are kept at its beginning and at its end.
@@ -330,7 +330,7 @@ impl Error {
         self.0.step
     }
 
-    /// What happened, without operation, subject and step.
+    /// The message, without operation, subject and step.
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -361,7 +361,7 @@ impl Error {
 pub(crate) trait ResultExt<T> {
     fn at(self, operation: &'static str, subject: &str) -> Result<T>;
     fn step(self, step: &'static str) -> Result<T>;
-    /// `None` if what was asked for, or was to be removed, does not exist.
+    /// `None` if the object does not exist.
     fn optional(self) -> Result<Option<T>>;
 }
 

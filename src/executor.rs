@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
-/// One thread. It exists only while it has tasks, or is kept for later ones. It blocks every signal.
+/// One thread. It exists only while it has tasks, or while it is kept for later ones. It blocks
+/// every signal.
 #[derive(Clone)]
 pub(crate) struct Executor {
     name: &'static str,
@@ -31,7 +32,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The tasks that have not ended, by a number.
+    /// The tasks that have not ended, by number.
     tasks: HashMap<u64, Arc<Task>>,
     ready: VecDeque<Arc<Task>>,
     /// The wakers, by the time at which to wake them and a number that tells equal times apart.
@@ -39,7 +40,7 @@ struct State {
     /// The thread, also if it has ended.
     thread: Option<JoinHandle<()>>,
     running: bool,
-    /// How many keep the thread for later tasks.
+    /// How many [`Kept`] keep the thread for later tasks.
     keepers: usize,
     closed: bool,
 }
@@ -51,9 +52,9 @@ type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct Task {
     number: u64,
-    /// Whether it is in the list of those that are ready.
+    /// Whether it is in the list of tasks that are ready.
     queued: AtomicBool,
-    /// `None` once it has ended.
+    /// `None` once the task has ended.
     job: Mutex<Option<Job>>,
     shared: Weak<Shared>,
 }
@@ -73,7 +74,7 @@ impl Wake for Task {
 impl Task {
     /// Polls it. Returns whether it has ended.
     fn poll(self: &Arc<Self>) -> bool {
-        // Before the poll: a wake from here on has it polled again.
+        // Before the poll, so that a wake-up from here on leads to another poll.
         self.queued.store(false, Ordering::SeqCst);
         let waker = Waker::from(self.clone());
         let mut cx = Context::from_waker(&waker);
@@ -83,7 +84,7 @@ impl Task {
             job.as_mut().is_none_or(|job| job.as_mut().poll(&mut cx).is_ready())
         }))
         .unwrap_or_else(|_| {
-            log::error!("a job of the library's panicked");
+            log::error!("a job of the library panicked");
             true
         });
         if over {
@@ -98,10 +99,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs the thread.
+    /// The body of the thread.
     fn run(&self) {
         let mut state = self.lock();
-        // Since when there is no task.
+        // The time since which there is no task.
         let mut idle = None;
         loop {
             let due = state.timers.keys().next().map(|(at, _)| *at);
@@ -118,7 +119,7 @@ impl Shared {
             if let Some(task) = state.ready.pop_front() {
                 drop(state);
                 let (over, number) = (task.poll(), task.number);
-                // After a close this may be the last reference.
+                // After a close, this may be the last reference.
                 drop(task);
                 state = self.lock();
                 if over {
@@ -145,14 +146,15 @@ impl Shared {
 }
 
 impl Executor {
-    /// An executor whose thread will have this name. It has no thread yet.
+    /// An executor whose thread gets this name. It has no thread yet.
     pub(crate) fn new(name: &'static str) -> Executor {
         Executor { name, shared: Arc::default() }
     }
 
     /// Runs `job` to its end. Fails after the close.
     pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        // Before the lock is taken, because a job that is refused must not be dropped under it.
+        // Made before the lock is taken, because a job that is refused must not be dropped under
+        // the lock.
         let task = Arc::new(Task {
             number: self.shared.next.fetch_add(1, Ordering::Relaxed),
             queued: AtomicBool::new(true),
@@ -182,7 +184,7 @@ impl Executor {
         }
         if !state.running {
             let shared = self.shared.clone();
-            // The thread before has ended, so its handle can be dropped.
+            // The previous thread has ended, so its handle can be dropped.
             state.thread = Some(
                 sys::with_signals_blocked(|| {
                     std::thread::Builder::new().name(self.name.into()).spawn(move || shared.run())
@@ -194,14 +196,15 @@ impl Executor {
         Ok(state)
     }
 
-    /// A future that is ready after this time. For jobs of this executor.
+    /// A future that is ready after this time. Only for jobs of this executor.
     pub(crate) fn sleep(&self, time: Duration) -> Sleep {
-        // A time beyond the clock's range is as good as never.
+        // A time beyond the clock's range counts as never.
         let at = Instant::now().checked_add(time.min(Duration::from_secs(1 << 32)));
         Sleep { shared: self.shared.clone(), at: at.unwrap_or_else(Instant::now), timer: None }
     }
 
-    /// The result of a future. `None` if it is not ready within this time. For jobs of this executor.
+    /// The result of a future, or `None` if it is not ready within this time. Only for jobs of this
+    /// executor.
     pub(crate) async fn within<T>(
         &self,
         time: Duration,
@@ -231,7 +234,7 @@ impl Executor {
         self.shared.changed.notify_one();
         let is_me = thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
         if is_me {
-            // The job that runs now cannot wait for itself. It is dropped when it returns.
+            // A job that runs now cannot wait for itself. It is dropped when it returns.
             return;
         }
         if let Some(thread) = thread {

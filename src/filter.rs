@@ -170,7 +170,7 @@ struct Parser<'a> {
     at: usize,
 }
 
-/// What is wrong, and where.
+/// What is wrong, and at which offset.
 struct Wrong {
     what: &'static str,
     at: usize,
@@ -189,7 +189,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Takes this character, if it is the next.
+    /// Takes this character if it is the next one.
     fn take(&mut self, wanted: char) -> bool {
         let is_next = self.peek() == Some(wanted);
         if is_next {

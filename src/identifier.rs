@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 /// The longest identifier (containerd `identifiers.maxLength`).
 const MAX_LENGTH: usize = 76;
 
-/// The longest name of a snapshotter. In-tree plugins have a directory of their name.
+/// The longest name of a snapshotter. containerd's own plugins use their name as the name of a
+/// directory.
 const MAX_SNAPSHOTTER: usize = 255;
 
 /// The longest key of a snapshot. containerd's store takes keys eight times as long, but a label

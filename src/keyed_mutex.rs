@@ -1,8 +1,8 @@
-//! A mutex for each key: of the calls that work on one thing, one runs and the others wait, first come
-//! first served. It orders the calls of one client; between clients the server decides.
+//! A mutex for each key. Of the calls that work on one object, one runs and the others wait, in the
+//! order of their arrival. It orders the calls of one client; the server decides between clients.
 //!
-//! A pull locks each blob and layer, because a blob that two clients write at once costs containerd
-//! half a second in which it writes nothing else (1.6, `content/local`). An operation that changes a
+//! A pull locks each blob and layer. If two clients write a blob at once, that costs containerd 1.6
+//! half a second in which it writes nothing else (`content/local`). An operation that changes a
 //! container locks its id.
 
 use std::collections::{HashMap, VecDeque};
@@ -15,13 +15,13 @@ use crate::call::Limits;
 use crate::error::{Error, Result};
 use crate::wait::block_on;
 
-/// A mutex for each key. Clones are the same.
+/// A mutex for each key. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyedMutex(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// For each key the holder, and behind it the waiters in their order.
+    /// For each key, the holder and then the waiters in their order.
     by_key: HashMap<String, VecDeque<Waiter>>,
     next: u64,
 }
@@ -29,7 +29,7 @@ struct State {
 #[derive(Debug)]
 struct Waiter {
     number: u64,
-    /// What the call does, for the errors of others.
+    /// The name of the operation, for the errors of other calls.
     operation: &'static str,
     waker: Option<Waker>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct KeyGuard {
     number: u64,
 }
 
-/// A place in the line for one key: a future that gives the lock. The drop leaves the line.
+/// A place in the line for one key: a future that returns the lock. The drop leaves the line.
 pub(crate) struct Locking(Option<KeyGuard>);
 
 impl KeyedMutex {
@@ -49,7 +49,7 @@ impl KeyedMutex {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the line for `key`. `operation` is what the errors of others name.
+    /// Joins the line for `key`. The errors of other calls name `operation`.
     pub(crate) fn locking(&self, key: String, operation: &'static str) -> Locking {
         let mut state = self.state();
         state.next += 1;
@@ -114,7 +114,7 @@ impl Drop for KeyGuard {
         let Some(line) = state.by_key.get_mut(&self.key) else { return };
         let at = line.iter().position(|waiter| waiter.number == self.number);
         let gone = at.and_then(|at| line.remove(at));
-        // Only the holder lets somebody else run.
+        // Nobody else can run the next one, because only the holder unlocks.
         let next =
             if at == Some(0) { line.front_mut().and_then(|next| next.waker.take()) } else { None };
         if line.is_empty() {
@@ -161,7 +161,7 @@ mod tests {
                     let _guard = mutex.lock("a".into(), "", limits).unwrap();
                     order.lock().unwrap().push(number);
                 });
-                // The next one comes when this one is in the line.
+                // Start the next one when this one is in the line.
                 while mutex.state().by_key["a"].len() < number + 2 {
                     thread::yield_now();
                 }

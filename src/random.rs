@@ -1,11 +1,11 @@
-//! Random names, for things that must not share a name with another client's.
+//! Random names, for objects that must not share a name with another client's.
 
 use crate::error::{Error, Result};
 
 /// Sixteen random bytes, in hexadecimal.
 pub(crate) fn random_hex() -> Result<String> {
     let mut bytes = [0u8; 16];
-    // The kernel never gives fewer bytes than asked for when they are so few (getrandom(2)).
+    // For so few bytes, the kernel never returns fewer than asked for (getrandom(2)).
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|e| Error::io("getrandom", e))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

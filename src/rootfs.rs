@@ -1,5 +1,5 @@
-//! Reading files of a root file system, without a mount that other processes could see or that a crash
-//! could leave behind.
+//! Reads files of a root file system, without a mount that other processes could see or that a
+//! crash could leave behind.
 //!
 //! A snapshotter describes a root file system as mounts. An overlay is mounted a second time from the
 //! same layers, read-only and detached: the mount exists only as long as our descriptor. The source of a
@@ -22,8 +22,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::snapshots::Mount;
 use crate::sys;
 
-/// How often a path lookup is attempted. The kernel gives a lookup up if anything is renamed or mounted
-/// meanwhile, anywhere on the host (`openat2`: EAGAIN).
+/// How many times a path lookup is tried. The kernel gives up a lookup if anything on the host is
+/// renamed or mounted meanwhile (`openat2`: EAGAIN).
 const LOOKUPS: usize = 100;
 
 /// A root file system that is open for reading.
@@ -61,7 +61,7 @@ impl Rootfs {
                 format!("{path} of the root file system is not a regular file"),
             ));
         }
-        // Opened by its descriptor, so that it is the file whose type was checked.
+        // Opened through its descriptor, so that it is the file whose type was checked.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = open(descriptor_path(&file), flags, Mode::empty()).map_err(failed)?;
         let mut data = Vec::new();
@@ -110,7 +110,7 @@ fn descriptor_path(fd: &OwnedFd) -> String {
 /// A read-only overlay.
 #[derive(Debug, PartialEq)]
 struct Overlay {
-    /// The topmost layer is the first.
+    /// The layers, the topmost first.
     layers: Vec<String>,
     /// Options that change how layers are read. Options about writing or caching are left out.
     settings: Vec<(String, Option<String>)>,
@@ -179,10 +179,11 @@ impl Overlay {
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed)
     }
 
-    /// The same for older kernels: an ordinary mount, in a mount namespace that a thread creates for it and
-    /// that ends with the thread. The host never sees the mount, nothing has to be unmounted, and a
-    /// crash leaves nothing behind, unlike a mount on a temporary directory that is detached later.
-    /// `mount` accepts one page of options, which is enough for about 200 layers.
+    /// The same for older kernels: an ordinary mount, in a mount namespace that a thread creates
+    /// for it and that ends with the thread. The host never sees the mount, and nothing has to be
+    /// unmounted. A crash leaves nothing behind. (A mount on a temporary directory that is detached
+    /// later would not have these properties.) `mount` accepts one page of options, which is enough
+    /// for about 200 layers.
     fn in_own_namespace(&self) -> Result<OwnedFd> {
         thread::scope(|scope| {
             let work = || self.mount_in_namespace();
@@ -219,7 +220,7 @@ impl Overlay {
         let options = CString::new(options).map_err(|_| failed(Errno::INVAL))?;
         let flags =
             MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-        // Any directory will do as mount point. The topmost layer is one that exists.
+        // Any directory can be the mount point. The topmost layer is one that exists.
         let Some(target) = self.layers.first() else { return Err(failed(Errno::INVAL)) };
         mount("overlay", target.as_str(), "overlay", flags, options.as_c_str()).map_err(failed)?;
         directory(target)
@@ -490,7 +491,7 @@ mod tests {
         let temp = Temp::new();
         let upper = temp.layer("upper", &[("d/new", "new")]);
         let lower = temp.layer("lower", &[("d/old", "old")]);
-        // This attribute hides the directory below, but only with `userxattr`.
+        // This attribute hides the directory below. It does so only with `userxattr`.
         setxattr(upper.join("d"), "user.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
         let mut mount = overlay(&upper, std::slice::from_ref(&lower));
         for root in each_way(&mount) {
@@ -523,7 +524,7 @@ mod tests {
             let Err(error) = Rootfs::open(mounts) else { panic!("it was opened") };
             assert_eq!(error.kind(), ErrorKind::Unsupported);
         }
-        // An option that the kernel refuses is an error in the other way too.
+        // An option that the kernel refuses is an error with the older way too.
         let mut mount = overlay(&layer, std::slice::from_ref(&layer));
         mount.options.push("redirect_dir=nonsense".into());
         let Err(error) = Rootfs::open(&[mount]) else { panic!("it was opened") };

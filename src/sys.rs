@@ -34,7 +34,7 @@ pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
 
 /// How many processors the machine has, including those that this process may not use.
 pub(crate) fn processors() -> usize {
-    // SAFETY: it takes a number and gives one.
+    // SAFETY: `sysconf` takes a number and returns one.
     let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
     usize::try_from(count).unwrap_or(1)
 }
@@ -42,7 +42,7 @@ pub(crate) fn processors() -> usize {
 /// Gives the calling thread its own mount namespace, a copy of the process's. It ends with the
 /// thread: the caller makes a thread for the purpose.
 pub(crate) fn unshare_mounts() -> rustix::io::Result<()> {
-    // SAFETY: what may break other code is a table of descriptors that is no longer shared; it is
+    // SAFETY: other code could break if the table of descriptors were no longer shared, but that is
     // not among the flags. `FS` gives the thread its own working directory, which `NEWNS` needs.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
 }
@@ -77,8 +77,8 @@ pub(crate) fn dies_with_thread(command: &mut Command) {
 /// caller spawns it with every signal blocked.
 pub(crate) fn as_daemon(command: &mut Command) {
     let prepare = || -> io::Result<()> {
-        // SAFETY: system calls with plain arguments, of which every pointer is to a local value;
-        // all are async-signal-safe (signal-safety(7), or direct calls that take no lock).
+        // SAFETY: system calls with plain arguments; every pointer is to a local value. All of them
+        // are async-signal-safe (signal-safety(7), or direct calls that take no lock).
         unsafe {
             failed(libc::setsid())?;
             libc::umask(0o022);
@@ -94,7 +94,7 @@ pub(crate) fn as_daemon(command: &mut Command) {
             // of them.
             let flags = libc::CLOSE_RANGE_CLOEXEC;
             if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) == -1 {
-                // Before Linux 5.11.
+                // Kernels before Linux 5.11.
                 let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
                 failed(libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()))?;
                 for fd in 3..limit.assume_init().rlim_cur.min(1 << 20) as libc::c_int {
@@ -118,7 +118,7 @@ pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     struct Info {
         mask: u64,
         cgroup: u64,
-        /// From `pid` to `fsgid`.
+        /// The fields from `pid` to `fsgid`.
         ids: [u32; 11],
         exit_code: i32,
     }
@@ -128,8 +128,8 @@ pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
         3 << 30 | (size_of::<Info>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
 
     let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
-    // SAFETY: the request names the size of what the pointer is to, which lives through the call; the
-    // kernel writes no more than that, and every bit pattern is valid in it.
+    // SAFETY: the request contains the size of `info`, which lives through the call. The kernel
+    // writes no more than that, and every bit pattern is valid in it.
     if unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) } == -1 {
         return Err(io::Error::last_os_error());
     }

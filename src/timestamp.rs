@@ -1,10 +1,10 @@
-//! Times as RFC 3339 writes them.
+//! Times in the format of RFC 3339.
 
-/// A time in UTC, given in seconds from 1970 on (before it, less than zero) and the nanoseconds
-/// after. A fraction is written as far as it goes, as Go does.
+/// A time in UTC, from the seconds since 1970 (negative before that) and the nanoseconds. The
+/// fraction has as many digits as it needs, as Go writes it.
 pub(crate) fn rfc3339(seconds: i64, nanos: u32) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Years are counted from March, so that the leap day comes last; an era has 400 of them.
+    // Count years from March, so that the leap day comes last. An era has 400 years.
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

@@ -1,4 +1,4 @@
-//! Parking the calling thread until a future is ready, the deadline passes or the handle is fired.
+//! Parks the calling thread until a future is ready, the deadline passes or the handle is fired.
 //!
 //! The thread waits on our own condition and never inside gRPC, so a call from a callback cannot
 //! dead-lock there.
@@ -17,7 +17,7 @@ use crate::cancel::Cancel;
 use crate::error::{ErrorKind, Result};
 use crate::watchdog;
 
-/// What one waiting thread is woken by.
+/// Wakes one waiting thread.
 #[derive(Default)]
 struct Parker {
     woken: Mutex<bool>,
@@ -36,7 +36,7 @@ impl Wake for Parker {
 }
 
 impl Parker {
-    /// Sleeps until it is woken. Fails if the limits end the wait. `is_watched` says whether a cancel
+    /// Sleeps until it is woken. Fails if the limits end the wait. `is_watched` means that a cancel
     /// handle wakes it too.
     fn park(&self, limits: &Limits, is_watched: bool) -> Result<()> {
         let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +88,7 @@ pub(crate) fn block_on<F: Future>(limits: &Limits, future: F) -> Result<F::Outpu
 /// How often a waiter looks at its cancel handle if nothing wakes it.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Waits at a condition while `is_so`. Fails if the limits end the wait.
+/// Waits on a condition while `is_so` is true. Fails if the limits end the wait.
 pub(crate) fn wait_while<'a, T>(
     condition: &Condvar,
     mut guard: MutexGuard<'a, T>,
@@ -112,11 +112,11 @@ pub(crate) fn wait_while<'a, T>(
     Ok(guard)
 }
 
-/// How long to wait before the server is tried again. gRPC connects anew by its own back-off.
+/// How long to wait before the next attempt. gRPC connects again with its own back-off.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Tries again where the connection breaks, for as long as the limits leave time: for what is to be
-/// cleaned up, and would stay if it were given up the first time.
+/// Tries again while the connection is broken and the limits leave time. This is for clean-ups,
+/// whose object would stay if the first attempt were the only one.
 pub(crate) fn until_reached<T>(
     limits: &Limits,
     mut attempt: impl FnMut() -> Result<T>,
@@ -134,11 +134,12 @@ pub(crate) fn until_reached<T>(
     }
 }
 
-/// How long the server may be at what a call asked for that broke off.
+/// How long the server may still work on a call that broke off.
 const LATE: Duration = Duration::from_secs(2);
 
-/// Removes what a call has made: `attempt` says whether it was there. Where that call's outcome is
-/// unknown the server may make it yet, so what is not there is looked for again for a while.
+/// Removes an object that a call has made. `attempt` returns whether the object existed. If the
+/// outcome of that call is unknown, the server may still make the object. Then an object that does
+/// not exist is looked for again for a while.
 pub(crate) fn until_removed(
     limits: &Limits,
     outcome_unknown: bool,
@@ -151,8 +152,8 @@ pub(crate) fn until_removed(
     Ok(())
 }
 
-/// Drives `future` to its end without a thread of its own: it is polled here once, and then by
-/// whoever wakes it, which is mostly gRPC's thread. So it must not block, take a lock that is held
+/// Runs `future` to its end without a thread of its own. It is polled here once, and then by every
+/// thread that wakes it, which is mostly gRPC's. So it must not block, take a lock that is held
 /// over a call, or run the host's code.
 pub(crate) fn detach(future: impl Future<Output = ()> + Send + 'static) {
     Arc::new(Detached { wakes: AtomicUsize::new(0), future: Mutex::new(Some(Box::pin(future))) })
@@ -160,8 +161,9 @@ pub(crate) fn detach(future: impl Future<Output = ()> + Send + 'static) {
 }
 
 struct Detached {
-    /// Those that have not been answered by a poll. Who makes it one polls; who wakes meanwhile,
-    /// the poll itself included, leaves the next poll to him.
+    /// How many wake-ups no poll has answered yet. The thread that raises it from 0 polls. A thread
+    /// that wakes the future meanwhile, also from within the poll, leaves the next poll to that
+    /// thread.
     wakes: AtomicUsize,
     future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
@@ -176,7 +178,7 @@ impl Wake for Detached {
         loop {
             let answered = self.wakes.load(Ordering::SeqCst);
             let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
-            // gRPC's thread would not survive a panic, and nothing would be completed any more.
+            // A panic would end gRPC's thread, and then no call would ever complete.
             let over = catch_unwind(AssertUnwindSafe(|| {
                 future.as_mut().is_some_and(|future| future.as_mut().poll(&mut cx).is_ready())
             }));
@@ -226,7 +228,8 @@ mod tests {
             let mut polls = 0;
             detach(poll_fn(move |cx| {
                 polls += 1;
-                // From inside the poll, and from elsewhere while it may still run.
+                // A wake-up from inside the poll, and one from another thread while the poll may
+                // still run.
                 cx.waker().wake_by_ref();
                 let waker = cx.waker().clone();
                 thread::spawn(move || waker.wake());

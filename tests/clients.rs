@@ -1,4 +1,4 @@
-//! What a program that is killed or stopped leaves, and what a later run of it is told.
+//! What a program that is killed or stopped leaves behind, and what a later run of it receives.
 
 mod ground;
 
@@ -25,7 +25,7 @@ use ground::{fifos_below, runs, unique, wait_until};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// No test: what a host does, which is this program once more.
+/// Not a test. This is the program of a host, which is the test program started once more.
 #[test]
 fn the_program() {
     let Some(job) = job() else { return };
@@ -37,7 +37,7 @@ fn the_program() {
     }
 }
 
-/// A process that ends with 3 when it is told to by SIGTERM.
+/// A process that exits with 3 at a SIGTERM.
 const SCRIPT: &str = "trap 'exit 3' TERM; while :; do sleep 0.01; done";
 
 fn shell(id: &str, image: &str, script: &str) -> ContainerConfig {
@@ -48,19 +48,19 @@ fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
-/// What kind of container is made.
+/// The shape of a container.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     streams: bool,
     starts: bool,
 }
 
-/// The job: makes a container and destroys it, each when it is told to.
+/// The job: makes a container and destroys it, each at a command.
 fn make(job: Job) {
     let Job { client, words, mut line } = job;
     let [_, streams, starts, id, image] = &words[..] else { panic!("{words:?}") };
     let mut config = shell(id, image, SCRIPT).start(starts == "true");
-    // Open to its end, so that the input does not end before.
+    // These stay open to the end, so that the input does not end before.
     let ((input, say), (_out, stdout), (_err, stderr)) = (pipe(), pipe(), pipe());
     if streams == "true" {
         let stdio = Stdio::new().stdin(Stream::fd(input));
@@ -75,7 +75,7 @@ fn make(job: Job) {
     drop(say);
 }
 
-/// A program with this job, and the id of its container.
+/// Starts a program with this job. Also returns the id of its container.
 fn maker(plot: &Plot, proxy: &Proxy, shape: Shape) -> (Host, String) {
     let id = unique("c");
     let Shape { streams, starts } = shape;
@@ -84,7 +84,7 @@ fn maker(plot: &Plot, proxy: &Proxy, shape: Shape) -> (Host, String) {
     (host, id)
 }
 
-/// Has it make its container, and waits until that can be told to end.
+/// Makes the program make its container, and waits until the container can be told to end.
 fn make_whole(plot: &Plot, host: &mut Host, id: &str, shape: Shape) {
     host.tell("make it");
     host.expect("created");
@@ -93,7 +93,7 @@ fn make_whole(plot: &Plot, host: &mut Host, id: &str, shape: Shape) {
     }
 }
 
-/// The calls of one creation, and of one destruction, by a program that nothing happens to.
+/// The calls of one creation and of one destruction, by a program without a fault.
 fn calls_of(plot: &Plot, proxy: &Proxy, shape: Shape) -> [Vec<String>; 2] {
     let (mut host, id) = maker(plot, proxy, shape);
     proxy.take();
@@ -103,28 +103,29 @@ fn calls_of(plot: &Plot, proxy: &Proxy, shape: Shape) -> [Vec<String>; 2] {
     host.expect("destroyed");
     let destroy = proxy.take();
     assert_nothing_is_left(plot, "a program that was not killed");
-    // What is asked where a Wait has ended is asked by the side, at any time.
+    // The client makes this call independently, at any time, when a Wait has ended.
     let own = |call: &String| call != "Version/Version";
     [create, destroy].map(|calls| calls.into_iter().filter(own).collect())
 }
 
-/// At which call of an operation a program is killed.
+/// The call of an operation at which a program is killed.
 struct Death<'a> {
     calls: &'a [String],
     at: usize,
-    /// Whether the server has done it, and the answer did not arrive; else it never gets it.
+    /// Whether the server has executed the call and the answer did not arrive. Otherwise the server
+    /// never receives it.
     done: bool,
 }
 
 impl Death<'_> {
-    /// At each of these calls, before and after; nobody waits for the answer of a Wait.
+    /// Before and after each of these calls. Nobody waits for the answer of a Wait.
     fn each(calls: &[String]) -> impl Iterator<Item = Death<'_>> {
         (0..calls.len())
             .flat_map(move |at| [false, true].map(|done| Death { calls, at, done }))
             .filter(|death| !(death.done && death.calls[death.at] == "Tasks/Wait"))
     }
 
-    /// Tells the program to do it, and kills it there.
+    /// Makes the program begin the operation, and kills it at this call.
     fn bring(&self, mut host: Host, proxy: &Proxy) {
         let call = &self.calls[self.at];
         let nth = self.calls[..=self.at].iter().filter(|other| *other == call).count();
@@ -133,11 +134,12 @@ impl Death<'_> {
         host.tell("go");
         rule.wait_until_fired();
         host.kill();
-        // What was held back is lost with it.
+        // The frames that were held back are lost with the connection.
         wait_until("the end of its connection", || proxy.connections() == 0);
     }
 
-    /// Whether the server has done the first call of this name: another one finds nothing to do.
+    /// Whether the server has executed the first call of this name. A second such call has no
+    /// effect.
     fn has_done(&self, call: &str) -> bool {
         let first = self.calls.iter().position(|other| other == call);
         first.is_some_and(|first| first < self.at || first == self.at && self.done)
@@ -151,16 +153,16 @@ impl fmt::Display for Death<'_> {
     }
 }
 
-/// What a later run of the program finds.
+/// The findings of a later run of the program.
 struct Later {
     state: Option<RecoveryState>,
-    /// What it is told of the exit, by whatever tells of one.
+    /// The messages about the exit, from every source.
     told: Vec<Message>,
     destroyed: Result<Message, Error>,
 }
 
 /// Recovers everything, probes the container and destroys it, as a later run of the program at the
-/// same address. Where the container is known to be ending, its end is waited for.
+/// same address does. If the container is known to be ending, it waits for the end.
 fn later_run(plot: &Plot, proxy: &Proxy, id: &str, grace: Duration, is_ending: bool) -> Later {
     let client = client_behind(plot, proxy);
     let (sender, hook) = mpsc::channel();
@@ -171,7 +173,7 @@ fn later_run(plot: &Plot, proxy: &Proxy, id: &str, grace: Duration, is_ending: b
     let mut told = Vec::new();
     match client.probe(id, &if is_ending { within(30) } else { Call::new().poll() }) {
         Ok(message) => told.push(message),
-        // Where nothing could be recovered, it is not watched.
+        // If nothing could be recovered, the container is not watched.
         Err(e) => assert!(
             matches!(
                 e.kind(),
@@ -190,7 +192,7 @@ fn later_run(plot: &Plot, proxy: &Proxy, id: &str, grace: Duration, is_ending: b
     Later { state, told, destroyed }
 }
 
-/// Has the leases of the namespace end now, which do so by themselves after a day.
+/// Makes the leases of the namespace expire now. Without this they expire after a day.
 fn expire_leases(plot: &Plot) {
     for row in plot.ground.ctr(&["-n", &plot.namespace, "leases", "ls"]).lines().skip(1) {
         assert!(row.contains("containerd.io/gc.expire="), "{row}");
@@ -206,7 +208,7 @@ fn a_create_can_be_cleared_away_wherever_its_program_was_killed() {
         let plot = Plot::new();
         let proxy = proxy_of(plot.ground);
         let [calls, _] = calls_of(&plot, &proxy, shape);
-        // What comes before only reads.
+        // The calls before only read.
         let first = calls.iter().position(|call| call == "Leases/Create").unwrap();
         for death in Death::each(&calls).filter(|death| death.at >= first) {
             let case = format!("{shape:?} {death}");
@@ -225,7 +227,7 @@ fn a_create_can_be_cleared_away_wherever_its_program_was_killed() {
                 assert_eq!(message.exit_code(), code, "{case}: {message:?}");
             }
             assert_eq!(later.destroyed.is_ok(), state.is_some(), "{case}: {:?}", later.destroyed);
-            // What nothing refers to yet is held by a lease, and goes with it.
+            // A lease holds what nothing refers to yet, which is removed with the lease.
             let left = plot.holdings();
             let has_lease = death.has_done("Leases/Create") && !death.has_done("Leases/Delete");
             let has_snapshot = death.has_done("Snapshots/Prepare") && state.is_none();
@@ -237,7 +239,7 @@ fn a_create_can_be_cleared_away_wherever_its_program_was_killed() {
     }
 }
 
-/// Kills a program at each call of a destroy; what is told of the exit is the code or none.
+/// Kills a program at each call of a destroy. The reported exit has this code or none.
 fn kill_in_a_destroy(starts: bool, code: Option<u32>, is_ending: impl Fn(&Death) -> bool) {
     for streams in [true, false] {
         let shape = Shape { streams, starts };
@@ -273,7 +275,7 @@ fn a_destroy_of_what_never_ran_tells_no_code_wherever_its_program_was_killed() {
     });
 }
 
-/// A process that says something when it is told to by SIGUSR1, and that it has.
+/// A process that writes a line at a SIGUSR1, and a file after that.
 const LONELY: &str = "trap 'echo meanwhile; : > /written' USR1; trap 'exit 7' TERM; \
                       while :; do sleep 0.01; done";
 
@@ -290,7 +292,8 @@ fn talk(job: Job) {
     let ((_output, stdout), (stdin, _input)) = (pipe(), pipe());
     create_with(lonely, LONELY, stdin, stdout);
     create(&client, shell(ending, image, SCRIPT));
-    // Open until it is killed: its end would be that of the container's input.
+    // This stays open until the program is killed, because closing it would end the container's
+    // input.
     let mut input = File::from(input);
     input.write_all(b"one\n").unwrap();
     let mut answer = [0; 8];
@@ -380,16 +383,16 @@ fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
     assert_nothing_is_left(&plot, "a program that was killed and started again");
 }
 
-/// How many numbers a container writes: many times what the FIFOs hold.
+/// How many numbers a container writes: many times more than the FIFOs can hold.
 const NUMBERS: usize = 200_000;
 
-/// The process with this number: it ends with it when it is told to. The first writes before.
+/// A process that exits with this number at a SIGTERM. The first one writes its output before.
 fn script(number: usize) -> String {
     let write = if number == 0 { format!("seq {NUMBERS}; ") } else { String::new() };
     format!("trap '{write}exit {number}' TERM; while :; do sleep 0.01; done")
 }
 
-/// The job: makes containers, and tells of their exits.
+/// The job: makes containers, and reports their exits.
 fn watch(job: Job) {
     let Job { client, words, mut line } = job;
     let [_, image, output, ids @ ..] = &words[..] else { panic!("{words:?}") };
@@ -428,7 +431,7 @@ fn watch(job: Job) {
     }
     line.say(told.recv().unwrap());
     client.close(&within(30)).unwrap();
-    // Whatever is too much.
+    // Reports any surplus messages.
     told.try_iter().for_each(|more| line.say(more));
     line.say("done");
 }
@@ -450,7 +453,7 @@ fn a_program_that_was_stopped_is_told_what_happened_meanwhile() {
     };
     let [writer, one, other, late] = [0, 1, 2, 3].map(process);
 
-    // In the midst of a call, whose answer comes while it is stopped.
+    // The host is in the middle of a call whose answer comes while the host is stopped.
     let rule = proxy.at("Tasks/Start", Fault::StallAfter);
     host.tell("create the last");
     rule.wait_until_fired();
@@ -495,7 +498,7 @@ fn a_program_that_was_stopped_is_told_what_happened_meanwhile() {
 fn an_undo_of_what_never_ran_tells_no_code_where_its_program_was_killed() {
     let plot = Plot::new();
     let proxy = proxy_of(plot.ground);
-    // Between the two it has ended, and the task is there.
+    // The container ends between these two calls, and the task exists.
     for (call, fault) in [("Tasks/Kill", Fault::StallAfter), ("Tasks/Delete", Fault::Stall)] {
         let (mut host, id) = maker(&plot, &proxy, Shape { streams: true, starts: true });
         let start = proxy.at("Tasks/Start", Fault::Fail(2, "no start"));

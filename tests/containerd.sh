@@ -1,6 +1,6 @@
 #!/bin/sh
-# Unpacks the containerd of another Debian suite, with its shim and ctr, into a directory: beside the
-# installed one, which stays as it is. Where packages come from is what apt is configured with.
+# Unpacks the containerd of another Debian suite, with its shim and ctr, into a directory. The
+# installed containerd stays as it is. The packages come from the mirror in apt's configuration.
 #
 #     tests/containerd.sh trixie /var/tmp/containerd-1.7
 set -eu
@@ -14,7 +14,7 @@ find_site() {
         grep -v security | sort -u | head -n 1
 }
 site=$(find_site)
-# It knows where its packages come from once it has their lists.
+# apt knows the site of its archive only once it has the package lists.
 [ -n "$site" ] || { apt-get -q update > /dev/null && site=$(find_site); }
 [ -n "$site" ] || { echo "apt is not configured with an archive of Debian" >&2; exit 1; }
 key=/usr/share/keyrings/debian-archive-keyring.gpg

@@ -1,4 +1,5 @@
-//! The private containerd: started, killed, restarted, stopped. Needs root, containerd, runc and busybox.
+//! The private containerd: started, killed, restarted, stopped. The tests need root, containerd,
+//! runc and busybox.
 
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader};
@@ -12,11 +13,11 @@ use std::time::{Duration, Instant};
 use ctrd::{Call, Cancel, Client, ClientConfig, Daemon, DaemonConfig, Error, ErrorKind};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
-/// No signal, as `/proc` writes it.
+/// No signal, in the format of `/proc`.
 const NONE: &str = "0000000000000000";
 
-/// What one test uses: a directory for the daemon and one for the test itself. What is left of them
-/// goes when the test ends, also where it fails.
+/// The directories of one test: one for the daemon and one for the test itself. The end of the test
+/// removes what is left of them, even if the test fails.
 struct Place {
     scratch: PathBuf,
     daemon: PathBuf,
@@ -39,7 +40,7 @@ impl Place {
         Daemon::start(&self.config(), &Call::new()).unwrap()
     }
 
-    /// A program of this text.
+    /// A program with this text.
     fn script(&self, text: &str) -> PathBuf {
         let file = self.scratch.join("script");
         fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -51,7 +52,7 @@ impl Place {
         Daemon::start(config, call).map(|_| ()).unwrap_err()
     }
 
-    /// Runs a container that sleeps, and gives its process.
+    /// Runs a container that sleeps, and returns its process.
     fn container(&self, id: &str) -> u32 {
         let rootfs = self.scratch.join("rootfs");
         if !rootfs.exists() {
@@ -65,7 +66,7 @@ impl Place {
         self.pid(&id).unwrap()
     }
 
-    /// The process of a container that runs, as containerd has it.
+    /// The process of a running container, as containerd knows it.
     fn pid(&self, id: &str) -> Option<u32> {
         let tasks = self.ctr(&["task", "ls"]);
         let row = tasks.lines().find(|row| row.starts_with(id))?;
@@ -73,7 +74,7 @@ impl Place {
         row.split_whitespace().nth(1)?.parse().ok()
     }
 
-    /// Runs `ctr`, another client, and gives what it prints.
+    /// Runs `ctr`, another client, and returns its output.
     fn ctr(&self, arguments: &[&str]) -> String {
         let output = Command::new("ctr").arg("-a").arg(self.socket()).args(arguments).output();
         let output = output.unwrap();
@@ -90,13 +91,13 @@ impl Place {
         Client::open(&ClientConfig::new().address(address.to_str().unwrap()), &Call::new())
     }
 
-    /// The containerd of this directory that runs.
+    /// The containerd that runs in this directory.
     fn containerd(&self) -> Option<u32> {
         let daemons = self.processes().into_iter();
         daemons.filter(|(_, line)| line.contains("--config")).map(|(pid, _)| pid).next()
     }
 
-    /// An id that no other test's container has: runc's state is the machine's.
+    /// An id that no other test's container has. The whole machine shares runc's state.
     fn id(&self, id: &str) -> String {
         format!("{}-{id}", self.scratch.file_name().unwrap().to_str().unwrap())
     }
@@ -140,7 +141,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // The daemon is dropped before; what it left shows in `assert_gone`.
+        // The daemon was dropped before. `assert_gone` has checked that it left nothing.
         let _ = fs::remove_dir_all(&self.scratch);
     }
 }
@@ -149,7 +150,7 @@ fn kill(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
-/// Whether a process runs: a zombie does not.
+/// Whether a process runs. A zombie does not.
 fn runs(pid: u32) -> bool {
     status(pid, "State").is_some_and(|state| !state.starts_with('Z'))
 }
@@ -169,14 +170,14 @@ fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// The sockets of the shims of this daemon's tasks, which lie outside of its directory.
+/// The sockets of the shims of this daemon's tasks, which are outside of its directory.
 fn shim_sockets(place: &Place) -> Vec<PathBuf> {
     let bundles = place.daemon.join("state/io.containerd.runtime.v2.task/default");
     fs::read_dir(bundles)
         .unwrap()
         .map(|bundle| {
             let bundle = bundle.unwrap().path();
-            // The first before containerd 2.0, the second since.
+            // The first file before containerd 2.0, the second since.
             let text = fs::read_to_string(bundle.join("address"))
                 .or_else(|_| fs::read_to_string(bundle.join("bootstrap.json")))
                 .unwrap();
@@ -186,7 +187,7 @@ fn shim_sockets(place: &Place) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Runs this program again, to be a process that a test can kill or whose environment it can choose.
+/// Runs this program again, as a process that a test can kill or whose environment it can choose.
 fn helper(job: &str, place: &Place) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -196,7 +197,7 @@ fn helper(job: &str, place: &Place) -> Command {
     command
 }
 
-/// Starts a helper that is to have a daemon, and waits until it has.
+/// Starts a helper that starts a daemon, and waits until the daemon runs.
 fn host(helper: &mut Command) -> Child {
     let mut host = helper.stdout(Stdio::piped()).spawn().unwrap();
     let output = BufReader::new(host.stdout.as_mut().unwrap()).lines();
@@ -209,7 +210,7 @@ fn output_of(command: &mut Command) -> String {
     String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr)
 }
 
-/// Not a test by itself: what `helper` runs.
+/// Not a test. This is the program that `helper` runs.
 #[test]
 fn helper_process() {
     let Some(job) = std::env::var_os("CTRD_DAEMON_HELPER") else { return };
@@ -227,7 +228,7 @@ fn helper_process() {
         },
         "count" => {
             let count = || {
-                // gRPC's idle threads come and go; ours have our name.
+                // gRPC's idle threads come and go. Our threads have our name.
                 let ours = fs::read_dir("/proc/self/task").unwrap().filter(|task| {
                     let comm = task.as_ref().unwrap().path().join("comm");
                     fs::read_to_string(comm).is_ok_and(|name| name.starts_with("ctrd-"))
@@ -242,13 +243,13 @@ fn helper_process() {
                 }
                 daemon.stop(&Call::new()).unwrap();
             };
-            // gRPC keeps what the first use makes.
+            // gRPC keeps what it makes on first use.
             round();
             let before = count();
             for _ in 0..5 {
                 round();
             }
-            // A connection's descriptor goes on gRPC's own thread, after the drop.
+            // gRPC's own thread closes a connection's descriptor after the drop.
             let start = Instant::now();
             while count() != before && start.elapsed() < Duration::from_secs(10) {
                 std::thread::sleep(Duration::from_millis(10));
@@ -258,7 +259,7 @@ fn helper_process() {
         "reap" => {
             std::thread::spawn(|| {
                 loop {
-                    // Of whatever child.
+                    // Waits for any child.
                     if rustix::process::wait(WaitOptions::empty()).is_err() {
                         std::thread::sleep(Duration::from_millis(1));
                     }
@@ -288,7 +289,7 @@ fn comes_back(daemon: &Daemon, restarts: u64) {
 #[test]
 fn runs_containers_and_leaves_nothing() {
     let place = Place::new();
-    // Descriptors that the host keeps across an exec must not reach the child all the same.
+    // Descriptors that the host passes on at an exec must not reach the child all the same.
     let inheritable = File::open("/etc/passwd").unwrap();
     rustix::io::fcntl_setfd(&inheritable, rustix::io::FdFlags::empty()).unwrap();
 
@@ -306,8 +307,8 @@ fn runs_containers_and_leaves_nothing() {
     assert!(pids.contains(&daemon.pid()));
     assert_eq!(pids.len(), 2, "containerd and a shim");
     pids.push(container);
-    // A Go program's first thread may be parked with a mask that Go gives it; its others show the
-    // mask that the program was started with, once they run.
+    // Go may park a program's first thread with another mask. The other threads have the mask with
+    // which the program was started, once they run.
     let masks = |pid: u32| -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         tasks
@@ -318,8 +319,8 @@ fn runs_containers_and_leaves_nothing() {
     };
     assert_eq!(status(container, "SigBlk").unwrap(), NONE);
     for pid in &pids[..2] {
-        // One is enough: Go gives each of its threads the mask that the program was started with, and a
-        // thread that it is just making another one.
+        // One thread is enough. Go gives each of its threads the mask with which the program was
+        // started, but a thread that is just being made may have another one.
         wait_until("signals are blocked", || masks(*pid).iter().any(|mask| mask == NONE));
     }
     for pid in pids {
@@ -328,8 +329,8 @@ fn runs_containers_and_leaves_nothing() {
             assert_ne!(target, Path::new("/etc/passwd"));
         }
     }
-    // The test's own process ignores SIGPIPE, as every Rust program does. (Signals 32 and 33 are the
-    // C library's, which lets nobody change them.)
+    // The test's own process ignores SIGPIPE, as every Rust program does. (Signals 32 and 33 belong
+    // to the C library, which lets nobody change them.)
     let ignored = |pid: u32| {
         let mask = status(pid, "SigIgn").unwrap();
         u64::from_str_radix(&mask, 16).unwrap() & !(0b11 << 31)
@@ -351,7 +352,7 @@ fn every_thread_of_ours_blocks_every_signal() {
     for task in fs::read_dir("/proc/self/task").unwrap() {
         let Ok(status) = fs::read_to_string(task.unwrap().path().join("status")) else { continue };
         if status.starts_with("Name:\tctrd-daemon") {
-            // All but SIGKILL, SIGSTOP, and the two that the C library keeps for itself.
+            // All except SIGKILL, SIGSTOP, and the two that the C library keeps for itself.
             assert!(status.contains("SigBlk:\tfffffffe7ffbfeff"), "{status}");
             seen += 1;
         }
@@ -377,7 +378,7 @@ fn cleans_up_by_itself_where_containerd_was_killed() {
     place.ctr(&["task", "pause", &place.id("b")]);
     let sockets = shim_sockets(&place);
     kill(daemon.pid(), Signal::KILL);
-    // One shim is dead too, and one is stuck: what is left is its container alone.
+    // One shim is dead too, and one is stuck. Of the dead one, only the container is left.
     let shims: Vec<_> =
         place.processes().into_iter().filter(|(_, line)| line.contains("-namespace")).collect();
     assert_eq!(shims.len(), 2);
@@ -467,7 +468,7 @@ fn one_daemon_a_directory() {
     place.assert_gone(&[]);
 }
 
-/// A process that dies of SIGKILL while its daemon runs a container, and the next that comes.
+/// A process that SIGKILL ends while its daemon runs a container, and the next process.
 fn killed_owner(job: &str, containerd_lives: bool) {
     let place = Place::new();
     let mut host = host(&mut helper(job, &place));
@@ -476,13 +477,13 @@ fn killed_owner(job: &str, containerd_lives: bool) {
     host.kill().unwrap();
     host.wait().unwrap();
     if containerd_lives {
-        // It answers, and can do what it could.
+        // It answers, and still works as before.
         let other = place.container("b");
         place.ctr(&["task", "kill", "-s", "KILL", &place.id("b")]);
         wait_until("the other container lives", || !runs(other));
         assert!(runs(first));
     } else {
-        // The parent-death signal.
+        // The parent-death signal ends containerd.
         wait_until("containerd outlives its process", || !runs(first));
     }
     assert!(runs(container));
@@ -517,12 +518,12 @@ fn one_that_is_to_outlive_its_owner_is_left_by_the_drop_and_ended_by_the_stop() 
     assert!(runs(first));
     drop(place.client().unwrap());
 
-    // It dies with nobody to start it again.
+    // It dies while nobody can start it again.
     kill(first, Signal::KILL);
     wait_until("it is not reaped", || status(first, "State").is_none());
     let daemon = start();
     assert_eq!(place.pid(&place.id("a")), Some(container));
-    // It is supervised as any other.
+    // It is supervised like any other.
     kill(daemon.pid(), Signal::KILL);
     wait_until("it is not started again", || daemon.restarts() == 1 && daemon.is_running());
     daemon.stop(&Call::new()).unwrap();
@@ -602,7 +603,7 @@ fn a_host_that_reaps_every_child_is_no_obstacle() {
     place.assert_gone(&[]);
 }
 
-/// A containerd that a test can take away.
+/// A containerd program that a test can remove.
 struct Binary {
     link: PathBuf,
     count: PathBuf,
@@ -630,7 +631,7 @@ impl Binary {
         symlink(found.into_iter().find(|file| file.exists()).unwrap(), &self.link).unwrap();
     }
 
-    /// From now on it fails, and counts how often it does.
+    /// From now on it fails, and counts its runs.
     fn spoil(&self, place: &Place) {
         let count = self.count.display();
         let script =
@@ -638,7 +639,7 @@ impl Binary {
         fs::rename(script, &self.link).unwrap();
     }
 
-    /// How often the spoilt one was run.
+    /// How many times the failing program was run.
     fn runs(&self) -> u64 {
         fs::read_to_string(&self.count).unwrap_or_default().lines().count() as u64
     }
@@ -654,7 +655,7 @@ fn one_that_cannot_be_restarted_is_tried_again_ever_more_rarely() {
     binary.spoil(&place);
     let killed = Instant::now();
     kill(daemon.pid(), Signal::KILL);
-    // At once, and after 100, 200, 400, 800 ms.
+    // At once, and after 100, 200, 400 and 800 ms.
     wait_until("it is not tried again", || daemon.restarts() >= 5);
     assert!(killed.elapsed() >= Duration::from_millis(1500), "{:?}", killed.elapsed());
     wait_until("it was not run", || binary.runs() >= 5);
@@ -664,7 +665,7 @@ fn one_that_cannot_be_restarted_is_tried_again_ever_more_rarely() {
     });
     assert!(binary.runs() <= daemon.restarts());
 
-    // It is gone altogether, and comes back.
+    // The program is missing altogether, and comes back.
     fs::remove_file(&binary.link).unwrap();
     let last = || daemon.last_error().unwrap();
     wait_until("it is not missed", || last().kind() == ErrorKind::NotFound);
@@ -693,7 +694,7 @@ fn a_stop_ends_a_series_of_restarts() {
     daemon.stop(&Call::new()).unwrap();
     let (restarts, runs) = (daemon.restarts(), binary.runs());
     place.assert_gone(&[container]);
-    // Longer than the next would have waited.
+    // Longer than the delay of the next restart.
     std::thread::sleep(Duration::from_millis(2000));
     assert_eq!((daemon.restarts(), binary.runs()), (restarts, runs));
     place.assert_gone(&[container]);
@@ -701,7 +702,7 @@ fn a_stop_ends_a_series_of_restarts() {
 
 #[test]
 fn stops_while_it_is_being_restarted() {
-    // The stop meets the restart at different places.
+    // Each delay makes the stop meet the restart at another point.
     for delay in [0, 1, 3, 10, 30, 100, 300] {
         let place = Place::new();
         let daemon = place.start();
@@ -726,7 +727,7 @@ fn stays_dead_where_no_restart_is_wanted() {
     let container = place.container("a");
     kill(daemon.pid(), Signal::KILL);
     wait_until("its end is not noticed", || daemon.last_error().is_some());
-    // The first restart would come at once.
+    // The first restart would be immediate.
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!((daemon.is_running(), daemon.pid(), daemon.restarts()), (false, 0, 0));
     assert_eq!(place.containerd(), None);
@@ -795,7 +796,7 @@ fn an_early_death_is_told_with_the_log() {
 #[test]
 fn one_that_does_not_get_ready_is_ended() {
     let place = Place::new();
-    // It takes no notice of SIGTERM either.
+    // It ignores SIGTERM too.
     let stuck = format!("trap '' TERM\nwhile :; do sleep 0.1; done # {}/", place.daemon.display());
     let config = place.config().binary(place.script(&stuck));
     let error = place.fails(&config, &Call::new().timeout(Duration::from_millis(300)));
@@ -852,7 +853,7 @@ fn refuses_a_directory_that_is_not_its_own() {
     refused(place.scratch.join("no/parent"), "No such file");
     refused(place.scratch.join("file/child"), "Not a directory");
 
-    // What lands in a daemon's directory meanwhile is not the daemon's to remove.
+    // The daemon does not remove files that others put into its directory meanwhile.
     let daemon = place.start();
     fs::write(place.daemon.join("notes"), "mine").unwrap();
     daemon.stop(&Call::new()).unwrap();

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs those packages of a list that are missing; the list is tests/packages, or the argument.
-# Elsewhere than on Debian it says which programs are, and fails.
+# Installs the packages of a list that are missing. The list is tests/packages, or the argument. On
+# another system than Debian it prints which programs are missing, and fails.
 set -eu
 
 list=${1-$(dirname "$0")/packages}
@@ -47,5 +47,5 @@ install() { apt-get install -y --no-install-recommends $packages; }
 if ! apt-cache show $packages > /dev/null 2>&1; then
     apt-get update
 fi
-# A list that is there may be too old.
+# The package lists that exist may be too old.
 install || { apt-get update && install; }

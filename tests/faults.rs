@@ -1,4 +1,4 @@
-//! What is told of containers while connections break, containerd dies, shims hang.
+//! What the library reports of containers while connections break, containerd dies or shims hang.
 
 mod ground;
 
@@ -23,7 +23,7 @@ use ground::proxy::{Fault, Proxy};
 use ground::{Ground, runs, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A process that ends with this code when it is told to by SIGTERM, and the pid to tell it by.
+/// A process that exits with this code at a SIGTERM, and its pid.
 fn ending_with(plot: &Plot, code: u32) -> (String, Pid) {
     let script = format!("trap 'exit {code}' TERM; while :; do sleep 0.01; done");
     let (id, pid) = create(&plot.client, plot.shell(&script));
@@ -35,7 +35,7 @@ fn end(pid: Pid) {
     kill_process(pid, Signal::TERM).unwrap();
 }
 
-/// Such a client behind a proxy of its own.
+/// A client behind a proxy of its own.
 fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
     let proxy = proxy_of(plot.ground);
     let client = client_behind(plot, &proxy);
@@ -76,7 +76,7 @@ fn a_broken_connection_is_no_exit() {
             let (message, code) = probe.join().unwrap();
             assert_eq!(message.exit_code(), Some(code));
         }
-        // Two waits broke off with it, together.
+        // Two waits broke off together with the connection.
         assert_eq!(client.counters().reconnects(), 1);
     });
     for id in [early, meanwhile, late] {
@@ -108,7 +108,7 @@ fn a_container_that_was_made_anew_is_another_one() {
         let message = unseeing.probe(&id, &within(30)).unwrap();
         assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
         let message = waiting.join().unwrap();
-        // Never what became of the other one.
+        // It is never the exit of the other container.
         assert_eq!((message.exit_code(), message.origin()), by_the_kernel(137));
         assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(4));
     });
@@ -123,11 +123,17 @@ fn a_known_exit_is_not_told_of_a_later_container() {
     assert_eq!(plot.probe(&id).exit_code(), Some(4));
     let other = Client::open(&plot.client_config(), &Call::new()).unwrap();
     other.destroy_container(&id, &gently(), &Call::new()).unwrap();
-    // Nobody has the id now: what was told stays true.
+    // Nobody has the id now. The earlier report stays true.
     assert_eq!(plot.probe(&id).exit_code(), Some(4));
     assert_eq!(plot.client.probe(&id, &Call::new().poll()).unwrap().exit_code(), Some(4));
     for polls in [true, false] {
         let (_, process) = create(&other, plot.shell_of(&id, "sleep 1000"));
+        if polls {
+            // A poll asks nobody whether there is another container.
+            let known = plot.client.probe(&id, &Call::new().poll()).unwrap();
+            assert_eq!(known.exit_code(), Some(4));
+            plot.client.watch_container(&id, &within(10)).unwrap();
+        }
         let call = if polls { Call::new().poll() } else { within(1) };
         let error = plot.client.probe(&id, &call).unwrap_err();
         let kind = if polls { ErrorKind::WouldBlock } else { ErrorKind::Timeout };
@@ -142,9 +148,9 @@ fn a_known_exit_is_not_told_of_a_later_container() {
     assert!(Ground::get().holdings(&plot.namespace).only_images());
 }
 
-/// A ground whose containerd may be killed: not the one that other tests stand on.
+/// A ground of its own, because other tests do not expect that their containerd is killed.
 fn own_ground() -> &'static Ground {
-    // The guardian takes it down after the program's end.
+    // The guardian cleans it up after the end of the program.
     Box::leak(Box::new(Ground::raise()))
 }
 
@@ -220,7 +226,7 @@ fn a_guess_of_containerds_is_no_code() {
     let unseeing = client_behind(&plot, &unseen_proxy_of(plot.ground));
     unseeing.watch_container(&id, &within(10)).unwrap();
     let shim = shim_of(process.as_raw_nonzero().get().unsigned_abs());
-    // The shim does not see the exit, and dies; containerd says 137 then.
+    // The shim does not see the exit, and dies. Then containerd reports 137.
     stop(shim);
     end(process);
     wait_until("its end", || !runs(process.as_raw_nonzero().get().unsigned_abs()));
@@ -249,7 +255,8 @@ fn a_stuck_shim_delays_nobody_else() {
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!(failed[0].container_id(), ids[7]);
     assert_eq!(failed[0].error().unwrap().kind(), ErrorKind::Unavailable);
-    // Those that it watches are told of although it is stuck still.
+    // The client reports the exits of the processes that it watches, although the shim is still
+    // stuck.
     kill(second.container_pid(&ids[3], &Call::new()).unwrap());
     assert_eq!(second.probe(&ids[3], &within(10)).unwrap().exit_code(), Some(137));
     kill_process(shim, Signal::CONT).unwrap();
@@ -268,7 +275,7 @@ fn stopped_tasks_are_kept_where_it_is_asked_for() {
     plot.client = Client::open(&config, &Call::new()).unwrap();
     let (id, process) = ending_with(&plot, 5);
     let first = plot.client.clone();
-    // Nobody watches who could have asked the kernel.
+    // No client that could have asked the kernel watches the process.
     plot.client = client_of(&plot);
     first.close(&Call::new()).unwrap();
     kill(ground.daemon().pid());
@@ -308,7 +315,7 @@ fn a_machine_that_starts_anew_has_no_tasks() {
         let error = second.probe(id, &within(10)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         assert!(error.message().contains("no task"), "{error}");
-        // They ran: that they ended is known, and not how.
+        // The processes ran. That they ended is known, but not how.
         let message = second.destroy_container(id, &gently(), &Call::new()).unwrap();
         assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
         assert_eq!(message.error().unwrap().kind(), ErrorKind::DataLoss);
@@ -374,7 +381,7 @@ fn a_full_disk_is_said_and_undone() {
     let pull = PullConfig::new(Ground::get().image());
     let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name().to_owned();
     let filler = directory.join("filler");
-    // All that is left, to the last page.
+    // Fill the disk to the last page.
     let mut file = fs::File::create(&filler).unwrap();
     while std::io::Write::write(&mut file, &[0; 4096]).is_ok() {}
     let config = ContainerConfig::new("full").image(image).args(["/bin/true"]);
@@ -391,16 +398,18 @@ fn a_full_disk_is_said_and_undone() {
     client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap();
     drop(client);
     daemon.stop(&Call::new()).unwrap();
-    // It has the file of its lock open until it goes.
+    // The daemon keeps its lock file open until it is dropped.
     drop(daemon);
-    // The kernel may be at the end of something in it.
+    // The kernel may still be finishing work in it.
     wait_until("the unmount", || run(&["umount", "-q", path]));
 }
 
-/// The most that a call may take beyond its timeout for what it undoes, as the header says.
+/// The longest time that a call may take beyond its timeout to undo its steps, as the header
+/// promises.
 const UNDO: Duration = Duration::from_secs(15);
 
-/// The calls of a create, and in which step it fails without them: two it can do without.
+/// The calls of a create, and the step that fails if the call fails. The create does not need two
+/// of the calls.
 fn calls_of_a_create() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
     let steps = [
         Some("look the image up"),
@@ -424,14 +433,14 @@ fn with_streams(plot: &Plot, id: &str) -> ContainerConfig {
     plot.shell_of(id, "exec sleep 1000").stdio(stdio)
 }
 
-/// Has the fault happen to one call of a create: gives its error, after having made sure that nothing
-/// is left, and that the same can be created after it.
+/// Injects the fault into one call of a create, and returns its error. Also checks that nothing is
+/// left, and that the same container can be created afterwards.
 fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     let destroy =
         |client: &Client, id: &str| client.destroy_container(id, &at_once(), &Call::new()).unwrap();
-    // The image is known to the client from then on.
+    // From then on the client knows the image.
     let (id, _) = create(&client, plot.shell(""));
     destroy(&client, &id);
 
@@ -444,7 +453,8 @@ fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
         let creating =
             scope.spawn(|| client.create_container(&config, &Call::new().timeout(timeout)));
         if matches!(fault, Fault::Stall) {
-            // The server never hears of it: what it was to do cannot be done behind the client's back.
+            // The server never receives it, so it cannot do the work later without the client's
+            // knowledge.
             rule.wait_until_given_up();
             rule.cut();
         }
@@ -453,24 +463,25 @@ fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
     assert!(start.elapsed() < timeout + UNDO, "{fault:?} at {call}: {:?}", start.elapsed());
     if let Ok(process) = &result {
         if call == "Tasks/Wait" && matches!(fault, Fault::CutAfter) {
-            // Its answer is the end of the process, and is not to cut one of the calls of the destroy.
+            // The answer comes when the process ends. It must not hit one of the calls of the
+            // destroy.
             kill(*process);
             rule.wait_until_fired();
         }
-        // It may not have noticed yet that the connection is another one.
+        // The client may not have noticed yet that the connection is another one.
         wait_until("an answer", || client.version(&Call::new()).is_ok());
         let message = destroy(&client, &id);
         assert!(message.exit_code().is_some(), "{fault:?} at {call}: {message:?}");
     }
-    // Not before: the answer may have been that of the Wait.
+    // Not before this, because the answer may have been that of the Wait.
     rule.wait_until_fired();
     if call == "Leases/Delete" && !matches!(fault, Fault::Cut | Fault::CutAfter) {
-        // It is left to expire.
+        // The lease is left to expire.
         let leases = plot.ground.ctr(&["-n", &plot.namespace, "leases", "ls", "-q"]);
         plot.ground.ctr(&["-n", &plot.namespace, "leases", "rm", leases.trim()]);
     }
     let case = format!("{fault:?} at {call}: {result:?}");
-    // What the client has made it has removed by itself; the shim takes its time to end.
+    // The client has removed everything that it made. Only the shim needs some time to end.
     let left = plot.holdings();
     let own = [left.containers, left.tasks, left.active_snapshots, left.leases];
     assert_eq!(own, [0; 4], "{case}");
@@ -491,7 +502,7 @@ fn a_create_whose_connection_breaks_leaves_nothing() {
                 assert_eq!(step, None, "{fault:?} at {call}");
                 continue;
             };
-            // The Wait is not waited for: what is broken off with it is the start.
+            // Nobody waits for the Wait. The start breaks off with it.
             let step = step.or((call == "Tasks/Wait").then_some("start the task"));
             assert_eq!(error.failed_step(), step, "{fault:?} at {call}: {error}");
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault:?} at {call}: {error}");
@@ -531,7 +542,7 @@ fn a_create_that_is_refused_leaves_nothing() {
 
 #[test]
 fn a_create_whose_server_hangs_ends_and_leaves_nothing() {
-    // Each takes its timeout, so they wait together.
+    // Each call takes its whole timeout, so they wait at the same time.
     thread::scope(|scope| {
         for (call, step) in calls_of_a_create() {
             scope.spawn(move || {
@@ -567,7 +578,7 @@ fn what_is_answered_after_the_end_of_a_create_is_undone() {
             rule.release();
             creating.join().unwrap().unwrap_err()
         });
-        // The answer was waited for, so it is known what there is to undo.
+        // The client waited for the answer, so it knows what it has to undo.
         assert_eq!(error.kind(), ErrorKind::Cancelled, "at {call}: {error}");
         assert_eq!(error.failed_step(), Some(next), "at {call}: {error}");
         assert_nothing_is_left(&plot, call);
@@ -613,7 +624,7 @@ fn an_undo_ends_at_what_it_cannot_undo() {
     let source = error.source().unwrap().downcast_ref::<Error>().unwrap();
     assert_eq!(source.kind(), ErrorKind::PermissionDenied);
     assert_eq!(source.message(), "could not undo: create the task: no delete");
-    // The task is still there, and the record and the snapshot are its.
+    // The task still exists, and it uses the record and the snapshot.
     let left = plot.holdings();
     assert_eq!((left.tasks, left.containers, left.active_snapshots, left.leases), (1, 1, 1, 0));
     let message = plot.destroy(&id);
@@ -644,7 +655,8 @@ fn a_destroy_that_is_interrupted_is_finished_by_another_client() {
             let result = destroy(&first, &id);
             rule.wait_until_fired();
             match &result {
-                // That a Wait breaks off is no end of it; what goes out with it may be.
+                // A Wait that breaks off does not end the container, but a call that is sent with
+                // it may break off too.
                 Ok(message) => {
                     assert_eq!(call, "Tasks/Wait", "{case}");
                     assert_eq!(message.exit_code(), Some(3), "{case}");
@@ -694,7 +706,7 @@ fn a_pull_whose_connection_breaks_can_be_made_again() {
         for fault in [Fault::Cut, Fault::CutAfter] {
             let case = format!("{fault:?} at {call}, number {n}");
             let name = unique("faults");
-            // Content is shared by namespaces: a layer and a configuration that no other test has.
+            // Namespaces share content. So use a layer and a configuration that no other test has.
             let more_layers = vec![size(2 * at + usize::from(matches!(fault, Fault::Cut)))];
             let recipe = Recipe { more_layers, env: vec![name.clone()], ..Recipe::default() };
             let reference = ground.registry().push(&name, "latest", &recipe);
@@ -740,7 +752,7 @@ fn an_exit_is_told_though_the_id_is_taken_over() {
         plot.destroy(&id);
         plot.create(plot.shell_of(&id, "sleep 1000"));
         proxy.mend();
-        // Before the lost one is looked up, or after: it makes no difference.
+        // It makes no difference whether the lost container is looked up before or after.
         wait_until("a change of the new one", || {
             if recover {
                 client.recover_container(&id, &Stdio::new(), &within(5)).is_ok()

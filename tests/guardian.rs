@@ -1,5 +1,5 @@
-//! The ground of the other tests: what it offers is as they rely on, and nothing of it is left
-//! however a test program ends. Needs root and the packages of `tests/packages`.
+//! The ground of the other tests: it has what they rely on, and nothing of it is left, however a
+//! test program ends. Needs root and the packages of `tests/packages`.
 
 mod ground;
 
@@ -11,7 +11,7 @@ use ground::image::{Recipe, foreign_architecture};
 use ground::registry::{PASSWORD, USER};
 use ground::{Ground, mounts_below, processes_naming, runs, unique, wait_until};
 
-/// Runs a program that raises a ground with a container in it, and then ends as `job` says.
+/// Runs a program that starts a ground with a container in it, and then ends as `job` says.
 fn helper(job: &str) -> (Child, PathBuf, u32) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "helper_process", "--nocapture"])
@@ -29,7 +29,7 @@ fn helper(job: &str) -> (Child, PathBuf, u32) {
     (child, dir.into(), pid.parse().unwrap())
 }
 
-/// Not a test by itself: what `helper` runs.
+/// Not a test. This is the program that `helper` runs.
 #[test]
 fn helper_process() {
     let Some(job) = std::env::var_os("CTRD_GUARDIAN_HELPER") else { return };
@@ -40,7 +40,7 @@ fn helper_process() {
     let tasks = ground.ctr(&["tasks", "ls"]);
     let pid = tasks.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap();
     println!("ready: {} {pid}", ground.dir().display());
-    // Until the parent has looked.
+    // Wait until the parent has looked.
     let _ = std::io::stdin().read_line(&mut String::new());
     match job.to_str().unwrap() {
         "return" => {}
@@ -68,7 +68,7 @@ fn nothing_is_left_of_a_program() {
     for job in ["kill", "return", "fail", "exit"] {
         let (mut child, dir, container) = helper(job);
         assert!(runs(container));
-        // containerd, a shim, the registry.
+        // containerd, a shim and the registry.
         let named = processes_naming(&dir);
         assert_eq!(named.len(), 3, "{named:?}");
         assert_ne!(mounts_below(&dir), Vec::<String>::new());

@@ -1,4 +1,4 @@
-//! What is counted in the whole process: one test at a time.
+//! Tests that count things of the whole process, so they run one at a time.
 
 mod ground;
 
@@ -11,7 +11,7 @@ use ctrd::{Call, Cancel, Client, Stdio, Stream};
 use ground::plot::{Plot, gently, kill, pipe, within};
 use ground::{descriptors, idle_threads, library_threads, wait_until};
 
-/// Held by the test that counts.
+/// The test that counts holds this.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,7 +64,7 @@ fn a_hundred_containers_by_ten_threads_leave_nothing() {
         output.read_to_string(&mut text).unwrap();
         assert_eq!(text, format!("{code}\n"));
     };
-    // What is made once and kept: threads, and what they hold.
+    // Things that are made once and kept: threads, and what they hold.
     let all = || {
         thread::scope(|scope| {
             for thread in 0..10 {
@@ -81,7 +81,7 @@ fn a_hundred_containers_by_ten_threads_leave_nothing() {
     };
     small();
     let counts = || {
-        // They stay for a second after they were needed.
+        // The threads stay for a second after their last use.
         wait_until("the end of idle threads", || idle_threads() == 0);
         (plot.holdings(), library_threads(), descriptors())
     };
@@ -100,7 +100,7 @@ fn an_exit_that_is_kept_holds_no_descriptor() {
         let config = plot.shell("exit 3").stdio(Stdio::new().stdout(Stream::fd(stdout)));
         let id = plot.create(config);
         assert_eq!(plot.probe(&id).exit_code(), Some(3));
-        // The client that made it does not hear of that, and keeps the message.
+        // The client that made it does not hear of this, and keeps the message.
         other.destroy_container(&id, &gently(), &Call::new()).unwrap();
         assert_eq!(plot.probe(&id).exit_code(), Some(3));
     };

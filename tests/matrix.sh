@@ -1,6 +1,6 @@
 #!/bin/sh
-# The whole suite on the containerds of Debian's later suites, which are unpacked beside the installed
-# one: 1.7 and 2.x. What differs between the versions is in src/guide/what_happens_when.md.
+# Runs the whole suite with the containerds of Debian's later suites, 1.7 and 2.x, which are
+# unpacked beside the installed one. src/guide/what_happens_when.md says how the versions differ.
 #
 #     tests/matrix.sh [SUITE...]
 set -eu

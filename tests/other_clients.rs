@@ -1,4 +1,4 @@
-//! What is told of containers that other clients of the same containerd change.
+//! What the library reports of containers that other clients of the same containerd change.
 
 mod ground;
 
@@ -21,7 +21,7 @@ use ground::proxy::{Fault, Proxy};
 use ground::{Holdings, wait_until};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-/// Such a client behind a proxy of its own.
+/// A client behind a proxy of its own.
 fn behind_a_proxy(plot: &Plot) -> (Proxy, Client) {
     let proxy = proxy_of(plot.ground);
     let client = client_behind(plot, &proxy);
@@ -47,17 +47,17 @@ fn ctr(plot: &Plot, arguments: &[&str]) {
     plot.ground.ctr(&[&["-n", &plot.namespace], arguments].concat());
 }
 
-/// A container that runs until it is ended, and its process.
+/// A container that runs until something ends it, and its process.
 fn running(plot: &Plot, client: &Client, cleanup: Cleanup) -> (String, u32) {
     create(client, plot.shell("sleep 1000").cleanup(cleanup))
 }
 
-/// A container that ends at its first run with the first code, and later with the second.
+/// A container whose first run exits with the first code, and whose second run with the second.
 fn twice(plot: &Plot, first: &str, second: &str) -> ContainerConfig {
     plot.shell(&format!("[ -e /ran ] && {second}; touch /ran; {first}"))
 }
 
-/// Removes the record under a task that runs on, as a client does that does not see the task.
+/// Removes the record and leaves the task running, as a client does that does not see the task.
 fn remove_the_record(plot: &Plot, id: &str) {
     let (proxy, client) = behind_a_proxy(plot);
     let blind = Fault::Fail(5, "it is not to be seen");
@@ -67,7 +67,7 @@ fn remove_the_record(plot: &Plot, id: &str) {
     assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
 }
 
-/// Has another record take the place of one that was removed, with the task that runs on.
+/// Makes another record in place of one that was removed. The task goes on running.
 fn make_a_record(plot: &Plot, id: &str, owner: &str) {
     let label = format!("io.ctrd.owner={owner}");
     ctr(plot, &["c", "create", "--label", &label, &plot.image, id, "sleep", "1"]);
@@ -94,7 +94,7 @@ fn a_record_that_is_replaced_makes_no_second_exit() {
         client.recover_container(&id, &Stdio::new(), &within(10)).unwrap();
         let destroyed = client.destroy_container(&id, &gently(), &within(10)).unwrap();
         assert_eq!(destroyed.seq(), message.seq());
-        // The one that was outstanding has served for all of it.
+        // The Wait that was outstanding was enough for all of this.
         assert!(!proxy.take().contains(&"Tasks/Wait".to_owned()));
     }
     assert_is_silent(&told);
@@ -109,7 +109,7 @@ fn a_record_that_is_replaced_under_a_destroy_makes_no_second_exit() {
         let told = stop_hook(&client);
         let (id, _) = running(&plot, &client, cleanup);
         thread::scope(|scope| {
-            // It is held where it has read the record.
+            // The call is held after it has read the record.
             let rule = proxy.at("Tasks/Kill", Fault::Stall);
             let destroying = scope.spawn(|| client.destroy_container(&id, &gently(), &within(20)));
             rule.wait_until_fired();
@@ -119,7 +119,7 @@ fn a_record_that_is_replaced_under_a_destroy_makes_no_second_exit() {
             assert_eq!(destroying.join().unwrap().unwrap().exit_code(), Some(137));
         });
         assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(137));
-        // The task stands, and its exit is told.
+        // The task exists, and its exit is reported.
         assert_eq!(plot.holdings().tasks, 1);
         assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(137));
         client.recover_container(&id, &Stdio::new(), &within(10)).unwrap();
@@ -164,10 +164,10 @@ fn a_task_that_was_deleted_half_way_can_be_destroyed_by_anybody() {
                 if plot.client.destroy_container(&id, &gently(), &short).is_ok() {
                     return;
                 }
-                // As where somebody else has done it, who writes nothing down.
+                // As if another client that records nothing had destroyed it.
                 plot.ground.ctr(&["-n", &plot.namespace, "c", "label", &id, "io.ctrd.exit="]);
                 match client_of(plot).destroy_container(&id, &gently(), &within(30)) {
-                    // 137, where it was killed, and nobody knows whether it ran.
+                    // 137 if it was killed, and it is not known whether it ran.
                     Ok(message) => assert_ne!(message.exit_code(), Some(0), "{message:?}"),
                     Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{milliseconds}: {e}"),
                 }
@@ -185,7 +185,7 @@ fn a_policy_is_not_that_of_another_record() {
     let (id, process) = running(&plot, &client, Cleanup::All);
     remove_the_record(&plot, &id);
     make_a_record(&plot, &id, "another");
-    // It is looked up.
+    // The client looks it up.
     proxy.cut();
     proxy.mend();
     wait_until("a look", || client.counters().reconciled() == 1);
@@ -204,7 +204,7 @@ fn a_policy_is_not_that_of_another_record() {
 fn each_of_two_processes_of_a_record_is_told() {
     let plot = Plot::new();
     let told = stop_hook(&plot.client);
-    // Its second one has ended when it is destroyed.
+    // Its second run has ended when it is destroyed.
     let id = plot.create(twice(&plot, "exit 3", "exit 4"));
     assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(3));
     ctr(&plot, &["tasks", "rm", &id]);
@@ -215,7 +215,7 @@ fn each_of_two_processes_of_a_record_is_told() {
     assert_eq!(plot.destroy(&id).exit_code(), Some(4));
     assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(4));
 
-    // The first one's end was not seen, and the second one runs.
+    // Nobody saw the end of the first run, and the second run goes on.
     let (proxy, client) = behind_a_proxy(&plot);
     let told = stop_hook(&client);
     let (id, process) = running(&plot, &client, Cleanup::Keep);
@@ -248,13 +248,13 @@ fn a_shim_that_hangs_under_a_record_that_is_gone_is_no_exit() {
     stop(shim);
     proxy.cut();
     proxy.mend();
-    // One look takes the 2 s for which containerd waits for the shim.
+    // One lookup takes the 2 s for which containerd waits for the shim.
     assert!(told.recv_timeout(Duration::from_secs(4)).is_err());
     rustix::process::kill_process(shim, rustix::process::Signal::CONT).unwrap();
     kill(process);
     let message = told.recv_timeout(LONG).unwrap();
     assert_eq!((message.exit_code(), message.origin()), (Some(137), Origin::Recovered));
-    // Without a record its task is nobody's to remove.
+    // Without a record, nobody removes its task.
     make_a_record(&plot, &id, "ctrd");
     plot.destroy(&id);
     wait_until("the end of everything", || plot.holdings().only_images());
@@ -271,7 +271,7 @@ fn a_look_that_fails_is_no_start() {
         rule.wait_until_fired();
         assert_eq!(error.failed_step(), Some("look the task up"), "{error}");
         assert!(!proxy.take().contains(&"Tasks/Kill".to_owned()));
-        // One that was not to run any more can be started all the same.
+        // A container that should not run any more can be started all the same.
         client.start_container(&id, &Call::new()).unwrap();
         kill(client.container_pid(&id, &Call::new()).unwrap());
         assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(137));
@@ -321,8 +321,8 @@ fn a_destroy_of_what_never_ran_can_be_cut_short_and_made_again() {
     wait_until("the end of everything", || plot.holdings().only_images());
 }
 
-/// Whether there is nothing but images, and what containerd has lost: where the end of a call breaks the
-/// deletion of a task off, that may be its shim.
+/// Whether only images are left, apart from what containerd has lost. If the end of a call breaks
+/// off the deletion of a task, that may be its shim.
 fn is_clean(plot: &Plot) -> bool {
     Holdings { shims: 0, mounts: 0, ..plot.holdings() }.only_images()
 }
@@ -339,7 +339,7 @@ fn a_destroy_can_be_cut_short_at_any_moment() {
             let expected = if starts { Some(137) } else { None };
             match first.or_else(|_| destroy(within(10))) {
                 Ok(message) => assert_eq!(message.exit_code(), expected, "{message:?}"),
-                // The record was deleted as the time ended.
+                // The record was deleted when the time ended.
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 Err(e) => panic!("{milliseconds} ms, {starts}: {e}"),
             }
@@ -408,7 +408,7 @@ fn a_clean_up_leaves_a_later_process_alone() {
     is_in.recv_timeout(LONG).unwrap();
     ctr(&plot, &["tasks", "rm", &id]);
     ctr(&plot, &["tasks", "start", "-d", &id]);
-    // It is told of both.
+    // It receives both.
     assert_eq!(client.probe(&id, &Call::new()).unwrap().exit_code(), Some(3));
     let error = client.probe(&id, &within(1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
@@ -452,7 +452,7 @@ fn what_another_client_never_started_has_no_code() {
     wait_until("the end of everything", || plot.holdings().only_images());
 }
 
-/// A container that is created and not started, and ends with the code that its input says.
+/// A container that is created but not started. It exits with the code that its input names.
 fn asking(plot: &Plot, client: &Client) -> (String, File) {
     let (stdin, say): (OwnedFd, OwnedFd) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let config =
@@ -481,7 +481,7 @@ fn a_start_that_is_only_seen_lets_the_input_go() {
         assert_eq!(client.probe(&id, &within(20)).unwrap().exit_code(), Some(7));
         client.destroy_container(&id, &gently(), &within(20)).unwrap();
 
-        // Also where the start is refused because of it.
+        // Also if the start is refused because of this.
         let (id, mut say) = asking(&plot, &client);
         client_of(&plot).start_container(&id, &within(10)).unwrap();
         let error = client.start_container(&id, &within(10)).unwrap_err();
@@ -508,7 +508,7 @@ fn what_is_not_known_is_kept_as_that() {
 fn what_is_not_known(plot: &Plot, proxy: &Proxy, expected: (Option<u32>, Origin)) {
     let client = client_behind(plot, proxy);
     let (id, process) = running(plot, &client, Cleanup::Keep);
-    // The task is removed while the client cannot see it.
+    // The task is removed while the client cannot see that.
     proxy.cut();
     kill(process);
     wait_until("the exit", || {

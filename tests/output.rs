@@ -94,6 +94,7 @@ fn a_destroy_waits_for_a_late_reader_as_long_as_it_is_told_to() {
     for drain in [Duration::from_secs(30), Duration::MAX] {
         let (container, reader) = writer(&plot);
         let id = plot.create(container);
+        plot.probe(&id);
         let message = thread::scope(|scope| {
             let config = gently().drain(drain);
             let (client, id) = (&plot.client, &id);
@@ -115,8 +116,8 @@ fn a_destroy_whose_own_time_ends_first_drops_nothing() {
     let (container, reader) = writer(&plot);
     let id = plot.create(container);
     plot.probe(&id);
-    let short = Call::new().timeout(Duration::from_millis(500));
-    for config in [gently(), gently().drain(Duration::MAX)] {
+    for drain in [Duration::from_secs(30), Duration::MAX] {
+        let (config, short) = (gently().drain(drain), within(2));
         let error = plot.client.destroy_container(&id, &config, &short).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert_eq!(error.failed_step(), Some("wait for the output"), "{error}");
@@ -271,9 +272,12 @@ fn output_of_a_container_that_another_client_removes_is_waited_for_and_counted()
 fn the_close_of_a_client_loses_only_what_the_fifo_does_not_keep() {
     let plot = Plot::new();
     let first = client_of(&plot);
-    let script = format!("head -c {WRITTEN} /dev/zero; sleep 1000");
-    let (container, before) = running(&plot, &script);
-    let (id, _) = create(&first, container);
+    // It runs on, and says when it has written.
+    let script = format!("head -c {WRITTEN} /dev/zero; echo done >&2; sleep 1000");
+    let ((before, stdout), (mut errors, stderr)) = (pipe(), pipe());
+    let stdio = Stdio::new().stdout(Stream::fd(stdout)).stderr(Stream::fd(stderr));
+    let (id, _) = create(&first, plot.shell(&script).stdio(stdio));
+    errors.read_exact(&mut [0; 5]).unwrap();
     wait_until("full pipes", || {
         rustix::io::ioctl_fionread(&before).is_ok_and(|unread| unread >= 65_536)
     });

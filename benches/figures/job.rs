@@ -1,16 +1,17 @@
-//! A job of the client's, in a process of its own: what `../peer/main.go` does with containerd's own
-//! Go client. It prints a number a line.
+//! A job of a client, in a process of its own. `../peer/main.go` does the same jobs with
+//! containerd's own Go client. A job prints one number per line.
 //!
 //! - `version`, `lifecycle` (create, start, wait and destroy `/bin/true`), `death` (from the kill
-//!   until the waiter knows): the CPU time of one of COUNT, then the time that each took, in
-//!   nanoseconds. For `death` the CPU time is of the whole lifecycle.
-//! - `waits`: threads, memory and memory that is not of files, in KiB, three times: with the client
-//!   open, with 50 containers that it has made, and with COUNT waits for these.
-//! - `submitted` and `blocking` (ctrd alone): COUNT creates and destroys of `/bin/true`, submitted by one
-//!   thread, or made by 16 threads that block. The wall and the CPU time of all, in nanoseconds, the most
-//!   threads that the process had, and its memory in KiB at the end.
-//! - `callers` (ctrd alone): the same with COUNT threads that wait for nothing, and no client; what
-//!   the threads cost that the callers of the library are.
+//!   of a process until its waiter returns): the CPU time of one of COUNT, then the time of each
+//!   one, in nanoseconds. For `death`, the CPU time is that of the whole lifecycle.
+//! - `waits`: threads, memory, and memory that no file backs, in KiB, three times: with the open
+//!   client, with 50 containers that it has made, and with COUNT waits for these containers.
+//! - `submitted` and `blocking` (only ctrd): COUNT creates and destroys of `/bin/true`, submitted
+//!   by one thread, or made by 16 blocking threads. Prints the wall and the CPU time of all of
+//!   them, in nanoseconds, the largest number of threads in the process, and its memory in KiB at
+//!   the end.
+//! - `callers` (only ctrd): the same numbers with COUNT threads that wait for nothing, and no
+//!   client. They show the cost of the callers' threads.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,16 +27,16 @@ use crate::ground::unique;
 /// How many containers the waits are for.
 pub const CONTAINERS: usize = 50;
 
-/// How many threads create and destroy at once where calls block.
+/// How many threads create and destroy at once if the calls block.
 const CALLERS: usize = 16;
 
-/// How long a waiter has waited when its process is killed.
+/// How long a waiter has waited before its process is killed.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long to leave a process alone before its memory is looked at.
+/// How long a process rests before its memory is measured.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// The stack of a caller's thread, which reserves it and does not use it up.
+/// The stack of a caller's thread. The thread reserves it and uses only a part.
 const STACK: usize = 256 * 1024;
 
 pub fn run(arguments: &[String]) {
@@ -169,8 +170,8 @@ fn callers(count: usize) {
     }
 }
 
-/// Prints what one of them costs in CPU, then how long each took; the first one, which finds nothing
-/// warm, does not count.
+/// Prints the CPU time of one run, then the time of each run. The first run does not count, because
+/// its caches are cold.
 fn timed(count: usize, mut work: impl FnMut() -> Duration) {
     work();
     let before = cpu();
@@ -181,7 +182,7 @@ fn timed(count: usize, mut work: impl FnMut() -> Duration) {
     }
 }
 
-/// Prints the wall and CPU time of all that `work` does, the most threads at once, and the memory.
+/// Prints the wall and CPU time of `work`, the largest number of threads, and the memory.
 fn whole(work: impl FnOnce()) {
     let (start, before) = (Instant::now(), cpu());
     let over = AtomicBool::new(false);
@@ -192,7 +193,7 @@ fn whole(work: impl FnOnce()) {
                 most = most.max(status("Threads:"));
                 thread::sleep(Duration::from_millis(50));
             }
-            // Without this one.
+            // The thread that counts does not count itself.
             most - 1
         });
         work();
@@ -208,14 +209,15 @@ fn cpu() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
 }
 
-/// A number that the kernel has of this process.
+/// A number from the kernel about this process.
 fn status(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Prints the threads of this process, and its memory in KiB: all, and what is not of files.
+/// Prints the threads of this process, and its memory in KiB: all of it, and the part that no file
+/// backs.
 fn usage() {
     for name in ["Threads:", "VmRSS:", "RssAnon:"] {
         println!("{}", status(name));

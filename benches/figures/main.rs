@@ -1,9 +1,9 @@
-//! The figures that the project claims, beside those of containerd's own Go client: what calls,
-//! lifecycles and waits cost.
+//! Measures the costs of calls, lifecycles and waits, and compares them with containerd's own Go
+//! client.
 //!
-//! `make bench` prints them, as the table of `../RESULTS.md`. Both clients do the same jobs on the
-//! same containerd, each in a process of its own, by turns. Nothing here is a test: figures depend on
-//! the machine.
+//! `make bench` prints the figures as the table of `../RESULTS.md`. Both clients do the same jobs
+//! with the same containerd, each in a process of its own, in turns. Nothing here is a test,
+//! because figures depend on the machine.
 
 mod job;
 
@@ -20,16 +20,16 @@ use ground::plot::Plot;
 use ground::proxy::Proxy;
 use job::CONTAINERS;
 
-/// How often each client does each job; what is printed is the median.
+/// How many times each client does each job. The output is the median.
 const ROUNDS: usize = 7;
 
-/// How many of each in a round.
+/// How many of each kind in one round.
 const VERSIONS: usize = 3000;
 const LIFECYCLES: usize = 20;
 const WAITS: usize = 1000;
 const SUBMITTED: usize = 1000;
 
-/// How often the calls of one thread and of many are made, by turns.
+/// How many times the calls of one thread and of many are measured, in turns.
 const SUBMISSION_ROUNDS: usize = 3;
 
 /// The argument that makes this program a client.
@@ -76,7 +76,7 @@ fn figures(peer: &str) {
     machine(&plot);
 }
 
-/// The wall and CPU times of one piece of a job, by turns.
+/// The wall and CPU times of one unit of a job, in turns.
 fn measure(programs: [&Program<'_>; 2], job: &str, count: usize) -> ([u64; 2], [u64; 2]) {
     let mut wall = [Vec::new(), Vec::new()];
     let mut cpu = [Vec::new(), Vec::new()];
@@ -90,7 +90,7 @@ fn measure(programs: [&Program<'_>; 2], job: &str, count: usize) -> ([u64; 2], [
     (wall.map(median), cpu.map(median))
 }
 
-/// Many waits for some containers.
+/// Many waits for a few containers.
 fn waits([ctrd, go]: [&Program<'_>; 2]) {
     let mut rounds = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
@@ -100,7 +100,8 @@ fn waits([ctrd, go]: [&Program<'_>; 2]) {
             rounds.push(program.run(job, WAITS));
         }
     }
-    // The median of each number: threads, memory and memory not of files, at each of three stages.
+    // The median of each number: threads, memory, and memory that no file backs, at each of three
+    // stages.
     let [ctrd, go, callers] = rounds.map(|rounds| -> [[u64; 3]; 3] {
         let number = |i: usize| median(rounds.iter().map(|round| round[i]).collect());
         std::array::from_fn(|stage| std::array::from_fn(|what| number(3 * stage + what)))
@@ -115,13 +116,14 @@ fn waits([ctrd, go]: [&Program<'_>; 2]) {
         row(&format!("{name}: {CONTAINERS} containers made"), at(1), unit);
         let [all, go] = at(2);
         row(&format!("{name}: {WAITS} waits for them"), [all, go], unit);
-        // A wait of ctrd's has a thread of its caller's. What those use is not the library's.
+        // A wait of ctrd blocks a thread of its caller. The cost of that thread is not the
+        // library's.
         let own = all.saturating_sub(callers[2][what] - callers[1][what]);
         row("... without the callers' threads", [own, go], unit);
     }
 }
 
-/// Creates and destroys, submitted by one thread, and made by 16 threads that block.
+/// Creates and destroys that one thread submits, and those of 16 blocking threads.
 fn submission(ctrd: &Program<'_>) {
     let mut rounds = [const { Vec::new() }; 2];
     for _ in 0..SUBMISSION_ROUNDS {
@@ -154,7 +156,7 @@ impl<'a> Program<'a> {
         Program { plot, program: program.into(), arguments }
     }
 
-    /// Has a job done, and gives the numbers that were printed.
+    /// Runs a job, and returns the numbers that it prints.
     fn run(&self, job: &str, count: usize) -> Vec<u64> {
         self.run_at(self.plot.ground.address(), job, count)
     }
@@ -171,7 +173,7 @@ impl<'a> Program<'a> {
         text.lines().map(|line| line.parse().unwrap()).collect()
     }
 
-    /// The calls of one lifecycle more.
+    /// The calls of one additional lifecycle.
     fn calls(&self, proxy: &Proxy) -> Vec<String> {
         let [one, mut two] = [1, 2].map(|count| {
             self.run_at(&proxy.address(), "lifecycle", count);
@@ -189,7 +191,7 @@ enum Unit {
     Mebi,
 }
 
-/// Prints a row of the table, of what was counted or measured in nanoseconds or KiB.
+/// Prints a row of the table. The values are counts, nanoseconds or KiB.
 fn row(title: &str, [ctrd, go]: [u64; 2], unit: Unit) {
     let text = |number: u64| {
         let number = number as f64;
@@ -208,7 +210,7 @@ fn median(mut numbers: Vec<u64>) -> u64 {
     numbers[numbers.len() / 2]
 }
 
-/// Prints on what this was measured, and how busy it is.
+/// Prints the machine, and how busy it is.
 fn machine(plot: &Plot) {
     let read = |path| fs::read_to_string(path).unwrap().trim().to_owned();
     println!(

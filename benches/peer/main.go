@@ -1,8 +1,8 @@
-// The same jobs as ctrd's in ../figures/job.rs, done with containerd's own Go client.
+// The jobs of ../figures/job.rs, done with containerd's own Go client.
 //
 //	peer ADDRESS NAMESPACE IMAGE JOB COUNT
 //
-// What it prints is described there.
+// job.rs describes the output.
 package main
 
 import (
@@ -70,8 +70,8 @@ func main() {
 	}
 }
 
-// Prints what one of them costs in CPU, then how long each took; the first one, which finds nothing
-// warm, does not count.
+// Prints the CPU time of one run, then the time of each run. The first run does not count, because
+// its caches are cold.
 func timed(count int, work func() time.Duration) {
 	work()
 	times := make([]time.Duration, count)
@@ -131,7 +131,8 @@ func waits(context context.Context, client *containerd.Client, image containerd.
 	}
 }
 
-// Prints the threads of this process, and its memory in KiB: all, and what is not of files.
+// Prints the threads of this process, and its memory in KiB: all of it, and the part that no file
+// backs.
 func use() {
 	status := string(must(os.ReadFile("/proc/self/status")))
 	for _, name := range []string{"Threads:", "VmRSS:", "RssAnon:"} {

@@ -1,4 +1,4 @@
-//! The machine's clock is stepped while calls wait: time is counted by one that nobody sets.
+//! Steps the machine's clock while calls wait. The library counts time by a clock that nobody sets.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::report::Report;
 
 const HOUR: i64 = 3_600;
 
-/// The machine's clock, stepped away; put back when dropped.
+/// The machine's clock with a step. The drop sets it back.
 struct Stepped(i64);
 
 impl Stepped {

@@ -1,5 +1,5 @@
-//! A containerd whose end and restart are this program's: the library's own supervisor lets one wait
-//! that dies again and again.
+//! A containerd that this program itself kills and starts again. The library's own supervisor is
+//! not used, because it delays the restart of a containerd that dies again and again.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,12 +20,12 @@ pub struct Containerd {
     log: PathBuf,
     address: String,
     pid: u32,
-    /// Where this program has started it.
+    /// Set if this program has started it.
     child: Option<Child>,
 }
 
 impl Containerd {
-    /// That of a daemon, which does not start it again by itself.
+    /// The containerd of a daemon that does not restart it by itself.
     pub fn of(daemon: &Daemon) -> Containerd {
         let pid = daemon.pid();
         let words = |file: &str| -> Vec<OsString> {
@@ -55,7 +55,7 @@ impl Containerd {
         }
     }
 
-    /// Starts one in the place of the one that was killed, and waits until it listens.
+    /// Starts a containerd in place of the killed one, and waits until it listens.
     pub fn start(&mut self) {
         let log = File::options().append(true).open(&self.log).unwrap();
         let environment = self.environment.iter().filter_map(|variable| {
@@ -80,11 +80,12 @@ impl Containerd {
 }
 
 impl Containerd {
-    /// Whether it has given a container's shim up, which nobody can reach from then on: it has deleted its
-    /// directory, as where the connection breaks while the shim is started; or says that it could not end
-    /// it, as where the connection breaks after its task was deleted.
+    /// Whether containerd has lost a container's shim, which nobody can reach then. Either it has
+    /// deleted the shim's directory, as it does if the connection breaks while the shim starts. Or
+    /// its log says that it could not end the shim, as it does if the connection breaks after the
+    /// shim's task was deleted.
     pub fn has_lost_the_shim(&self, shim: u32, container: &str) -> bool {
-        // It renames it before it deletes it.
+        // It renames the directory before it deletes it.
         let name = format!("/.{container}/");
         let files = fs::read_dir(format!("/proc/{shim}/fd")).into_iter().flatten().flatten();
         let mut paths = files.filter_map(|file| fs::read_link(file.path()).ok());

@@ -1,5 +1,5 @@
-//! Very many events: none is lost, and their receiver needs little time for each. That is measured where
-//! they come in a burst; at other times most of what it needs is for waking up.
+//! Very many events: none is lost, and their receiver needs little CPU time for each. Only a burst
+//! is judged, because at other times most of the receiver's CPU time is for waking up.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -21,21 +21,21 @@ use crate::{Options, usage};
 
 const EVENTS: usize = 20_000;
 
-/// How often they come in a burst; what is told of the CPU is the median.
+/// How many times a burst is repeated. The reported CPU time is the median.
 const ROUNDS: usize = 5;
 
-/// How many publish at once, each one event after the other.
+/// How many programs publish at once. Each one publishes one event after the other.
 const PUBLISHERS: usize = 4;
 
-/// What is wanted, and one event in so many that is not.
+/// The topic of the wanted events. One of so many events has another topic.
 const TOPIC: &str = "/tasks/start";
 const OTHER_TOPIC: &str = "/tasks/oom";
 const OTHERS: usize = 10;
 
-/// How many seconds all may take.
+/// How many seconds everything may take.
 const LIMIT: u64 = 30;
 
-/// What comes within this time after the last is one too many.
+/// An event that comes within this time after the last one is a surplus.
 const REST: Duration = Duration::from_millis(500);
 
 static PUBLISH: Raw = unary("/containerd.services.events.v1.Events/Publish");
@@ -64,7 +64,7 @@ pub fn run(options: &Options, report: &mut Report) {
         if burst {
             report.figure(&title, text, "at most 6 µs", cpu <= 6.0);
         } else {
-            // It is woken for nearly each.
+            // It wakes up for nearly every event.
             report.note(&title, text);
         }
         let rate = 1.0 / middle(|round| round.time);
@@ -72,7 +72,7 @@ pub fn run(options: &Options, report: &mut Report) {
     }
 }
 
-/// What became of so many events.
+/// The result of one round of events.
 struct Round {
     received: usize,
     wrong: usize,
@@ -102,14 +102,14 @@ impl Round {
     }
 }
 
-/// What has come of so many events.
+/// The events that have come.
 #[derive(Default)]
 struct Arrivals {
     count: usize,
     received: usize,
     wrong: usize,
     next: [usize; PUBLISHERS],
-    /// The CPU time and the clock at the first, and at the last.
+    /// The CPU time and the clock at the first event, and at the last.
     begin: Option<(Duration, Duration)>,
     end: (Duration, Duration),
 }
@@ -136,8 +136,8 @@ impl Arrivals {
     }
 }
 
-/// The job: receives COUNT events by a queue or a hook, and prints how many came, how many of them should
-/// not have then, the CPU time, and the time from the first to the last.
+/// The job: receives COUNT events by a queue or a hook. Prints how many came, how many of them
+/// should not have come then, the CPU time, and the time from the first to the last.
 pub fn receive(arguments: &[String]) {
     let [address, namespace, count, consumer] = arguments else { panic!("{arguments:?}") };
     let count: usize = count.parse().unwrap();
@@ -189,7 +189,8 @@ pub fn receive(arguments: &[String]) {
     println!("{received}\n{wrong}\n{}\n{}", cpu.as_nanos(), clock.as_nanos());
 }
 
-/// The job: publishes COUNT events, each of a container that is named by its publisher and its number.
+/// The job: publishes COUNT events. Each is about a container whose id has the number of the
+/// publisher and of the event.
 pub fn publish(arguments: &[String]) {
     let [address, namespace, count] = arguments else { panic!("{arguments:?}") };
     let count: usize = count.parse().unwrap();

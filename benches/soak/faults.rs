@@ -1,5 +1,5 @@
-//! Thousands of faults, at random, under containers that end and are made all the time: no exit is
-//! false, lost or told twice, and nothing is left.
+//! Thousands of random faults, while containers end and are made all the time. No exit is wrong,
+//! lost or reported twice, and nothing is left.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -19,26 +19,27 @@ use crate::report::{Report, millis};
 
 const FAULTS: usize = 10_000;
 
-/// How many there are under a client that holds no descriptors of processes.
+/// The number of faults for a client that holds no descriptors of processes.
 const UNSEEN: usize = 2_000;
 
-/// How many there are before anything is counted: what is made once and kept is there then.
+/// The number of faults before anything is counted. After them, everything that is made once and
+/// kept exists.
 const FIRST: usize = 60;
 
-/// One container ends for about so many faults, beside those that faults end.
+/// The program ends one container for about this many faults. Some faults end containers too.
 const FAULTS_PER_END: usize = 4;
 
-/// What was promised: how long after a fault a call works.
+/// The promise: the longest time after a fault until a call works.
 const BACK: Duration = Duration::from_millis(1500);
 
-/// How long to wait for what goes by itself.
+/// How long to wait for things that go away by themselves.
 const SETTLE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// The connection is cut; another can be made at once.
+    /// The connection is cut. Another one can be made at once.
     Cut,
-    /// It is cut, and none can be made for a while.
+    /// The connection is cut, and no other can be made for a while.
     CutLong,
     /// containerd is stopped for a while.
     Stop,
@@ -48,13 +49,13 @@ enum Fault {
     Shim,
     /// A shim is stopped for a while.
     ShimStop,
-    /// A container is destroyed and made anew by another client.
+    /// Another client destroys a container and makes it again.
     Anew,
     /// The same while the connection is cut.
     AnewUnseen,
 }
 
-/// How many of a hundred.
+/// How many of a hundred faults have each kind.
 const SHARES: [(Fault, usize, &str); 8] = [
     (Fault::Cut, 46, "connection cut"),
     (Fault::CutLong, 18, "connection cut for 50 to 300 ms"),
@@ -79,7 +80,7 @@ impl Fault {
     }
 }
 
-/// When a container ends that is ended beside a fault.
+/// When a container ends that the program ends besides a fault.
 #[derive(Clone, Copy, PartialEq)]
 enum When {
     Never,
@@ -99,26 +100,26 @@ impl When {
     }
 }
 
-/// What faults are injected into.
+/// The objects of the faults.
 struct Scene<'a> {
     pool: Pool<'a>,
     proxy: &'a Proxy,
     client: &'a Client,
     containerd: Containerd,
-    /// How long it took until a call worked again.
+    /// How long each fault kept calls from working.
     back: Vec<Duration>,
     counts: [usize; SHARES.len()],
 }
 
-/// What is left once nothing is to be there.
+/// The things that are left when nothing should exist.
 #[derive(Debug)]
 struct Left {
     holdings: Holdings,
     descriptors: usize,
     threads: usize,
-    /// Shims that containerd has lost, which are not counted among what it holds: it says so where the
-    /// connection broke between the deletion of a task and the end of its shim, and does not know
-    /// of one that it was starting when it was killed.
+    /// Shims that containerd has lost. They are not counted among its objects. containerd reports
+    /// one in its log if the connection broke between the deletion of a task and the end of its
+    /// shim. It does not know of a shim that it was starting when it was killed.
     cut: usize,
     killed: usize,
 }
@@ -127,13 +128,13 @@ pub fn run(options: &Options, report: &mut Report) {
     run_some(options.share_of(FAULTS), true, options, report);
 }
 
-/// The same as on a kernel that does not tell how a process ended.
+/// The same as on a kernel that does not report how a process ended.
 pub fn run_unseen(options: &Options, report: &mut Report) {
     run_some(options.share_of(UNSEEN), false, options, report);
 }
 
 fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
-    // The guardian takes it down after the program's end.
+    // The guardian cleans it up after the end of the program.
     let ground = Ground::raise_with(|config| config.restart(false));
     let ground: &'static Ground = Box::leak(Box::new(ground));
     let plot = Plot::with_image(ground, ground.image());
@@ -184,7 +185,8 @@ fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
     report.count("anything else", tally.other.count(), 0);
     report.count("left behind", usize::from(!after.is_within(&before)), 0);
     report.note("shims that containerd lost as a call was cut", after.cut);
-    // With some kills a task was being created; 2.1 was seen to lose nearly each of these.
+    // Some kills come while containerd creates a task. 2.1 loses the shim in nearly each of these
+    // cases.
     let kills = SHARES.iter().zip(scene.counts).find(|((fault, ..), _)| *fault == Fault::Kill);
     let most = kills.map_or(0, |(_, count)| count) + 2;
     report.at_most("shims that containerd lost as it was killed", after.killed, most);
@@ -209,8 +211,8 @@ fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
 }
 
 impl Left {
-    /// Whether there is nothing, and not more than before of what is this process's. Of threads gRPC has
-    /// now more and now less.
+    /// Whether no objects are left, and this process uses no more than before. The number of gRPC's
+    /// threads varies.
     fn is_within(&self, before: &Left) -> bool {
         self.holdings.only_images()
             && self.descriptors <= before.descriptors
@@ -218,7 +220,7 @@ impl Left {
     }
 }
 
-/// Looks until it is so, or for long enough.
+/// Looks until `is_settled` is true, or until the time for that is over.
 fn settled(mut look: impl FnMut() -> Left, is_settled: impl Fn(&Left) -> bool) -> Left {
     let start = Instant::now();
     loop {
@@ -232,7 +234,7 @@ fn settled(mut look: impl FnMut() -> Left, is_settled: impl Fn(&Left) -> bool) -
 
 impl Scene<'_> {
     fn left(&self, plot: &Plot) -> Left {
-        // Both connections stand.
+        // This makes sure that both connections exist.
         self.client.version(&within(10)).unwrap();
         plot.client.version(&within(10)).unwrap();
         let mut holdings = plot.holdings();
@@ -247,7 +249,7 @@ impl Scene<'_> {
         Left { holdings, descriptors: descriptors(), threads: threads(), cut, killed }
     }
 
-    /// The shims, and the containers that they run for.
+    /// The shims, and the containers that they serve.
     fn shims(&self, plot: &Plot) -> Vec<(u32, String)> {
         let id = |line: &str| {
             line.split(' ').skip_while(|word| *word != "-id").nth(1).map(str::to_owned)
@@ -256,7 +258,7 @@ impl Scene<'_> {
         processes.iter().filter_map(|(shim, line)| Some((*shim, id(line)?))).collect()
     }
 
-    /// Injects so many faults, while the pool is full.
+    /// Injects this many faults while the pool is full.
     fn inject(&mut self, faults: usize, random: &mut Random) {
         let Scene { pool, proxy, client, containerd, back, counts } = self;
         pool.run(random, |random| {
@@ -266,7 +268,7 @@ impl Scene<'_> {
                 counts[index.unwrap()] += 1;
                 inject(fault, pool, proxy, containerd, random);
                 back.push(until_a_call_works(client));
-                // It has a connection of its own.
+                // The other client has a connection of its own.
                 until_a_call_works(pool.other);
                 thread::sleep(random.millis(0, 20));
                 if (number + 1) % 500 == 0 {
@@ -288,7 +290,7 @@ fn inject(
     if when == When::Before {
         pool.ask_one(random);
     }
-    // For so long, and in the midst of it a container may end.
+    // A fault lasts this long, and a container may end in the middle of it.
     let last = |random: &mut Random, time: Duration| {
         let first = time.mul_f64(random.below(100) as f64 / 100.0);
         thread::sleep(first);

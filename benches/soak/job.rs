@@ -1,5 +1,5 @@
-//! Jobs: this program once more, as a process of its own, whose threads, memory and CPU are those of
-//! one client alone.
+//! Jobs: this program started again as a process of its own, whose threads, memory and CPU time are
+//! those of one client.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -23,7 +23,7 @@ pub fn run(name: &str, arguments: &[String]) {
     }
 }
 
-/// The next line that this job was told; `None` once it is to end.
+/// The next line from the program that started this job. `None` if the job must end.
 pub fn told() -> Option<String> {
     let mut line = String::new();
     match std::io::stdin().read_line(&mut line) {
@@ -32,7 +32,7 @@ pub fn told() -> Option<String> {
     }
 }
 
-/// A job that runs. Dropped, it is killed.
+/// A running job. The drop kills it.
 pub struct Job {
     child: Child,
     input: Option<ChildStdin>,
@@ -53,17 +53,17 @@ impl Job {
         Job { child, input, lines }
     }
 
-    /// Tells it something.
+    /// Sends a line to the job.
     pub fn tell(&mut self, line: &str) {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// What it printed next.
+    /// Reads the next line that the job prints.
     pub fn line(&mut self) -> String {
         self.lines.next().expect("the job has ended before its time").unwrap()
     }
 
-    /// The number that it printed next.
+    /// Reads the next number that the job prints.
     #[track_caller]
     pub fn number<T: FromStr>(&mut self) -> T {
         let line = self.line();
@@ -74,13 +74,13 @@ impl Job {
         kill_process(pid(self.child.id()), signal).unwrap();
     }
 
-    /// Kills it, and gives what it had printed and nobody has read.
+    /// Kills the job. Returns the printed lines that nobody has read.
     pub fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
         self.lines.by_ref().map(Result::unwrap).collect()
     }
 
-    /// Lets it come to its end.
+    /// Lets the job finish.
     pub fn end(mut self) {
         drop(self.input.take());
         let status = self.child.wait().unwrap();

@@ -1,13 +1,13 @@
-//! What takes long to show: thousands of faults, programs that are killed, hundreds of containers,
+//! Tests that take long: thousands of faults, programs that are killed, hundreds of containers,
 //! outages of minutes.
 //!
 //!     soak [--share N] [--seed N] [TOPIC...]
 //!
-//! `make soak` runs all of it and prints the table of `../RESULTS.md`; CI runs a twentieth of
-//! everything (`--share 20`). A count that is wrong (an exit that is false, lost or told twice, a lost
-//! event, a container that is not recovered, anything that is left) is a failure in either. Times, CPU
-//! and memory depend on the machine: they are printed, and only where nothing is divided is it a failure
-//! that one of them is beyond what was promised.
+//! `make soak` runs everything and prints the table of `../RESULTS.md`. CI runs a twentieth of
+//! everything (`--share 20`). A wrong count is a failure in both: an exit that is wrong, lost or
+//! reported twice, a lost event, a container that is not recovered, anything that is left. Times,
+//! CPU and memory depend on the machine. They are printed, and a value beyond the promise is a
+//! failure only in a full run.
 
 mod clock;
 mod containerd;
@@ -33,19 +33,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use report::Report;
 
-/// The argument that makes this program a job of its own.
+/// The argument that makes this program run a job.
 const JOB: &str = "--job";
 
-/// What is to be run, and how much of it.
+/// Which topics to run, and how much of each.
 struct Options {
-    /// By what everything is divided.
+    /// The divisor of every number.
     share: usize,
-    /// What the random choices come from.
+    /// The seed of the random choices.
     seed: u64,
 }
 
 impl Options {
-    /// This share of a full number.
+    /// This run's share of a full number.
     fn share_of(&self, full: usize) -> usize {
         (full / self.share).max(1)
     }
@@ -65,7 +65,7 @@ const TOPICS: [(&str, Topic); 8] = [
 ];
 
 fn main() -> ExitCode {
-    // Cargo adds the last one.
+    // Cargo adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     if let [first, name, rest @ ..] = arguments.as_slice()
         && first == JOB

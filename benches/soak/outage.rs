@@ -1,4 +1,4 @@
-//! A long outage: the client waits for its end and needs next to nothing for it.
+//! A long outage: the client waits for its end and uses almost no CPU time.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -22,18 +22,18 @@ use crate::{Options, usage};
 const SECONDS: usize = 600;
 const WATCHES: usize = 100;
 
-/// What was promised: below this share of a core, and a call within this time.
+/// The promise: the CPU time is below this share of a core, and a call works within this time.
 const CPU: f64 = 0.01;
 const BACK: Duration = Duration::from_millis(1500);
 
-/// What is there of the socket meanwhile.
+/// The state of the socket during the outage.
 #[derive(Clone, Copy)]
 enum Socket {
-    /// Its file, and nobody listens.
+    /// The socket's file exists, and nobody listens.
     Refuses,
-    /// Nothing.
+    /// There is no file.
     Absent,
-    /// Somebody who hangs up.
+    /// Somebody listens and closes each connection.
     HangsUp,
 }
 
@@ -43,7 +43,7 @@ const SOCKETS: [(Socket, &str); 3] = [
     (Socket::HangsUp, "connections cut"),
 ];
 
-/// A way to the server that can be closed.
+/// A path to the server that can be closed.
 struct Way {
     proxy: Proxy,
     path: PathBuf,
@@ -131,9 +131,10 @@ pub fn run(options: &Options, report: &mut Report) {
     }
 }
 
-/// The job: watches containers and events. Asked for its CPU time, it prints it. Told when the outage
-/// ended and which container did meanwhile, it prints how long after that a call worked, how long after
-/// it knew of the exit, the code, and how many exits it was told in all.
+/// The job: watches containers and events. Asked for its CPU time, it prints it. When it receives
+/// the time at which the outage ended and the container that ended meanwhile, it prints four
+/// numbers: how long after that time a call worked, how long after that time it knew the exit, the
+/// code, and how many exits it received in all.
 pub fn job(arguments: &[String]) {
     let [address, namespace, ids @ ..] = arguments else { panic!("{arguments:?}") };
     let config = ClientConfig::new().address(address).namespace(namespace);
@@ -163,7 +164,7 @@ pub fn job(arguments: &[String]) {
         println!("{}", (usage::clock() - back).as_nanos());
         let message = client.probe(ended, &within(60));
         println!("{}", (usage::clock() - back).as_nanos());
-        // 999: not told, or not known.
+        // 999 means that there was no report, or that the code is not known.
         println!("{}", message.ok().and_then(|message| message.exit_code()).unwrap_or(999));
         let mut count = 0;
         while exits.next(&Call::new().timeout(Duration::from_millis(500))).is_ok() {

@@ -1,8 +1,8 @@
-//! Containers that end and are replaced all the time, and what is told of them.
+//! Containers that end and are replaced all the time, and the reports about them.
 //!
-//! Each place of the pool has a thread, which makes a container, waits for its end with a probe, looks
-//! at what it was told, destroys it and makes the next. Who ends one notes so first: an exit that nobody
-//! has brought about is false.
+//! Each place of the pool has a thread. It makes a container, waits for its end with a probe,
+//! checks the report, destroys the container, and makes the next one. Whoever ends a container
+//! records that first, so an exit that nobody has caused is wrong.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -24,19 +24,19 @@ use crate::random::Random;
 /// How many containers run at once.
 const PLACES: usize = 20;
 
-/// How long something may take that no fault should keep from happening.
+/// How long something may take that no fault should prevent.
 const LONG: Duration = Duration::from_secs(60);
 
-/// How close to a containerd that is not there an exit may have come.
+/// The longest time between an exit and an absence of containerd for the exit to count as near it.
 const NEAR: Duration = Duration::from_secs(2);
 
-/// Before what failed is tried again.
+/// The pause before another attempt.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub struct Pool<'a> {
-    /// The client whose messages count; what is between it and the server breaks.
+    /// The client whose reports are checked. The faults are between it and the server.
     pub client: &'a Client,
-    /// Another client, straight at the server.
+    /// Another client, with a direct connection to the server.
     pub other: &'a Client,
     pub image: &'a str,
     known: Known,
@@ -44,27 +44,27 @@ pub struct Pool<'a> {
     over: AtomicBool,
     codes: AtomicU32,
     told: Told,
-    /// Those whose creation failed: that they have ended may be told or not.
+    /// The containers whose creation failed. Their exits may be reported or not.
     failed: Mutex<HashSet<String>>,
-    /// When containerd was not there.
+    /// When containerd was absent.
     outages: Mutex<Vec<(Instant, Instant)>>,
-    /// The creations of tasks that broke off: of what, and from when to when.
+    /// The creations of tasks that broke off: the container, and the time from beginning to end.
     broken: Mutex<Vec<(String, Instant, Instant)>>,
     journal: Mutex<Vec<String>>,
     start: Instant,
     pub tally: Tally,
 }
 
-/// Of what a code is known.
+/// In which cases the exit code must be known.
 #[derive(Clone, Copy)]
 pub struct Known {
-    /// Of whatever ends.
+    /// For every process that ends.
     pub always: bool,
-    /// Of what ends while containerd is not there, as long as its task stands.
+    /// For a process that ends while containerd is absent, if its task still exists.
     pub after_an_outage: bool,
 }
 
-/// What a hook was told: the numbers of its messages, by the container.
+/// The reports to a hook: the numbers of the messages, by container.
 #[derive(Clone, Default)]
 pub struct Told(Arc<Mutex<HashMap<String, Vec<u64>>>>);
 
@@ -83,11 +83,11 @@ impl Told {
     }
 }
 
-/// What happened.
+/// What happened, in numbers.
 #[derive(Default)]
 pub struct Tally {
     pub exits: AtomicUsize,
-    /// Exits whose code no source held.
+    /// Exits whose code no source had.
     pub unknown: AtomicUsize,
     pub failed_creates: AtomicUsize,
     pub failed_destroys: AtomicUsize,
@@ -98,7 +98,7 @@ pub struct Tally {
     pub other: Wrong,
 }
 
-/// What must not happen; each is also printed.
+/// A fault of the library. Each one is also printed.
 #[derive(Default)]
 pub struct Wrong(AtomicUsize);
 
@@ -118,14 +118,14 @@ impl Wrong {
 struct Running {
     id: String,
     process: u32,
-    /// What its process exits with when it is asked to end.
+    /// The exit code of the process when it is asked to end.
     code: u32,
     ending: Option<Ending>,
-    /// The one that another client has made under its id.
+    /// The container that another client has made with the same id.
     successor: Option<Box<Running>>,
 }
 
-/// What was done to end one.
+/// How a container was ended.
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     how: How,
@@ -134,13 +134,13 @@ struct Ending {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum How {
-    /// Its process was asked to.
+    /// Its process was asked to end.
     Asked,
-    /// Its process was asked to while its shim could not see it, and then the shim was killed.
+    /// Its process was asked to end while its shim could not see it, and then the shim was killed.
     Unseen,
     /// Its shim was killed.
     ShimKilled,
-    /// Another client has destroyed it and made another one of the same id.
+    /// Another client has destroyed it and made another container with the same id.
     MadeAnew,
 }
 
@@ -170,7 +170,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Fills the pool, does this meanwhile, and ends all that is in it.
+    /// Fills the pool, runs `faults` meanwhile, and then ends every container in the pool.
     pub fn run(&self, random: &mut Random, faults: impl FnOnce(&mut Random)) {
         self.over.store(false, Ordering::SeqCst);
         thread::scope(|scope| {
@@ -190,7 +190,7 @@ impl<'a> Pool<'a> {
                 thread::sleep(PAUSE);
             }
         });
-        // What is still on its way.
+        // Wait for late messages.
         thread::sleep(Duration::from_millis(500));
         let failed = std::mem::take(&mut *self.failed.lock().unwrap());
         for (id, told) in self.told.0.lock().unwrap().drain() {
@@ -201,7 +201,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Writes down what is done, for whoever has to find out why something is left.
+    /// Records an action, to help find out why something is left.
     pub fn write(&self, what: impl Display) {
         let line = format!("{:10.3} {what}", self.start.elapsed().as_secs_f64());
         self.journal.lock().unwrap().push(line);
@@ -215,21 +215,21 @@ impl<'a> Pool<'a> {
         creations.any(|(_, begin, end)| outages.iter().any(|(at, _)| begin <= at && at <= end))
     }
 
-    /// What was written down of a container.
+    /// The records of a container.
     pub fn journal_of(&self, id: &str) -> Vec<String> {
         let journal = self.journal.lock().unwrap();
         let about = |line: &&String| line.contains(&format!(" {id}: "));
         journal.iter().filter(about).cloned().collect()
     }
 
-    /// Notes that containerd was not there.
+    /// Records that containerd was absent.
     pub fn note_outage(&self, from: Instant, to: Instant) {
         self.outages.lock().unwrap().push((from, to));
     }
 
-    // What ends containers. Each says whether there was one to be ended.
+    // The functions that end containers. Each returns whether there was one to end.
 
-    /// Asks one for its end.
+    /// Asks one container to end.
     pub fn ask_one(&self, random: &mut Random) -> bool {
         self.any(random, |place| self.ask(place))
     }
@@ -241,7 +241,7 @@ impl<'a> Pool<'a> {
         found
     }
 
-    /// Kills the shim of one; half of their processes end before, without its knowledge.
+    /// Kills the shim of one container. Half of the processes end before that, unknown to the shim.
     pub fn kill_shim(&self, random: &mut Random) -> bool {
         let unseen = random.one_in(2);
         self.any(random, |place| {
@@ -258,7 +258,8 @@ impl<'a> Pool<'a> {
         })
     }
 
-    /// Stops the shim of one, and gives it. Half of their processes are then asked to end.
+    /// Stops the shim of one container, and returns the shim. Half of the processes are then asked
+    /// to end.
     pub fn stop_shim(&self, random: &mut Random) -> Option<Pid> {
         let asks = random.one_in(2);
         let mut stopped = None;
@@ -267,7 +268,7 @@ impl<'a> Pool<'a> {
                 .lock()
                 .unwrap()
                 .as_ref()
-                // The others' processes may be gone by now.
+                // The processes of the other containers may have ended.
                 .filter(|running| running.ending.is_none())
                 .map(|running| {
                     self.write(format_args!("{}: its shim is stopped", running.id));
@@ -283,7 +284,7 @@ impl<'a> Pool<'a> {
         stopped
     }
 
-    /// Has another client destroy one and make another of the same id.
+    /// Makes another client destroy one container and make another with the same id.
     pub fn make_anew(&self, random: &mut Random) -> bool {
         self.any(random, |place| {
             let Some(running) = self.note_ending(place, How::MadeAnew) else { return false };
@@ -293,7 +294,7 @@ impl<'a> Pool<'a> {
             }
             let successor = match self.create(self.other, id) {
                 Ok(successor) => successor,
-                // Its thread goes on with another.
+                // The thread of the place goes on with another container.
                 Err(e) => {
                     self.tally.other.note(format_args!("{id} anew by another client: {e}"));
                     Running { process: 0, ..running.clone() }
@@ -307,13 +308,13 @@ impl<'a> Pool<'a> {
         })
     }
 
-    /// Tries this at one place after the other until it finds something.
+    /// Tries `find` at one place after the other until it succeeds.
     fn any(&self, random: &mut Random, mut find: impl FnMut(usize) -> bool) -> bool {
         let first = random.below(PLACES);
         (0..PLACES).any(|i| find((first + i) % PLACES))
     }
 
-    /// Notes how one is going to end, unless it is ending already.
+    /// Records how a container will end, unless it is ending already.
     fn note_ending(&self, place: usize, how: How) -> Option<Running> {
         let mut place = self.places[place].lock().unwrap();
         let running = place.as_mut().filter(|running| running.ending.is_none())?;
@@ -328,7 +329,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    // What the thread of a place does.
+    // The work of a place's thread.
 
     fn live(&self, place: usize, mut random: Random) {
         let mut next = None;
@@ -340,7 +341,7 @@ impl<'a> Pool<'a> {
                 self.check(&running, message);
             }
             next = match running.successor {
-                // Made, and now watched by who watched the one before.
+                // The new container was made. The client that watched the old one watches it.
                 Some(successor) if successor.process != 0 => {
                     self.adopt(&successor.id, message.map(|m| m.seq()));
                     Some(*successor)
@@ -353,7 +354,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Makes one, by either client; none once it is over.
+    /// Makes a container with either client. `None` once the run is over.
     fn make(&self, random: &mut Random) -> Option<Running> {
         while !self.over.load(Ordering::SeqCst) {
             let id = unique("soak");
@@ -376,8 +377,8 @@ impl<'a> Pool<'a> {
         None
     }
 
-    /// Makes one, and waits until its process can be asked to end: until then the first process of a pid
-    /// namespace is deaf to SIGTERM.
+    /// Makes a container, and waits until its process can be asked to end. Before that, the first
+    /// process of a pid namespace ignores SIGTERM.
     fn create(&self, client: &Client, id: &str) -> Result<Running, String> {
         let code = 1 + self.codes.fetch_add(1, Ordering::SeqCst) % 120;
         let script = format!("trap 'exit {code}' TERM; echo ready; sleep 100000 & wait");
@@ -412,8 +413,9 @@ impl<'a> Pool<'a> {
         Ok(Running { id, process, code, ending: None, successor: None })
     }
 
-    /// Has the client watch a container that the other has made. `before` is the message about an
-    /// earlier one of the id, which is given where the server cannot be asked.
+    /// Makes the client watch a container that the other client has made. `before` is the number of
+    /// the message about an earlier container with the id. The client returns that message if it
+    /// cannot ask the server.
     fn adopt(&self, id: &str, before: Option<u64>) {
         let start = Instant::now();
         loop {
@@ -431,7 +433,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Waits for the exit of the container at a place; none where it does not come.
+    /// Waits for the exit of the container at a place. `None` if it does not come.
     fn await_exit(&self, place: usize) -> Option<Message> {
         let id = self.places[place].lock().unwrap().as_ref().unwrap().id.clone();
         loop {
@@ -448,8 +450,8 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Takes the container from its place, so that nobody ends it any more. Whoever makes it anew is
-    /// waited for.
+    /// Takes the container from its place, so that nobody ends it any more. Waits for a client that
+    /// is making it again.
     fn take(&self, place: usize) -> Running {
         let anew = |running: &Running| running.ending.is_some_and(|e| e.how == How::MadeAnew);
         let start = Instant::now();
@@ -466,7 +468,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Looks at what was told of a container that has ended.
+    /// Checks the report about a container that has ended.
     fn check(&self, running: &Running, message: &Message) {
         let Running { id, code, .. } = running;
         self.tally.exits.fetch_add(1, Ordering::SeqCst);
@@ -500,7 +502,8 @@ impl<'a> Pool<'a> {
         outages.iter().any(|(from, to)| *from - NEAR <= at && at <= *to + NEAR)
     }
 
-    /// The hook is told of the same message, once. What it is told later is found in the end.
+    /// Checks that the hook receives the same message once. Later surplus messages are found at the
+    /// end.
     fn check_hook(&self, id: &str, message: &Message) {
         let start = Instant::now();
         loop {
@@ -521,13 +524,14 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Destroys a container, however often that fails; what it says of the exit is what was told before.
+    /// Destroys a container, and tries again if that fails. The exit that this reports must be the
+    /// one that was reported before.
     fn destroy(&self, id: &str, before: Option<&Message>) {
         let start = Instant::now();
         let key = |message: &Message| (message.seq(), message.exit_code());
         loop {
             let destroyed = self.client.destroy_container(id, &gently(), &within(30));
-            // While it cannot be reached, every attempt says the same.
+            // While the server cannot be reached, every attempt fails in the same way.
             match &destroyed {
                 Ok(_) => self.write(format_args!("{id}: destroyed")),
                 Err(e) if e.failed_step() == Some("look the record up") => {}

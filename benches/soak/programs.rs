@@ -1,5 +1,6 @@
 //! A program is killed again and again, often while it makes or destroys a container, and started
-//! anew: no exit of its containers is false, lost or told twice by one run, and nothing is left.
+//! again. No exit of its containers is wrong, lost or reported twice by one run, and nothing is
+//! left.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -22,10 +23,10 @@ use crate::report::Report;
 
 const KILLS: usize = 300;
 
-/// How many containers it has.
+/// How many containers the program has.
 const CONTAINERS: usize = 5;
 
-/// How long something may take that nothing should keep from happening.
+/// How long something may take that nothing should prevent.
 const LONG: Duration = Duration::from_secs(60);
 
 pub fn run(options: &Options, report: &mut Report) {
@@ -67,8 +68,8 @@ fn number(count: &AtomicUsize) -> usize {
     count.load(Ordering::SeqCst)
 }
 
-/// What is left once the leases have expired, which they do after a day. Shims that containerd says
-/// it has lost do not count.
+/// The objects that are left once the leases have expired, which takes a day without this. Shims
+/// that containerd reports as lost do not count.
 fn left(plot: &Plot) -> Holdings {
     for id in plot.ground.ctr(&["-n", &plot.namespace, "leases", "ls", "-q"]).lines() {
         plot.ground.ctr(&["-n", &plot.namespace, "leases", "rm", "--sync", id]);
@@ -92,29 +93,29 @@ fn left(plot: &Plot) -> Holdings {
     }
 }
 
-/// What is known of a container.
+/// What this program knows of a container.
 struct Known {
-    /// What its process may be told to have ended with: one code, unless it is not known how far
-    /// its creation came.
+    /// The exit codes that may be reported. There is one, unless it is not known how far the
+    /// creation came.
     may_be: Vec<Option<u32>>,
-    /// Whether it was made to end.
+    /// Whether the container was asked to end.
     ends: bool,
 }
 
 struct Scene<'a> {
     plot: &'a Plot,
     job: Option<Job>,
-    /// The exits that the present run has told of.
+    /// The exits that the present run has reported.
     told: HashSet<String>,
     containers: HashMap<String, Known>,
-    /// Those that run, and their processes.
+    /// The running containers, and their processes.
     running: Vec<(String, u32)>,
     codes: u32,
     tally: Tally,
 }
 
 impl Scene<'_> {
-    /// Starts the program, and waits until it has recovered what it had.
+    /// Starts the program, and waits until it has recovered its containers.
     fn start(&mut self) {
         self.told.clear();
         let state = self.plot.ground.state_dir();
@@ -128,7 +129,7 @@ impl Scene<'_> {
         self.job.as_mut().unwrap().tell(what);
     }
 
-    /// The next of its answers; what it tells of exits before is looked at.
+    /// The program's next answer. Checks the exits that it reports before that.
     fn answer(&mut self) -> String {
         loop {
             let line = self.job.as_mut().unwrap().line();
@@ -144,7 +145,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether it is about an exit, which is looked at.
+    /// Whether the line is about an exit. If so, checks it.
     fn is_exit(&mut self, line: &str) -> bool {
         let [what, id, code] = line.split(' ').collect::<Vec<_>>()[..] else { return false };
         if what != "exit" {
@@ -168,7 +169,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Tells it to make a container; `may_be` says what else than its own code it may be told of.
+    /// Tells the program to make a container. `may_be` has the codes that may be reported besides
+    /// the container's own.
     fn tell_to_make(&mut self, may_be: &[Option<u32>]) -> String {
         self.codes = self.codes % 120 + 1;
         let (id, code) = (unique("soak"), self.codes);
@@ -186,7 +188,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Makes one end.
+    /// Makes one container end.
     fn end_one(&mut self, random: &mut Random) -> String {
         let (id, process) = self.running.swap_remove(random.below(self.running.len()));
         self.containers.get_mut(&id).unwrap().ends = true;
@@ -203,7 +205,7 @@ impl Scene<'_> {
         let mut broken = Vec::new();
         match random.below(3) {
             0 => {
-                // Without a trap it is killed, and before its start it has no code.
+                // A process without a trap is killed. Before the start it has no code.
                 let id = self.tell_to_make(&[None, Some(137)]);
                 self.containers.get_mut(&id).unwrap().ends = true;
                 broken.push(id);
@@ -221,7 +223,8 @@ impl Scene<'_> {
         ending.push(self.end_one(random));
         thread::sleep(random.millis(0, 50));
         self.start();
-        // First: a shim may wait for a reader of its output, and containerd waits 5 s for the shim.
+        // Destroy these first, because a shim may wait for a reader of its output, and containerd
+        // waits 5 s for the shim.
         broken.iter().for_each(|id| self.destroy(id, true));
         ending.push(self.end_one(random));
         for id in ending {
@@ -235,7 +238,7 @@ impl Scene<'_> {
         }
     }
 
-    /// `may_be_gone` says that an earlier run may have destroyed it, or not have made it.
+    /// `may_be_gone` means that an earlier run may have destroyed it, or may not have made it.
     fn destroy(&mut self, id: &str, may_be_gone: bool) {
         self.tell(&format!("destroy {id}"));
         let answer = self.answer();
@@ -249,7 +252,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Destroys what runs. A last run removes what was left standing of FIFOs.
+    /// Destroys every running container. A last run removes the FIFOs that are left.
     fn end_all(&mut self) {
         for (id, _) in std::mem::take(&mut self.running) {
             self.containers.get_mut(&id).unwrap().ends = true;
@@ -261,9 +264,9 @@ impl Scene<'_> {
     }
 }
 
-/// The job: recovers all that it has, says so, and tells of exits. Told to make a container, it
-/// prints its process; to wait for the end of one or to destroy one, its code, `-` where there is
-/// none. Where that fails, it prints the error's kind.
+/// The job: recovers all its containers, prints that, and reports exits. Told to make a container,
+/// it prints the container's process. Told to wait for the end of one or to destroy one, it prints
+/// the exit code, or `-` if there is none. If that fails, it prints the error's kind.
 pub fn job(arguments: &[String]) {
     let [address, namespace, state_dir, image] = arguments else { panic!("{arguments:?}") };
     let config = ClientConfig::new().address(address).namespace(namespace).state_dir(state_dir);

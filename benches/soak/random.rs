@@ -1,4 +1,4 @@
-//! Random choices that a seed decides.
+//! Random choices that depend only on a seed.
 
 use std::time::Duration;
 
@@ -18,22 +18,22 @@ impl Random {
         word ^ (word >> 31)
     }
 
-    /// Another source of them, for another thread.
+    /// Another source of random choices, for another thread.
     pub fn fork(&mut self) -> Random {
         Random(self.next())
     }
 
-    /// A number below this one.
+    /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    /// Yes, once in so many times.
+    /// True once in `times`, on average.
     pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// A time between these, in milliseconds.
+    /// A time between these two, in milliseconds.
     pub fn millis(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(from + self.next() % (to - from + 1))
     }

@@ -1,4 +1,4 @@
-//! Very many containers are taken over from a program that has ended, and a shim is stuck.
+//! Takes over very many containers from a program that has ended, while one shim is stuck.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,10 +15,10 @@ use crate::report::{Report, millis};
 
 const CONTAINERS: usize = 500;
 
-/// How many are made or destroyed at once.
+/// How many containers are made or destroyed at once.
 const THREADS: usize = 8;
 
-/// What was promised.
+/// The promise.
 const LIMIT: Duration = Duration::from_secs(10);
 
 pub fn run(options: &Options, report: &mut Report) {
@@ -64,7 +64,7 @@ pub fn run(options: &Options, report: &mut Report) {
     }
 }
 
-/// Does this for all of them, several at once.
+/// Runs `each` for all items, several at once.
 fn by_threads<T: Send>(items: Vec<T>, each: impl Fn(T) + Sync) {
     let items = Mutex::new(items.into_iter());
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The table that is printed, and whether everything in it is as it is to be.
+//! The table of results, and whether every result is as required.
 
 use std::fmt::Display;
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::Options;
 
 pub struct Report {
-    /// Whether times count.
+    /// Whether times can fail.
     full: bool,
     wrong: bool,
     start: Instant,
@@ -31,25 +31,25 @@ impl Report {
         println!("| {} | {what} | {measured} | {to_be} | {verdict} |", self.topic);
     }
 
-    /// What is only to be known.
+    /// Adds a value that cannot fail.
     pub fn note(&self, what: &str, measured: impl Display) {
         self.row(what, measured, "", "");
     }
 
-    /// What was counted: where it is wrong it is a failure.
+    /// Adds a count. A wrong count is a failure.
     pub fn count(&mut self, what: &str, found: usize, right: usize) {
         self.wrong |= found != right;
         self.row(what, found, right, if found == right { "yes" } else { "**WRONG**" });
     }
 
-    /// What was counted, and may be more than nothing.
+    /// Adds a count that has an upper limit.
     pub fn at_most(&mut self, what: &str, found: usize, most: usize) {
         self.wrong |= found > most;
         let verdict = if found <= most { "yes" } else { "**WRONG**" };
         self.row(what, found, format_args!("at most {most}"), verdict);
     }
 
-    /// What depends on the machine: a failure only where everything is run.
+    /// Adds a value that depends on the machine. It can fail only in a full run.
     pub fn figure(&mut self, what: &str, measured: impl Display, limit: &str, within: bool) {
         self.wrong |= self.full && !within;
         self.row(what, measured, limit, if within { "yes" } else { "**no**" });
@@ -63,13 +63,13 @@ impl Report {
     }
 }
 
-/// Milliseconds, as a person reads them.
+/// Milliseconds, in a readable form.
 pub fn millis(time: Duration) -> String {
     let millis = time.as_secs_f64() * 1e3;
     if millis < 10.0 { format!("{millis:.1} ms") } else { format!("{millis:.0} ms") }
 }
 
-/// Prints on what this is measured, and how busy it is.
+/// Prints the machine, and how busy it is.
 fn machine() {
     let read = |path| fs::read_to_string(path).unwrap().trim().to_owned();
     let version = |program| {

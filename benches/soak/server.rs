@@ -1,5 +1,5 @@
-//! A server of our own: it has every container that it is asked for, running, and answers their Waits
-//! only once it is told to.
+//! A server of our own. It has every container that a client asks for, running, and answers their
+//! Waits only when it is told to.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,17 +16,17 @@ static WAIT: Raw = unary("/containerd.services.tasks.v1.Tasks/Wait");
 /// containerd's number for a task that runs.
 const RUNNING: u64 = 2;
 
-/// A Wait that is not answered, and for whom.
+/// A Wait without an answer yet, and its container.
 type Waiter = (String, UnarySink<Vec<u8>>);
 
-/// The code that a container ends with: its id ends with a number.
+/// The exit code of a container: the number at the end of its id.
 pub fn code(id: &str) -> u32 {
     let number = id.rsplit('-').next().and_then(|number| number.parse::<u32>().ok());
     number.map_or(255, |number| number % 251)
 }
 
-/// The job: listens at a path, says so, answers all that wait for an exit when it is told something, and
-/// how many there were.
+/// The job: listens at a path and prints that. When it receives a line, it answers every Wait with
+/// an exit, and prints how many there were.
 pub fn run(arguments: &[String]) {
     let [path] = arguments else { panic!("{arguments:?}") };
     let waits = Arc::<Mutex<Vec<Waiter>>>::default();
@@ -39,7 +39,7 @@ pub fn run(arguments: &[String]) {
         })
         .add_unary_handler(&TASK, |cx, request: Vec<u8>, sink| {
             let id = first_text(&request);
-            // A process that is there, so that the client can hold a descriptor of it.
+            // The id of an existing process, so that the client can hold a descriptor of it.
             let pid = number(3, u64::from(std::process::id()));
             answer(&cx, sink, message(1, &[bytes(2, id), pid, number(4, RUNNING)]));
         })
@@ -59,7 +59,7 @@ pub fn run(arguments: &[String]) {
     while told().is_some() {
         let waits = std::mem::take(&mut *waits.lock().unwrap());
         println!("{}", waits.len());
-        // Without a time it would be no exit.
+        // Without a time it would not be an exit.
         let at = message(2, &[number(1, 1_764_000_000)]);
         answers.extend(waits.into_iter().map(|(id, sink)| {
             sink.success([number(1, u64::from(code(&id))), at.clone()].concat())

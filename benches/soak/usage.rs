@@ -1,4 +1,4 @@
-//! What a process uses.
+//! The resources that a process uses.
 
 use std::fs;
 use std::time::Duration;
@@ -10,12 +10,12 @@ pub fn cpu() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
 }
 
-/// The clock that all processes read alike.
+/// A clock that is the same for all processes.
 pub fn clock() -> Duration {
     clock_gettime(ClockId::Monotonic).try_into().unwrap()
 }
 
-/// The memory of this process that is not of files, in KiB.
+/// The memory of this process that no file backs, in KiB.
 pub fn memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();

@@ -1,4 +1,4 @@
-//! Very many watches: they take no thread, and little memory.
+//! Very many watches: they need no thread, and little memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use crate::{Options, server, usage};
 
 const WATCHES: usize = 10_000;
 
-/// How long a process is left alone before its memory is looked at.
+/// How long a process rests before its memory is measured.
 const SETTLE: Duration = Duration::from_secs(1);
 
 pub fn run(options: &Options, report: &mut Report) {
@@ -33,7 +33,7 @@ pub fn run(options: &Options, report: &mut Report) {
         many[3] as usize,
         one[3] as usize,
     );
-    // gRPC's core has one or two more where there is much to do at once.
+    // gRPC's core has one or two more threads under a sudden load.
     report.note("threads of the process; with one watch", format!("{}; {}", many[0], one[0]));
     let bytes = (many[1] - one[1]) as f64 * 1024.0 / (count - 1) as f64;
     report.note("memory for each watch", format!("{bytes:.0} bytes"));
@@ -46,17 +46,17 @@ pub fn run(options: &Options, report: &mut Report) {
     report.count("exits told to a hook", client.number(), count);
     client.end();
     server.end();
-    // gRPC removes it, where the server comes to its end.
+    // gRPC removes the socket if the server ends normally.
     let _ = std::fs::remove_file(path);
 }
 
-/// The job: prints threads, memory in KiB and descriptors with one watch and with COUNT, and how long a
-/// call takes then. Told that all have ended, it prints how many are known to have, and how many exits a
-/// hook was told.
+/// The job: prints threads, memory in KiB and descriptors with one watch and with COUNT, and then
+/// the time of a call. When it receives the line that all have ended, it prints how many ends it
+/// knows, and how many exits a hook received.
 pub fn job(arguments: &[String]) {
     let [address, count] = arguments else { panic!("{arguments:?}") };
     let count = count.parse().unwrap();
-    // Each has a descriptor of its process.
+    // Each watch has a descriptor of its process.
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     let config = ClientConfig::new().address(address);

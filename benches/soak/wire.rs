@@ -1,10 +1,10 @@
-//! gRPC and protobuf by hand: so much as a server and a publisher of our own need.
+//! gRPC and protobuf by hand: only as much as our own server and publisher need.
 
 use std::io::Read;
 
 use grpcio::{GrpcSlice, Marshaller, MessageReader, Method, MethodType};
 
-/// A method whose messages are left as they are.
+/// A method whose messages are not decoded.
 pub type Raw = Method<Vec<u8>, Vec<u8>>;
 
 pub const fn unary(name: &'static str) -> Raw {

@@ -261,6 +261,10 @@ pub struct ctrd_counters_t {
     pub dropped: u64,
     /// How many processes are watched now whose exit is not known.
     pub outstanding: u64,
+    /// How many bytes of output of containers did not reach the program's descriptors, because a
+    /// descriptor failed, or because the streams were closed while a reader was behind: by a destroy, a
+    /// clean-up, another client that removed the container, or the close of the client.
+    pub output_lost: u64,
 }
 
 // SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers.
@@ -305,6 +309,7 @@ pub unsafe extern "C" fn ctrd_client_counters(
                 reconciled: counters.reconciled(),
                 dropped: counters.dropped(),
                 outstanding: counters.outstanding(),
+                output_lost: counters.output_lost(),
             };
             arguments::fill("out", out, counters)
         }

@@ -3,14 +3,13 @@
 //! An id has at most 76 letters and digits, joined by single '.', '_' or '-'.
 
 use std::ffi::c_char;
-use std::time::Duration;
 
 use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, ErrorKind, Result};
 
 use crate::abi::arguments::{self, text};
 use crate::abi::errors::ctrd_error_t;
-use crate::abi::outputs::{Handle, Number};
-use crate::abi::times::{self, span};
+use crate::abi::outputs::{Handle, Nothing, Number};
+use crate::abi::times;
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
@@ -20,6 +19,16 @@ use crate::status::ctrd_status_t;
 
 /// A container's flag: create it and do not start it; ctrd_start_container() does.
 pub const CTRD_CONTAINER_NO_START: u64 = 1;
+/// A container's flag: apply the image's configuration to spec_json, as it is applied to the default.
+/// Without spec_json it changes nothing; without an image it is refused.
+///
+/// Command: the image's entry point, followed by args or, if there are none, by the image's command. They
+/// replace that of the specification, unless all of them are empty. Environment: the image's, or PATH with
+/// the usual directories if it has none; an entry of the specification replaces the image's entry of the
+/// same name, and an entry without "=" removes it. Working directory: the image's, if it names one. User,
+/// group and additional groups: the image's, if it names a user; names are looked up in the container's
+/// root file system.
+pub const CTRD_CONTAINER_APPLY_IMAGE: u64 = 2;
 
 /// What is removed when a container's process has ended: nothing. ctrd_destroy_container() removes it.
 pub const CTRD_CLEANUP_KEEP: u32 = 0;
@@ -32,6 +41,18 @@ pub const CTRD_CLEANUP_TASK: u32 = 1;
 /// last 1024 exits of this kind. Every other client answers CTRD_E_NOT_FOUND.
 pub const CTRD_CLEANUP_ALL: u32 = 2;
 
+/// The value for C.
+pub(crate) fn cleanup_value(cleanup: Cleanup) -> u32 {
+    match cleanup {
+        Cleanup::Task => CTRD_CLEANUP_TASK,
+        Cleanup::All => CTRD_CLEANUP_ALL,
+        _ => CTRD_CLEANUP_KEEP,
+    }
+}
+
+/// A time for the output (drain_ms): none. What is still in the pipes when the process has ended is lost.
+pub const CTRD_DRAIN_NONE: i64 = -1;
+
 /// What to create. The strings and arrays are only borrowed.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -40,7 +61,9 @@ pub struct ctrd_container_config_t {
     pub size: usize,
     /// The container's id. Required.
     pub id: *const c_char,
-    /// The image to make it from, which must have been pulled. Either this or rootfs is required.
+    /// The image to make it from, which must have been pulled: that of exactly this name or, if there is
+    /// none, that of the completed name ("docker.io/library/busybox:latest" for "busybox"). Either this
+    /// or rootfs is required.
     pub image: *const c_char,
     /// A directory that is its root file system: an absolute path that means the same directory to
     /// containerd. The caller prepares it, and the library never removes anything in it.
@@ -52,10 +75,12 @@ pub struct ctrd_container_config_t {
     pub snapshot_key: *const c_char,
     /// The runtime. NULL: "io.containerd.runc.v2".
     pub runtime: *const c_char,
-    /// The OCI runtime specification, as JSON. Members that this library does not know are kept. NULL:
-    /// the default (ctrd_default_spec()) with the image's configuration applied to it.
+    /// The OCI runtime specification, as JSON. Members that this library does not know are kept. The
+    /// image's configuration is applied to it only with CTRD_CONTAINER_APPLY_IMAGE. NULL: the default
+    /// (ctrd_default_spec()) with the image's configuration applied to it (ctrd_image_spec()).
     pub spec_json: *const c_char,
-    /// The command: args_len strings. It replaces that of the image or of the specification.
+    /// The command: args_len strings. If the image's configuration is applied, they follow the image's
+    /// entry point, in place of the image's command; else they replace the command of spec_json.
     pub args: *const *const c_char,
     /// The number of args; 0 leaves the command as it is.
     pub args_len: usize,
@@ -68,13 +93,20 @@ pub struct ctrd_container_config_t {
     pub labels_len: usize,
     /// Must be 0.
     pub reserved: usize,
+    /// CTRD_CONTAINER_NO_START and CTRD_CONTAINER_APPLY_IMAGE, or 0.
+    pub flags: u64,
+    /// How long the library waits for output that is still in the pipes after the exit when it closes the
+    /// streams by itself: for a clean-up, or because another client removed the container. In
+    /// milliseconds; 0: 1000; CTRD_DRAIN_NONE: it does not wait; CTRD_FOREVER: until all is passed on.
+    /// What is left then is lost: ctrd_message_output_lost() and ctrd_client_counters() count it. With
+    /// CTRD_FOREVER a clean-up does not happen while a reader is stuck, or while a descendant of the
+    /// process has the output open. A client that recovers the container keeps to the same time.
+    pub drain_ms: i64,
     /// What is removed when the process has ended and every hook that was called for it has returned:
     /// CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
     pub cleanup: u32,
     /// Must be 0.
     pub reserved2: u32,
-    /// CTRD_CONTAINER_NO_START, or 0.
-    pub flags: u64,
 }
 
 // SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers and pointers.
@@ -91,7 +123,11 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
     let optional = |name, value| unsafe { arguments::optional_text(name, value) };
     // SAFETY: as the caller promises.
     let texts = |name, value, len| unsafe { arguments::texts(name, value, len) };
-    arguments::flags("flags", given.flags, CTRD_CONTAINER_NO_START)?;
+    let has_flag = |flag| given.flags & flag != 0;
+    arguments::flags("flags", given.flags, CTRD_CONTAINER_NO_START | CTRD_CONTAINER_APPLY_IMAGE)?;
+    if has_flag(CTRD_CONTAINER_APPLY_IMAGE) && given.image.is_null() {
+        return Err(Error::invalid("flags", "CTRD_CONTAINER_APPLY_IMAGE needs an image"));
+    }
     let cleanup = match given.cleanup {
         CTRD_CLEANUP_KEEP => Cleanup::Keep,
         CTRD_CLEANUP_TASK => Cleanup::Task,
@@ -107,7 +143,8 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
         .args(texts("args", given.args, given.args_len)?)
         .labels(keys.into_iter().zip(values))
         .cleanup(cleanup)
-        .start(given.flags & CTRD_CONTAINER_NO_START == 0);
+        .apply_image(has_flag(CTRD_CONTAINER_APPLY_IMAGE))
+        .start(!has_flag(CTRD_CONTAINER_NO_START));
     if let Some(image) = optional("image", given.image)? {
         config = config.image(image);
     }
@@ -125,6 +162,9 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
     }
     if let Some(json) = optional("spec_json", given.spec_json)? {
         config = config.spec_json(json);
+    }
+    if let Some(drain) = times::optional_span("drain_ms", given.drain_ms, CTRD_DRAIN_NONE)? {
+        config = config.drain(drain);
     }
     Ok(config)
 }
@@ -250,10 +290,19 @@ unsafe fn check_probe(exec_id: *const c_char, given: *const ctrd_probe_config_t)
         arguments::flags("flags", given.flags, 0)?;
     }
     // SAFETY: as the caller promises.
-    if unsafe { arguments::optional_text("exec_id", exec_id)? }.is_some() {
-        return Err(Error::new(ErrorKind::Unsupported, "this version cannot execute processes"));
+    unsafe { check_exec_id(exec_id) }
+}
+
+/// Refuses a process that was executed: this version cannot execute any.
+///
+/// # Safety
+/// As for `arguments::text`.
+unsafe fn check_exec_id(exec_id: *const c_char) -> Result<()> {
+    // SAFETY: as the caller promises.
+    match unsafe { arguments::optional_text("exec_id", exec_id)? } {
+        None => Ok(()),
+        Some(_) => Err(Error::new(ErrorKind::Unsupported, "this version cannot execute processes")),
     }
-    Ok(())
 }
 
 /// Waits until a process has ended. Any number of threads may wait for the same one, and they all get the
@@ -261,20 +310,23 @@ unsafe fn check_probe(exec_id: *const c_char, given: *const ctrd_probe_config_t)
 /// client has removed the container, as long as the comment of CTRD_CLEANUP_ALL says. If the message has
 /// no exit code, ctrd_message_error() says why.
 ///
+/// A client watches the containers that it has created, started, recovered, probed, or begun to watch
+/// (ctrd_watch_container()), until it destroys them. If another client has replaced a container since, a
+/// probe with CTRD_POLL still gives the exit that is known; any other probe asks the server.
+///
 /// @param client   the client.
 /// @param id       the container's id.
 /// @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
 ///                 container's first process.
 /// @param config   how to wait; NULL: the defaults.
-/// @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function reports
-///                 what is known and does not ask the server; but of a container that this client does
-///                 not watch yet, and of one whose exit it has reported (another container may have the
-///                 id by now), it asks, for at most 1 s.
+/// @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function never asks
+///                 the server: it gives what this client knows.
 /// @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
 ///                 submitted call gives it by ctrd_message_take_message().
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
-///         given.
+///         given; with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
+///         CTRD_E_FAILED_PRECONDITION if this client does not watch the container.
 ///
 /// Blocking: until the process has ended. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -301,8 +353,41 @@ pub unsafe extern "C" fn ctrd_probe(
     })
 }
 
-/// The grace period of a destroy that names none.
-const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+/// Begins to watch a process of a container that another client made, or that an earlier run of this
+/// program made. Then hooks and queues report its exit, and ctrd_probe() can poll it. Streams and clean-up
+/// stay with the container's owner; ctrd_recover_container() would take them over. If this client watches
+/// the process already, nothing changes. If it knows its exit, it asks the server whether the id has
+/// another container or process by now, and watches that.
+///
+/// @param client   the client.
+/// @param id       the container's id.
+/// @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
+///                 container's first process.
+/// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task and nothing says
+///         that its process ever ended; CTRD_E_UNAVAILABLE also if its shim does not answer;
+///         CTRD_E_UNSUPPORTED if exec_id is given.
+///
+/// Blocking: until the server has answered. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_watch_container(
+    client: *mut ctrd_client_t,
+    id: *const c_char,
+    exec_id: *const c_char,
+    call: *const ctrd_call_t,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    operation::run("watch_container", call, err, Nothing, || {
+        // SAFETY: the caller's strings and handle are as the header says.
+        let (client, id) = unsafe {
+            let arguments = (live(client)?, text("id", id)?);
+            check_exec_id(exec_id)?;
+            arguments
+        };
+        Ok(operation::of(client, id.clone(), move |client, call| client.watch_container(&id, call)))
+    })
+}
 
 /// How to destroy a container. All-zero gives the defaults.
 #[derive(Clone, Copy)]
@@ -316,6 +401,13 @@ pub struct ctrd_destroy_config_t {
     /// 5000; CTRD_GRACE_NONE: SIGKILL at once; CTRD_FOREVER: no SIGKILL. The call's timeout does not
     /// count for it.
     pub grace_ms: i64,
+    /// How long the function waits for output that is still in the pipes after the exit, if its reader is
+    /// behind, in milliseconds. What is left then is lost: ctrd_message_output_lost(). 0: 1000;
+    /// CTRD_DRAIN_NONE: it does not wait; CTRD_FOREVER: until all is passed on, so that nothing is lost.
+    /// If the time of the call is over first, the function fails with CTRD_E_TIMEOUT, nothing is lost,
+    /// and another destroy continues. A descendant of the process that is not in the container's pid
+    /// namespace may keep the output open; then all of this time passes.
+    pub drain_ms: i64,
 }
 
 /// A grace period: SIGKILL at once.
@@ -336,35 +428,38 @@ pub unsafe extern "C" fn ctrd_destroy_config_init(config: *mut ctrd_destroy_conf
     guard::value(|| unsafe { arguments::initialise(config, size) });
 }
 
-/// Reads how long the processes of a container may take to end.
+/// Reads how to destroy a container.
 ///
 /// # Safety
 /// `given` is NULL or as `arguments::input` wants it.
-unsafe fn read_grace(given: *const ctrd_destroy_config_t) -> Result<Duration> {
+unsafe fn read_destroy(given: *const ctrd_destroy_config_t) -> Result<DestroyConfig> {
+    let mut config = DestroyConfig::new();
     if given.is_null() {
-        return Ok(DEFAULT_GRACE);
+        return Ok(config);
     }
     // SAFETY: as the caller promises.
     let given = unsafe { arguments::input("config", given)? };
     arguments::reserved(given.reserved as u64)?;
-    match given.grace_ms {
-        0 => Ok(DEFAULT_GRACE),
-        CTRD_GRACE_NONE => Ok(Duration::ZERO),
-        times::FOREVER => Ok(Duration::MAX),
-        ms => span("grace_ms", ms),
+    if let Some(grace) = times::optional_span("grace_ms", given.grace_ms, CTRD_GRACE_NONE)? {
+        config = config.grace(grace);
     }
+    if let Some(drain) = times::optional_span("drain_ms", given.drain_ms, CTRD_DRAIN_NONE)? {
+        config = config.drain(drain);
+    }
+    Ok(config)
 }
 
-/// Ends the processes of a container and removes it: all its processes get SIGTERM, and SIGKILL when the
-/// grace period has passed; then its task, its snapshot and its record are deleted. If it fails half-way,
-/// another call continues. If the container was removed meanwhile, by its clean-up or by another call,
-/// the function succeeds as long as this client knows the exit.
+/// Ends the processes of a container and removes it. All its processes get SIGTERM, and SIGKILL when the
+/// grace period has passed. Then the function waits for the output that is still in the pipes, and deletes
+/// the task, the snapshot and the record. If it fails half-way, another call continues. If the container
+/// was removed meanwhile, by its clean-up or by another call, the function succeeds as long as this client
+/// knows the exit.
 ///
 /// @param client  the client.
 /// @param id      the container's id.
 /// @param config  how to destroy it; NULL: the defaults.
-/// @param call    limits of the call; NULL: the defaults (at most the grace period plus the client's
-///                call timeout; without an end if the grace period is CTRD_FOREVER).
+/// @param call    limits of the call; NULL: the defaults (at most the sum of the grace period, the time for
+///                the output and the client's call timeout; no end if one of them is CTRD_FOREVER).
 /// @param out     receives the message of the exit, which the caller owns: ctrd_message_free(); may be
 ///                NULL. A submitted call gives it by ctrd_message_take_message(). It has no exit code if
 ///                nothing holds it (ctrd_message_error() says why) or if the process never ran
@@ -386,8 +481,8 @@ pub unsafe extern "C" fn ctrd_destroy_container(
 ) -> ctrd_status_t {
     operation::run("destroy_container", call, err, Handle::optional("out", out), || {
         // SAFETY: the caller's struct, string and handle are as the header says.
-        let (client, id, grace) = unsafe { (live(client)?, text("id", id)?, read_grace(config)?) };
-        let config = DestroyConfig::new().grace(grace);
+        let (client, id, config) =
+            unsafe { (live(client)?, text("id", id)?, read_destroy(config)?) };
         let timeout = ctrd::ffi::destroy_timeout(&client, &config);
         let destroy = operation::change(client, id.clone(), move |client, call| {
             client.destroy_container(&id, &config, call).map(ctrd_message_t::new)

@@ -48,10 +48,12 @@ impl From<Image> for ctrd_image_info_t {
 /// What containerd knows of several images.
 pub struct ctrd_image_info_list_t(Vec<ctrd_image_info_t>);
 
-/// Looks an image up.
+/// Looks an image up: the image of exactly this name or, if there is none, that of the completed name. So
+/// "busybox" is an image that another program recorded as "busybox", and otherwise
+/// "docker.io/library/busybox:latest".
 ///
 /// @param client     the client.
-/// @param reference  the image, as for a pull.
+/// @param reference  the image's name.
 /// @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param out        receives the image's info, which the caller owns: ctrd_image_info_free(). A submitted
 ///                   call gives it by ctrd_message_take_image().
@@ -155,10 +157,13 @@ pub unsafe extern "C" fn ctrd_message_take_image_list(
     })
 }
 
-/// Removes an image's record. The next garbage collection removes what only the image referred to.
+/// Removes an image's record. The next garbage collection removes what only the image referred to. The
+/// image is looked up as by ctrd_get_image(). So removing a short name twice may remove two images: that of
+/// exactly this name, then that of the completed name. After CTRD_ERROR_OUTCOME_UNKNOWN, look before you
+/// repeat.
 ///
 /// @param client     the client.
-/// @param reference  the image, as for a pull.
+/// @param reference  the image's name.
 /// @param flags      CTRD_REMOVE_IMAGE_SYNC, or 0.
 /// @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param err        receives the error, or NULL.

@@ -14,6 +14,7 @@ mod call;
 mod cancel;
 mod client;
 mod container;
+mod container_info;
 mod daemon;
 mod error;
 mod hook;

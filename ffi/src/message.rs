@@ -7,11 +7,11 @@
 use std::ffi::{CString, c_char};
 use std::sync::{Arc, OnceLock};
 
-use ctrd::{Error, Message, MessageKind, Origin, Result};
+use ctrd::{Error, Message, MessageKind, Origin, OutputLost, Result};
 
 use crate::abi::arguments;
 use crate::abi::errors::ctrd_error_t;
-use crate::abi::outputs::{Handle, c_string, give_present, nullable};
+use crate::abi::outputs::{Handle, c_string, give, give_present, nullable};
 use crate::abi::times::ctrd_time_t;
 use crate::abi::{fork, guard};
 use crate::status::{CTRD_OK, ctrd_status_t};
@@ -83,11 +83,20 @@ struct Content {
     start_error: Option<ctrd_error_t>,
 }
 
-/// Takes the result of a submitted call out of its message.
+/// Takes the result of a submitted call out of its message: a handle.
 ///
 /// # Safety
 /// `message` is NULL or a handle that is valid.
 pub(crate) unsafe fn take<T: Send + 'static>(message: *const ctrd_message_t) -> Result<Box<T>> {
+    // SAFETY: as the caller promises.
+    unsafe { take_value(message) }
+}
+
+/// The same of a result of any type.
+///
+/// # Safety
+/// As for [`take`].
+pub(crate) unsafe fn take_value<V: 'static>(message: *const ctrd_message_t) -> Result<V> {
     // SAFETY: as the caller promises.
     let message = unsafe { message.as_ref() };
     let message = message.ok_or_else(|| Error::invalid("message", "must not be NULL"))?;
@@ -224,6 +233,48 @@ pub extern "C" fn ctrd_message_container_id(message: Option<&ctrd_message_t>) ->
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_exec_id(message: Option<&ctrd_message_t>) -> *const c_char {
     guard::read(message, |message| nullable(message.0.exec_id.as_deref()))
+}
+
+/// A number that tells the container of a message from those that had its id before it, or get the id
+/// later. It is the same in all messages about the container, also in those that a later run of the
+/// program receives, and ctrd_container_info_generation() gives the same. It has no other meaning.
+///
+/// @param message  the message; NULL gives 0.
+/// @return the number; 0 if the message is not about a container.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_message_generation(message: Option<&ctrd_message_t>) -> u64 {
+    guard::read(message, |message| message.0.message.generation().unwrap_or(0))
+}
+
+/// How much of the process's output did not reach the program's descriptors, because a descriptor failed,
+/// or because the time for the output (drain_ms) was over while its reader was behind. Bytes that are in
+/// the program's own pipe or file have reached it.
+///
+/// A message says what was known when it was given out. All is known when the streams have ended: in the
+/// message of ctrd_destroy_container(), and in that of a ctrd_probe() after a clean-up.
+///
+/// @param message     the message; NULL gives 0.
+/// @param stdout_out  receives the number of bytes of standard output, or, of a process with a terminal,
+///                    of everything that it wrote. May be NULL.
+/// @param stderr_out  receives the number of bytes of standard error. May be NULL.
+/// @return 1 if output was lost; 0 if not, and then both numbers are 0.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_message_output_lost(
+    message: Option<&ctrd_message_t>,
+    stdout_out: Option<&mut u64>,
+    stderr_out: Option<&mut u64>,
+) -> i32 {
+    guard::value(|| {
+        let lost = message.and_then(|message| message.0.message.output_lost());
+        let of = |stream: fn(&OutputLost) -> u64| lost.as_ref().map_or(0, stream);
+        give(stdout_out, of(OutputLost::stdout));
+        give(stderr_out, of(OutputLost::stderr));
+        lost.is_some().into()
+    })
 }
 
 /// The process's exit code: 128 plus the number of the signal if a signal ended it. It is never a guess.

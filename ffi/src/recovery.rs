@@ -8,7 +8,7 @@
 use std::ffi::{CString, c_char, c_void};
 use std::mem::size_of;
 
-use ctrd::{Error, ErrorKind, Recovery, RecoveryState, Result, Stdio};
+use ctrd::{ContainerInfo, Error, ErrorKind, Recovery, RecoveryState, Result, Stdio};
 
 use crate::abi::arguments::{self, text};
 use crate::abi::callbacks::{Userdata, ctrd_destroy_fn};
@@ -17,6 +17,7 @@ use crate::abi::outputs::{Handle, Nothing, c_string, nullable};
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
+use crate::container_info::ctrd_container_info_t;
 use crate::io::{self, ctrd_io_t};
 use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
@@ -42,17 +43,23 @@ const _: () = assert!(size_of::<Room>() >= size_of::<ctrd_io_t>());
 
 /// Says where the streams of a container go.
 ///
-/// It runs on the thread that called ctrd_recover_all(), for each container, before the first one is
-/// taken over. ctrd_client_close() of the same client answers CTRD_E_REENTRANT inside it.
+/// It runs on the thread that called ctrd_recover_all(), for one container at a time, when the turn of the
+/// container has come: at most 16 containers have descriptors that are not in use yet. It does not run for
+/// containers that cannot be taken over. ctrd_client_close() of the same client answers CTRD_E_REENTRANT
+/// inside it.
 ///
 /// @param userdata  the pointer that ctrd_recover_all() was given.
-/// @param id        the container's id, borrowed for the time of the call.
+/// @param info      the container's info, borrowed for the time of the call.
 /// @param io        receives the streams: descriptors (CTRD_IO_FD or CTRD_IO_FD_TAKE), which are read
 ///                  when the function has returned, whatever it returns. The struct is initialised. If it
 ///                  is left unchanged, the output of the container is dropped.
 /// @return 0; any other value leaves the container unchanged: CTRD_RECOVERY_FAILED.
 pub type ctrd_recover_io_fn = Option<
-    unsafe extern "C" fn(userdata: *mut c_void, id: *const c_char, io: *mut ctrd_io_t) -> i32,
+    unsafe extern "C" fn(
+        userdata: *mut c_void,
+        info: *const ctrd_container_info_t,
+        io: *mut ctrd_io_t,
+    ) -> i32,
 >;
 
 /// The outcome of a recovery: what became of each container.
@@ -81,16 +88,16 @@ impl From<Recovery> for Recovered {
 }
 
 /// Asks the caller for the streams of a container.
-fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, id: &str) -> Result<Stdio> {
+fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, info: &ContainerInfo) -> Result<Stdio> {
     let Some(io) = io else { return Ok(Stdio::new()) };
     let mut room = Room([0; size_of::<Room>()]);
     let place = (&raw mut room).cast::<ctrd_io_t>();
-    let id = c_string(id);
+    let info = ctrd_container_info_t::from(info);
     // SAFETY: the room is aligned and large enough; the caller gave the function together with its
     // userdata; what the caller leaves in the struct is as the header says.
     let (answer, streams) = unsafe {
         arguments::initialise(place, size_of::<Room>());
-        let answer = io(userdata.pointer(), id.as_ptr(), place);
+        let answer = io(userdata.pointer(), &raw const info, place);
         // Also if the container is refused: descriptors that were given away are closed.
         (answer, io::read(place))
     };
@@ -136,11 +143,12 @@ pub unsafe extern "C" fn ctrd_recover_container(
 }
 
 /// Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
-/// threads that end with the call, and each within 5 s. One that is stuck neither holds up the others nor
-/// makes the call fail. FIFOs of containers that no longer exist are removed.
+/// threads that end with the call, and each within 5 s, for which the time of the callback does not count.
+/// One that is stuck delays the others little, and does not make the call fail. FIFOs of containers that
+/// no longer exist are removed.
 ///
 /// @param client    the client.
-/// @param io        called for the streams of each container; NULL: the output of all is dropped. A
+/// @param io        called for the streams of the containers; NULL: the output of all is dropped. A
 ///                  submitted call takes no callback: use ctrd_recover_container() for the containers
 ///                  whose streams are wanted.
 /// @param userdata  handed to io.
@@ -168,7 +176,7 @@ pub unsafe extern "C" fn ctrd_recover_all(
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
         let recover = operation::of(client, String::new(), move |client, call| {
-            let recovered = client.recover_all(&mut |info| ask(io, &userdata, info.id()), call)?;
+            let recovered = client.recover_all(&mut |info| ask(io, &userdata, info), call)?;
             let recovered = recovered.into_iter().map(Recovered::from).collect();
             Ok(Box::new(ctrd_recovery_t(recovered)))
         });

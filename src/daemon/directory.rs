@@ -25,7 +25,7 @@ const LOCK: &str = "ctrd.lock";
 
 const CONFIG: &str = "config.toml";
 const SOCKET: &str = "containerd.sock";
-/// containerd adds `.ttrpc` for the socket of the shims.
+/// containerd adds `.ttrpc` to the name for the socket that the shims use.
 const SHIM_SOCKET: &str = "containerd.sock.ttrpc";
 const LOG: &str = "containerd.log";
 
@@ -58,7 +58,7 @@ const DISABLED_PLUGINS: [&str; 16] = [
     "io.containerd.snapshotter.v1.zfs",
 ];
 
-/// A daemon's directory, held by this process.
+/// A daemon's directory, locked by this process.
 #[derive(Debug)]
 pub(super) struct Directory {
     /// The path without symbolic links, as in the kernel's table of mounts.
@@ -94,7 +94,8 @@ impl Directory {
             if made && held.is_err() {
                 let _ = fs::remove_dir(path);
             }
-            // If not, a daemon that has just stopped has removed the directory or the lock.
+            // `None` means that a daemon which has just stopped has removed the directory or the
+            // lock. Then this tries again.
             if let Some(directory) = held? {
                 return Ok(directory);
             }
@@ -222,7 +223,7 @@ impl Directory {
             .env_clear()
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("PATH", path.joined())
-            // The host's service manager means the host, not its child.
+            // The host's service manager expects messages from the host, and not from its child.
             .env_remove("NOTIFY_SOCKET")
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS")
@@ -279,19 +280,20 @@ impl Directory {
         // While the lock is held, nobody else can have made another.
         remove_if_exists(&self.path.join(LOCK))?;
         match fs::remove_dir(&self.path) {
-            // It has files of others, or another process was faster.
+            // The directory has files of others, or another process has removed it first.
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(e) => return Err(Error::io(self.path.display(), e)),
         }
-        // A child that the host has forked may still have the descriptor.
+        // Otherwise a child that the host has forked could keep the lock by its copy of the
+        // descriptor.
         self.release();
         Ok(())
     }
 }
 
-/// Checks the path for what would fail later with a less clear error.
+/// Refuses paths that would cause a less clear error later.
 fn check_path(path: &Path) -> Result<()> {
     let invalid = |why: String| Err(Error::invalid("directory", why));
     if !path.is_absolute() {
@@ -301,7 +303,7 @@ fn check_path(path: &Path) -> Result<()> {
     // Commas separate the options of an overlay mount, and colons its directories.
     if text.contains([',', ':', '"', '\\']) || text.contains(char::is_control) {
         return invalid(format!(
-            "{} holds a comma, colon, quote, backslash or what is no text",
+            "{} holds a comma, colon, quote, backslash, control character or invalid UTF-8",
             path.display()
         ));
     }

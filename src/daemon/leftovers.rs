@@ -1,4 +1,4 @@
-//! Cleaning up after a containerd that could not do it: shims, containers, sockets and mounts.
+//! Cleans up shims, containers, sockets and mounts after a containerd that could not do it.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -47,7 +47,8 @@ fn processes(wanted: impl Fn(&[OsString]) -> bool) -> Result<Vec<Running>> {
         if !arguments(pid).is_some_and(|arguments| wanted(&arguments)) {
             continue;
         }
-        // Checked again once there is a descriptor: before, another process may have had the pid.
+        // Checked again with the descriptor, because the pid may have changed to another process
+        // before.
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
         let executable = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok();
         if let Some(arguments) = arguments(pid).filter(|arguments| wanted(arguments)) {
@@ -116,7 +117,7 @@ fn kill_shims(
 ) -> Result<HashMap<(OsString, OsString), PathBuf>> {
     let socket = directory.socket();
     let mut programs = HashMap::new();
-    // Until there is none: a shim that was being started may appear late.
+    // Repeat until none is left: a shim that was being started may appear late.
     loop {
         limits.check()?;
         let shims = processes(|arguments| {
@@ -225,7 +226,7 @@ fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>> {
     let table = fs::read(TABLE).map_err(|e| Error::io(TABLE, e))?;
     Ok(table
         .split(|byte| *byte == b'\n')
-        // The fifth field (proc_pid_mountinfo(5)).
+        // The mount point is the fifth field (proc_pid_mountinfo(5)).
         .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
         .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
         .filter(|point| point != directory && point.starts_with(directory))

@@ -142,7 +142,7 @@ impl Daemon {
             }
         };
         if let Err(error) = wait_until_ready(&recipe, &supervisor.process(), limits) {
-            // This has its own time, whatever has ended the start.
+            // The clean-up has its own time, because the call's time may be over.
             if end(&supervisor, &Limits::within(TERM_TIMEOUT + KILL_TIMEOUT)).is_ok() {
                 directory.abandon();
             }
@@ -159,7 +159,7 @@ impl Daemon {
         })
     }
 
-    /// The address of its socket, for [`crate::ClientConfig::address`].
+    /// The address of the socket, for [`crate::ClientConfig::address`].
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -251,7 +251,7 @@ impl Daemon {
         let directory = &*self.recipe.directory;
         let process = self.supervisor.end(limits).step("end the supervision")?;
         if !process.has_ended() {
-            // The next steps do what fails here.
+            // If this fails, the next steps end the tasks instead.
             if let Err(error) = end_tasks(directory, &limits.at_most(TASKS_TIMEOUT)) {
                 log::warn!("{}: {error}", self.address);
             }
@@ -295,7 +295,7 @@ fn wait_until_ready(recipe: &Recipe, process: &Process, limits: &Limits) -> Resu
             return Err(recipe.end_of(process)).step("wait for containerd");
         }
         limits.check().map_err(|e| directory.with_log(e)).step("wait for containerd")?;
-        // Before a process listens, an attempt of gRPC's would only make its back-off longer.
+        // Before a process listens, a failed attempt of gRPC would only make its back-off longer.
         if UnixStream::connect(directory.socket()).is_err() {
             continue;
         }

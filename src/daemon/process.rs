@@ -35,7 +35,7 @@ pub(super) fn tick(limits: &Limits) -> Duration {
 /// The shim of the default runtime, `io.containerd.runc.v2`.
 pub(super) const SHIM: &str = "containerd-shim-runc-v2";
 
-/// The directories in which a daemon finds its programs.
+/// The directories in which a daemon searches for its programs.
 #[derive(Clone, Debug)]
 pub(super) struct SearchPath(Vec<PathBuf>);
 
@@ -209,7 +209,7 @@ impl Process {
             let id = WaitId::PidFd(self.pidfd.as_fd());
             let (code, signal) = match waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
                 Ok(Some(status)) => (status.exit_status(), status.terminating_signal()),
-                // The host has waited for it. A newer kernel gives the code nevertheless.
+                // The host has waited for it. A newer kernel still reports the exit code.
                 _ => match sys::exit_status(self.pidfd.as_fd()) {
                     Ok(Some(status)) => {
                         let status = ExitStatus::from_raw(status);

@@ -37,8 +37,8 @@ pub(super) struct Recipe {
 impl Recipe {
     fn run(&self) -> Result<Arc<Process>> {
         let run = || {
-            // Found out here, because a child for it would have to be waited for before the host
-            // does so.
+            // Checked here, because a failing child process might be reaped by the host before this
+            // thread waits for it.
             check_program(&self.binary)?;
             let mut command =
                 self.directory.command(&self.binary, &self.path, &self.environment)?;
@@ -47,7 +47,7 @@ impl Recipe {
             }
             Process::spawn(command).map(Arc::new)
         };
-        // A panic must not end the thread, on which others rely.
+        // A panic must not end the thread: the kernel would then kill containerd.
         catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "running it panicked")))
             .step("run containerd")
@@ -87,7 +87,7 @@ struct State {
     spawning: bool,
     restarts: u64,
     last_error: Option<Error>,
-    /// Whether the thread has nothing more to do.
+    /// Whether the thread has ended its work.
     gone: bool,
 }
 
@@ -96,7 +96,7 @@ struct State {
 enum Mode {
     /// The start fails: it still waits until containerd is ready.
     Starting,
-    /// It is a failure. containerd is started again if `restart` says so.
+    /// It is an accident. containerd is started again if `restart` says so.
     Supervised { restart: bool },
     /// It was asked for.
     Over,
@@ -130,7 +130,7 @@ impl Supervisor {
         }
     }
 
-    /// From now on an end of containerd is a failure.
+    /// From now on an end of containerd is an accident.
     pub(super) fn supervise(&self, restart: bool) {
         self.shared.state().mode = Mode::Supervised { restart };
         self.shared.changed.notify_all();
@@ -223,7 +223,7 @@ impl Shared {
         }
     }
 
-    /// Runs on the thread.
+    /// The body of the thread.
     fn supervise(&self, recipe: &Recipe) {
         let mut backoff = Backoff::default();
         let mut since = Instant::now();

@@ -1,4 +1,4 @@
-//! Hooks that run on the host's own thread, when it says so.
+//! Hooks that run on the host's own thread, when the host calls for it.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ use crate::wait::wait_while;
 
 #[derive(Default)]
 pub(super) struct Dispatch {
-    /// Readable while something waits. Made when the host asks for it.
+    /// Readable while a message waits. Made when the host asks for it.
     event: OnceLock<OwnedFd>,
     state: Mutex<State>,
     ended: Condvar,
@@ -21,13 +21,13 @@ pub(super) struct Dispatch {
 
 #[derive(Default)]
 struct State {
-    /// The hooks that messages wait for.
+    /// The hooks that have waiting messages.
     ready: VecDeque<SharedHook>,
-    /// Whether a thread is at it.
+    /// Whether a thread runs hooks.
     running: bool,
 }
 
-/// The turn of the thread that dispatches.
+/// Marks one thread as the one that dispatches. The drop ends that.
 struct Turn<'a>(&'a Dispatch);
 
 impl Drop for Turn<'_> {
@@ -43,7 +43,7 @@ impl Dispatch {
     }
 
     pub(super) fn fd(&self) -> Result<BorrowedFd<'_>> {
-        // Under the lock: what comes meanwhile must find it.
+        // Under the lock, so that a message that comes meanwhile finds the descriptor.
         let state = self.lock();
         if self.event.get().is_none() {
             let count = u32::from(!state.ready.is_empty());
@@ -64,7 +64,7 @@ impl Dispatch {
         if state.ready.len() == 1
             && let Some(event) = self.event.get()
         {
-            // Full means readable, which is all that is wanted.
+            // If the counter is full, the descriptor is readable anyway.
             let _ = rustix::io::write(event, &1u64.to_ne_bytes());
         }
     }
@@ -80,14 +80,14 @@ impl Dispatch {
         hook
     }
 
-    /// Waits until nobody dispatches.
+    /// Waits until no thread dispatches.
     pub(super) fn end(&self, limits: &Limits) -> Result<()> {
         wait_while(&self.ended, self.lock(), limits, |state| state.running)
             .map(drop)
             .map_err(|e| e.context("a hook still runs"))
     }
 
-    /// Runs hooks, for at most so many messages. Gives their number.
+    /// Runs hooks, for at most `max` messages. Returns the number of messages.
     pub(super) fn run(&self, max: usize) -> Result<usize> {
         if inside() {
             return Err(Error::new(ErrorKind::Reentrant, "called from inside a hook"));
@@ -103,11 +103,11 @@ impl Dispatch {
         let mut ran = 0;
         while ran < max {
             let Some(hook) = self.pop() else { break };
-            // None, where it was removed meanwhile.
+            // This runs nothing if the hook was removed meanwhile.
             let (one, more) = hook.run(1);
             ran += one;
             if more {
-                // At the end, so that another hook has its turn.
+                // Add it at the end, so that another hook gets its turn.
                 self.push(hook);
             }
         }

@@ -1,4 +1,4 @@
-//! A hook: a function of the host's, the messages that wait for it, and whether it runs.
+//! A hook: a function of the host, the messages that wait for it, and whether it runs.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -16,7 +16,7 @@ use crate::message::{Message, MessageKind};
 use crate::queue::NAP;
 use crate::wait::wait_while;
 
-/// For how long a hook is run before another one has its turn, unless a message takes longer.
+/// How long a hook runs before another hook gets its turn. One message may take longer.
 const TURN_TIME: Duration = Duration::from_millis(10);
 
 /// The number of a hook among those of its client.
@@ -49,20 +49,20 @@ pub struct HookId(pub(crate) u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HookMode {
-    /// On a thread of the library's, which blocks every signal.
+    /// On a thread of the library, which blocks every signal.
     #[default]
     Thread,
-    /// Only inside [`crate::Client::dispatch`], on the thread that calls that.
+    /// Only inside [`crate::Client::dispatch`], on the thread that calls it.
     Dispatch,
 }
 
-/// How many events and steps of progress wait for a hook at most.
+/// How many events and steps of progress may wait for a hook.
 pub(crate) const EVENTS: usize = 16_384;
 
-/// How often one hook may run at once, at most.
+/// The highest concurrency of one hook.
 const MAX_CONCURRENCY: usize = 16;
 
-/// What a hook is told, and how it runs.
+/// Which messages a hook receives, and how it runs.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, ClientConfig, HookConfig, MessageKind};
@@ -91,8 +91,8 @@ pub struct HookConfig {
 }
 
 impl HookConfig {
-    /// A hook for messages of these kinds: exits, exits of execs, events, progress. With events come gaps
-    /// and overflows.
+    /// A hook for messages of these kinds: exits, exits of execs, events, progress. A hook for
+    /// events also receives gaps and overflows.
     pub fn new(kinds: impl IntoIterator<Item = MessageKind>) -> HookConfig {
         HookConfig {
             kinds: kinds.into_iter().collect(),
@@ -128,8 +128,8 @@ impl HookConfig {
         self
     }
 
-    /// How often the hook may run at once, 1 to 16. Messages about one container always reach it one
-    /// after the other, in order. With 1, the default, that holds for all messages.
+    /// How many runs of the hook may overlap, 1 to 16. Messages about one container always reach it
+    /// one after the other, in order. With 1, the default, that holds for all messages.
     pub fn concurrency(mut self, runs: usize) -> HookConfig {
         self.concurrency = runs;
         self
@@ -201,29 +201,30 @@ pub(crate) struct Hook {
 }
 
 struct State {
-    /// Gone once the hook was removed and does not run.
+    /// `None` once the hook is removed and does not run.
     run: Option<Run>,
-    /// The lanes that have messages or are at one.
+    /// The lanes that have messages, or whose message the hook is handling.
     lanes: HashMap<Lane, VecDeque<Item>>,
-    /// The lanes that have messages and are at none, the longest waiting first.
+    /// The lanes that have messages and none of them being handled. The one that waits longest is
+    /// first.
     ready: VecDeque<Lane>,
-    /// How many messages wait that count towards the capacity.
+    /// How many waiting messages count towards the capacity.
     bounded: usize,
-    /// How often it is on the list of hooks to run, or is run now.
+    /// How many times the hook is on the list of hooks to run, or is running.
     scheduled: usize,
-    /// How often its function runs now.
+    /// How many times its function is running.
     running: usize,
-    /// Whether it is not to be started any more.
+    /// Whether the hook must not be started any more.
     removed: bool,
-    /// Whether it was removed, does not run, and its function is dropped.
+    /// Whether it is removed, does not run, and its function is dropped.
     gone: bool,
-    /// Messages that were dropped since the hook was told so last.
+    /// Messages that were dropped since the hook was last told of dropped messages.
     dropped: u64,
-    /// When it ran last.
+    /// When its last run ended.
     rested: Option<Instant>,
 }
 
-/// Whether a message may be dropped if too many wait.
+/// Whether the message may be dropped if too many wait.
 fn is_bounded(message: &Message) -> bool {
     matches!(message.kind(), MessageKind::Event | MessageKind::Progress)
 }
@@ -260,7 +261,7 @@ impl Hook {
         self.id
     }
 
-    /// Whether it was removed, and its function is dropped.
+    /// Whether the hook is removed and its function is dropped.
     pub(super) fn is_gone(&self) -> bool {
         self.lock().gone
     }
@@ -274,15 +275,15 @@ impl Hook {
         (self.concurrency > 1).then(container)
     }
 
-    /// Takes a message. Says whether the hook is to be put on the list of hooks to run; the thread that
-    /// runs it puts it there again until nothing is left.
+    /// Adds a message. Returns whether the caller must put the hook on the list of hooks to run.
+    /// The thread that runs the hook puts it there again until no message is left.
     pub(super) fn push(&self, item: Item) -> bool {
         let lane = self.lane(&item.message);
         let is_bounded = is_bounded(&item.message);
         let mut state = self.lock();
         if state.removed {
             drop(state);
-            // What comes after the message may come: this hook does not run.
+            // This may start the job that waits for the message, because this hook will not run.
             drop(item);
             return false;
         }
@@ -305,14 +306,14 @@ impl Hook {
         });
         waiting.extend(overflow.map(|message| Item { message, _after: None }));
         waiting.push_back(item);
-        // One more runner only for a lane that none of those on the list will find.
+        // Add a runner only for a lane that no scheduled runner will find.
         let more = state.scheduled < self.concurrency
             && state.ready.len() > state.scheduled - state.running;
         state.scheduled += usize::from(more);
         more
     }
 
-    /// The next message, and its lane. A message about what was dropped has none.
+    /// Returns the next message and its lane. A message about dropped messages has no lane.
     fn next(&self, state: &mut State) -> Option<(Option<Lane>, Item)> {
         if let Some(lane) = state.ready.pop_front() {
             let item = state.lanes.get_mut(&lane).and_then(VecDeque::pop_front)?;
@@ -322,17 +323,19 @@ impl Hook {
         if state.running > 0 {
             return None;
         }
-        // Nothing has come since, and may not for a long time.
+        // No message has come since the drop, and none may come for a long time.
         let dropped = std::mem::take(&mut state.dropped);
         let bus = self.bus.upgrade().filter(|_| dropped > 0)?;
         let message = overflow(bus.next_seq(), dropped);
         Some((None, Item { message, _after: None }))
     }
 
-    /// Runs the hook for at most so many messages. Gives how many there were, and whether there are more.
+    /// Runs the hook for at most `max` messages. Returns how many it handled, and whether more
+    /// wait.
     pub(super) fn run(&self, max: usize) -> (usize, bool) {
         let mut state = self.lock();
-        // The host's own thread has other things to do than to wait for what may come.
+        // Only the library's threads wait for further messages; the host's own thread has other
+        // work.
         let mut naps = self.mode == HookMode::Thread
             && state.rested.take().is_some_and(|since| since.elapsed() < NAP);
         let inside = Inside::enter();
@@ -344,7 +347,7 @@ impl Hook {
                 if !std::mem::take(&mut naps) {
                     break;
                 }
-                // It does not run meanwhile: a thread that removes it need not wait.
+                // The hook does not run during the nap, so a thread that removes it need not wait.
                 drop(run);
                 drop(state);
                 std::thread::sleep(NAP);
@@ -354,12 +357,13 @@ impl Hook {
             };
             state.running += 1;
             drop(state);
-            // A panic must not take the thread with it: others rely on it, or it is the host's.
+            // A panic must not end the thread: other hooks need it, or it belongs to the host.
             if catch_unwind(AssertUnwindSafe(|| run(&item.message))).is_err() {
                 log::error!("hook {} panicked", self.id);
             }
             drop(item);
-            // Before it counts as not running: the last one that holds the function drops it.
+            // Drop it before the run counts as over, because the last holder of the function runs
+            // its destructor.
             drop(run);
             ran += 1;
             state = self.lock();
@@ -379,21 +383,21 @@ impl Hook {
         let removed = state.removed;
         drop(state);
         if removed {
-            // The thread that removed it could not.
+            // The thread that removed the hook could not end it while it ran.
             self.end();
         }
         drop(inside);
         (ran, more)
     }
 
-    /// Sees to it that the hook is not started again. Calls nothing of the host's, so it may be done
-    /// under a lock; [`Hook::end`] is to follow.
+    /// Ensures that the hook is not started again. Runs no code of the host, so the caller may hold
+    /// a lock. The caller must call [`Hook::end`] afterwards.
     pub(super) fn remove(&self) {
         self.lock().removed = true;
     }
 
-    /// Drops what waits, and the function of a hook that was removed: if it runs, the thread that runs it
-    /// does so after that. May be called again, and by several threads at once.
+    /// Drops the waiting messages and the function of a removed hook. If the hook runs, the thread
+    /// that runs it does that afterwards. Several threads may call this, also more than once.
     pub(super) fn end(&self) {
         let (waiting, run) = {
             let mut state = self.lock();
@@ -405,7 +409,8 @@ impl Hook {
         };
         drop(waiting);
         let Some(run) = run else { return };
-        // The host's own end of it may call what a hook may, and must not wait for itself either.
+        // The destructor of the host's function may call what a hook may call, and must not wait
+        // for itself either.
         let inside = Inside::enter();
         if catch_unwind(AssertUnwindSafe(|| drop(run))).is_err() {
             log::error!("the end of hook {} panicked", self.id);
@@ -415,7 +420,7 @@ impl Hook {
         self.ended.notify_all();
     }
 
-    /// Waits until a hook that was removed is gone.
+    /// Waits until a removed hook is gone.
     pub(super) fn wait_until_gone(&self, limits: &Limits) -> Result<()> {
         wait_while(&self.ended, self.lock(), limits, |state| !state.gone).map(drop).map_err(|e| {
             match e.kind() {

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
-/// The consumer holds it. The drop says that the consumer is gone.
+/// Held by the consumer. The drop reports that the consumer is gone.
 pub(crate) struct Alive(Arc<Mutex<State>>);
 
-/// The other end.
+/// The other end, held by the subscription.
 pub(crate) struct Liveness(Arc<Mutex<State>>);
 
 #[derive(Default)]
@@ -21,7 +21,8 @@ pub(crate) fn liveness() -> (Alive, Liveness) {
 }
 
 impl Liveness {
-    /// Whether the consumer is gone. Otherwise the task that asked last is woken when it goes.
+    /// Returns whether the consumer is gone. If it is not, the task that polled last is woken when
+    /// it goes.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.gone {

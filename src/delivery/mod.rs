@@ -30,7 +30,7 @@ pub use subscription::{Subscription, SubscriptionConfig};
 pub(crate) use threads::Job;
 use threads::Threads;
 
-/// How long a hook that runs already is waited for where adding it fails.
+/// How long to wait for a hook that already runs, if adding it fails.
 const WITHDRAWAL: Duration = Duration::from_secs(1);
 
 /// The consumers of a client's messages.
@@ -39,7 +39,7 @@ pub(crate) struct Bus(Arc<Shared>);
 
 struct Shared {
     seq: AtomicU64,
-    /// How many messages were dropped, over all that were full.
+    /// How many messages were dropped, summed over all full consumers.
     dropped: AtomicU64,
     reconnects: AtomicU64,
     consumers: Mutex<Consumers>,
@@ -50,7 +50,8 @@ struct Shared {
 #[derive(Default)]
 struct Consumers {
     list: Vec<Consumer>,
-    /// Hooks that were removed and may not be gone yet: another call that removes them waits for that.
+    /// Hooks that were removed and may still run: another call that removes the same hook waits for
+    /// them.
     leaving: Vec<Arc<Hook>>,
     next: u64,
     closed: bool,
@@ -60,14 +61,14 @@ struct Consumer {
     id: u64,
     wants: Wants,
     sink: Sink,
-    /// Gone with the consumer: the subscription that brings it events then ends.
+    /// Dropped with the consumer, which ends the subscription that brings it events.
     _alive: Alive,
 }
 
 /// Which messages a consumer wants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wants {
-    /// Events come by a subscription of the consumer's own.
+    /// Events in this list come by a subscription of the consumer's own, and not from the bus.
     pub(crate) kinds: Vec<MessageKind>,
     /// Only messages about this container, of any namespace.
     pub(crate) container: Option<String>,
@@ -125,8 +126,8 @@ impl Drop for After {
 }
 
 impl Consumers {
-    /// Sees to it that the hooks among those that were taken off the list are not started again: under
-    /// the same lock, so that a caller that does not find one on the list can rely on it.
+    /// Ensures that the removed hooks are not started again. This happens under the lock of the
+    /// list, so a caller that does not find a hook on the list can rely on it.
     fn leave(&mut self, removed: &[Consumer]) {
         for consumer in removed {
             if let Sink::Hook(hook) = &consumer.sink {
@@ -138,7 +139,7 @@ impl Consumers {
 }
 
 impl Bus {
-    /// `executor` tries again what no thread can be made for.
+    /// If no thread can be made, `executor` tries again later.
     pub(crate) fn new(executor: &Executor) -> Bus {
         Bus(Arc::new(Shared {
             seq: AtomicU64::new(0),
@@ -154,7 +155,7 @@ impl Bus {
         self.0.consumers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A message of this kind that says nothing yet, with its number.
+    /// An empty message body of this kind, with the next number.
     pub(crate) fn body(&self, kind: MessageKind) -> Body {
         Body::new(kind, self.0.seq.fetch_add(1, Ordering::SeqCst) + 1)
     }
@@ -164,18 +165,18 @@ impl Bus {
         self.0.dropped.load(Ordering::SeqCst)
     }
 
-    /// Whether anybody wants messages of this kind.
+    /// Whether any consumer wants messages of this kind.
     pub(crate) fn wants(&self, kind: MessageKind) -> bool {
         self.lock().list.iter().any(|consumer| consumer.wants.kinds.contains(&kind))
     }
 
-    /// What is to be done after a message, on a thread of the library's.
+    /// A job that a thread of the library runs once all hooks have handled a message.
     pub(crate) fn after(&self, job: Option<Job>) -> Arc<After> {
         Arc::new(After { job: Mutex::new(job), threads: self.0.threads.clone() })
     }
 
-    /// Tells everybody who wants it, each in the order of these calls. `after` comes once all hooks have
-    /// returned.
+    /// Delivers a message to every consumer that wants it. Each consumer gets messages in the order
+    /// of these calls. `after` runs once all hooks have returned.
     pub(crate) fn publish(&self, message: &Message, after: Option<Arc<After>>) {
         let mut hooks = Vec::new();
         {
@@ -194,7 +195,7 @@ impl Bus {
         drop(after);
     }
 
-    /// Tells one consumer.
+    /// Delivers a message to one consumer.
     pub(crate) fn tell(&self, sink: &Sink, message: Message) {
         match sink {
             Sink::Hook(hook) => {
@@ -205,7 +206,7 @@ impl Bus {
         }
     }
 
-    /// Fails if so many exits wait in a queue that no further process is to be made.
+    /// Fails if a queue holds so many exits that no further process may be made.
     pub(crate) fn check_backlog(&self) -> Result<()> {
         let is_full = |consumer: &Consumer| match &consumer.sink {
             Sink::Queue(subscriber) => subscriber.is_full_of_exits(),
@@ -218,7 +219,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Puts a message where the hook finds it; gives the hook where a thread is to be woken for it.
+    /// Gives a message to a hook. Returns the hook if the caller must wake a thread for it.
     fn give(&self, hook: &Arc<Hook>, item: Item) -> Option<Arc<Hook>> {
         if !hook.push(item) {
             return None;
@@ -235,7 +236,7 @@ impl Bus {
     fn add(&self, wants: Wants, make: impl FnOnce(u64) -> Sink) -> Result<Added<u64>> {
         let (alive, liveness) = liveness();
         let mut consumers = self.lock();
-        // Queues that the program has freed.
+        // Subscriptions whose queue the program has freed.
         let freed: Vec<Consumer> = consumers.list.extract_if(.., |c| c.is_freed()).collect();
         if consumers.closed {
             drop(consumers);
@@ -273,16 +274,16 @@ impl Bus {
         Ok(Added { consumer: Subscription::new(bus, consumer), sink, liveness })
     }
 
-    /// Takes a consumer off the list, for the caller to see to the rest.
+    /// Takes a consumer off the list. The caller must end it.
     fn remove(&self, id: u64) -> Option<Consumer> {
         let mut consumers = self.lock();
         let position = consumers.list.iter().position(|consumer| consumer.id == id)?;
         Some(consumers.list.remove(position))
     }
 
-    /// Removes a hook. When this returns, the hook does not run, and its function is dropped; a call from
-    /// inside a hook does not wait for that. If the limits end the wait, the hook is not started again,
-    /// and another call can go on waiting.
+    /// Removes a hook. When this returns, the hook does not run, and its function is dropped; but a
+    /// call from inside a hook does not wait for that. If the limits end the wait, the hook is not
+    /// started again, and another call can go on waiting.
     pub(crate) fn remove_hook(&self, id: HookId, limits: &Limits) -> Result<()> {
         let (hook, removed) = {
             let mut consumers = self.lock();
@@ -304,30 +305,32 @@ impl Bus {
         if inside() { Ok(()) } else { hook.wait_until_gone(limits) }
     }
 
-    /// Removes a hook whose subscription to events failed. Events may have come before the call's limits
-    /// ended it: then the hook may run, and is not waited for much longer.
+    /// Removes a hook whose subscription to events failed. If events have come before the failure,
+    /// the hook may run; this waits only a short time for it.
     pub(crate) fn withdraw_hook(&self, id: HookId) {
         if let Err(e) = self.remove_hook(id, &Limits::within(WITHDRAWAL)) {
             log::debug!("hook {}: {e}", id.0);
         }
     }
 
-    /// A descriptor that is readable while there is something to dispatch.
+    /// A descriptor that is readable while a message waits for a dispatch.
     pub(crate) fn dispatch_fd(&self) -> Result<std::os::fd::BorrowedFd<'_>> {
         self.0.dispatch.fd()
     }
 
-    /// Runs hooks on the calling thread, for at most so many messages. Gives their number.
+    /// Runs hooks on the calling thread, for at most `max` messages. Returns the number of
+    /// messages.
     pub(crate) fn dispatch(&self, max: usize) -> Result<usize> {
         self.0.dispatch.run(max)
     }
 
-    /// Runs a job that may block on a thread of the library's. After the close it is dropped.
+    /// Runs a job that may block, on a thread of the library. After the close it drops the job.
     pub(crate) fn run(&self, job: Job) {
         self.0.threads.run(job);
     }
 
-    /// Has hooks run for which no thread could be made before. Any operation that begins calls it.
+    /// Runs the hooks that wait because no thread could be made. Every operation calls this when it
+    /// begins.
     pub(crate) fn retry(&self) {
         self.0.threads.retry();
     }
@@ -341,7 +344,7 @@ impl Bus {
         self.0.reconnects.load(Ordering::SeqCst)
     }
 
-    /// Starts no hook any more, and tells the queues that the client is closed.
+    /// Starts no more hooks, and tells the queues that the client is closed.
     pub(crate) fn shut(&self) {
         let (consumers, leaving) = {
             let mut consumers = self.lock();
@@ -359,7 +362,7 @@ impl Bus {
         self.0.threads.shut();
     }
 
-    /// Waits until every hook is gone, and the threads have ended. Not for who is inside a hook.
+    /// Waits until every hook is gone and the threads have ended. Must not be called inside a hook.
     pub(crate) fn end(&self, limits: &Limits) -> Result<()> {
         self.0.dispatch.end(limits)?;
         let leaving = self.lock().leaving.clone();
@@ -374,7 +377,7 @@ impl Consumer {
     }
 }
 
-/// The message that says that so many were dropped.
+/// The message that reports how many messages were dropped.
 fn overflow(seq: u64, dropped: u64) -> Message {
     Message::new(Body {
         dropped: Dropped::number(dropped),
@@ -382,7 +385,7 @@ fn overflow(seq: u64, dropped: u64) -> Message {
     })
 }
 
-/// The message about a subscription that was broken.
+/// The message that reports a broken subscription.
 pub(crate) fn gap(bus: &Bus, why: Error) -> Message {
     Message::new(Body { origin: Origin::Gap, error: Some(why), ..bus.body(MessageKind::Gap) })
 }

@@ -1,4 +1,4 @@
-//! A subscription: what fills a queue with the messages of one client.
+//! A subscription: it puts the messages of one client into a queue.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
@@ -9,7 +9,7 @@ use crate::filter::EventFilter;
 use crate::message::{Body, Dropped, Lost, Message, MessageKind, Permit};
 use crate::queue;
 
-/// The kinds that a program can ask for.
+/// The kinds that a program can subscribe to.
 const KINDS: [MessageKind; 4] =
     [MessageKind::Exit, MessageKind::ExecExit, MessageKind::Event, MessageKind::Progress];
 
@@ -26,7 +26,7 @@ pub(super) fn check_kinds(kinds: &[MessageKind], filters: &[EventFilter]) -> Res
     Ok(())
 }
 
-/// What the bus itself publishes: events come by a subscription at the server.
+/// The messages that the bus itself publishes. Events come by a subscription at the server.
 pub(super) fn wants(
     kinds: &[MessageKind],
     container: Option<&String>,
@@ -36,7 +36,7 @@ pub(super) fn wants(
     Wants { kinds, container: container.cloned(), exec: exec.cloned() }
 }
 
-/// What a queue receives of a client.
+/// Which messages of a client a queue receives.
 ///
 /// ```
 /// use ctrd::{EventFilter, MessageKind, SubscriptionConfig};
@@ -56,8 +56,8 @@ pub struct SubscriptionConfig {
 }
 
 impl SubscriptionConfig {
-    /// Messages of these kinds: exits, exits of execs, events, progress. Gaps and overflows come with
-    /// them, and one message of kind [`MessageKind::Closed`] when the client is closed.
+    /// Messages of these kinds: exits, exits of execs, events, progress. Gaps and overflows come
+    /// with them, and one message of kind [`MessageKind::Closed`] when the client is closed.
     pub fn new(kinds: impl IntoIterator<Item = MessageKind>) -> SubscriptionConfig {
         SubscriptionConfig { kinds: kinds.into_iter().collect(), filters: Vec::new(), tag: 0 }
     }
@@ -78,7 +78,7 @@ impl SubscriptionConfig {
         check_kinds(&self.kinds, &self.filters)
     }
 
-    /// Whether it asks for events.
+    /// Whether the subscription includes events.
     pub(crate) fn wants_events(&self) -> bool {
         self.kinds.contains(&MessageKind::Event)
     }
@@ -88,8 +88,8 @@ impl SubscriptionConfig {
     }
 }
 
-/// A subscription of a queue to the messages of a client. The drop ends it; what the queue holds already
-/// stays there. It may be dropped before or after the queue and the client.
+/// A subscription of a queue to the messages of a client. The drop ends it; messages that are
+/// already in the queue stay there. It may be dropped before or after the queue and the client.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, MessageKind, Queue, QueueConfig, Subscription, SubscriptionConfig};
@@ -119,7 +119,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        // In a child a thread that is not there may hold a lock.
+        // In a forked child, a lock may be held by a thread that does not exist there.
         if std::process::id() != self.process {
             return;
         }
@@ -135,7 +135,7 @@ pub(crate) struct Subscriber {
     tag: u64,
     /// Messages that were dropped because the queue was full.
     lost: Arc<Lost>,
-    /// Whether a message about a gap waits in the queue: one is enough.
+    /// Counts the messages about gaps in the queue. One is enough.
     gaps: Arc<AtomicUsize>,
 }
 
@@ -152,8 +152,8 @@ impl Subscriber {
         self.queue.is_full_of_exits()
     }
 
-    /// Adds a message. Only events and progress are dropped if the queue is full: the queue then says how
-    /// many.
+    /// Adds a message. If the queue is full, only events and progress are dropped, and the queue
+    /// reports how many.
     pub(super) fn push(&self, bus: &Shared, message: &Message) {
         let permit = match message.kind() {
             MessageKind::Event | MessageKind::Progress => match self.queue.room() {

@@ -49,7 +49,7 @@ fn is_readable(fd: impl AsFd) -> bool {
     poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).unwrap() > 0
 }
 
-/// What a hook holds; it counts its end.
+/// A value that a hook holds. It counts its drops.
 struct Held(Arc<AtomicUsize>);
 
 impl Drop for Held {
@@ -58,7 +58,7 @@ impl Drop for Held {
     }
 }
 
-/// A hook that sends what it is told.
+/// A hook that sends its messages into a channel.
 fn sender(bus: &Bus, mode: HookMode) -> (HookId, mpsc::Receiver<Message>, Arc<AtomicUsize>) {
     let (sender, receiver) = mpsc::channel();
     let ends = Arc::new(AtomicUsize::new(0));
@@ -105,7 +105,7 @@ fn removing_waits_for_the_hook_and_ends_it_once() {
     let error = bus.remove_hook(id, &within(0)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 
-    // One that does not return is removed all the same.
+    // A hook that does not return is removed all the same.
     let ends = Arc::new(AtomicUsize::new(0));
     let held = Held(ends.clone());
     let (barrier, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
@@ -124,7 +124,7 @@ fn removing_waits_for_the_hook_and_ends_it_once() {
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert_eq!(ends.load(Ordering::SeqCst), 0);
     }
-    // Meanwhile others are told.
+    // Meanwhile other hooks get messages.
     let (_, received, _) = sender(&bus, HookMode::Thread);
     publish(&bus, "b");
     received.recv().unwrap();
@@ -135,7 +135,7 @@ fn removing_waits_for_the_hook_and_ends_it_once() {
     assert_eq!(ends.load(Ordering::SeqCst), 1);
 }
 
-/// What a hook holds, which runs this when it ends, and counts that.
+/// A value that a hook holds. Its drop runs the function, and counts that.
 struct Ending(Mutex<Option<Box<dyn FnOnce() + Send>>>, Arc<AtomicUsize>);
 
 impl Drop for Ending {
@@ -145,7 +145,7 @@ impl Drop for Ending {
     }
 }
 
-/// A hook of this kind that counts how often it ran.
+/// A hook with this mode that counts its runs.
 fn ending(
     bus: &Bus,
     mode: HookMode,
@@ -160,7 +160,7 @@ fn ending(
     (bus.add_hook(&exits().mode(mode), run).unwrap().consumer, runs, ends)
 }
 
-/// A hook whose end lasts until the second of these is waited for; the first is met as it begins.
+/// A hook whose destructor begins with the first barrier, and waits for the second.
 fn slow_to_end(bus: &Bus) -> (HookId, Arc<AtomicUsize>, Arc<Barrier>, Arc<Barrier>) {
     let (begun, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let (begins, released) = (begun.clone(), release.clone());
@@ -182,7 +182,7 @@ fn whoever_removes_a_hook_waits_for_its_end() {
     thread::scope(|scope| {
         let remover = scope.spawn(|| bus.remove_hook(id, &Limits::default()));
         begun.wait();
-        // By now its function is being dropped.
+        // Its function is being dropped now.
         assert_eq!(kind(bus.remove_hook(id, &within(0))), Some(ErrorKind::Timeout));
         bus.shut();
         assert_eq!(kind(bus.end(&within(0))), Some(ErrorKind::Timeout));
@@ -193,7 +193,7 @@ fn whoever_removes_a_hook_waits_for_its_end() {
         remover.join().unwrap().unwrap();
         closer.join().unwrap().unwrap();
         for other in others {
-            // The last may have come after all was over.
+            // The last call may have come after everything was over.
             assert!(matches!(kind(other.join().unwrap()), None | Some(ErrorKind::NotFound)));
         }
     });
@@ -213,7 +213,7 @@ fn whoever_removes_a_hook_beside_a_close_waits_for_its_end() {
             bus.end(&Limits::default())
         });
         begun.wait();
-        // The closer has not come to the second yet.
+        // The closing thread has not reached the second hook yet.
         bus.remove_hook(second, &within(0)).unwrap();
         assert_eq!(ended.load(Ordering::SeqCst), 1);
         assert_eq!(bus.dispatch(usize::MAX).unwrap(), 0);
@@ -283,7 +283,7 @@ fn a_hook_keeps_its_function_if_nothing_waits_for_it() {
     let run = Arc::new(move |_: &Message| {
         let _held = &held;
     });
-    // Without a client nothing says that one was dropped.
+    // Without a client, nothing reports that a message was dropped.
     let hook = Hook::new(1, &exits().mode(HookMode::Dispatch), run, std::sync::Weak::new());
     let push = |kind| hook.push(Item { message: Message::new(Body::new(kind, 1)), _after: None });
     assert!(push(MessageKind::Progress));
@@ -347,7 +347,7 @@ fn hooks_that_remove_each_other_do_not_wait_for_each_other() {
                 let _held = &held;
                 together.wait();
                 let other = ids2.lock().unwrap()[1 - me];
-                // The other may have been faster with itself.
+                // The other hook may have removed itself first.
                 let _ = bus2.remove_hook(other, &Limits::default());
                 let me = ids2.lock().unwrap()[me];
                 let _ = bus2.remove_hook(me, &Limits::default());
@@ -416,7 +416,7 @@ fn what_follows_a_message_comes_after_every_hook() {
     release.wait();
     over.recv().unwrap();
 
-    // Nobody to wait for.
+    // There is no hook to wait for.
     let bus = a_bus();
     let (done, over) = mpsc::channel();
     let job: Job = Box::new(move || done.send(()).unwrap());
@@ -445,7 +445,7 @@ fn dropped_messages_are_counted_and_reported() {
     assert!(is_empty());
     assert_eq!(bus.dropped(), 3);
 
-    // A message about it waits once, and has the count of the moment in which it is taken.
+    // One message about the loss waits. It has the count of the time at which it is taken.
     (0..4).for_each(|_| step(&bus));
     assert_eq!(next(), progress);
     (0..3).for_each(|_| step(&bus));
@@ -483,13 +483,13 @@ fn exits_are_never_dropped_and_hold_new_processes_back() {
     assert_eq!(kind(bus.check_backlog()), Some(ErrorKind::ResourceExhausted));
     publish(&bus, "a");
     assert_eq!(queue.receiver().len(), 4);
-    // Also a message that is taken from the channel itself makes room, when it is dropped.
+    // A message that is taken from the channel itself also makes room, when it is dropped.
     drop(queue.receiver().recv().unwrap());
     drop(queue.next(&Call::new()).unwrap());
     bus.check_backlog().unwrap();
     publish(&bus, "a");
     assert_eq!(kind(bus.check_backlog()), Some(ErrorKind::ResourceExhausted));
-    // A queue that is gone holds nobody back.
+    // A queue that was dropped does not hold anybody back.
     drop(first);
     bus.check_backlog().unwrap();
     let _second = subscribe();
@@ -524,7 +524,7 @@ fn a_subscription_may_end_before_or_after_queue_and_client() {
     publish(&bus, "a");
     drop(subscription);
     publish(&bus, "a");
-    // What came before stays.
+    // Earlier messages stay.
     assert_eq!(queue.receiver().len(), 1);
     let (other, subscription) = a_queue(&bus, 1);
     drop(other);
@@ -555,7 +555,7 @@ fn a_queue_of_two_clients_is_waited_for() {
     publish(&bus, "a");
     assert!(is_readable(queue.fd().unwrap()));
     queue.next(&Call::new()).unwrap();
-    // A descriptor that is asked for later says what came before.
+    // A descriptor that is requested later is readable because of earlier messages.
     let (late, _subscription) = a_queue(&bus, 16);
     publish(&bus, "a");
     assert!(is_readable(late.fd().unwrap()));
@@ -624,7 +624,7 @@ fn jobs_do_not_hold_hooks_up() {
     for _ in 0..20 {
         let (release, done) = (release.clone(), done.clone());
         let job = move || {
-            // Four of them at once, and the test.
+            // Four jobs at once, and the test.
             release.wait();
             done.send(()).unwrap();
         };

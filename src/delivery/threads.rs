@@ -1,4 +1,4 @@
-//! The threads that hooks run on, and what may block and nobody waits for.
+//! The threads that run hooks, and jobs that may block and have no caller.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,17 +14,18 @@ use crate::executor::Executor;
 use crate::sys;
 use crate::wait::wait_while;
 
-/// How many there are at most. One hook takes one of them at most: so many may hang before others wait.
+/// The highest number of threads. A hook takes one thread at a time, so this many hooks may hang
+/// before others wait.
 const MAX_THREADS: usize = 16;
 
-/// How many of them are at jobs at most, which may take as long as a call: hooks are not to wait for
-/// these.
+/// How many threads may run jobs at once. A job may take as long as a call, and hooks must not wait
+/// for that.
 const MAX_JOBS: usize = 4;
 
-/// How long a thread waits for more to do.
+/// How long an idle thread waits for work before it ends.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How many messages a hook is run for before another one has its turn.
+/// How many messages a hook handles before another hook gets its turn.
 const TURN: usize = 64;
 
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
@@ -42,33 +43,33 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     ended: Condvar,
-    /// Whether something waits for a thread that could not be made.
+    /// Whether work waits because a thread could not be made.
     starved: AtomicBool,
 }
 
-/// The pause before another thread is tried.
+/// The pause before the next attempt to make a thread.
 const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct State {
     hooks: VecDeque<SharedHook>,
     jobs: VecDeque<Job>,
-    /// How many threads are at jobs.
+    /// How many threads run jobs.
     at_jobs: usize,
     threads: Vec<JoinHandle<()>>,
-    /// How many run, and how many of these have nothing to do.
+    /// How many threads exist, and how many of them are idle.
     running: usize,
     idle: usize,
-    /// How many were made and are yet to begin.
+    /// How many threads were made and have not begun yet.
     starting: usize,
     made: usize,
-    /// Whether the executor tries again.
+    /// Whether the executor will try again to make a thread.
     retried: bool,
     closed: bool,
 }
 
 impl State {
-    /// What is to be done next.
+    /// Takes the next piece of work.
     fn pop(&mut self) -> Option<Work> {
         if let Some(hook) = self.hooks.pop_front() {
             return Some(Work::Hook(hook));
@@ -85,7 +86,7 @@ impl State {
         }
     }
 
-    /// How much of that there is.
+    /// How much work waits that a thread may take.
     fn waiting(&self) -> usize {
         self.hooks.len() + self.jobs.len().min(MAX_JOBS.saturating_sub(self.at_jobs))
     }
@@ -100,7 +101,8 @@ impl Shared {
         let mut state = self.lock();
         if state.closed {
             drop(state);
-            // It may be the last reference to what the host gave.
+            // This may drop the last reference to a function of the host, so the lock is released
+            // before.
             drop(work);
             return Ok(());
         }
@@ -111,8 +113,8 @@ impl Shared {
         made
     }
 
-    /// Makes a thread if more waits than there are threads for. Where none can be made, it is tried again
-    /// later.
+    /// Makes a thread if more work waits than there are threads for it. If no thread can be made,
+    /// tries again later.
     fn make_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
         if state.waiting() <= state.idle + state.starting || state.running >= MAX_THREADS {
             return Ok(());
@@ -141,8 +143,9 @@ impl Shared {
         }
     }
 
-    /// Tries again until a thread can be made, from the executor's, which is there while anything is
-    /// watched. Otherwise whoever passes by tries it. Says whether it does.
+    /// Makes the executor's thread try again until a thread can be made. Returns whether it will.
+    /// It does not if the executor has no thread, which it has only while it has tasks; then the
+    /// next call of [`Threads::retry`] tries again.
     fn retry_later(self: &Arc<Self>) -> bool {
         let (executor, shared) = (self.executor.clone(), Arc::downgrade(self));
         let retry = async move {
@@ -176,13 +179,14 @@ impl Shared {
                             drop(unfinished);
                             state = self.lock();
                         } else {
-                            // At the end, so that another hook has its turn; this thread is free for it.
+                            // Add it at the end, so that another hook gets its turn. This thread is
+                            // free to take it.
                             state.hooks.extend(unfinished);
                         }
                     }
                     Work::Job(job) => {
                         if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                            log::error!("a job of the library's panicked");
+                            log::error!("a job of the library panicked");
                         }
                         state = self.lock();
                         state.at_jobs -= 1;
@@ -219,20 +223,20 @@ impl Threads {
         }))
     }
 
-    /// Has a thread run the hook.
+    /// Wakes a thread for the hook.
     pub(super) fn wake(&self, hook: SharedHook) {
         if let Err(e) = self.0.push(Work::Hook(hook)) {
             log::warn!("a hook has to wait: {e}");
         }
     }
 
-    /// Tries again where no thread could be made.
+    /// Tries again to make threads if that failed before.
     pub(super) fn retry(&self) {
         if !self.0.starved.swap(false, Ordering::SeqCst) {
             return;
         }
         let mut state = self.0.lock();
-        // One for each that waits, for what the first ones do may take long.
+        // Make one for each piece of waiting work, because the first ones may take long.
         for _ in state.idle..state.waiting() {
             if self.0.make_thread(&mut state).is_err() {
                 break;
@@ -240,14 +244,14 @@ impl Threads {
         }
     }
 
-    /// Has a thread run a job. After the close it is dropped.
+    /// Runs a job on a thread. After the close it drops the job.
     pub(super) fn run(&self, job: Job) {
         if let Err(e) = self.0.push(Work::Job(job)) {
-            log::warn!("a job of the library's has to wait: {e}");
+            log::warn!("a job of the library has to wait: {e}");
         }
     }
 
-    /// Lets nothing further begin.
+    /// Lets no further work begin.
     pub(super) fn shut(&self) {
         let work = {
             let mut state = self.0.lock();
@@ -258,7 +262,7 @@ impl Threads {
         drop(work);
     }
 
-    /// Waits until the threads have ended, which they do when what runs on them returns.
+    /// Waits until the threads have ended. Each ends when the hook or job that it runs returns.
     pub(super) fn end(&self, limits: &Limits) -> Result<()> {
         let mut state = wait_while(&self.0.ended, self.0.lock(), limits, |s| s.running > 0)
             .map_err(|e| e.context("a hook still runs"))?;

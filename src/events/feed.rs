@@ -1,5 +1,5 @@
-//! What brings the events of a subscription to the hook or queue that wants them, as long as that is
-//! there. Events come on gRPC's thread; after the stream broke, the executor opens another one.
+//! Brings the events of a subscription to the hook or queue that wants them, as long as it exists.
+//! Events come on gRPC's thread. After the stream broke, the executor opens another one.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -20,10 +20,10 @@ use crate::wait::{block_on, detach};
 /// How long one attempt to open a stream again may take.
 const REOPEN: Duration = Duration::from_secs(10);
 
-/// The pause before a stream is opened again: the first, and the longest.
+/// The pauses before a stream is opened again: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// One subscription.
+/// A subscription to events.
 struct Feed {
     ctx: Ctx,
     filters: Vec<String>,
@@ -31,19 +31,20 @@ struct Feed {
     executor: Executor,
     bus: Bus,
     sink: Sink,
-    /// Whether the hook or queue is still there.
+    /// Whether the hook or queue still exists.
     liveness: Liveness,
     opened: Mutex<Opened>,
 }
 
-/// What became of the first opening, for the caller who waits for it.
+/// The result of the first opening, for the caller that waits for it.
 #[derive(Default)]
 struct Opened {
     result: Option<Result<()>>,
     waker: Option<Waker>,
 }
 
-/// Opens a subscription for a hook or queue. When this returns, it misses nothing that is published.
+/// Opens a subscription for a hook or queue, which receives every event that is published after
+/// this returns.
 pub(crate) fn begin(
     ctx: &Ctx,
     filters: Vec<String>,
@@ -83,7 +84,7 @@ pub(crate) fn begin(
     })
 }
 
-/// The future's output, or `None` where the hook or queue goes first.
+/// The future's output, or `None` if the hook or queue goes first.
 async fn while_alive<F: Future>(liveness: &Liveness, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
@@ -95,8 +96,8 @@ async fn while_alive<F: Future>(liveness: &Liveness, future: F) -> Option<F::Out
     .await
 }
 
-/// Tells the caller what became of the first opening; where it is dropped before, that the client was
-/// closed.
+/// Reports the result of the first opening to the caller. If it is dropped before, it reports that
+/// the client was closed.
 struct Teller(Arc<Feed>);
 
 impl Teller {
@@ -112,7 +113,7 @@ impl Teller {
 
 impl Drop for Teller {
     fn drop(&mut self) {
-        // Who was told has taken it.
+        // This changes nothing if a result was reported before.
         self.tell(Err(closed()));
     }
 }
@@ -136,7 +137,7 @@ async fn open_first(feed: Arc<Feed>, left: Option<Duration>) {
     teller.tell(result);
 }
 
-/// Opens a stream in the place of the one that ended so.
+/// Opens another stream in place of one that ended for the reason `why`.
 async fn open_again(feed: Arc<Feed>, why: Error) {
     let mut pause = PAUSES.0;
     loop {
@@ -144,7 +145,7 @@ async fn open_again(feed: Arc<Feed>, why: Error) {
         match while_alive(&feed.liveness, feed.open(ctx)).await {
             Some(Ok(stream)) => {
                 feed.bus.count_reconnect();
-                // Before anything of the new stream.
+                // Report the gap before any event of the new stream.
                 feed.bus.tell(&feed.sink, delivery::gap(&feed.bus, why));
                 feed.follow(stream);
                 return;
@@ -166,9 +167,10 @@ impl Feed {
         open(ctx, filters, doubles, move |time| executor.sleep(time))
     }
 
-    /// Passes on what comes, on gRPC's thread, until the stream ends.
+    /// Delivers the events, on gRPC's thread, until the stream ends.
     fn follow(self: Arc<Self>, mut stream: Stream) {
-        // The thread is there: whoever calls runs on it. After the stream's end none might be had.
+        // The executor's thread exists, because it runs this function. It is kept, because a new
+        // one might be impossible to make when the stream ends.
         let kept = self.executor.keep();
         detach(poll_fn(move |cx| {
             let _ = &kept;
@@ -190,7 +192,7 @@ impl Feed {
                 if let Err(e) = self.executor.spawn(open_again(self.clone(), why))
                     && e.kind() != ErrorKind::Closed
                 {
-                    // There is nobody to open another one.
+                    // Without the executor nothing can open another stream.
                     log::error!("a subscription has ended: {e}");
                     self.bus.tell(&self.sink, delivery::gap(&self.bus, e));
                 }
@@ -200,7 +202,7 @@ impl Feed {
     }
 }
 
-/// The message about an event.
+/// The message that reports an event.
 fn message(bus: &Bus, envelope: Envelope) -> Message {
     let Envelope { timestamp, namespace, topic, event } = envelope;
     let (container_id, exec_id) = event_types::process(&event).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One stream of events, from a point on after which nothing is missed.
+//! One stream of events, which misses nothing from a known time on.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -14,25 +14,26 @@ use crate::random::random_hex;
 use crate::rpc::events::{self, Envelope, Events};
 use crate::rpc::{Any, Ctx};
 
-/// How the topics begin by which this library finds out that a stream has begun.
+/// The prefix of the topics with which this library finds out that a stream has begun.
 const SYNC: &str = "/ctrd/sync/";
 
-/// How long the first of these events is waited for before the next is published. Each has twice
-/// the time of the one before, up to the last.
+/// How long to wait for the first of these events before publishing the next. Each wait is twice as
+/// long as the one before, up to the last value.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Among how many of the last events one that comes again is known.
+/// How many of the last events are remembered, to recognise one that comes again.
 const WINDOW: usize = 256;
 
-/// Knows the last events again. A shim that got no answer sends its events once more, after a
-/// restart of containerd too: so this outlives a stream, and clones are the same.
+/// Remembers the last events, to recognise one that comes again. A shim that got no answer sends
+/// its events once more, also after a restart of containerd. So this outlives a stream, and clones
+/// share the memory.
 #[derive(Clone)]
 pub(crate) struct Doubles(Arc<Mutex<Last>>);
 
 struct Last {
     keys: RandomState,
-    /// A ring: with these keys nobody can make two events whose hashes are the same.
+    /// A ring. The keys are random, so nobody can make two events with the same hash on purpose.
     hashes: [u64; WINDOW],
     next: usize,
 }
@@ -43,10 +44,10 @@ impl Doubles {
         Doubles(Arc::new(Mutex::new(last)))
     }
 
-    /// Notes an event; whether it was there.
+    /// Remembers an event. Returns whether it was there already.
     fn has(&self, envelope: &Envelope) -> bool {
         if envelope.timestamp.is_none() {
-            // Nothing tells it from another that says the same.
+            // Without a time it cannot be told from another event with the same content.
             return false;
         }
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,16 +62,16 @@ impl Doubles {
     }
 }
 
-/// Events as they come, each once. Dropped, it ends the subscription.
+/// Events as they come, each once. The drop ends the subscription.
 pub(crate) struct Stream {
     events: Events,
-    /// What came while the stream was opened.
+    /// Events that came while the stream was being opened.
     early: VecDeque<Envelope>,
     doubles: Doubles,
 }
 
 impl Stream {
-    /// The next event; `None` once the server has ended the stream, after an error too.
+    /// The next event. `None` once the server has ended the stream, also after an error.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Envelope>>> {
         if let Some(envelope) = self.early.pop_front() {
             return Poll::Ready(Some(Ok(envelope)));
@@ -84,12 +85,12 @@ impl Stream {
         }
     }
 
-    /// Whether an event is for this library alone, be it of this stream or of another.
+    /// Whether an event is only for this library: for this stream, or for another one.
     fn is_ours(&self, envelope: &Envelope) -> bool {
         envelope.topic.starts_with(SYNC)
     }
 
-    /// Keeps what has come. Whether the event of this topic is among it.
+    /// Keeps the events that have come. Returns whether the event of this topic is among them.
     fn take_early(&mut self, topic: &str, cx: &mut Context<'_>) -> Result<bool> {
         while let Poll::Ready(next) = self.events.poll_next(cx) {
             let ended = || Error::new(ErrorKind::Unavailable, "the server ended the stream");
@@ -105,14 +106,14 @@ impl Stream {
     }
 }
 
-/// Subscribes to the events that pass any of the filters (in containerd's language), all where there
-/// is none. Whatever is published once this has returned comes; some of what was published before
-/// may come too.
+/// Subscribes to the events that pass any of the filters (in containerd's language), or to all
+/// events if there is no filter. The stream has every event that is published after this has
+/// returned, and may have some that were published before.
 ///
-/// The server does not say when it has begun to listen. So an event of our own is published, in the
-/// context's namespace, until it comes back.
+/// The server does not report when it begins to listen. So this publishes an event of our own in
+/// the context's namespace, again and again until the event comes back.
 ///
-/// The context's deadline is that of the opening alone.
+/// The context's deadline bounds only the opening.
 pub(crate) async fn open<S: Future<Output = ()>>(
     ctx: Ctx,
     mut filters: Vec<String>,
@@ -120,7 +121,7 @@ pub(crate) async fn open<S: Future<Output = ()>>(
     sleep: impl Fn(Duration) -> S,
 ) -> Result<Stream> {
     let topic = format!("{SYNC}{}", random_hex()?);
-    // Without filters it passes, and one would keep out the others.
+    // Without filters our event passes. With this filter alone, no other event would.
     if !filters.is_empty() {
         filters.push(format!("topic=={}", quote(&topic)));
     }
@@ -159,7 +160,7 @@ fn is_answered(
     }
 }
 
-/// Of a type that every client knows, and that says nothing.
+/// An empty message of a type that every client knows.
 fn sync() -> Any {
     Any { type_url: "google.protobuf.Empty".into(), value: Vec::new() }
 }
@@ -199,7 +200,7 @@ mod tests {
             assert!(!doubles.has(&other));
             assert!(doubles.has(&other));
         }
-        // It might be another.
+        // Without a time it might be another event.
         let timeless = Envelope { timestamp: None, ..first };
         assert!(!doubles.has(&timeless));
         assert!(!doubles.has(&timeless));

@@ -26,10 +26,10 @@ use crate::rpc::{Any, Connection, Ctx, event_types, images};
 use crate::timestamp::rfc3339;
 use crate::wait::{block_on, detach};
 
-/// More than any test takes: it ends one that hangs.
+/// Longer than any test takes. It ends a test that hangs.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A containerd of a test's own.
+/// A containerd that only one test uses.
 struct Server {
     daemon: Daemon,
     connection: Arc<Connection>,
@@ -43,7 +43,7 @@ impl Drop for Server {
     }
 }
 
-/// A directory that goes when dropped.
+/// A directory that is removed when this is dropped.
 struct Directory(PathBuf);
 
 impl Drop for Directory {
@@ -108,7 +108,7 @@ fn next(stream: &mut Stream) -> Envelope {
     block_on(&Limits::within(LONG), next).unwrap().unwrap().unwrap()
 }
 
-/// `containerd.events.TaskOOM`, whose one field is the container's id.
+/// `containerd.events.TaskOOM`, whose only field is the container's id.
 fn out_of_memory(container: &str) -> Any {
     let mut value = vec![0x0a, container.len().try_into().unwrap()];
     value.extend(container.as_bytes());
@@ -154,7 +154,7 @@ fn filters_are_read_as_containerd_reads_them() {
 #[test]
 fn what_is_filtered_for_comes_and_nothing_else() {
     let server = Server::start();
-    // As values of a filter, and as prefixes of a topic where a topic may be so.
+    // As values of a filter, and as prefixes of a topic if a topic may have these characters.
     for id in ["plain", "é ü", r#"a"b\c,d==e"#, "a\nb\0c\u{7f}", "/|'`", "\u{fffd}", r"\x41", ".*"]
     {
         let mut stream = server.open(&[EventFilter::new().container(id)]).unwrap();
@@ -184,7 +184,8 @@ fn what_is_filtered_for_comes_and_nothing_else() {
             assert_eq!(next(&mut stream).topic, topic);
         }
     }
-    // What others find out by that they listen is not for us, whatever is filtered for.
+    // The events with which other clients find out that they listen are not for us, whatever the
+    // filter.
     let mut all = server.open(&[]).unwrap();
     drop(server.open(&[]).unwrap());
     server.publish("/ctrd/sync/0", out_of_memory(""));
@@ -219,7 +220,7 @@ fn a_stream_needs_no_thread_and_tells_of_its_end() {
     let (end, _) = receiver.recv_timeout(LONG).unwrap();
     assert_eq!(end.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(receiver.recv_timeout(LONG).unwrap().0.is_none());
-    // And one that cannot be opened.
+    // A subscription that cannot be opened.
     let error = server.open(&[]).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
@@ -232,7 +233,7 @@ fn read_line(line: &str) -> [String; 4] {
     [format!("{day}T{hour}Z"), namespace, topic, canonical(&word())]
 }
 
-/// JSON with its members in order. Since 1.7, `ctr` writes times as their two numbers.
+/// JSON with its members in order. Since 1.7, `ctr` writes a time as two numbers.
 fn canonical(json: &str) -> String {
     fn walk(value: &mut Value) {
         if let Some(members) = value.as_object_mut() {
@@ -249,7 +250,7 @@ fn canonical(json: &str) -> String {
     value.to_string()
 }
 
-/// `ctr events`, which writes to a file.
+/// A `ctr events` that writes to a file.
 struct Ctr {
     child: Child,
     path: PathBuf,
@@ -273,7 +274,7 @@ impl Ctr {
 
     fn lines(&self) -> Vec<[String; 4]> {
         let text = fs::read_to_string(&self.path).unwrap();
-        // The last line may still be being written.
+        // The last line may not be complete yet.
         text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(read_line).collect()
     }
 }
@@ -285,7 +286,7 @@ impl Drop for Ctr {
     }
 }
 
-/// Lets everything happen that containerd tells of and that can be brought about here.
+/// Causes every kind of event that containerd publishes and that a test can cause.
 fn let_things_happen(server: &Server) {
     let root = server.directory.0.join("root");
     fs::create_dir_all(root.join("bin")).unwrap();
@@ -360,11 +361,11 @@ fn json_is_as_ctr_prints_it() {
         assert!(Instant::now() < deadline);
         thread::sleep(Duration::from_millis(10));
     };
-    // What a stream is opened with is nothing that others stumble over.
+    // Other clients do not stumble over the event with which a stream is opened.
     let (syncs, theirs): (Vec<_>, Vec<_>) =
         theirs.into_iter().partition(|line| line[2].starts_with("/ctrd/sync/"));
     assert!(syncs.last().is_some_and(|line| line[3] == "{}"), "{syncs:?}");
-    // Before it was seen to listen, it may have missed some.
+    // It may have missed events from before it was seen to listen.
     let begin = ours.iter().rposition(|line| line[2] == "/test/begin").unwrap();
     let begun = theirs.iter().rposition(|line| line[2] == "/test/begin").unwrap();
     assert_eq!(ours[begin..], theirs[begun..]);

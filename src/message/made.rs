@@ -1,14 +1,14 @@
-//! What a submitted call has made.
+//! The result of a submitted call.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a submitted call has made, until somebody takes it.
+/// The value that a submitted call has made.
 type Made = Box<dyn Any + Send>;
 
-/// Where a result that nobody has taken is dropped: its destructor may block, and the thread that drops
-/// the message may be the host's.
+/// Drops a result that nobody has taken. A function does this because the destructor may block, and
+/// the thread that drops the message may be the host's.
 pub(crate) type Discard = fn(Made);
 
 /// The result of a submitted call, until somebody takes it.
@@ -41,7 +41,7 @@ impl CallResult {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes it, if it is a `T`.
+    /// Takes the result if it is a `T`.
     pub(super) fn take<T: 'static>(&self) -> Option<T> {
         let mut made = self.lock();
         if !made.as_ref()?.is::<T>() {
@@ -50,7 +50,7 @@ impl CallResult {
         made.take()?.downcast().ok().map(|made| *made)
     }
 
-    /// A copy of it, if it is a `T`.
+    /// Copies the result if it is a `T`.
     pub(super) fn peek<T: Clone + 'static>(&self) -> Option<T> {
         self.lock().as_ref()?.downcast_ref().cloned()
     }

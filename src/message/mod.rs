@@ -41,14 +41,14 @@ pub enum MessageKind {
     Overflow,
     /// A step of a pull.
     Progress,
-    /// A submitted call is over: [`Message::error`] says why it failed, if it did, and
-    /// [`Message::take_result`] gives what it made. Its tag is the call's.
+    /// A submitted call has ended. [`Message::error`] returns the reason if it failed, and
+    /// [`Message::take_result`] returns the result. The message has the call's tag.
     Done,
-    /// A client that was subscribed to is closed. It is the last message of its subscription.
+    /// The subscribed client is closed. This is the last message of the subscription.
     Closed,
 }
 
-/// How the library learned what a message says.
+/// How the library learned the content of a message.
 ///
 /// ```no_run
 /// # fn f(message: &ctrd::Message) {
@@ -60,11 +60,11 @@ pub enum MessageKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// From the server, as it happened.
+    /// From the server, at the time when it happened.
     Live,
-    /// Looked up afterwards: the connection was broken, or the program was started again.
+    /// Looked up later, because the connection was broken or the program was started again.
     Recovered,
-    /// It happened while nobody watched, and no source has the details.
+    /// It happened while no client watched, and no source has the details.
     Gap,
 }
 
@@ -89,17 +89,17 @@ impl OutputLost {
         OutputLost { stdout, stderr }
     }
 
-    /// Of its standard output, in bytes; with a terminal, of everything it wrote.
+    /// Lost bytes of standard output. With a terminal, of all output.
     pub fn stdout(&self) -> u64 {
         self.stdout
     }
 
-    /// Of its standard error, in bytes.
+    /// Lost bytes of standard error.
     pub fn stderr(&self) -> u64 {
         self.stderr
     }
 
-    /// Of both, in bytes.
+    /// Lost bytes of both.
     pub fn total(&self) -> u64 {
         self.stdout.saturating_add(self.stderr)
     }
@@ -111,7 +111,7 @@ impl fmt::Display for OutputLost {
     }
 }
 
-/// A message to a client. It does not change. Cheap to clone.
+/// A message to a client. It never changes. Cheap to clone.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, Message};
@@ -130,9 +130,9 @@ impl fmt::Display for OutputLost {
 pub struct Message {
     body: Arc<Body>,
     tag: u64,
-    /// The room that it takes in a queue.
+    /// The room that the message takes in a queue.
     permit: Option<Arc<Permit>>,
-    /// What was lost since the body was made, and before.
+    /// The output that was lost before the body was made, and after.
     output_lost: OutputLost,
 }
 
@@ -188,7 +188,7 @@ pub(crate) struct Detail {
     json: Arc<Json>,
 }
 
-/// JSON that is made when it is first asked for.
+/// JSON that is made at the first request.
 struct Json {
     text: OnceLock<String>,
     make: Box<dyn Fn() -> String + Send + Sync>,
@@ -215,76 +215,80 @@ impl Message {
         Message { output_lost: body.output_lost, body: Arc::new(body), tag: 0, permit: None }
     }
 
-    /// The same message for a subscription or call with this tag; `permit` is the room that it takes.
+    /// The same message for a subscription or call with this tag. `permit` is the room that it
+    /// takes.
     pub(crate) fn tagged(&self, tag: u64, permit: Option<Permit>) -> Message {
         Message { tag, permit: permit.map(Arc::new), ..self.clone() }
     }
 
-    /// Notes that it was taken from its queue.
+    /// Records that the message was taken from its queue.
     pub(crate) fn taken(&self) {
         self.permit.iter().for_each(|permit| permit.give_back());
         self.body.dropped.fix();
     }
 
-    /// The tag of the subscription or call that it came by; 0 for hooks and for what an operation
-    /// returns.
+    /// The tag of the subscription or call to which the message belongs. 0 for messages to hooks
+    /// and for messages that an operation returns.
     pub fn tag(&self) -> u64 {
         self.tag
     }
 
-    /// What the message is about.
+    /// The kind of the message.
     pub fn kind(&self) -> MessageKind {
         self.body.kind
     }
 
-    /// How the library learned of it.
+    /// How the library learned the content.
     pub fn origin(&self) -> Origin {
         self.body.origin
     }
 
-    /// Its number among the messages of the client. The numbers rise in the order in which the client
-    /// learned of things. Messages about different things may be delivered in another order.
+    /// The number among the messages of the client. The numbers rise in the order in which the
+    /// client learned the facts. Messages about different things may be delivered in another order.
     pub fn seq(&self) -> u64 {
         self.body.seq
     }
 
-    /// The namespace that it is from; empty if it is about none.
+    /// The namespace. Empty if the message is not about one.
     pub fn namespace(&self) -> &str {
         &self.body.namespace
     }
 
-    /// The container; empty if it is about none.
+    /// The container's id. Empty if the message is not about a container.
     pub fn container_id(&self) -> &str {
         &self.body.container_id
     }
 
-    /// The exec. `None` if the message is about the container's first process, or about none.
+    /// The exec's id. `None` if the message is about the container's first process, or not about a
+    /// process.
     pub fn exec_id(&self) -> Option<&str> {
         self.body.exec_id.as_deref()
     }
 
-    /// The process, in the server's pid namespace. `None` if the message is not about a process, or its
-    /// id is not known. Another process may have the id by now.
+    /// The id of the process, in the server's pid namespace. `None` if the message is not about a
+    /// process, or if the id is not known. The id may belong to another process by now.
     pub fn pid(&self) -> Option<u32> {
         self.body.pid
     }
 
-    /// Tells one life of the container's id from the next: all messages about the same container have
-    /// the same number, also those of a later run of the program, and those about a later container of
-    /// the same id have another one. [`crate::ContainerInfo::generation`] is the same number. It has no
-    /// other meaning, and is never 0. `None` if the message is not about a container.
+    /// Distinguishes containers that had the same id one after the other. All messages about one
+    /// container have the same number, also those of a later run of the program. Messages about a
+    /// later container with the same id have another number. [`crate::ContainerInfo::generation`]
+    /// is the same number. It has no other meaning and is never 0. `None` if the message is not
+    /// about a container.
     pub fn generation(&self) -> Option<u64> {
         self.body.generation
     }
 
-    /// How much of the process's output did not reach the host, if any of it is lost: the host's
-    /// descriptor failed, or the time for the output was over ([`crate::DestroyConfig::drain`],
-    /// [`crate::ContainerConfig::drain`]) while its reader was behind.
+    /// How much of the process's output did not reach the host. `None` if none is lost. Output is
+    /// lost if the host's descriptor failed, or if its reader was too slow and the time for the
+    /// output ran out ([`crate::DestroyConfig::drain`], [`crate::ContainerConfig::drain`]).
     ///
-    /// A message says what is known when it is handed out. It does not change: what is lost after that
-    /// is in the message that [`crate::Client::wait`] or [`crate::Client::destroy_container`] returns
-    /// then. All is known once the streams have ended: in the message of the destroy, and in that of a
-    /// probe after a clean-up. Bytes that the host's own pipe holds count as passed on.
+    /// A message reports what is known when the library delivers it, and it never changes. Output
+    /// that is lost later is in the next message that [`crate::Client::wait`] or
+    /// [`crate::Client::destroy_container`] returns. The number is final once the streams have
+    /// ended: in the message of the destroy, and in that of a wait after a clean-up. Bytes in the
+    /// host's own pipe count as delivered.
     pub fn output_lost(&self) -> Option<OutputLost> {
         Some(self.output_lost).filter(|lost| lost.total() > 0)
     }
@@ -294,13 +298,13 @@ impl Message {
         Message { output_lost, ..self.clone() }
     }
 
-    /// The exit code. It is 128 and the signal's number if a signal ended the process. `None` if no
-    /// source has it; it is never a guess.
+    /// The exit code. If a signal ended the process, it is 128 plus the signal's number. `None` if
+    /// no source has the code; it is never a guess.
     pub fn exit_code(&self) -> Option<u32> {
         self.body.exit_code
     }
 
-    /// When the process ended, by the server's clock. `None` if that is not known.
+    /// When the process ended, by the server's clock. `None` if the time is not known.
     pub fn exit_time(&self) -> Option<SystemTime> {
         self.body.exit_time
     }
@@ -315,8 +319,7 @@ impl Message {
         self.body.start_error.as_ref()
     }
 
-    /// The topic of an event, for example `/tasks/start`; or the reference of the image that progress is
-    /// about.
+    /// The topic of an event, for example `/tasks/start`. For progress, the reference of the image.
     pub fn topic(&self) -> Option<&str> {
         self.body.detail.as_ref().map(|detail| detail.topic.as_str())
     }
@@ -326,29 +329,29 @@ impl Message {
         self.body.detail.as_ref()?.time
     }
 
-    /// An event as JSON, with containerd's names for the fields; or progress as an array of the items
-    /// that are fetched. The text is made at the first call.
+    /// An event as JSON with containerd's names of the fields, or progress as an array of the items
+    /// of the pull. The text is made at the first call.
     pub fn json(&self) -> Option<&str> {
         let json = &self.body.detail.as_ref()?.json;
         Some(json.text.get_or_init(|| (json.make)()))
     }
 
-    /// How many messages were dropped, for an [`MessageKind::Overflow`]; else 0.
+    /// How many messages were dropped, if this is an [`MessageKind::Overflow`]. Otherwise 0.
     pub fn dropped(&self) -> u64 {
         self.body.dropped.get()
     }
 
-    /// Takes what a submitted call has made: the `T` that its operation gives. Fails with
-    /// [`ErrorKind::FailedPrecondition`] if there is no result, if it is of another type, and if
-    /// somebody has taken it before. A result that nobody takes is dropped on a thread of the library.
+    /// Takes the result of a submitted call, whose type `T` depends on the operation. Fails with
+    /// [`ErrorKind::FailedPrecondition`] if there is no result, if it has another type, or if it
+    /// was taken before. A result that nobody takes is dropped on a thread of the library.
     pub fn take_result<T: 'static>(&self) -> Result<T> {
         self.body.result.as_ref().and_then(CallResult::take).ok_or_else(|| {
             Error::new(ErrorKind::FailedPrecondition, "the message holds no such result")
         })
     }
 
-    /// A copy of what a submitted call has made, which stays there. `None` if there is no result of this
-    /// type any more.
+    /// A copy of the result of a submitted call, which stays in the message. `None` if there is no
+    /// result of this type any more.
     pub(crate) fn peek_result<T: Clone + 'static>(&self) -> Option<T> {
         self.body.result.as_ref()?.peek()
     }

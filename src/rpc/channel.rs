@@ -62,7 +62,7 @@ pub(crate) fn check_threads() -> Result<()> {
     .map_err(|e: std::io::Error| Error::io("starting the threads of gRPC", e))
 }
 
-/// How many connections there are.
+/// How many connections are open.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The process that has gRPC's thread; 0 before there is one.

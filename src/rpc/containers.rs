@@ -39,7 +39,7 @@ pub(crate) struct Container {
     pub(crate) snapshot_key: String,
     /// By the server's clock. Only the server sets it.
     pub(crate) created_at: Option<SystemTime>,
-    /// By the server's clock, as `created_at`.
+    /// When the record was changed last. The server sets it, as `created_at`.
     pub(crate) updated_at: Option<SystemTime>,
 }
 

@@ -1,4 +1,4 @@
-//! What events say: as JSON, and what this library itself has to know of them.
+//! The contents of events: as JSON, and what this library itself needs to know of them.
 
 use std::collections::HashMap;
 
@@ -14,11 +14,11 @@ use super::wire::images::{ImageCreate, ImageDelete, ImageUpdate};
 use super::wire::types::Mount;
 use crate::timestamp::rfc3339;
 
-/// A message as a JSON object: fields named as in the protos and in their order, those that are not
-/// set left out. Go's client prints events so.
+/// A message as a JSON object. The names and the order of the fields are those of the protos.
+/// Fields that are not set are left out. Go's client prints events in the same way.
 struct Object(String);
 
-/// A message that can be written so.
+/// A message that can be written as JSON.
 trait Fields {
     fn write(&self, object: &mut Object);
 }
@@ -35,7 +35,7 @@ impl Object {
         object_of_unknown(&any.type_url, &any.value)
     }
 
-    /// A member, whose value is JSON.
+    /// Adds a member. Its value is JSON.
     fn member(&mut self, name: &str, value: &str) {
         if self.0.len() > 1 {
             self.0.push(',');
@@ -123,7 +123,7 @@ fn object_of_unknown(type_url: &str, value: &[u8]) -> String {
     object.0
 }
 
-/// Declares the fields of messages, and how each is written.
+/// Declares the fields of messages, and how to write each of them.
 macro_rules! fields {
     ($($message:ident { $($field:ident: $kind:ident),* })+) => {
         $(
@@ -207,15 +207,15 @@ impl Fields for Mount {
     }
 }
 
-/// What an event says, as a JSON object. Of one whose type is not known, or whose bytes are damaged,
-/// the type's URL and the bytes: `{"type_url":"...","value":"<base64>"}`.
+/// The content of an event, as a JSON object. If the type is not known or the bytes are damaged,
+/// the URL of the type and the bytes: `{"type_url":"...","value":"<base64>"}`.
 pub(crate) fn json(event: &Any) -> String {
     json_of(&event.type_url, &event.value)
         .unwrap_or_else(|| object_of_unknown(&event.type_url, &event.value))
 }
 
-/// The process of an event about one, or about a container: the container's id, and the exec's,
-/// which is empty for the first process and for the container as a whole.
+/// The process that an event is about: the container's id, and the exec's id. The exec's id is
+/// empty for the first process, and for the container as a whole.
 pub(crate) fn process(event: &Any) -> Option<(String, String)> {
     let value = &event.value;
     macro_rules! read {
@@ -247,7 +247,7 @@ pub(crate) fn process(event: &Any) -> Option<(String, String)> {
     }
 }
 
-/// In events the first process has the container's id, or none.
+/// In events, the first process has the container's id or an empty one.
 fn exec_id(container: &str, id: String) -> String {
     if id == container { String::new() } else { id }
 }
@@ -295,7 +295,7 @@ mod tests {
         files.iter().flat_map(|file| file.messages()).filter(is_event).collect()
     }
 
-    /// A message in which everything is set, and what is expected of it.
+    /// A message with every field set, and its expected JSON.
     fn filled(descriptor: &MessageDescriptor) -> (Box<dyn MessageDyn>, Value) {
         let mut message = descriptor.new_instance();
         let mut members = Map::new();
@@ -366,12 +366,12 @@ mod tests {
             let written = json(&Any { type_url: type_url.clone(), value: bytes.clone() });
             let value: Value = serde_json::from_str(&written).unwrap();
             assert_eq!(value, expected, "{type_url}");
-            // In the order of the protos.
+            // The fields are in the order of the protos.
             let at = |name: &str| written.find(&format!("\"{name}\":")).unwrap();
             let places: Vec<usize> = descriptor.fields().map(|f| at(f.name())).collect();
             assert!(places.is_sorted(), "{written}");
 
-            // Cut short, it is given as it is.
+            // If the bytes are cut short, the event is returned as it is.
             let cut = bytes[..bytes.len() - 1].to_vec();
             let expected = value!({ "type_url": type_url, "value": STANDARD.encode(&cut) });
             let written = json(&Any { type_url, value: cut });
@@ -395,7 +395,7 @@ mod tests {
         Any { type_url, value: message.write_to_bytes().unwrap() }
     }
 
-    /// Of each event: whether it is about a process, and whether it names an exec.
+    /// For each event: whether it is about a process, and whether it names an exec.
     #[test]
     fn the_process_of_an_event_is_known() {
         for descriptor in events() {

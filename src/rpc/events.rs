@@ -69,7 +69,7 @@ pub(crate) fn subscribe(ctx: &Ctx, filters: Vec<String>) -> Result<Events> {
     Ok(Events { receiver: Some(receiver) })
 }
 
-/// The same, without waiting for the answer.
+/// Publishes an event, and does not wait for the answer.
 pub(crate) fn publish(ctx: &Ctx, topic: &str, event: Any) -> Result<Reply<()>> {
     ctx.limits.check()?;
     start(ctx, &PUBLISH, &to_publish(topic, event), drop)

@@ -49,7 +49,7 @@ macro_rules! methods {
 }
 pub(super) use methods;
 
-/// Makes the call and waits for the answer within the context's limits.
+/// Makes the call, and waits for the answer within the context's limits.
 pub(super) fn call<Q, R>(ctx: &Ctx, method: &Method<Q, R>, request: &Q) -> Result<R>
 where
     Q: Message,

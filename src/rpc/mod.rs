@@ -1,7 +1,8 @@
 //! The wire: the only code that names gRPC or a generated message.
 //!
-//! A file for each containerd service, with plain types in and out. Every function makes one RPC
-//! and takes a [`Ctx`]: the connection, and the call's namespace, lease, deadline and cancel handle.
+//! There is a file for each containerd service. Its functions take and return plain types. Every
+//! function makes one RPC and takes a [`Ctx`]: the connection, and the call's namespace, lease,
+//! deadline and cancel handle.
 
 mod any;
 mod channel;

@@ -1,7 +1,7 @@
-//! Proof that no sub-message is ever omitted: containerd and its shims dereference it unseen, and
-//! one that is missing ends the daemon or the container (containerd 1.6 to 2.1).
+//! Tests that no sub-message is ever omitted. containerd and its shims dereference some without a
+//! check, so a missing one ends the daemon or the container (containerd 1.6 to 2.1).
 //!
-//! A server of our own takes the requests as they arrive over a socket and looks.
+//! A server of our own receives the requests over a socket and checks them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -49,10 +49,10 @@ const REQUIRING: [&str; 15] = [
     "/containerd.services.tasks.v1.Tasks/Update",
 ];
 
-/// Of each method that was called, whether every request was whole.
+/// For each method that was called: whether every request was complete.
 type Seen = Arc<Mutex<BTreeMap<&'static str, bool>>>;
 
-/// Lets the server take a method, and note whether its requests are whole.
+/// Makes the server accept a method, and record whether its requests are complete.
 fn take<Q: Message, R: Message>(
     service: ServiceBuilder,
     seen: &Seen,
@@ -125,9 +125,9 @@ fn server(seen: &Seen) -> TestServer {
     TestServer::new(service)
 }
 
-/// Makes every request that needs a sub-message, with as little in it as the functions allow.
+/// Sends every request that needs a sub-message, with as little in it as the functions allow.
 fn call_all(ctx: &Ctx) {
-    // The answers are empty, and some are refused for it.
+    // The answers are empty, so some calls fail.
     drop(containers::create(ctx, containers::Container::default()));
     drop(containers::set_labels(ctx, "", &[("k".into(), "v".into())]));
     drop(content::set_labels(ctx, "", &[]));
@@ -167,7 +167,7 @@ fn no_sub_message_is_omitted() {
     for (method, whole) in &*seen {
         assert!(whole, "{method} was sent without a sub-message");
     }
-    // All of those that can be called were: a method that is added has to be added here.
+    // Every method that the crate can call was called here. A new method has to be added here.
     let declared = declared();
     assert!(declared.contains("/containerd.services.version.v1.Version/Version"));
     let expected: Vec<&str> =

@@ -1,10 +1,11 @@
-//! gRPC's errors as errors of this library. Only this file reads the words of a server's message.
+//! Translates gRPC's errors. Only this file reads the words of a server's message.
 
 use grpcio::{RpcStatus, RpcStatusCode};
 
 use crate::error::{Error, ErrorKind, Reason};
 
-/// Translates what `grpcio` reports for a call; `changes` says whether the method changes anything.
+/// Translates an error that `grpcio` reports for a call. `changes` says whether the method changes
+/// anything.
 pub(super) fn from_grpc(error: grpcio::Error, changes: bool) -> Error {
     match error {
         grpcio::Error::RpcFailure(status) => from_status(&status, changes),
@@ -51,7 +52,7 @@ fn from_status(status: &RpcStatus, changes: bool) -> Error {
         .with_reason(reason(code, text))
 }
 
-/// Reads what containerd tells only by the words of its message (1.6 to 2.1).
+/// Finds the reasons that containerd gives only in the words of its message (1.6 to 2.1).
 fn reason(code: RpcStatusCode, text: &str) -> Option<Reason> {
     match code {
         RpcStatusCode::UNKNOWN if text.contains("ttrpc: closed") => Some(Reason::ShimDied),

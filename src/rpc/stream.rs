@@ -21,7 +21,7 @@ pub(super) struct Receiver<R> {
     inner: ClientSStreamReceiver<R>,
 }
 
-/// Sends the request whose answer is many messages.
+/// Sends a request that the server answers with many messages.
 pub(super) fn receive<Q: Message, R: Message + Unpin>(
     ctx: &Ctx,
     method: &Method<Q, R>,

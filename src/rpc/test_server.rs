@@ -1,5 +1,5 @@
-//! A server of our own for tests within the crate: where requests are to be looked at as they
-//! arrive, or many containers are needed and none of them has to run.
+//! A server of our own for tests within the crate: for tests that look at the requests, and for
+//! tests with many containers that need not run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use super::wire::tasks::{GetRequest, GetResponse, ListTasksRequest, ListTasksRes
 use crate::call::Limits;
 use crate::wait::block_on;
 
-/// Listens until it is dropped.
+/// A server that listens until it is dropped.
 pub(crate) struct TestServer {
     directory: PathBuf,
     server: Server,
@@ -47,7 +47,7 @@ impl TestServer {
         TestServer { directory, server }
     }
 
-    /// One that has the records and the tasks of these ids, in each namespace.
+    /// A server that has the records and the tasks with these ids, in each namespace.
     pub(crate) fn of(records: Vec<String>, tasks: Vec<String>) -> TestServer {
         let service = serve(
             with_records(records),
@@ -61,8 +61,8 @@ impl TestServer {
         TestServer::new(service)
     }
 
-    /// One that has so many containers, with ids from `c0` on and processes that run. The records
-    /// together are larger than a message may be.
+    /// A server that has this many containers, with ids from `c0` on and running processes. The
+    /// records together are larger than a message may be.
     pub(crate) fn of_many(count: usize) -> TestServer {
         let spec = || Any { value: vec![b' '; 4096], ..Any::default() };
         let record = move |n: usize| ListContainerMessage {
@@ -95,8 +95,8 @@ impl TestServer {
         TestServer::new(service)
     }
 
-    /// One that has a container whose process was created, and is found killed at every look but the
-    /// first.
+    /// A server with a container whose process was created. The first request sees it so; every
+    /// later one sees it killed.
     pub(crate) fn of_killed(id: &str) -> TestServer {
         let looks = Arc::new(AtomicU32::new(0));
         let service = serve(
@@ -142,7 +142,7 @@ fn with_records(ids: Vec<String>) -> ServiceBuilder {
     })
 }
 
-/// Has the server answer a method with many messages.
+/// Makes the server answer a method with many messages.
 fn serve_stream<Q: Message, R: Message, I>(
     service: ServiceBuilder,
     name: &'static str,
@@ -170,7 +170,7 @@ where
     })
 }
 
-/// Has the server answer a method.
+/// Makes the server answer a method.
 pub(super) fn serve<Q: Message, R: Message>(
     service: ServiceBuilder,
     name: &'static str,

@@ -16,7 +16,7 @@ pub(crate) fn version(ctx: &Ctx) -> Result<(String, String)> {
     call(ctx, &VERSION, &Empty::new()).map(|r| (r.version, r.revision))
 }
 
-/// Ends when the server answers. Does not block.
+/// Succeeds once the server answers. Does not block.
 pub(crate) async fn ping(ctx: Ctx) -> Result<()> {
     start(&ctx, &VERSION, &Empty::new(), drop)?.await
 }

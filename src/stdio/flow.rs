@@ -15,12 +15,13 @@ use rustix::pipe::{SpliceFlags, splice};
 use super::lost::LostCounter;
 use crate::error::{Error, Result};
 
-/// How many bytes one read takes: as many as one write of the shim has.
+/// How many bytes one read takes: as many as the shim writes at once.
 pub(super) const BUFFER: usize = 32 * 1024;
 
-/// How many bytes must be available before a splice is tried. A splice takes one of the sixteen slots
-/// of the target's pipe, however few bytes it moves; a write fills up the page before it. So a host
-/// that reads only after the exit finds this many bytes for certain, half of what a pipe can hold.
+/// How many bytes must be available before a splice is tried. A splice takes one of the sixteen
+/// slots of the target's pipe, however few bytes it moves, but a write first fills the last page in
+/// the pipe. So a host that reads only after the exit surely finds as many bytes as this, which is
+/// half of what a pipe can hold.
 const SPLICE_MIN: u64 = BUFFER as u64;
 
 /// How many bytes one splice moves at most.
@@ -45,8 +46,8 @@ enum IoMode {
     /// A pipe whose open file may be blocking. Only `splice` has a flag that keeps one call from
     /// blocking.
     Splice,
-    /// A device that cannot be opened again: it is polled first, and written byte by byte, because
-    /// "writable" promises room for one byte.
+    /// A device that cannot be opened again. It is polled first, and written byte by byte, because
+    /// "writable" promises room for only one byte.
     Polled,
 }
 
@@ -73,12 +74,12 @@ impl Endpoint {
         Endpoint { fd, mode: IoMode::Plain, registration: None }
     }
 
-    /// A descriptor of the host's that is to be read.
+    /// A descriptor of the host that the library reads.
     pub(super) fn source(argument: &str, fd: Arc<OwnedFd>) -> Result<Endpoint> {
         Endpoint::of_host(argument, fd, OFlags::RDONLY)
     }
 
-    /// A descriptor of the host's that is to be written.
+    /// A descriptor of the host that the library writes.
     pub(super) fn target(argument: &str, fd: Arc<OwnedFd>) -> Result<Endpoint> {
         Endpoint::of_host(argument, fd, OFlags::WRONLY)
     }
@@ -91,7 +92,8 @@ impl Endpoint {
             let what = if access == OFlags::RDONLY { "reading" } else { "writing" };
             return Err(Error::invalid(argument, format!("the descriptor is not open for {what}")));
         }
-        // Epoll does not take the same descriptor twice, and another stream may have this one too.
+        // Epoll does not accept the same descriptor twice, and another stream may have this one
+        // too.
         let fd = match Arc::try_unwrap(fd) {
             Ok(fd) => fd,
             Err(shared) => shared.try_clone().map_err(|e| Error::io(argument, e))?,
@@ -101,14 +103,15 @@ impl Endpoint {
                 return Err(Error::invalid(argument, "the descriptor is a directory's"));
             }
             FileType::Socket => (fd, IoMode::Socket),
-            // If it were opened again, a file would lose its position and `O_APPEND`. It never blocks.
+            // If a file were opened again, it would lose its position and `O_APPEND`. A file never
+            // blocks.
             FileType::RegularFile | FileType::BlockDevice => (fd, IoMode::Plain),
             // The target of a source is a FIFO, so splicing is always possible.
             FileType::Fifo if access == OFlags::RDONLY => (fd, IoMode::Splice),
             // Small writes must share pages of the pipe, which splicing does not do.
             FileType::Fifo => reopen(fd, access, IoMode::Splice),
             FileType::CharacterDevice if flags.contains(OFlags::NONBLOCK) => (fd, IoMode::Plain),
-            // If it were opened again, the master of a terminal (5:2) would be another terminal's.
+            // If the master of a terminal (5:2) were opened again, that would be a new terminal.
             FileType::CharacterDevice
                 if fd.is_terminal() && (major(stat.st_rdev), minor(stat.st_rdev)) != (5, 2) =>
             {
@@ -119,8 +122,8 @@ impl Endpoint {
         Ok(Endpoint { fd, mode, registration: None })
     }
 
-    /// Has `epoll` report `data` each time the endpoint becomes ready. Files that are always ready are
-    /// not registered.
+    /// Makes `epoll` report `data` each time the endpoint becomes ready. Files that are always
+    /// ready are not registered.
     pub(super) fn register(
         &mut self,
         epoll: &Arc<OwnedFd>,
@@ -136,7 +139,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Has epoll report the endpoint once more if it is ready now.
+    /// Makes epoll report the endpoint once more if it is ready now.
     fn report_again(&self) {
         if let Some(Registration { epoll, data, flags }) = &self.registration {
             let _ = epoll::modify(epoll, &self.fd, EventData::new_u64(*data), *flags);
@@ -194,7 +197,7 @@ impl Endpoint {
                     };
                     match result {
                         Ok(n) => written += n,
-                        // The next write meets an error that lasts.
+                        // If this error lasts, the next write returns it.
                         Err(_) if written > 0 => break,
                         Err(e) => return Err(e),
                     }
@@ -207,7 +210,7 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        // Closing the descriptor does not end the registration while the host has the same open file.
+        // If the host has the same open file, closing the descriptor does not end the registration.
         if let Some(registration) = &self.registration {
             let _ = epoll::delete(&registration.epoll, &self.fd);
         }
@@ -226,13 +229,14 @@ fn reopen(fd: OwnedFd, access: OFlags, otherwise: IoMode) -> (OwnedFd, IoMode) {
     }
 }
 
-/// Where the bytes go.
+/// The destination of the bytes.
 #[derive(Debug)]
 enum Target {
     To(Endpoint),
     /// Nowhere: the host does not want them.
     Unwanted,
-    /// Nowhere: the host's descriptor failed, or the time for the output is over. They count as lost.
+    /// Nowhere: the host's descriptor failed, or the time for the output has passed. The bytes
+    /// count as lost.
     Lost,
 }
 
@@ -241,7 +245,7 @@ enum Target {
 pub(super) enum Step {
     /// One of the endpoints is not ready.
     Idle,
-    /// There is more to pass on, after the other streams had their turn.
+    /// More bytes can be passed on, after the other streams had their turn.
     Again,
     /// The stream has ended.
     Done,
@@ -260,8 +264,8 @@ enum Transfer {
 pub(super) struct Flow {
     source: Endpoint,
     target: Target,
-    /// Counts the output that the host does not get; `None` for input. Input ends with its target, the
-    /// process. Output is read to its end whatever happens to its target.
+    /// Counts the output that the host does not get. `None` for input. Input ends when its target,
+    /// the process, ends. Output is read to its end even if its target fails.
     lost: Option<Arc<LostCounter>>,
     source_ready: bool,
     target_ready: bool,
@@ -269,18 +273,18 @@ pub(super) struct Flow {
     splices: bool,
     /// Bytes that were read and are not written yet.
     pending: Vec<u8>,
-    /// Whether the source ended, and not only the stream.
+    /// Whether the source has ended. Otherwise only the stream has.
     source_ended: bool,
 }
 
 impl Flow {
-    /// From the host to a process.
+    /// A stream from the host to a process.
     pub(super) fn input(source: Endpoint, fifo: Endpoint) -> Flow {
         let splices = source.mode == IoMode::Splice;
         Flow::new(source, Target::To(fifo), None, splices)
     }
 
-    /// From a process to the host, or to nowhere.
+    /// A stream from a process to the host, or to nowhere.
     pub(super) fn output(fifo: Endpoint, target: Option<Endpoint>, lost: Arc<LostCounter>) -> Flow {
         let splices =
             target.as_ref().is_some_and(|t| matches!(t.mode, IoMode::Plain | IoMode::Splice));
@@ -309,7 +313,7 @@ impl Flow {
         self.lost.is_none()
     }
 
-    /// Has `epoll` report both endpoints.
+    /// Makes `epoll` report both endpoints.
     pub(super) fn register(
         &mut self,
         epoll: &Arc<OwnedFd>,
@@ -328,8 +332,8 @@ impl Flow {
         self.source_ready = true;
     }
 
-    /// Notes that the target can be written. Returns whether the stream goes on. Input to a process
-    /// that has closed its end does not: nothing more may be taken from the host.
+    /// Notes that the target can be written. Returns whether the stream goes on. If a process has
+    /// closed its input, the stream ends, because no more bytes may be taken from the host.
     pub(super) fn target_is_ready(&mut self, events: EventFlags) -> bool {
         self.target_ready = true;
         !(self.is_input() && events.contains(EventFlags::ERR))
@@ -353,9 +357,9 @@ impl Flow {
         self.source.report_again();
     }
 
-    /// Ends the stream before its source has ended, and counts the output that is lost by that. If the
-    /// FIFO stays, its bytes are not lost: another program can read them. But if nobody else has the
-    /// FIFO open, because the process has ended, the kernel drops them.
+    /// Ends the stream before its source has ended, and counts the output that this loses. If the
+    /// FIFO stays, its bytes are not lost, because another program can read them. But if nobody
+    /// else has the FIFO open, because the process has ended, the kernel drops them.
     pub(super) fn cut(self, fifo_stays: bool) {
         if self.is_input() || matches!(self.target, Target::Unwanted) {
             return;
@@ -373,7 +377,7 @@ impl Flow {
         }
     }
 
-    /// Passes on as much as it can, within bounds. `buffer` holds nothing between steps.
+    /// Passes on as many bytes as it can, within bounds. `buffer` holds nothing between steps.
     pub(super) fn step(&mut self, buffer: &mut [u8]) -> Step {
         for _ in 0..READS_PER_STEP {
             match self.transfer(buffer) {
@@ -410,7 +414,7 @@ impl Flow {
                 self.source_ready = false;
                 Transfer::WouldBlock
             }
-            // A terminal that hung up, a connection that was reset: nothing more will come.
+            // A terminal has hung up or a connection was reset. Nothing more will come.
             Err(_) => self.end(),
         }
     }
@@ -420,7 +424,7 @@ impl Flow {
         Transfer::Done
     }
 
-    /// Moves pages from one pipe to the other. `only` says that there is no other way.
+    /// Moves pages from one pipe to the other. `only` means that no other way exists.
     fn splice(&mut self, only: bool) -> Transfer {
         let Target::To(target) = &self.target else { return Transfer::Moved };
         let flags = SpliceFlags::NONBLOCK;
@@ -442,7 +446,8 @@ impl Flow {
                 }
             }
             Err(_) if only => self.fail(0),
-            // For example a file that is opened for appending. A write meets an error that lasts.
+            // For example, a file that is opened for appending. If the error lasts, a write returns
+            // it.
             Err(_) => {
                 self.splices = false;
                 Transfer::Moved
@@ -450,7 +455,7 @@ impl Flow {
         }
     }
 
-    /// Writes `data`, and keeps what the target does not take now.
+    /// Writes `data`, and keeps what the target does not accept now.
     fn pass(&mut self, data: &[u8]) -> Transfer {
         let target = match &self.target {
             Target::To(target) => target,
@@ -478,13 +483,13 @@ impl Flow {
         }
     }
 
-    /// The target failed, and so many bytes are lost.
+    /// Handles a target that failed. `lost` bytes are lost by it.
     fn fail(&mut self, lost: u64) -> Transfer {
         if self.is_input() {
             return Transfer::Done;
         }
         self.count_lost(lost);
-        // A full disk may have room again.
+        // A full disk may have room later.
         if !matches!(&self.target, Target::To(target) if target.is_file()) {
             self.target = Target::Lost;
         }
@@ -518,7 +523,7 @@ mod tests {
     /// An endpoint of a descriptor that cannot be opened again.
     fn endpoint(fd: impl Into<OwnedFd>, mode: IoMode) -> Endpoint {
         let fd = fd.into();
-        // Only files are not registered. Nobody waits for this epoll.
+        // Only files are not registered. Nobody waits on this epoll.
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).unwrap());
         let registration = Registration { epoll, data: 0, flags: EventFlags::OUT };
         Endpoint { fd, mode, registration: Some(registration) }
@@ -529,8 +534,8 @@ mod tests {
         (Flow::output(fifo, Some(target), lost.clone()), lost)
     }
 
-    /// Steps until the end, and reports both endpoints as ready before each step, as may happen for no
-    /// reason.
+    /// Steps until the end. Before each step it reports both endpoints as ready, as epoll may do
+    /// for no reason.
     fn step_to_the_end(flow: &mut Flow) {
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -617,7 +622,7 @@ mod tests {
         let (mut flow, lost) = output(source, target);
         let mut buffer = vec![0; BUFFER];
         let mut written = 0;
-        // Pieces that are too small for a splice, so that the flow has to hold one.
+        // Each piece is too small for a splice, so that the flow has to hold one.
         for _ in 0..10 {
             written += (&process).write(&[b'x'; 10_000]).unwrap() as u64;
             flow.source_is_ready();
@@ -656,7 +661,7 @@ mod tests {
             (&host).read_to_end(&mut read).unwrap();
             read.len() as u64
         });
-        // More than what the FIFO has room for.
+        // More than the FIFO has room for.
         let late = thread::spawn(move || process.write_all(&[b'x'; 100_000]).unwrap());
         step_to_the_end(&mut flow);
         late.join().unwrap();

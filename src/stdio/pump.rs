@@ -24,10 +24,10 @@ use crate::wait::wait_while;
 /// How many reports one call of epoll_wait returns.
 const EVENTS: usize = 64;
 
-/// What epoll reports when the thread has to end. Processes are numbered from 1.
+/// What epoll reports when the thread has to end. The numbers of processes begin with 1.
 const WAKE: u64 = 0;
 
-/// The streams of a process have the numbers of their descriptors there.
+/// How many streams a process has. The number of a stream is that of its descriptor.
 pub(super) const STREAMS: u64 = 3;
 pub(super) const STDIN: u64 = 0;
 pub(super) const STDOUT: u64 = 1;
@@ -46,7 +46,7 @@ fn closed() -> Error {
 
 /// The thread that pumps the FIFOs of every container of a client. Started on first use.
 pub(crate) struct Pump {
-    /// A child of the process has no such thread, and must not end its parent's.
+    /// The process that has the thread. A forked child must not end its parent's thread.
     process: u32,
     /// How many bytes of output did not reach the host.
     lost: Arc<AtomicU64>,
@@ -90,8 +90,9 @@ impl Pump {
         self.lost.load(Ordering::SeqCst)
     }
 
-    /// Ends the thread, and waits until it has ended unless it is the caller. Streams that are still
-    /// attached are closed; the drop of their owner removes their FIFOs. Closing again does nothing.
+    /// Ends the thread, and waits until it has ended unless the caller is that thread. Closes the
+    /// streams that are still attached; the drop of their owner removes their FIFOs. Closing again
+    /// does nothing.
     pub(crate) fn close(&self) {
         if std::process::id() != self.process {
             return;
@@ -116,14 +117,14 @@ impl Drop for Pump {
     }
 }
 
-/// The state of the thread. Others add streams to it.
+/// The state of the thread. Other threads add streams to it.
 pub(super) struct Engine {
     epoll: Arc<OwnedFd>,
-    /// Written once, at the end. Otherwise the descriptors of the streams wake the thread.
+    /// Written once, at the end. At other times the descriptors of the streams wake the thread.
     wake: OwnedFd,
     next: AtomicU64,
     lost: Arc<AtomicU64>,
-    /// `None` at the end.
+    /// `None` once the thread has to end.
     processes: Mutex<Option<HashMap<u64, Arc<Streams>>>>,
 }
 
@@ -165,7 +166,8 @@ impl Engine {
     fn run(&self) {
         let mut buffer = vec![0; BUFFER];
         let mut events = Vec::with_capacity(EVENTS);
-        // Streams that have more to pass on. A set, because each gets one step in a round.
+        // The streams that have more to pass on. This is a set, because each stream gets one step
+        // in a round.
         let mut ready = BTreeSet::new();
         loop {
             let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -212,7 +214,7 @@ pub(super) struct Streams {
     /// The number of the process in the engine.
     process: u64,
     container: String,
-    /// Of stdout and stderr, if the library passes them on.
+    /// The counters of stdout and stderr, if the library passes them on.
     lost: [Arc<LostCounter>; 2],
     /// Whether the FIFOs stay when the streams are closed.
     keeps_fifos: AtomicBool,
@@ -227,7 +229,7 @@ struct State {
     /// Runs at the end of the input.
     input_closed: Option<InputClosed>,
     closed: bool,
-    /// Those that wait for the end of the output without blocking.
+    /// The tasks that wait for the end of the output.
     wakers: Vec<Waker>,
 }
 
@@ -267,7 +269,7 @@ impl Streams {
         Ok(streams)
     }
 
-    /// Begins to pass on a stream. After the close it is dropped.
+    /// Begins to pass on a stream. After the close, it drops the stream.
     pub(super) fn add(
         &self,
         stream: u64,
@@ -278,7 +280,8 @@ impl Streams {
         if state.closed {
             return Ok(());
         }
-        // Epoll reports each endpoint that is ready at once, so nothing else has to wake the thread.
+        // Epoll at once reports each endpoint that is ready, so nothing else has to wake the
+        // thread.
         flow.register(
             &self.engine.epoll,
             join(self.process, stream, false),
@@ -291,7 +294,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Notes a report of epoll's. Returns whether there is something to do.
+    /// Records a report of epoll. Returns whether there is something to do.
     fn report(&self, stream: u64, is_target: bool, events: EventFlags) -> bool {
         let mut state = lock(&self.state);
         let Some(flow) = state.flows.get_mut(&stream) else { return false };
@@ -308,7 +311,7 @@ impl Streams {
         false
     }
 
-    /// Passes on some of a stream. Returns whether there is more.
+    /// Passes on a part of a stream. Returns whether there is more.
     fn step(&self, stream: u64, buffer: &mut [u8]) -> bool {
         let mut state = lock(&self.state);
         let Some(flow) = state.flows.get_mut(&stream) else { return false };
@@ -322,13 +325,13 @@ impl Streams {
         drop(flow);
         self.wake(state);
         if let Some(callback) = callback.filter(|_| source_has_ended) {
-            // A panic of the callback must not end the thread, on which others rely.
+            // A panic of the callback must not end the thread, because other streams need it.
             let _ = catch_unwind(AssertUnwindSafe(callback));
         }
         false
     }
 
-    /// Wakes those that wait for the end of the output, if it has ended.
+    /// Wakes the threads and tasks that wait for the end of the output, if it has ended.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let wakers = match state.output_has_ended() {
             true => std::mem::take(&mut state.wakers),
@@ -367,7 +370,7 @@ impl Streams {
         lock(&self.state).flows.values_mut().for_each(Flow::discard);
     }
 
-    /// Says whether the FIFOs stay when the streams are closed.
+    /// Sets whether the FIFOs stay when the streams are closed.
     pub(super) fn set_keeps_fifos(&self, keeps: bool) {
         self.keeps_fifos.store(keeps, Ordering::SeqCst);
     }
@@ -380,7 +383,7 @@ impl Streams {
 
     /// Closes every endpoint. When it returns, the thread touches none of them.
     pub(super) fn close(&self) {
-        // In a statement of its own, because the lock would be held until the end of a `let else`.
+        // This is a statement of its own, because a `let else` would hold the lock until its end.
         let known = lock(&self.engine.processes).as_mut().and_then(|p| p.remove(&self.process));
         drop(known);
         let fifos_stay = self.keeps_fifos.load(Ordering::SeqCst);

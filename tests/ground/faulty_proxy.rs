@@ -25,7 +25,7 @@ pub enum BlobFault {
     Stall,
 }
 
-/// A proxy in front of a registry. It answers one request on each connection, and ends when it is
+/// A proxy in front of a registry. It answers one request on each connection, and ends when this is
 /// dropped.
 pub struct FaultyProxy {
     address: SocketAddr,

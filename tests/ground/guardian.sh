@@ -3,15 +3,16 @@
 #
 #   guardian.sh DIRECTORY
 #
-# Standard input is a pipe whose other end only the test program has: its end is that program's end.
-# Then every process that names the directory is killed, the containers of its containerd are
-# removed, and what is mounted in it is unmounted, before the directory goes.
+# Standard input is a pipe. Only the test program has its other end, so it ends when the program
+# ends. Then this script kills every process that names the directory, removes the containers of its
+# containerd, unmounts what is mounted in the directory, and removes the directory.
 dir=$1
 trap '' HUP INT QUIT TERM
 cat > /dev/null
 PATH=$PATH:/usr/sbin:/sbin
 
-# The processes that have a path in the directory as an argument: containerd, its shims, the registry.
+# The processes that have a path in the directory as an argument: containerd, its shims, the
+# registry.
 named() {
     for process in /proc/[0-9]*; do
         if tr '\0' '\n' < "$process/cmdline" | grep -qF -e "$dir/"; then
@@ -20,7 +21,7 @@ named() {
     done 2> /dev/null
 }
 
-# The mount points in the directory, the last first.
+# The mount points in the directory. The last one is first.
 mounted() {
     cut -d ' ' -f 5 /proc/self/mountinfo | grep -F -e "$dir/" | tac
 }
@@ -39,14 +40,14 @@ for bundle in "$dir"/*/state/io.containerd.runtime.v2.task/*/*; do
     namespace=${bundle%/*}
     timeout 20 runc --root "/run/containerd/runc/${namespace##*/}" delete --force "${bundle##*/}" \
         2> /dev/null
-    # The shim's socket lies elsewhere.
+    # The shim's socket is outside of the directory.
     socket=$(cat "$bundle/address" "$bundle/bootstrap.json" 2> /dev/null |
         grep -o 'unix://[^"]*' | head -n 1)
     [ -z "$socket" ] || rm -f "${socket#unix://}"
 done
 
-# What containerd and runc have left of a namespace: a process whose creation was broken off is in no
-# list of theirs, but in its cgroup. (Other programs may be in the default namespace.)
+# Removes what containerd and runc have left of a namespace. If the creation of a process broke off,
+# they do not list it, but it is in its cgroup. (Other programs may use the default namespace.)
 for namespace in "$dir"/*/state/io.containerd.runtime.v2.task/*; do
     namespace=${namespace##*/}
     case $namespace in '*' | default) continue ;; esac

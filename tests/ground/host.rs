@@ -1,5 +1,5 @@
-//! A program that has a client, as a process of its own, which can be killed and stopped: the test
-//! program once more, with that one of its tests which is not one.
+//! A program with a client, as a separate process that can be killed and stopped. It is the test
+//! program started once more, with only the test that is the program.
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
@@ -13,24 +13,24 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 
 use super::plot::{Plot, stop};
 
-/// What tells the program its job.
+/// The variable that has the job of the program.
 const JOB: &str = "CTRD_TEST_JOB";
 
-/// The test that is the program.
+/// The name of the test that is the program.
 const PROGRAM: &str = "the_program";
 
-/// How long the one may wait for the other.
+/// How long the test and the program may wait for each other.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Such a process. Dropped, it is killed.
+/// The process. The drop kills it.
 pub struct Host {
     child: Child,
     line: Line,
 }
 
 impl Host {
-    /// Starts it, for a client at this address in the namespace of the plot. It has the words that
-    /// follow, none of which may have a space.
+    /// Starts it, for a client at this address in the namespace of the plot. The job has these
+    /// words; no word may contain a space.
     pub fn start(plot: &Plot, address: &str, words: &[&str]) -> Host {
         let (ours, its) = UnixStream::pair().unwrap();
         let state = plot.ground.state_dir();
@@ -38,7 +38,7 @@ impl Host {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", PROGRAM, "--nocapture"])
             .env(JOB, [&first, words].concat().join(" "))
-            // It speaks both ways by this one: the other streams are the test harness's.
+            // The two talk over this socket. The test harness uses the other streams.
             .stdin(OwnedFd::from(its))
             .stdout(Stdio::null())
             .spawn()
@@ -48,34 +48,34 @@ impl Host {
         host
     }
 
-    /// Tells it something.
+    /// Sends a line to the process.
     pub fn tell(&mut self, what: &str) {
         self.line.say(what);
     }
 
-    /// What it says next.
+    /// Reads its next line.
     #[track_caller]
     pub fn hear(&mut self) -> String {
         self.line.hear()
     }
 
-    /// Makes sure that it says this next.
+    /// Checks that its next line is this one.
     #[track_caller]
     pub fn expect(&mut self, what: &str) {
         assert_eq!(self.hear(), what);
     }
 
-    /// Stops it, and waits until all of its threads have.
+    /// Stops it, and waits until all of its threads have stopped.
     pub fn stop(&self) {
         stop(self.pid());
     }
 
-    /// Lets it go on.
+    /// Lets it continue.
     pub fn go_on(&self) {
         kill_process(self.pid(), Signal::CONT).unwrap();
     }
 
-    /// Kills it, and waits until it is gone.
+    /// Kills it, and waits until it has ended.
     pub fn kill(mut self) {
         self.end();
     }
@@ -96,17 +96,17 @@ impl Drop for Host {
     }
 }
 
-/// What the program has: its client, its words, and the line to who has started it.
+/// The program's client, its words, and the line to the process that has started it.
 pub struct Job {
     pub client: Client,
     pub words: Vec<String>,
     pub line: Line,
 }
 
-/// The job of this process; none where it is the test program itself.
+/// The job of this process. `None` in the test program itself.
 pub fn job() -> Option<Job> {
     let words = std::env::var(JOB).ok()?;
-    // It goes with the thread that has started it, also where that is killed.
+    // It ends with the thread that has started it, even if that one is killed.
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let mut words = words.split(' ').map(str::to_owned);
     let mut next = || words.next().unwrap();
@@ -117,7 +117,7 @@ pub fn job() -> Option<Job> {
     Some(Job { client, words: words.collect(), line })
 }
 
-/// Lines, both ways.
+/// Lines in both directions.
 pub struct Line(BufReader<UnixStream>);
 
 impl Line {

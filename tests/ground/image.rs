@@ -21,7 +21,7 @@ pub const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
                           daemon:x:1:1:daemon:/:/bin/false\n\
                           tester:x:1000:1000:Tester:/home/tester:/bin/sh\n\
                           loner:x:1001:2001::/:/bin/sh\n";
-/// Their groups: tester is in four, by its own line or as a member.
+/// The groups. The user tester is in four of them, by its own line or as a member.
 pub const GROUP: &str = "root:x:0:\n\
                          daemon:x:1:\n\
                          adm:x:4:root,tester\n\
@@ -29,8 +29,8 @@ pub const GROUP: &str = "root:x:0:\n\
                          tester:x:1000:\n\
                          staff:x:2000:tester,loner\n";
 
-/// What is to be in an image. The default is one for this machine, in an index that has another
-/// platform as well.
+/// The contents of an image. The default is an image for this machine, in an index that also has
+/// another platform.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     pub user: String,
@@ -39,13 +39,13 @@ pub struct Recipe {
     pub env: Vec<String>,
     pub working_dir: String,
     pub labels: Vec<(String, String)>,
-    /// The sizes of further layers, of bytes that do not compress.
+    /// The sizes of further layers. Their bytes do not compress.
     pub more_layers: Vec<usize>,
     /// Whether the index has this machine's platform.
     pub native: bool,
     /// Whether the index has another platform, before this machine's.
     pub foreign: bool,
-    /// Whether the tag is of the native manifest itself.
+    /// Whether the tag refers to the native manifest, without an index.
     pub without_index: bool,
 }
 
@@ -87,14 +87,15 @@ impl Blob {
     }
 }
 
-/// An image, ready to be pushed: blobs first, then manifests, then what the tag stands for.
+/// An image that is ready to be pushed: blobs first, then manifests, then the manifest or index of
+/// the tag.
 pub struct Image {
     pub blobs: Vec<Blob>,
     pub manifests: Vec<Blob>,
     pub top: Blob,
 }
 
-/// A layer: compressed, and the digest of what it was before.
+/// A layer: compressed, and the digest of the uncompressed bytes.
 #[derive(Clone)]
 pub struct Layer {
     pub blob: Blob,
@@ -109,7 +110,7 @@ pub fn digest(data: &[u8]) -> String {
     text
 }
 
-/// This machine's architecture, as images name it.
+/// This machine's architecture, by its name in images.
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -118,7 +119,7 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// An architecture that is not this machine's.
+/// An architecture other than this machine's.
 pub fn foreign_architecture() -> &'static str {
     if architecture() == "s390x" { "riscv64" } else { "s390x" }
 }
@@ -275,7 +276,7 @@ fn data() -> Layer {
         .finish()
 }
 
-/// A layer of `size` bytes that do not compress, different for each number.
+/// A layer of `size` bytes that do not compress. They differ for each number.
 fn noise(number: usize, size: usize) -> Layer {
     let mut state = number as u64 + 1;
     let mut data = Vec::with_capacity(size + 8);

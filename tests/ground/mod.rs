@@ -1,7 +1,7 @@
-//! The ground that integration tests stand on: a private containerd, a registry with images made
-//! here, and a guardian that leaves nothing of them, however the program ends.
+//! The ground of the integration tests: a private containerd, a registry with images that are made
+//! here, and a guardian that removes everything, however the program ends.
 //!
-//! A test says `mod ground;` and calls `Ground::get()`. It needs root, and the packages of
+//! A test has `mod ground;` and calls `Ground::get()`. It needs root, and the packages of
 //! `tests/packages`.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -28,7 +28,7 @@ use self::registry::Registry;
 
 /// A private containerd, a registry, and the default image in it.
 pub struct Ground {
-    // In the order of their end: the guardian last, for it must find nothing.
+    // They are dropped in this order. The guardian is the last, and must find nothing.
     daemon: Daemon,
     registry: Registry,
     image: String,
@@ -37,18 +37,18 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// The one of this program. The guardian takes it down after the program's end.
+    /// The ground of this program. The guardian removes it after the end of the program.
     pub fn get() -> &'static Ground {
         static GROUND: OnceLock<Ground> = OnceLock::new();
         GROUND.get_or_init(Ground::raise)
     }
 
-    /// One of the caller's own, which goes when it is dropped.
+    /// A ground of the caller's own. The drop removes it.
     pub fn raise() -> Ground {
         Ground::raise_with(|config| config)
     }
 
-    /// The same with a containerd whose configuration is completed by `configure`.
+    /// The same with a containerd whose configuration `configure` completes.
     pub fn raise_with(configure: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Ground {
         assert!(rustix::process::geteuid().is_root(), "the tests need root");
         let path = PathBuf::from(format!("/tmp/ctrd-{}", unique("ground")));
@@ -76,7 +76,7 @@ impl Ground {
         &self.registry
     }
 
-    /// Another registry, which knows only [`registry::USER`] with [`registry::PASSWORD`].
+    /// Another registry, which accepts only [`registry::USER`] with [`registry::PASSWORD`].
     pub fn private_registry(&self) -> Registry {
         Registry::start(&self.dir.0.join(unique("registry")), Some(registry::HTPASSWD))
     }
@@ -86,12 +86,12 @@ impl Ground {
         &self.image
     }
 
-    /// A directory for whatever a test needs.
+    /// A directory for a test's own files.
     pub fn dir(&self) -> &Path {
         &self.dir.0
     }
 
-    /// How a client of this containerd is opened.
+    /// The configuration for a client of this containerd.
     pub fn client_config(&self) -> ClientConfig {
         ClientConfig::new().address(self.address()).state_dir(self.state_dir())
     }
@@ -106,7 +106,7 @@ impl Ground {
         Client::open(&self.client_config(), &Call::new()).unwrap()
     }
 
-    /// Runs `ctr`, another client, and gives what it prints.
+    /// Runs `ctr`, another client, and returns its output.
     pub fn ctr(&self, arguments: &[&str]) -> String {
         let output = Command::new("ctr").arg("-a").arg(self.address()).args(arguments).output();
         let output = output.unwrap();
@@ -114,7 +114,7 @@ impl Ground {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What stands in a namespace of the containerd, as another client sees it.
+    /// What exists in a namespace of the containerd, as another client sees it.
     pub fn holdings(&self, namespace: &str) -> Holdings {
         let rows = |what: &[&str]| self.ctr(&[&["-n", namespace], what].concat()).lines().count();
         let snapshots = self.ctr(&["-n", namespace, "snapshots", "ls"]);
@@ -124,12 +124,13 @@ impl Ground {
             tasks: rows(&["tasks", "ls", "-q"]),
             images: rows(&["images", "ls", "-q"]),
             blobs: rows(&["content", "ls", "-q"]),
-            // A table with a heading.
+            // The output is a table with a heading.
             ingests: rows(&["content", "active"]) - 1,
             leases: rows(&["leases", "ls", "-q"]),
             snapshots: of_kind("Committed"),
             active_snapshots: of_kind("Active"),
-            // A bundle's directory is named by its namespace, a process's FIFOs begin with it.
+            // The path of a bundle contains its namespace, and the names of a process's FIFOs begin
+            // with it.
             mounts: mentions(mounts_below(&self.dir.0), &format!("/{namespace}/")),
             fifos: mentions(fifos_below(&self.dir.0), &format!("/{namespace}+")),
             shims: mentions(command_lines(&self.dir.0), &format!(" -namespace {namespace} ")),
@@ -141,7 +142,7 @@ fn mentions(lines: Vec<String>, what: &str) -> usize {
     lines.iter().filter(|line| line.contains(what)).count()
 }
 
-/// How much of everything there is: to be compared before and after.
+/// How many objects of each kind exist. Tests compare these numbers before and after.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {
     pub containers: usize,
@@ -150,9 +151,9 @@ pub struct Holdings {
     pub blobs: usize,
     pub ingests: usize,
     pub leases: usize,
-    /// Committed ones: layers.
+    /// Committed snapshots, which are layers.
     pub snapshots: usize,
-    /// Those of containers.
+    /// Snapshots of containers.
     pub active_snapshots: usize,
     pub mounts: usize,
     pub fifos: usize,
@@ -179,7 +180,7 @@ impl Drop for Dir {
     }
 }
 
-/// The process that cleans up where this one cannot.
+/// The process that cleans up if this one cannot.
 struct Guardian(Child);
 
 impl Guardian {
@@ -187,10 +188,11 @@ impl Guardian {
         let child = Command::new("/bin/sh")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ground/guardian.sh"))
             .arg(dir)
-            // The other end goes with this process: no child has it, for it is close-on-exec.
+            // Only this process has the other end, because it is close-on-exec. It closes when this
+            // process ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            // An interrupt from the terminal is for this process alone.
+            // An interrupt from the terminal must reach only this process.
             .process_group(0)
             .spawn();
         Guardian(child.unwrap())
@@ -204,15 +206,15 @@ impl Drop for Guardian {
     }
 }
 
-/// An identifier that no other test has, of this or of another program: runc's state is the
-/// machine's, whichever containerd a container belongs to.
+/// An identifier that no other test has, in this or in another program. The whole machine shares
+/// runc's state, so a container's id must be unique among all containerds.
 pub fn unique(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("{prefix}-{}-{count}", std::process::id())
 }
 
-/// Waits until `happened`; a test that waits in vain for half a minute fails.
+/// Waits until `happened` returns true. Fails after half a minute.
 #[track_caller]
 pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -227,12 +229,12 @@ pub fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// How many of them are the library's; the others are gRPC's core's, and the program's.
+/// How many of them belong to the library. The others belong to gRPC's core and to the program.
 pub fn library_threads() -> usize {
     threads_named("ctrd-")
 }
 
-/// How many of the library's go by themselves once they have nothing to do.
+/// How many of the library's threads end by themselves once they are idle.
 pub fn idle_threads() -> usize {
     threads_named("ctrd-work") + threads_named("ctrd-hook")
 }
@@ -247,18 +249,18 @@ fn threads_named(prefix: &str) -> usize {
 
 /// How many descriptors this process has.
 pub fn descriptors() -> usize {
-    // Less the one that lists them.
+    // Without the one that lists them.
     fs::read_dir("/proc/self/fd").unwrap().count() - 1
 }
 
-/// Whether a process runs; a zombie does not.
+/// Whether a process runs. A zombie does not.
 pub fn runs(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
-        // The state follows the name, which is in parentheses and may hold anything.
+        // The state follows the name, which is in parentheses and may contain anything.
         .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z")))
 }
 
-/// The processes with a path below `dir` among their arguments, and these.
+/// The processes that have a path below `dir` among their arguments. Also returns these arguments.
 pub fn processes_naming(dir: &Path) -> Vec<(u32, String)> {
     let needle = format!("{}/", dir.display());
     let line = |pid: u32| {
@@ -284,14 +286,14 @@ pub fn mounts_below(dir: &Path) -> Vec<String> {
     points.filter(|point| point.starts_with(&needle)).map(str::to_owned).collect()
 }
 
-/// The FIFOs below `dir`, but for the logs of shims, which are containerd's own.
+/// The FIFOs below `dir`, except the logs of shims, which belong to containerd.
 pub fn fifos_below(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             match entry.file_type() {
-                // What is mounted there is a container's.
+                // Anything that is mounted there belongs to a container.
                 Ok(kind) if kind.is_dir() && entry.file_name() != "rootfs" => {
                     open.push(entry.path());
                 }

@@ -1,4 +1,4 @@
-//! A test's own piece of the ground.
+//! The part of the ground that one test uses.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -28,7 +28,7 @@ pub fn at_once() -> DestroyConfig {
     DestroyConfig::new().grace(Duration::ZERO)
 }
 
-/// A client in a namespace of the test's own, and an image that it has pulled.
+/// A client in a namespace that only this test uses, and an image that it has pulled.
 pub struct Plot {
     pub ground: &'static Ground,
     pub client: Client,
@@ -82,7 +82,7 @@ impl Plot {
         self.config_of(id, &["/bin/sh", "-c", script])
     }
 
-    /// Creates a container and gives its id.
+    /// Creates a container and returns its id.
     pub fn create(&self, config: ContainerConfig) -> String {
         create(&self.client, config).0
     }
@@ -95,7 +95,7 @@ impl Plot {
         self.client.destroy_container(id, &gently(), &Call::new()).unwrap()
     }
 
-    /// Runs a container to its end and gives its exit code and what it wrote.
+    /// Runs a container to its end. Returns its exit code and its output.
     pub fn run(&self, config: ContainerConfig) -> (Option<u32>, String) {
         let (mut output, stdout) = pipe();
         let id = self.create(config.stdio(Stdio::new().stdout(Stream::fd(stdout))));
@@ -111,7 +111,7 @@ impl Plot {
     }
 }
 
-/// Creates a container, gives its id and the id of its process, and drops the configuration with
+/// Creates a container. Returns its id and the pid of its process. Drops the configuration with
 /// its descriptors.
 pub fn create(client: &Client, config: ContainerConfig) -> (String, u32) {
     let process = client.create_container(&config, &Call::new()).unwrap();
@@ -127,17 +127,17 @@ pub fn pipe() -> (File, OwnedFd) {
     (File::from(read), write)
 }
 
-/// Another client, as a later run of the program has it.
+/// Another client, like that of a later run of the program.
 pub fn client_of(plot: &Plot) -> Client {
     Client::open(&plot.client_config(), &Call::new()).unwrap()
 }
 
-/// A proxy of the caller's own.
+/// A proxy that only the caller uses.
 pub fn proxy_of(ground: &Ground) -> Proxy {
     Proxy::start(ground.address().as_ref(), &ground.dir().join(unique("proxy")))
 }
 
-/// The same, whose clients hold no descriptors of processes.
+/// The same, but its clients hold no descriptors of processes.
 pub fn unseen_proxy_of(ground: &Ground) -> Proxy {
     Proxy::start_unseen(ground.address().as_ref(), &ground.dir().join(unique("proxy")))
 }
@@ -161,11 +161,11 @@ pub fn assert_nothing_is_left(plot: &Plot, after: &str) {
     }
 }
 
-/// Waits until the first process of a container is the shell with this script, and catches SIGTERM:
-/// until then the first process of a pid namespace is deaf to it.
+/// Waits until the first process of a container is the shell with this script, and catches SIGTERM.
+/// Before that, the first process of a pid namespace ignores SIGTERM.
 pub fn until_it_traps(pid: u32, script: &str) {
     wait_until("a trap", || {
-        // Before the script it is runc, which catches everything.
+        // Before the script runs, the process is runc, which catches every signal.
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
         if !command.ends_with(format!("{script}\0").as_bytes()) {
             return false;
@@ -177,7 +177,7 @@ pub fn until_it_traps(pid: u32, script: &str) {
     });
 }
 
-/// Whether the kernel tells how a process ended of which a descriptor is held.
+/// Whether the kernel reports how a process ended to the holder of a descriptor of it.
 pub fn the_kernel_tells() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let numbers: Vec<u32> =
@@ -185,28 +185,28 @@ pub fn the_kernel_tells() -> bool {
     numbers.as_slice() >= &[6, 15]
 }
 
-/// What is told of a process that ended with this code, where the kernel alone may know.
+/// The report of a process that ended with this code, if only the kernel may know that.
 pub fn by_the_kernel(code: u32) -> (Option<u32>, Origin) {
     if the_kernel_tells() { (Some(code), Origin::Recovered) } else { (None, Origin::Gap) }
 }
 
-/// Whether the exit of a process is known that ends while containerd is not there.
+/// Whether the exit of a process is known that ends while containerd does not run.
 pub fn an_outage_hides_nothing(client: &Client) -> bool {
     keeps_stopped_tasks(client) || the_kernel_tells()
 }
 
-/// Whether containerd knows after it was started anew what has ended before.
+/// Whether containerd, after a restart, still knows the tasks that had stopped before.
 pub fn keeps_stopped_tasks(client: &Client) -> bool {
     let version = client.version(&Call::new()).unwrap();
     version.version().trim_start_matches('v').starts_with("1.6.")
 }
 
-/// Stops a process, and waits until all of its threads have.
+/// Stops a process, and waits until all of its threads have stopped.
 pub fn stop(pid: rustix::process::Pid) {
     rustix::process::kill_process(pid, Signal::STOP).unwrap();
     let has_stopped = |task: std::path::PathBuf| {
         let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
-        // The state follows the name, which is in parentheses and may hold anything.
+        // The state follows the name, which is in parentheses and may contain anything.
         stat.rsplit_once(')').is_none_or(|(_, rest)| rest.starts_with(" T"))
     };
     let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());

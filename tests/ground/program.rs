@@ -1,12 +1,12 @@
-//! Raises the ground of the tests, runs a command on it, and takes it down again.
+//! Starts the ground of the tests, runs a command with it, and removes it again.
 //!
 //!     ground [--clean] COMMAND [ARGUMENT...]
 //!
-//! In the arguments `{address}`, `{image}`, `{registry}` and `{dir}` are replaced; the command has
-//! them as `CTRD_TEST_ADDRESS`, `CTRD_TEST_IMAGE`, `CTRD_TEST_REGISTRY` and `CTRD_TEST_DIR` too. Its
-//! exit code is passed on. With `--clean` it is a failure that the command left anything but images:
-//! a container, a task, a lease, a mount, a FIFO, a shim. In any case it is one that anything is left
-//! of the ground afterwards.
+//! `{address}`, `{image}`, `{registry}` and `{dir}` are replaced in the arguments. The command also
+//! has them as `CTRD_TEST_ADDRESS`, `CTRD_TEST_IMAGE`, `CTRD_TEST_REGISTRY` and `CTRD_TEST_DIR`.
+//! Its exit code is passed on. With `--clean`, it is a failure if the command leaves anything
+//! except images: a container, a task, a lease, a mount, a FIFO, a shim. In any case, it is a
+//! failure if anything of the ground is left afterwards.
 
 #[path = "mod.rs"]
 mod ground;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Runs the command, and gives its exit code.
+/// Runs the command, and returns its exit code.
 fn run(ground: &Ground, program: &str, arguments: &[String]) -> u8 {
     let dir = ground.dir().to_string_lossy();
     let names = [
@@ -65,7 +65,7 @@ fn run(ground: &Ground, program: &str, arguments: &[String]) -> u8 {
         .envs(names.iter().map(|(_, variable, value)| (variable, value)))
         .status();
     match status {
-        // As a shell says it: 128 and the signal.
+        // As a shell reports it: 128 plus the signal.
         Ok(status) => {
             let code = status.code().unwrap_or(128 + status.signal().unwrap_or(0));
             u8::try_from(code).unwrap_or(u8::MAX)

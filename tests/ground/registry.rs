@@ -11,13 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use super::image::{Blob, Recipe};
 use super::wait_until;
 
-/// The one user whom a private registry knows.
+/// The only user of a private registry.
 pub const USER: &str = "tester";
 pub const PASSWORD: &str = "s3cret";
-/// The two as `htpasswd -B` writes them.
+/// The user and the password in the format of `htpasswd -B`.
 pub const HTPASSWD: &str = "tester:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n";
 
-/// A `docker-registry`, ended when it is dropped.
+/// A `docker-registry`. The drop ends it.
 pub struct Registry {
     host: String,
     private: bool,
@@ -26,8 +26,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one that keeps everything in `dir`, which must not exist. With `htpasswd` it knows the
-    /// users of this text alone.
+    /// Starts a registry that keeps everything in `dir`, which must not exist. With `htpasswd`, it
+    /// accepts only the users in this text.
     pub fn start(dir: &Path, htpasswd: Option<&str>) -> Registry {
         fs::create_dir(dir).unwrap();
         let auth = htpasswd.map_or(String::new(), |users| {
@@ -59,7 +59,7 @@ impl Registry {
         let mut port = None;
         wait_until("the registry does not start", || {
             let text = fs::read_to_string(&log).unwrap();
-            // The kernel chose the port, so only the log tells it.
+            // The kernel chose the port, and only the log has it.
             port = text
                 .split_once("listening on 127.0.0.1:")
                 .and_then(|(_, rest)| rest.split_once('"'))
@@ -77,7 +77,7 @@ impl Registry {
         &self.host
     }
 
-    /// Makes the image and pushes it. Gives its reference.
+    /// Makes the image and pushes it. Returns its reference.
     pub fn push(&self, name: &str, tag: &str, recipe: &Recipe) -> String {
         let image = recipe.make();
         for blob in &image.blobs {
@@ -135,7 +135,7 @@ impl Drop for Registry {
 
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
-        // A proxy of the environment has no way to this machine's loopback.
+        // A proxy that the environment names cannot reach this machine's loopback.
         .proxy(None)
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(60)))

@@ -201,6 +201,12 @@ impl Labels {
         nullable(self.0.get(index).map(|(key, _)| key.as_c_str()))
     }
 
+    /// The value of this key; NULL if there is none. The keys are in order.
+    pub(crate) fn find(&self, key: &CStr) -> *const c_char {
+        let found = self.0.binary_search_by(|(label, _)| label.as_c_str().cmp(key)).ok();
+        nullable(found.map(|index| self.0[index].1.as_c_str()))
+    }
+
     /// One of the values; NULL beyond the last.
     pub(crate) fn value(&self, index: usize) -> *const c_char {
         nullable(self.0.get(index).map(|(_, value)| value.as_c_str()))

@@ -49,6 +49,17 @@ pub(crate) fn span(name: &str, given: i64) -> Result<Duration> {
         .map_err(|_| Error::invalid(name, format!("{given} is neither a time nor a constant")))
 }
 
+/// A time span from C for which 0 means the default, which is `None` here. `none` is the constant that
+/// means no time at all.
+pub(crate) fn optional_span(name: &str, given: i64, none: i64) -> Result<Option<Duration>> {
+    match given {
+        0 => Ok(None),
+        FOREVER => Ok(Some(Duration::MAX)),
+        given if given == none => Ok(Some(Duration::ZERO)),
+        given => span(name, given).map(Some),
+    }
+}
+
 /// A point in time, in UTC.
 #[derive(Clone, Copy)]
 #[repr(C)]

@@ -14,9 +14,10 @@ struct plan {
     int in, out, given, asked, destroyed;
 };
 
-static int32_t on_recover(void *userdata, const char *id, ctrd_io_t *io)
+static int32_t on_recover(void *userdata, const ctrd_container_info_t *info, ctrd_io_t *io)
 {
     struct plan *plan = userdata;
+    const char *id = ctrd_container_info_id(info);
 
     plan->asked++;
     CHECK(io->size >= sizeof *io && io->stdin_kind == 0 && io->stderr_path == NULL);

@@ -40,7 +40,7 @@ static UNUSED const ctrd_call_t soon = {sizeof(ctrd_call_t), NULL, NULL, NULL, N
 
 /* A destroy without a grace period. */
 static UNUSED const ctrd_destroy_config_t at_once = {sizeof(ctrd_destroy_config_t), 0,
-                                                     CTRD_GRACE_NONE};
+                                                     CTRD_GRACE_NONE, 0};
 
 /* The call, whose last argument is &err, must succeed. */
 #define OK(call) test_status(__FILE__, __LINE__, #call, (call), CTRD_OK)

@@ -20,6 +20,7 @@ const SECTIONS: &[&[&str]] = &[
     &["message"],
     &["io"],
     &["container"],
+    &["container_info"],
     &["recovery"],
     &["hook"],
     &["abi/queues", "queue"],

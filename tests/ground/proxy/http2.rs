@@ -1,8 +1,8 @@
-//! HTTP/2 as far as a proxy needs it: frames, and the headers of requests (RFC 9113, RFC 7541).
+//! As much of HTTP/2 as a proxy needs: frames, and the headers of requests (RFC 9113, RFC 7541).
 
 use std::io::{self, Read, Write};
 
-/// What a client starts a connection with.
+/// The length of the bytes with which a client starts a connection.
 pub const PREFACE: usize = 24;
 
 pub const DATA: u8 = 0;
@@ -17,10 +17,10 @@ const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
 const HEAD: usize = 9;
-/// The most that a frame holds unless the other side allows more.
+/// The largest payload of a frame, unless the other side allows more.
 const MAX_PAYLOAD: usize = 16 * 1024;
 
-/// A frame; one of `HEADERS` has the whole block, without padding and priority.
+/// A frame. A `HEADERS` frame has the whole header block, without padding and priority.
 pub struct Frame {
     pub kind: u8,
     pub flags: u8,
@@ -29,7 +29,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The next one; none where the connection has ended.
+    /// Reads the next frame. `None` if the connection has ended.
     pub fn read(from: &mut impl Read) -> Option<Frame> {
         let mut frame = Frame::read_one(from)?;
         if frame.kind == HEADERS {
@@ -82,12 +82,12 @@ impl Frame {
         to.write_all(&bytes)
     }
 
-    /// Whether it is the last of a request.
+    /// Whether it is the last frame of a request.
     pub fn ends_stream(&self) -> bool {
         matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
     }
 
-    /// The whole answer to a call that fails.
+    /// The whole answer of a failed call.
     pub fn failure(stream: u32, code: i32, message: &str) -> Frame {
         let payload = literals(&[
             (b":status".into(), b"200".into()),
@@ -98,7 +98,8 @@ impl Frame {
         Frame { kind: HEADERS, flags: END_HEADERS | END_STREAM, stream, payload }
     }
 
-    /// What gives the connection back the room that this one has taken; none where it has taken none.
+    /// A frame that returns the flow-control window that this frame has used. `None` if it has used
+    /// none.
     pub fn refund(&self) -> Option<Frame> {
         let taken = u32::try_from(self.payload.len()).unwrap();
         (self.kind == DATA && taken > 0).then(|| Frame {
@@ -120,8 +121,8 @@ impl Requests {
         Requests(loona_hpack::Decoder::new())
     }
 
-    /// Reads a request's headers and writes them anew, so that they refer to no earlier ones: it is no
-    /// matter to the server if it has not seen these. Gives the call, as `service/method`.
+    /// Reads a request's headers and writes them again, without references to earlier headers, so
+    /// the server need not have seen those. Returns the call as `service/method`.
     pub fn read(&mut self, frame: &mut Frame) -> String {
         let headers = self.0.decode(&frame.payload).expect("a header block");
         frame.payload = literals(&headers);
@@ -137,7 +138,7 @@ fn literals(headers: &[Header]) -> Vec<u8> {
     for (name, value) in headers {
         block.push(0);
         for text in [name, value] {
-            // A length of seven bits, or as much more in sevens as there is.
+            // A length in seven bits. If it does not fit, more groups of seven bits follow.
             let mut length = text.len();
             if length < 127 {
                 block.push(length as u8);

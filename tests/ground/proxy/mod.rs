@@ -1,5 +1,5 @@
-//! A proxy before containerd's socket that writes down which calls pass it, and that breaks
-//! connections and spoils calls when it is told to.
+//! A proxy in front of containerd's socket. It records the calls, and breaks connections and calls
+//! when a test asks for it.
 
 mod http2;
 
@@ -19,40 +19,41 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use self::http2::{DATA, Frame, HEADERS, PREFACE, RST_STREAM, Requests};
 use super::wait_until;
 
-/// What is to happen to a call.
+/// The fault of a call.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// Its connection is cut before it reaches the server.
+    /// The connection is cut before the call reaches the server.
     Cut,
-    /// It reaches the server, and its connection is cut when the answer comes.
+    /// The call reaches the server, and the connection is cut when the answer comes.
     CutAfter,
-    /// It and whatever comes after it on its connection, both ways, is held back, and the connection
-    /// stays up, until [`Rule::release`].
+    /// The call and everything after it on its connection, in both directions, is held back until
+    /// [`Rule::release`]. The connection stays up.
     Stall,
-    /// The same once it has reached the server and the answer comes.
+    /// The same, but only once the call has reached the server and the answer comes.
     StallAfter,
-    /// It and the requests after it on its connection pass so much later. Answers pass.
+    /// The call and the later requests on its connection are delayed by this time. Answers are not.
     Delay(Duration),
-    /// Its connection is cut for the client, and the server gets it so much later, and does it.
+    /// The connection is cut for the client. The server receives the call after this time, and
+    /// executes it.
     Late(Duration),
-    /// It fails with this gRPC status, and never reaches the server.
+    /// The call fails with this gRPC status, and never reaches the server.
     Fail(i32, &'static str),
 }
 
 impl Fault {
-    /// Whether it happens when the server has answered.
+    /// Whether the fault happens when the server has answered.
     fn is_at_the_answer(self) -> bool {
         matches!(self, Fault::CutAfter | Fault::StallAfter | Fault::Late(_))
     }
 }
 
-/// A fault that is to happen to one call, and what has become of it.
+/// A fault for one call, and what has become of it.
 pub struct Rule(Arc<RuleState>);
 
 struct RuleState {
     call: String,
     fault: Fault,
-    /// How many such calls are to pass before.
+    /// How many such calls pass before the fault.
     before: AtomicUsize,
     fired: AtomicBool,
     given_up: AtomicBool,
@@ -64,7 +65,7 @@ impl Rule {
         self.0.fired.load(Ordering::SeqCst)
     }
 
-    /// Waits until the fault has happened; a delay has when it begins.
+    /// Waits until the fault has happened. A delay has happened when it begins.
     #[track_caller]
     pub fn wait_until_fired(&self) {
         wait_until(&format!("{:?} at {}", self.0.fault, self.0.call), || self.has_fired());
@@ -77,14 +78,14 @@ impl Rule {
         wait_until(&what, || self.0.given_up.load(Ordering::SeqCst));
     }
 
-    /// Lets everything pass that a stall holds back, and what comes after.
+    /// Ends a stall: passes everything that is held back, and everything later.
     pub fn release(&self) {
         if let Some(connection) = self.connection() {
             connection.release();
         }
     }
 
-    /// Cuts the connection that the call came by. What is held back is lost.
+    /// Cuts the connection of the call. Frames that are held back are lost.
     pub fn cut(&self) {
         if let Some(connection) = self.connection() {
             connection.cut();
@@ -97,7 +98,7 @@ impl Rule {
 }
 
 impl RuleState {
-    /// Whether it is this call's turn.
+    /// Whether the fault is for this call. Counts the call.
     fn takes(&self, call: &str) -> bool {
         self.call == call
             && self
@@ -111,7 +112,7 @@ impl RuleState {
     }
 }
 
-/// Passes frames between its own socket and another one, and reads the calls off them.
+/// Passes frames between its own socket and another one, and reads the calls in them.
 pub struct Proxy {
     path: PathBuf,
     state: Arc<Mutex<State>>,
@@ -119,24 +120,25 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct State {
-    /// Whether whoever connects is turned away.
+    /// Whether new connections are refused.
     closed: bool,
-    /// How many were.
+    /// How many connections were refused.
     turned_away: usize,
     connections: Vec<Arc<Connection>>,
     calls: Vec<String>,
-    /// Those whose call has not come yet.
+    /// The rules whose call has not come yet.
     rules: Vec<Arc<RuleState>>,
 }
 
 impl Proxy {
-    /// Listens at `path` and connects to `upstream`, for as long as the process lives.
+    /// Listens at `path` and connects to `upstream`, until the process ends.
     pub fn start(upstream: &Path, path: &Path) -> Proxy {
         Proxy::serve(UnixListener::bind(path).expect("the proxy's socket"), upstream, path)
     }
 
-    /// The same, so that its clients do not see whether the server's processes are theirs, and hold no
-    /// descriptors of them: as if the kernel could not tell how a process ended.
+    /// The same, but its clients cannot see whether they and the server share a pid namespace. So
+    /// they hold no descriptors of processes, as if the kernel could not report how a process
+    /// ended.
     pub fn start_unseen(upstream: &Path, path: &Path) -> Proxy {
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,
@@ -146,7 +148,7 @@ impl Proxy {
         );
         let socket = socket.unwrap();
         rustix::net::bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-        // The one that is seen at the other end is the one that listened, and this one is gone then.
+        // The client sees the process that listened. That is perl, which has ended by then.
         let status = Command::new("perl")
             .args(["-e", "listen(STDIN, 128) or die"])
             .stdin(socket.try_clone().unwrap())
@@ -193,7 +195,7 @@ impl Proxy {
         self.path.display().to_string()
     }
 
-    /// Breaks every connection, and lets nobody connect until [`Proxy::mend`].
+    /// Breaks every connection, and refuses new ones until [`Proxy::mend`].
     pub fn cut(&self) {
         let mut state = self.state.lock().unwrap();
         state.closed = true;
@@ -202,22 +204,23 @@ impl Proxy {
         }
     }
 
-    /// Lets who connects pass again.
+    /// Accepts connections again.
     pub fn mend(&self) {
         self.state.lock().unwrap().closed = false;
     }
 
-    /// The calls since the last time this was asked, as `service/method`, in order.
+    /// The calls since the last `take`, as `service/method`, in order.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().calls)
     }
 
-    /// Has this happen to the next call of `service/method`.
+    /// Sets this fault for the next call of `service/method`.
     pub fn at(&self, call: &str, fault: Fault) -> Rule {
         self.at_nth(call, 1, fault)
     }
 
-    /// Has this happen to the `n`th call of `service/method` from now on, the next being the first.
+    /// Sets this fault for the `n`th call of `service/method` from now on. The next one is the
+    /// first.
     pub fn at_nth(&self, call: &str, n: usize, fault: Fault) -> Rule {
         let rule = Arc::new(RuleState {
             call: call.into(),
@@ -231,7 +234,7 @@ impl Proxy {
         Rule(rule)
     }
 
-    /// How many connections were turned away.
+    /// How many connections were refused.
     pub fn turned_away(&self) -> usize {
         self.state.lock().unwrap().turned_away
     }
@@ -243,9 +246,9 @@ impl Proxy {
 }
 
 impl State {
-    /// Writes a call down, and gives the rule for it.
+    /// Records a call, and returns the rule for it.
     fn note(&mut self, call: String) -> Option<Arc<RuleState>> {
-        // Each counts for itself, also the calls that another one takes.
+        // Each rule counts for itself, also the calls for which another rule has a fault.
         let taken: Vec<bool> = self.rules.iter().map(|rule| rule.takes(&call)).collect();
         self.calls.push(call);
         let at = taken.iter().position(|taken| *taken)?;
@@ -259,14 +262,14 @@ struct Connection {
     server: UnixStream,
     to_client: Mutex<Way>,
     to_server: Mutex<Way>,
-    /// The streams whose answers are not to arrive.
+    /// The streams whose answers must not arrive.
     unanswered: Mutex<HashMap<u32, Arc<RuleState>>>,
 }
 
-/// One direction. Who holds it writes whole frames.
+/// One direction of a connection. The holder of its lock writes whole frames.
 struct Way {
     to: UnixStream,
-    /// What is held back, while something is.
+    /// The frames that are held back, during a stall.
     held: Option<Vec<Frame>>,
 }
 
@@ -275,7 +278,7 @@ impl Way {
         Mutex::new(Way { to: to.try_clone().unwrap(), held: None })
     }
 
-    /// Sends a frame, or holds it back. Says whether the connection stands.
+    /// Sends a frame, or holds it back. Returns whether the connection still exists.
     fn send(&mut self, frame: Frame) -> bool {
         match &mut self.held {
             Some(held) => {
@@ -314,7 +317,7 @@ impl Connection {
         }
     }
 
-    /// Passes what the client sends until the connection ends.
+    /// Passes the client's frames until the connection ends.
     fn pass_requests(self: &Arc<Connection>, state: &Mutex<State>) {
         let mut from = BufReader::new(&self.client);
         let mut preface = [0; PREFACE];
@@ -322,7 +325,7 @@ impl Connection {
             return;
         }
         let mut requests = Requests::new();
-        // Those that a rule was for, by their streams, and those that are over for the client.
+        // The streams that have a rule, and those that have ended for the client.
         let mut ruled: HashMap<u32, Arc<RuleState>> = HashMap::new();
         let mut failed = HashSet::new();
         while let Some(mut frame) = Frame::read(&mut from) {
@@ -366,7 +369,7 @@ impl Connection {
                 let _ = self.client.shutdown(Shutdown::Both);
                 thread::sleep(time);
                 self.to_server.lock().unwrap().send(frame);
-                // The connection to the server stands until it has done it.
+                // Keep the connection to the server until it has executed the call.
                 return wait_until("an answer that comes late", || {
                     rule.fired.load(Ordering::SeqCst)
                 });
@@ -383,7 +386,7 @@ impl Connection {
         }
     }
 
-    /// Passes what the server sends until the connection ends.
+    /// Passes the server's frames until the connection ends.
     fn pass_answers(&self) {
         let mut from = BufReader::new(&self.server);
         while let Some(frame) = Frame::read(&mut from) {
@@ -405,13 +408,13 @@ impl Connection {
     }
 }
 
-/// Ends a connection when it is dropped: with one direction the other one goes.
+/// The drop ends the connection: if one direction ends, so does the other.
 struct End<'a>(&'a Arc<Connection>, &'a Mutex<State>);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.cut();
-        // Not where a test has failed with it in hand.
+        // But not if a test has failed while it held the lock.
         if let Ok(mut state) = self.1.lock() {
             state.connections.retain(|connection| !Arc::ptr_eq(connection, self.0));
         }
