@@ -316,10 +316,10 @@ static void on_progress(void *userdata, const ctrd_progress_list_t *list)
     (void)list;
 }
 
-static int32_t on_recover(void *userdata, const char *id, ctrd_io_t *io)
+static int32_t on_recover(void *userdata, const ctrd_container_info_t *info, ctrd_io_t *io)
 {
     (void)userdata;
-    (void)id;
+    (void)info;
     (void)io;
     CHECK(!"no callback runs for a submitted call");
     return 0;
