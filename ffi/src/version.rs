@@ -103,12 +103,12 @@ pub unsafe extern "C" fn ctrd_version(
     operation::run("version", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
-        let address = client.config().address.clone();
+        let address = ctrd::ffi::address(client.config()).to_owned();
         let ask = operation::of(client, address, move |client, call| {
             let version = client.version(call)?;
             Ok(Box::new(ctrd_version_info_t {
-                version: c_string(&version.version),
-                revision: c_string(&version.revision),
+                version: c_string(version.version()),
+                revision: c_string(version.revision()),
             }))
         });
         Ok(ask.default_timeout(Some(Client::OPEN_TIMEOUT)))

@@ -39,9 +39,10 @@ if [ $# -eq 0 ]; then
     for program in ffi/tests/c/*.c; do
         topic=$(basename "$program" .c)
         case $mode-$topic in
-        # The one reads the kernel's masks of the threads, which are valgrind's there; the other's
-        # containerd is watched with a pidfd, which valgrind does not know.
-        valgrind-signals | valgrind-daemon) ;;
+        # The first reads the kernel's masks of the threads, which are valgrind's there. The others need
+        # system calls that valgrind does not know: a pidfd for the containerd that is started, and
+        # openat2 for the users of an image.
+        valgrind-signals | valgrind-daemon | valgrind-image_spec) ;;
         *) set -- "$@" "$topic" ;;
         esac
     done
