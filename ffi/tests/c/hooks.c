@@ -209,10 +209,10 @@ static void on_nothing(void *userdata, const ctrd_message_t *message)
     (void)message;
 }
 
-static int32_t no_streams(void *userdata, const char *id, ctrd_io_t *io)
+static int32_t no_streams(void *userdata, const ctrd_container_info_t *info, ctrd_io_t *io)
 {
     (void)userdata;
-    (void)id;
+    (void)info;
     (void)io;
     return 0;
 }
