@@ -110,8 +110,10 @@
  *     cancelled any more. So may a daemon's handle after ctrd_daemon_stop().
  *
  *     Refusals: if the function does not return CTRD_OK, nothing was submitted, and no message comes.
- *         CTRD_E_INVALID_ARGUMENT    if an argument is invalid; also if an output is not NULL, the timeout is
- *                                    CTRD_POLL, or a callback is given (its userdata is destroyed)
+ *         CTRD_E_INVALID_ARGUMENT    if an output is not NULL, the timeout is CTRD_POLL, or a callback is
+ *                                    given (its userdata is destroyed); and if an argument has a wrong form:
+ *                                    NULL, not UTF-8, an unknown flag. If only the operation can judge it,
+ *                                    as an id or a filter, this status comes in the completion.
  *         CTRD_E_TIMEOUT             if the call's deadline has passed
  *         CTRD_E_CANCELLED           if its cancel handle has been fired
  *         CTRD_E_CLOSED              if the client is closed
@@ -123,9 +125,9 @@
  *     cancel handle is fired, a call that waits is completed within 100 ms, even if every thread is busy.
  *
  *     Threads: all calls of the process share a pool of at most 16 threads (ctrd_set_call_threads()). One
- *     client holds at most half of them. Pulls, destroys with a grace period, and starts and stops of a
- *     daemon hold at most half of what their client may hold. A call that waits for an exit, or for another
- *     call that changes its container, holds no thread.
+ *     client holds at most half of them. Calls that may last long hold at most half of those: pulls, destroys
+ *     with a grace period, ctrd_recover_all(), and starts and stops of a daemon. A call that waits for an
+ *     exit, or for another call that changes its container, holds no thread.
  *
  *     Limits: a client has at most max_calls submitted calls in flight (ctrd_client_config_t). Calls that
  *     belong to no client count towards the max_calls of their queue (ctrd_queue_config_t):
@@ -879,7 +881,7 @@ uint32_t ctrd_library_version_number(void);
 
 /**
  * Whether the library that is loaded has a part: "containers", "daemon", "events", "hooks",
- * "images", "log", "pull", "queues", "recovery", "snapshots" or "stdio".
+ * "images", "log", "pull", "queues", "recovery", "snapshots", "stdio" or "submit".
  *
  * @param name  the part's name; NULL gives 0.
  * @return 1 if it has the part, 0 if not.

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Timeout {
+pub(crate) enum Timeout {
     /// The default that the operation's documentation names.
     #[default]
     Default,
@@ -20,7 +20,19 @@ pub enum Timeout {
 }
 
 /// The options of one call. The default is right for most calls.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ctrd::{Call, Cancel};
+///
+/// // At most 10 s, in the namespace `example`, and another thread may cancel it.
+/// let cancel = Cancel::new();
+/// let call = Call::new().timeout(Duration::from_secs(10)).namespace("example").cancel(&cancel);
+/// # let _ = call;
+/// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct Call {
     pub(crate) timeout: Timeout,
     pub(crate) cancel: Option<Cancel>,

@@ -6,6 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::wakeup;
 
 /// Ends every call that received it. A handle that was fired stays fired. Clones are the same handle.
+///
+/// ```
+/// use ctrd::{Call, Cancel, ErrorKind, Queue, QueueConfig};
+///
+/// let queue = Queue::new(&QueueConfig::new())?;
+/// let cancel = Cancel::new();
+/// cancel.fire();
+/// let error = queue.next(&Call::new().cancel(&cancel)).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Cancelled);
+/// # Ok::<(), ctrd::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cancel(Arc<State>);
 

@@ -9,6 +9,18 @@ use std::sync::Arc;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The kind of failure of an [`Error`]. Kinds are few and stable, so a program may branch on them.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, ErrorKind};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// match client.remove_image("busybox", false, &Call::new()) {
+///     Err(error) if error.kind() == ErrorKind::NotFound => {}
+///     result => result?,
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -65,7 +77,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: &'static [ErrorKind] = &[
+    pub(crate) const ALL: &'static [ErrorKind] = &[
         ErrorKind::InvalidArgument,
         ErrorKind::NotFound,
         ErrorKind::AlreadyExists,
@@ -94,6 +106,13 @@ impl ErrorKind {
 }
 
 /// The error of every operation. Cheap to clone.
+///
+/// ```
+/// let error = ctrd::default_spec("example", "not an id").unwrap_err();
+/// assert_eq!(error.kind(), ctrd::ErrorKind::InvalidArgument);
+/// assert!(error.message().starts_with("id: "));
+/// assert!(!error.is_retryable());
+/// ```
 #[derive(Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(Arc<Repr>);

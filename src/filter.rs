@@ -9,7 +9,18 @@ use crate::error::{Error, Result};
 
 /// A filter of events. An event passes if everything that is set here is true for it. If nothing is
 /// set, every event passes. If no namespace is set, events of every namespace pass.
+///
+/// ```
+/// use ctrd::EventFilter;
+///
+/// // The events of the tasks of one container.
+/// let tasks = EventFilter::new().container("web").topic_prefix("/tasks/");
+/// // The same kind of filter in containerd's language.
+/// let starts = EventFilter::raw(r#"topic=="/tasks/start""#);
+/// # let _ = (tasks, starts);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
 pub struct EventFilter {
     namespace: Option<String>,
     topic: Option<String>,

@@ -4,20 +4,15 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use ctrd::{Call, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, PullConfig};
+//! use ctrd::{Call, Client, ClientConfig, ContainerConfig, DestroyConfig, PullConfig};
 //!
 //! fn main() -> ctrd::Result<()> {
-//!     let client = Client::open(ClientConfig::default(), &Call::new())?;
-//!     let pull = PullConfig { reference: "busybox".into(), ..Default::default() };
+//!     let client = Client::open(&ClientConfig::new(), &Call::new())?;
+//!     let pull = PullConfig::new("busybox");
 //!     let image = client.pull_image(&pull, &mut |_| {}, &Call::new())?;
-//!     let config = ContainerConfig {
-//!         id: "hello".into(),
-//!         image: Some(image.name),
-//!         args: vec!["sh".into(), "-c".into(), "exit 3".into()],
-//!         ..Default::default()
-//!     };
-//!     client.create_container(config, &Call::new())?;
-//!     let message = client.probe("hello", &Call::new().timeout(Duration::from_secs(60)))?;
+//!     let config = ContainerConfig::new("hello").image(image.name()).args(["sh", "-c", "exit 3"]);
+//!     client.create_container(&config, &Call::new())?;
+//!     let message = client.wait("hello", &Call::new().timeout(Duration::from_secs(60)))?;
 //!     println!("exit code {:?}", message.exit_code());
 //!     client.destroy_container("hello", &DestroyConfig::new(), &Call::new())?;
 //!     Ok(())
@@ -27,35 +22,23 @@
 //! - **[`Client`]** is the handle of one connection. It is cheap to clone and can be used from any
 //!   thread. Every operation is a method of it.
 //! - **[`Call`]** has the options of one call: its timeout (each operation has a default; only
-//!   [`Client::probe`] and [`Client::pull_image`] have none), a [`Cancel`] handle, another namespace, a
-//!   lease. It is the last argument.
+//!   [`Client::wait`] and [`Client::pull_image`] have none), a [`Cancel`] handle, another
+//!   namespace, a lease. It is the last argument.
 //! - **[`Error`]** says what happened: a stable [`ErrorKind`], the operation, its object and step,
 //!   the gRPC status, whether another attempt may help, and whether the change may have been made
 //!   nevertheless.
 //! - **[`Message`]** reports an exit. If no source has the exit code, the code is `None`: it is
 //!   never a guess. A broken connection is not an exit; the process is looked up when the
 //!   connection is back.
-//! - **[`Daemon`]** runs a private containerd, for programs that bring their own, and starts it again
-//!   when it dies.
+//! - **[`Daemon`]** runs a private containerd, for programs that bring their own, and starts it
+//!   again when it dies.
 //!
 //! The library is a guest in its process. It prints nothing: it logs to the `log` crate, also from
 //! gRPC's thread, so a logger must not block and must not call the library. It leaves signals,
 //! environment and working directory alone, and makes no thread for a container. A child of the
 //! process cannot use its clients ([`ErrorKind::Forked`]): open clients after forking.
 #![deny(unsafe_code)]
-#![warn(missing_docs)]
-
-/// For the C interface alone, and no part of the Rust API.
-#[doc(hidden)]
-pub mod ffi {
-    /// Closes a client as the drop of its last handle does. That drop then does not wait again. A C
-    /// program frees its handle by a pointer, and its hooks may use the same pointer. So the hooks
-    /// must have ended before the handle is dropped; and the drop is not that of the last handle if
-    /// a call in a hook has a clone.
-    pub fn close_before_free(client: &crate::Client) {
-        crate::client::close_before_free(client);
-    }
-}
+#![warn(missing_debug_implementations, missing_docs)]
 
 /// What the library reports after faults, for each version of containerd.
 pub mod guide {
@@ -72,6 +55,8 @@ mod delivery;
 mod error;
 mod events;
 mod executor;
+#[doc(hidden)]
+pub mod ffi;
 mod filter;
 mod gate;
 mod identifier;
@@ -96,7 +81,7 @@ mod wakeup;
 mod watch;
 mod watchdog;
 
-pub use call::{Call, Timeout};
+pub use call::Call;
 pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
 pub use client_config::ClientConfig;
@@ -115,3 +100,48 @@ pub use snapshot::{Snapshot, SnapshotKind};
 pub use spec::default_spec;
 pub use stdio::{Stdio, Stream};
 pub use submit::{Submission, set_call_threads};
+
+/// Every public type can be sent to another thread, and shared between threads.
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync>() {}
+    assert_send_sync::<Call>();
+    assert_send_sync::<Cancel>();
+    assert_send_sync::<Cleanup>();
+    assert_send_sync::<Client>();
+    assert_send_sync::<ClientConfig>();
+    assert_send_sync::<ContainerConfig>();
+    assert_send_sync::<ContainerInfo>();
+    assert_send_sync::<ContainerStatus>();
+    assert_send_sync::<Counters>();
+    assert_send_sync::<Credentials>();
+    assert_send_sync::<Daemon>();
+    assert_send_sync::<DaemonConfig>();
+    assert_send_sync::<DestroyConfig>();
+    assert_send_sync::<Error>();
+    assert_send_sync::<ErrorKind>();
+    assert_send_sync::<EventFilter>();
+    assert_send_sync::<HookConfig>();
+    assert_send_sync::<HookId>();
+    assert_send_sync::<HookMode>();
+    assert_send_sync::<Image>();
+    assert_send_sync::<Message>();
+    assert_send_sync::<MessageKind>();
+    assert_send_sync::<Origin>();
+    assert_send_sync::<OutputLost>();
+    assert_send_sync::<Progress>();
+    assert_send_sync::<ProgressStatus>();
+    assert_send_sync::<PullConfig>();
+    assert_send_sync::<Queue>();
+    assert_send_sync::<QueueConfig>();
+    assert_send_sync::<QueueFd>();
+    assert_send_sync::<Recovery>();
+    assert_send_sync::<RecoveryState>();
+    assert_send_sync::<Snapshot>();
+    assert_send_sync::<SnapshotKind>();
+    assert_send_sync::<Stdio>();
+    assert_send_sync::<Stream>();
+    assert_send_sync::<Submission>();
+    assert_send_sync::<Subscription>();
+    assert_send_sync::<SubscriptionConfig>();
+    assert_send_sync::<Version>();
+};

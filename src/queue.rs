@@ -26,6 +26,15 @@ pub(crate) const NAP: Duration = Duration::from_micros(50);
 const MAX_CAPACITY: usize = 1 << 20;
 
 /// How a queue is made.
+///
+/// ```
+/// use ctrd::{Queue, QueueConfig};
+///
+/// // Room for 10,000 events that are not fetched yet.
+/// let queue = Queue::new(&QueueConfig::new().capacity(10_000))?;
+/// # drop(queue);
+/// # Ok::<(), ctrd::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct QueueConfig {
@@ -89,7 +98,7 @@ impl QueueConfig {
 /// use ctrd::{Call, Client, ClientConfig, MessageKind, Queue, QueueConfig, SubscriptionConfig};
 ///
 /// # fn main() -> ctrd::Result<()> {
-/// let client = Client::open(ClientConfig::default(), &Call::new())?;
+/// let client = Client::open(&ClientConfig::new(), &Call::new())?;
 /// let queue = Queue::new(&QueueConfig::new())?;
 /// let config = SubscriptionConfig::new([MessageKind::Exit]);
 /// let subscription = client.subscribe(&queue, &config, &Call::new())?;
@@ -100,6 +109,7 @@ impl QueueConfig {
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "the drop frees the queue"]
 pub struct Queue {
     shared: Arc<Shared>,
 }
@@ -395,6 +405,18 @@ impl Queue {
 }
 
 /// The descriptor of a queue. See [`Queue::fd`].
+///
+/// ```
+/// use std::os::fd::{AsFd, AsRawFd};
+///
+/// use ctrd::{Queue, QueueConfig, QueueFd};
+///
+/// let queue = Queue::new(&QueueConfig::new())?;
+/// // For the program's own `poll` or `epoll`.
+/// let descriptor: QueueFd = queue.fd()?;
+/// assert!(descriptor.as_fd().as_raw_fd() >= 0);
+/// # Ok::<(), ctrd::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct QueueFd(Arc<OwnedFd>);
 

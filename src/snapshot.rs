@@ -17,6 +17,14 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 const LATE_REMOVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The kind of a snapshot.
+///
+/// ```no_run
+/// # fn f(snapshot: &ctrd::Snapshot) {
+/// if snapshot.kind() == ctrd::SnapshotKind::Active {
+///     println!("{} can be written to", snapshot.name());
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotKind {
@@ -31,21 +39,55 @@ pub enum SnapshotKind {
 }
 
 /// A snapshot, as its snapshotter describes it.
+///
+/// ```no_run
+/// # fn f(client: &ctrd::Client) -> ctrd::Result<()> {
+/// // The snapshot of the container `web`, unless it was created with another key.
+/// let snapshot = client.get_snapshot(None, "web", &ctrd::Call::new())?;
+/// println!("{} is on top of {:?}", snapshot.name(), snapshot.parent());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Snapshot {
-    /// Its key, or its name if it is committed.
-    pub name: String,
-    /// The name of the snapshot below it; empty if there is none.
-    pub parent: String,
-    /// Its kind.
-    pub kind: SnapshotKind,
-    /// Its labels, sorted by key.
-    pub labels: Vec<(String, String)>,
-    /// When it was created, by the server's clock.
-    pub created_at: Option<SystemTime>,
-    /// When it was last changed, by the server's clock.
-    pub updated_at: Option<SystemTime>,
+    name: String,
+    parent: String,
+    kind: SnapshotKind,
+    labels: Vec<(String, String)>,
+    created_at: Option<SystemTime>,
+    updated_at: Option<SystemTime>,
+}
+
+impl Snapshot {
+    /// The key of the snapshot or, once it is committed, its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The snapshot below it. `None` if there is none.
+    pub fn parent(&self) -> Option<&str> {
+        Some(&*self.parent).filter(|parent| !parent.is_empty())
+    }
+
+    /// The kind of the snapshot.
+    pub fn kind(&self) -> SnapshotKind {
+        self.kind
+    }
+
+    /// The labels of the snapshot, sorted by key.
+    pub fn labels(&self) -> &[(String, String)] {
+        &self.labels
+    }
+
+    /// When the snapshot was made, by the server's clock.
+    pub fn created_at(&self) -> Option<SystemTime> {
+        self.created_at
+    }
+
+    /// When the snapshot was last changed, by the server's clock.
+    pub fn updated_at(&self) -> Option<SystemTime> {
+        self.updated_at
+    }
 }
 
 impl From<Info> for Snapshot {

@@ -17,7 +17,7 @@ use ctrd::{
 };
 use ground::host::{Host, Job, job};
 use ground::plot::{
-    GRACE, Plot, assert_nothing_is_left, client_behind, client_of, gently, pipe, proxy_of,
+    GRACE, Plot, assert_nothing_is_left, client_behind, client_of, create, gently, pipe, proxy_of,
     until_it_traps, within,
 };
 use ground::proxy::{Fault, Proxy};
@@ -41,12 +41,7 @@ fn the_program() {
 const SCRIPT: &str = "trap 'exit 3' TERM; while :; do sleep 0.01; done";
 
 fn shell(id: &str, image: &str, script: &str) -> ContainerConfig {
-    ContainerConfig {
-        id: id.to_owned(),
-        image: Some(image.to_owned()),
-        args: ["/bin/sh", "-c", script].map(Into::into).into(),
-        ..Default::default()
-    }
+    ContainerConfig::new(id).image(image).args(["/bin/sh", "-c", script])
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -64,19 +59,15 @@ struct Shape {
 fn make(job: Job) {
     let Job { client, words, mut line } = job;
     let [_, streams, starts, id, image] = &words[..] else { panic!("{words:?}") };
-    let mut config = ContainerConfig { no_start: starts == "false", ..shell(id, image, SCRIPT) };
+    let mut config = shell(id, image, SCRIPT).start(starts == "true");
     // These stay open to the end, so that the input does not end before.
     let ((input, say), (_out, stdout), (_err, stderr)) = (pipe(), pipe(), pipe());
     if streams == "true" {
-        config.stdio = Stdio {
-            stdin: Stream::fd(input),
-            stdout: Stream::fd(stdout),
-            stderr: Stream::fd(stderr),
-            terminal: false,
-        };
+        let stdio = Stdio::new().stdin(Stream::fd(input));
+        config = config.stdio(stdio.stdout(Stream::fd(stdout)).stderr(Stream::fd(stderr)));
     }
     line.hear();
-    client.create_container(config, &Call::new()).unwrap();
+    create(&client, config);
     line.say("created");
     line.hear();
     client.destroy_container(id, &gently(), &Call::new()).unwrap();
@@ -177,8 +168,8 @@ fn later_run(plot: &Plot, proxy: &Proxy, id: &str, grace: Duration, is_ending: b
     let (sender, hook) = mpsc::channel();
     let tell = move |message: &Message| drop(sender.send(message.clone()));
     client.on_exit(tell).unwrap();
-    let recovered = client.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
-    let state = recovered.iter().find(|one| one.container_id == id).map(|one| one.state);
+    let recovered = client.recover_all(&mut |_| Ok(Stdio::new()), &within(30)).unwrap();
+    let state = recovered.iter().find(|one| one.container_id() == id).map(|one| one.state());
     let mut told = Vec::new();
     match client.probe(id, &if is_ending { within(30) } else { Call::new().poll() }) {
         Ok(message) => told.push(message),
@@ -292,17 +283,15 @@ const LONELY: &str = "trap 'echo meanwhile; : > /written' USR1; trap 'exit 7' TE
 fn talk(job: Job) {
     let Job { client, words, mut line } = job;
     let [_, talking, lonely, ending, image] = &words[..] else { panic!("{words:?}") };
-    let create = |id: &str, script: &str, stdin: File, stdout: OwnedFd| {
-        let mut config = shell(id, image, script);
-        config.stdio.stdin = Stream::fd(stdin);
-        config.stdio.stdout = Stream::fd(stdout);
-        client.create_container(config, &Call::new()).unwrap();
+    let create_with = |id: &str, script: &str, stdin: File, stdout: OwnedFd| {
+        let stdio = Stdio::new().stdin(Stream::fd(stdin)).stdout(Stream::fd(stdout));
+        create(&client, shell(id, image, script).stdio(stdio));
     };
     let ((mut output, stdout), (stdin, input)) = (pipe(), pipe());
-    create(talking, "read x; echo got $x; read x; echo got $x; exit 6", stdin, stdout);
+    create_with(talking, "read x; echo got $x; read x; echo got $x; exit 6", stdin, stdout);
     let ((_output, stdout), (stdin, _input)) = (pipe(), pipe());
-    create(lonely, LONELY, stdin, stdout);
-    client.create_container(shell(ending, image, SCRIPT), &Call::new()).unwrap();
+    create_with(lonely, LONELY, stdin, stdout);
+    create(&client, shell(ending, image, SCRIPT));
     // This stays open until the program is killed, because closing it would end the container's
     // input.
     let mut input = File::from(input);
@@ -349,10 +338,9 @@ fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
     let tell = move |message: &Message| drop(sender.send(message.clone()));
     client.on_exit(tell).unwrap();
     let ((mut answers, stdout), (stdin, input)) = (pipe(), pipe());
-    let mut to_talking =
-        Some(Stdio { stdin: Stream::fd(stdin), stdout: Stream::fd(stdout), ..Default::default() });
+    let mut to_talking = Some(Stdio::new().stdin(Stream::fd(stdin)).stdout(Stream::fd(stdout)));
     let (mut unseen, stdout) = pipe();
-    let mut of_lonely = Some(Stdio { stdout: Stream::fd(stdout), ..Default::default() });
+    let mut of_lonely = Some(Stdio::new().stdout(Stream::fd(stdout)));
     let mut streams = |info: &ContainerInfo| {
         let streams = match info.id() {
             id if id == talking => to_talking.take(),
@@ -362,7 +350,7 @@ fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
         Ok(streams.unwrap_or_default())
     };
     let recovered = client.recover_all(&mut streams, &within(30)).unwrap();
-    let state = |id: &str| recovered.iter().find(|one| one.container_id == id).unwrap().state;
+    let state = |id: &str| recovered.iter().find(|one| one.container_id() == id).unwrap().state();
     let states = [&talking, &lonely, &ending].map(|id| state(id));
     let [alive, ended] = [RecoveryState::Alive, RecoveryState::Ended];
     assert_eq!(states, [alive, alive, ended], "{recovered:?}");
@@ -415,15 +403,16 @@ fn watch(job: Job) {
     let hook = sender.clone();
     let tell = move |message: &Message| hook.send(of("hook", message)).unwrap();
     client.on_exit(tell).unwrap();
-    let create = |number: usize| {
+    let create_one = |number: usize| {
         let mut config = shell(&ids[number], image, &script(number));
         if number == 0 {
-            config.stdio.stdout = Stream::fd(File::create(output).unwrap());
+            let output = Stream::fd(File::create(output).unwrap());
+            config = config.stdio(Stdio::new().stdout(output));
         }
-        client.create_container(config, &Call::new()).unwrap();
+        create(&client, config);
     };
     let (last, first) = ids.split_last().unwrap();
-    (0..first.len()).for_each(create);
+    (0..first.len()).for_each(create_one);
     line.say("made");
     thread::scope(|scope| {
         for id in first {
@@ -431,7 +420,7 @@ fn watch(job: Job) {
             scope.spawn(move || sender.send(of("probe", &client.probe(id, &within(60)).unwrap())));
         }
         line.hear();
-        create(first.len());
+        create_one(first.len());
         line.say("created");
         (0..2 * first.len()).for_each(|_| line.say(told.recv().unwrap()));
     });

@@ -10,11 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ClientConfig, ContainerConfig, DestroyConfig, ErrorKind, Origin,
-    PullConfig, Stdio, Stream,
+    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Origin, PullConfig, Stdio,
+    Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{Plot, at_once, client_of, gently, kill, pipe, stop, within};
+use ground::plot::{Plot, at_once, client_of, create, gently, kill, pipe, stop, within};
 use ground::proxy::Proxy;
 use ground::{Ground, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -49,8 +49,7 @@ fn exits_are_told_with_their_real_codes() {
 fn a_killed_process_is_told_of_with_its_signal() {
     let plot = Plot::new();
     let config = plot.shell("sleep 1000");
-    let id = config.id.clone();
-    let pid = plot.client.create_container(config, &Call::new()).unwrap();
+    let (id, pid) = create(&plot.client, config);
     assert_eq!(plot.client.container_pid(&id, &Call::new()).unwrap(), pid);
     assert!(plot.client.container_pids(&id, &Call::new()).unwrap().contains(&pid));
     kill(pid);
@@ -65,9 +64,7 @@ fn another_client_probes_what_the_first_has_made() {
     let ended = plot.create(plot.shell("exit 4"));
     let running = plot.create(plot.shell("sleep 1000"));
     plot.probe(&ended);
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    let other = Client::open(config, &Call::new()).unwrap();
+    let other = Client::open(&plot.client_config(), &Call::new()).unwrap();
     let message = other.probe(&ended, &within(10)).unwrap();
     assert_eq!((message.exit_code(), message.origin()), (Some(4), Origin::Recovered));
     let error = other.probe(&running, &Call::new().poll()).unwrap_err();
@@ -119,9 +116,7 @@ fn closing_ends_probes() {
     let error = plot.client.version(&Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
     plot.client.close(&Call::new()).unwrap();
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    let later = Client::open(config, &Call::new()).unwrap();
+    let later = Client::open(&plot.client_config(), &Call::new()).unwrap();
     later.destroy_container(&id, &at_once(), &Call::new()).unwrap();
 }
 
@@ -162,7 +157,7 @@ fn every_form_of_user_is_understood() {
     for user in ["nobody-of-this-name", "tester:no-such-group", "4294967297"] {
         let plot = Plot::with_recipe(&Recipe { user: user.into(), ..Default::default() });
         let before = plot.holdings();
-        let error = plot.client.create_container(plot.shell("true"), &Call::new()).unwrap_err();
+        let error = plot.client.create_container(&plot.shell("true"), &Call::new()).unwrap_err();
         assert_eq!(error.failed_step(), Some("make the specification"), "{error}");
         assert_eq!(plot.holdings(), before, "user {user:?}");
     }
@@ -175,14 +170,9 @@ fn input_and_output_pass_through_descriptors() {
         let (input, to_process) = pipe();
         let (mut out, stdout) = pipe();
         let (mut err, stderr) = pipe();
-        let mut config = plot.shell("cat; echo done >&2; exit 6");
-        config.stdio = Stdio {
-            stdin: Stream::fd(input),
-            stdout: Stream::fd(stdout),
-            stderr: Stream::fd(stderr),
-            terminal: false,
-        };
-        let id = plot.create(config);
+        let stdio = Stdio::new().stdin(Stream::fd(input));
+        let stdio = stdio.stdout(Stream::fd(stdout)).stderr(Stream::fd(stderr));
+        let id = plot.create(plot.shell("cat; echo done >&2; exit 6").stdio(stdio));
         let mut to_process = File::from(to_process);
         writeln!(to_process, "round {round}").unwrap();
         drop(to_process);
@@ -200,9 +190,8 @@ fn input_and_output_pass_through_descriptors() {
 #[test]
 fn input_that_has_ended_before_the_start_ends_for_the_process() {
     let plot = Plot::new();
-    let mut config = plot.shell("cat; exit 8");
-    config.stdio.stdin = Stream::fd(File::open("/dev/null").unwrap());
-    config.no_start = true;
+    let input = Stream::fd(File::open("/dev/null").unwrap());
+    let config = plot.shell("cat; exit 8").stdio(Stdio::new().stdin(input)).start(false);
     let id = plot.create(config);
     thread::sleep(Duration::from_millis(100));
     plot.client.start_container(&id, &Call::new()).unwrap();
@@ -214,11 +203,10 @@ fn input_that_has_ended_before_the_start_ends_for_the_process() {
 fn output_goes_to_a_file_by_the_shim() {
     let plot = Plot::new();
     let file = plot.ground.dir().join(unique("output"));
-    let mut config = plot.shell("echo to the file; echo and this >&2; read x");
     let (input, say) = pipe();
-    config.stdio.stdin = Stream::fd(input);
-    config.stdio.stdout = Stream::Path(format!("file://{}", file.display()));
-    let id = plot.create(config);
+    let output = Stream::Path(format!("file://{}", file.display()));
+    let stdio = Stdio::new().stdin(Stream::fd(input)).stdout(output);
+    let id = plot.create(plot.shell("echo to the file; echo and this >&2; read x").stdio(stdio));
     // Before the end: then the shim closes the file when stdout ends, whatever is left of stderr.
     wait_until("both lines", || {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
@@ -232,8 +220,9 @@ fn output_goes_to_a_file_by_the_shim() {
 #[test]
 fn a_terminal_is_one() {
     let plot = Plot::new();
-    let mut config = plot.shell("test -t 0 && test -t 1 && echo a terminal; exit 2");
-    config.stdio.terminal = true;
+    let config = plot
+        .shell("test -t 0 && test -t 1 && echo a terminal; exit 2")
+        .stdio(Stdio::new().terminal(true));
     let (code, text) = plot.run(config);
     assert_eq!((code, text.trim_end()), (Some(2), "a terminal"));
 }
@@ -246,12 +235,11 @@ fn a_prepared_root_is_used_and_left_alone() {
         std::fs::create_dir_all(root.join(dir)).unwrap();
     }
     std::fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
-    let config = ContainerConfig {
-        id: unique("root"),
-        rootfs: Some(root.clone()),
-        args: vec!["/bin/sh".into(), "-c".into(), "echo kept > /kept; exit 9".into()],
-        ..Default::default()
-    };
+    let config = ContainerConfig::new(unique("root")).rootfs(&root).args([
+        "/bin/sh",
+        "-c",
+        "echo kept > /kept; exit 9",
+    ]);
     let id = plot.create(config);
     assert_eq!(plot.probe(&id).exit_code(), Some(9));
     plot.destroy(&id);
@@ -266,13 +254,7 @@ fn a_specification_of_the_callers_keeps_what_we_do_not_know() {
     let mut spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
     spec["process"]["args"] = serde_json::json!(["/bin/sh", "-c", "exit 11"]);
     spec["x-unknown"] = serde_json::json!({ "kept": [1, 2, 3] });
-    let config = ContainerConfig {
-        id: id.clone(),
-        image: Some(plot.image.clone()),
-        spec: Some(spec.to_string()),
-        ..Default::default()
-    };
-    plot.create(config);
+    plot.create(ContainerConfig::new(&id).image(&plot.image).spec_json(spec.to_string()));
     assert_eq!(plot.probe(&id).exit_code(), Some(11));
     let info = plot.ground.ctr(&["-n", &plot.namespace, "containers", "info", &id]);
     // `ctr` reads it into Go's types; what the record holds is seen where it is printed raw.
@@ -283,8 +265,7 @@ fn a_specification_of_the_callers_keeps_what_we_do_not_know() {
 #[test]
 fn a_container_is_started_later() {
     let plot = Plot::new();
-    let mut config = plot.shell("exit 12");
-    config.no_start = true;
+    let config = plot.shell("exit 12").start(false);
     let id = plot.create(config);
     let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
@@ -294,11 +275,10 @@ fn a_container_is_started_later() {
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
     plot.destroy(&id);
     for streams in [false, true] {
+        let mut config = plot.shell("exit 12").start(false);
         let (_output, stdout) = pipe();
-        let mut config = plot.shell("exit 12");
-        config.no_start = true;
         if streams {
-            config.stdio.stdout = Stream::fd(stdout);
+            config = config.stdio(Stdio::new().stdout(Stream::fd(stdout)));
         }
         let never = plot.create(config);
         thread::scope(|scope| {
@@ -310,7 +290,7 @@ fn a_container_is_started_later() {
         });
     }
     // It was looked at more than once, and no connection broke.
-    assert_eq!(plot.client.counters().reconnects, 0);
+    assert_eq!(plot.client.counters().reconnects(), 0);
     assert!(plot.holdings().only_images());
 }
 
@@ -379,8 +359,8 @@ fn changes_of_one_container_take_turns() {
         for _ in 0..6 {
             scope.spawn(|| {
                 for _ in 0..6 {
-                    let config = ContainerConfig { id: id.clone(), ..plot.shell("sleep 1000") };
-                    match plot.client.create_container(config, &Call::new()) {
+                    let config = plot.shell_of(&id, "sleep 1000");
+                    match plot.client.create_container(&config, &Call::new()) {
                         Ok(_) => {}
                         Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
                     }
@@ -421,18 +401,11 @@ fn a_create_of_a_known_image_takes_eight_calls() {
     let plot = Plot::new();
     let path = plot.ground.dir().join("proxy.sock");
     let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.address = proxy.address();
-    let client = Client::open(config, &Call::new()).unwrap();
-    let create = |config: ContainerConfig| {
-        let id = config.id.clone();
-        client.create_container(config, &Call::new()).unwrap();
-        id
-    };
-    let first = create(plot.shell("exit 0"));
+    let config = plot.client_config().address(proxy.address());
+    let client = Client::open(&config, &Call::new()).unwrap();
+    let (first, _) = create(&client, plot.shell("exit 0"));
     proxy.take();
-    let second = create(plot.shell("exit 0"));
+    let (second, _) = create(&client, plot.shell("exit 0"));
     let mut calls = proxy.take();
     // Lines of a file, so that a change is seen where the code is reviewed.
     calls.push(String::new());
@@ -463,8 +436,8 @@ fn creating_survives_garbage_collection() {
         let results: Vec<_> = (0..30)
             .map(|round| {
                 let config = plot.shell(&format!("exit {round}"));
-                let id = config.id.clone();
-                plot.client.create_container(config, &Call::new())?;
+                let id = config.id().to_owned();
+                plot.client.create_container(&config, &Call::new())?;
                 let message = plot.client.probe(&id, &within(30))?;
                 plot.client.destroy_container(&id, &gently(), &Call::new())?;
                 Ok::<_, ctrd::Error>(message.exit_code())
@@ -501,10 +474,10 @@ fn a_command_that_is_not_there_leaves_nothing_behind() {
     let plot = Plot::new();
     let before = plot.holdings();
     for _ in 0..5 {
-        let mut config = plot.config(&["/no/such/command"]);
         let (_output, stdout) = pipe();
-        config.stdio.stdout = Stream::fd(stdout);
-        let error = plot.client.create_container(config, &Call::new()).unwrap_err();
+        let config =
+            plot.config(&["/no/such/command"]).stdio(Stdio::new().stdout(Stream::fd(stdout)));
+        let error = plot.client.create_container(&config, &Call::new()).unwrap_err();
         assert_eq!(error.failed_step(), Some("create the task"), "{error}");
         assert!(error.message().contains("/no/such/command"), "{error}");
         assert_eq!(plot.holdings(), before);
@@ -516,9 +489,8 @@ fn an_id_that_is_taken_is_left_to_its_owner() {
     let plot = Plot::new();
     let id = plot.create(plot.shell("trap 'exit 3' TERM; while :; do sleep 0.1; done"));
     let before = plot.holdings();
-    let mut config = plot.shell("exit 0");
-    config.id = id.clone();
-    let error = plot.client.create_container(config, &Call::new()).unwrap_err();
+    let config = plot.shell_of(&id, "exit 0");
+    let error = plot.client.create_container(&config, &Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
     assert_eq!(error.subject(), id);
     assert_eq!(plot.holdings(), before);
@@ -531,48 +503,45 @@ fn bad_arguments_are_named() {
     let plot = Plot::new();
     let before = plot.holdings();
     let good = || plot.shell("exit 0");
-    let with = |change: &dyn Fn(&mut ContainerConfig)| {
-        let mut config = good();
-        change(&mut config);
-        config
-    };
-    let cases: Vec<(&str, ContainerConfig)> = vec![
-        ("id", with(&|c| c.id = String::new())),
-        ("id", with(&|c| c.id = "a/b".into())),
-        ("id", with(&|c| c.id = "x".repeat(77))),
-        ("image", with(&|c| c.image = None)),
-        ("rootfs", with(&|c| c.rootfs = Some("/".into()))),
-        ("rootfs", with(&|c| (c.image, c.rootfs) = (None, Some("relative".into())))),
-        ("rootfs", with(&|c| (c.image, c.rootfs) = (None, Some("/no/such/directory".into())))),
-        ("snapshotter", with(&|c| c.snapshotter = Some(String::new()))),
-        ("snapshot_key", with(&|c| c.snapshot_key = Some(String::new()))),
-        ("runtime", with(&|c| c.runtime = Some(String::new()))),
-        ("spec_json", with(&|c| c.spec = Some("{".into()))),
-        ("spec_json", with(&|c| c.spec = Some("[]".into()))),
-        ("spec_json", with(&|c| c.spec = Some("{\"root\":{}}".into()))),
-        ("args", with(&|c| c.args = vec!["a\0b".into()])),
-        ("labels", with(&|c| c.labels = vec![(String::new(), "x".into())])),
-        ("labels", with(&|c| c.labels = vec![("io.ctrd.owner".into(), "x".into())])),
-        ("labels", with(&|c| c.labels = vec![("key".into(), "x".repeat(4096))])),
-        ("stdout", with(&|c| c.stdio.stdout = Stream::Path("relative".into()))),
-        ("image", with(&|c| c.image = Some("Not/A Reference".into()))),
+    let without_image = || ContainerConfig::new(unique("c"));
+    let relative = Stdio::new().stdout(Stream::Path("relative".into()));
+    let cases = [
+        ("id", plot.shell_of("", "exit 0")),
+        ("id", plot.shell_of("a/b", "exit 0")),
+        ("id", plot.shell_of(&"x".repeat(77), "exit 0")),
+        ("image", without_image()),
+        ("rootfs", good().rootfs("/")),
+        ("rootfs", without_image().rootfs("relative")),
+        ("rootfs", without_image().rootfs("/no/such/directory")),
+        ("snapshotter", good().snapshotter("")),
+        ("snapshot_key", good().snapshot_key("")),
+        ("runtime", good().runtime("")),
+        ("spec_json", good().spec_json("{")),
+        ("spec_json", good().spec_json("[]")),
+        ("spec_json", good().spec_json("{\"root\":{}}")),
+        ("args", good().args(["a\0b"])),
+        ("labels", good().labels([("", "x")])),
+        ("labels", good().labels([("io.ctrd.owner", "x")])),
+        ("labels", good().labels([("key", "x".repeat(4096))])),
+        ("stdout", good().stdio(relative)),
+        ("image", good().image("Not/A Reference")),
     ];
     for (argument, config) in cases {
         let shown = format!("{config:?}");
-        let error = plot.client.create_container(config, &Call::new()).unwrap_err();
+        let error = plot.client.create_container(&config, &Call::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error} of {shown}");
         assert!(error.message().starts_with(&format!("{argument}: ")), "{error} of {shown}");
     }
-    let error = plot.client.create_container(good(), &Call::new().namespace("a/b")).unwrap_err();
+    let error = plot.client.create_container(&good(), &Call::new().namespace("a/b")).unwrap_err();
     assert!(error.message().starts_with("namespace: "), "{error}");
-    let unknown = with(&|c| c.image = Some("localhost/no/such:image".into()));
-    let error = plot.client.create_container(unknown, &Call::new()).unwrap_err();
+    let unknown = good().image("localhost/no/such:image");
+    let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-    let unknown = with(&|c| c.snapshotter = Some("no-such-snapshotter".into()));
-    let error = plot.client.create_container(unknown, &Call::new()).unwrap_err();
+    let unknown = good().snapshotter("no-such-snapshotter");
+    let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
     assert_eq!(error.failed_step(), Some("prepare the snapshot"), "{error}");
-    let unknown = with(&|c| c.runtime = Some("io.containerd.no-such.v1".into()));
-    let error = plot.client.create_container(unknown, &Call::new()).unwrap_err();
+    let unknown = good().runtime("io.containerd.no-such.v1");
+    let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
     assert_eq!(error.failed_step(), Some("create the task"), "{error}");
     assert!(error.message().contains("no-such"), "{error}");
     assert_eq!(plot.holdings(), before);
@@ -589,10 +558,10 @@ fn a_create_that_is_cancelled_leaves_nothing() {
     for round in 0..25 {
         let cancel = Cancel::new();
         let config = plot.shell("sleep 1000");
-        let id = config.id.clone();
+        let id = config.id().to_owned();
         let call = Call::new().cancel(&cancel);
         let result = thread::scope(|scope| {
-            let creating = scope.spawn(|| plot.client.create_container(config, &call));
+            let creating = scope.spawn(|| plot.client.create_container(&config, &call));
             thread::sleep(Duration::from_millis(4 * round));
             cancel.fire();
             creating.join().unwrap()
@@ -609,8 +578,7 @@ fn a_create_that_is_cancelled_leaves_nothing() {
 #[test]
 fn labels_of_the_caller_and_the_owner_are_set() {
     let plot = Plot::new();
-    let mut config = plot.shell("exit 0");
-    config.labels = vec![("org.example/kept".into(), "yes".into())];
+    let config = plot.shell("exit 0").labels([("org.example/kept", "yes")]);
     let id = plot.create(config);
     let info = plot.ground.ctr(&["-n", &plot.namespace, "containers", "info", &id]);
     assert!(info.contains("\"org.example/kept\": \"yes\""), "{info}");
@@ -635,14 +603,32 @@ fn a_client_is_shared_by_threads() {
 }
 
 #[test]
+fn a_bad_setting_of_a_client_is_named() {
+    let good = || Ground::get().client_config();
+    for (setting, config) in [
+        ("address", good().address("")),
+        ("address", good().address("relative")),
+        ("namespace", good().namespace("")),
+        ("owner", good().owner("")),
+        ("snapshotter", good().snapshotter("")),
+        ("call_timeout", good().call_timeout(Duration::ZERO)),
+        ("state_dir", good().state_dir("")),
+        ("max_calls", good().max_calls(0)),
+    ] {
+        let error = Client::open(&config, &Call::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.message().starts_with(&format!("{setting}: ")), "{error}");
+    }
+}
+
+#[test]
 fn a_socket_may_have_any_name_but_for_a_comma() {
     let ground = Ground::get();
     // All that a URI gives a meaning to, and what it may not hold.
     let directory = ground.dir().join("50% of?it#here");
     fs::create_dir(&directory).unwrap();
-    let open = |address: String| {
-        Client::open(ClientConfig { address, ..ground.client_config() }, &Call::new())
-    };
+    let open =
+        |address: String| Client::open(&ground.client_config().address(address), &Call::new());
     for name in ["plain", "%41", "%", "a b+c", "?a=b&c#d", "\"<>[]\\^`{|}", ":@!$'()*;~", "é\n"] {
         let path = directory.join(name);
         let proxy = Proxy::start(ground.address().as_ref(), &path);
@@ -667,7 +653,7 @@ fn calls_keep_their_deadlines_while_containerd_is_stopped() {
     let pid = Pid::from_raw(ground.daemon().pid().try_into().unwrap()).unwrap();
     stop(pid);
     let call = Call::new().timeout(Duration::from_millis(500));
-    let pull = PullConfig { reference: ground.image().into(), ..Default::default() };
+    let pull = PullConfig::new(ground.image());
     let start = Instant::now();
     let error = client.pull_image(&pull, &mut |_| {}, &call).unwrap_err();
     // The lease is given a second more.
@@ -736,8 +722,8 @@ fn a_poll_returns_what_the_client_knows_until_it_is_asked_to_look() {
     // Another client replaces the container.
     let other = client_of(&plot);
     other.destroy_container(&told, &gently(), &within(30)).unwrap();
-    let again = ContainerConfig { id: told.clone(), ..plot.shell("sleep 1000") };
-    other.create_container(again, &Call::new()).unwrap();
+    let again = plot.shell_of(&told, "sleep 1000");
+    other.create_container(&again, &Call::new()).unwrap();
     let poll = || plot.client.probe(&told, &Call::new().poll());
     assert_eq!(poll().unwrap().exit_code(), Some(3));
     plot.client.watch_container(&told, &within(10)).unwrap();

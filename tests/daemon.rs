@@ -33,7 +33,7 @@ impl Place {
     }
 
     fn config(&self) -> DaemonConfig {
-        DaemonConfig { directory: self.daemon.clone(), ..Default::default() }
+        DaemonConfig::new(&self.daemon)
     }
 
     fn start(&self) -> Daemon {
@@ -87,8 +87,8 @@ impl Place {
     }
 
     fn client(&self) -> Result<Client, Error> {
-        let address = self.socket().to_str().unwrap().into();
-        Client::open(ClientConfig { address, ..Default::default() }, &Call::new())
+        let address = self.socket();
+        Client::open(&ClientConfig::new().address(address.to_str().unwrap()), &Call::new())
     }
 
     /// The containerd that runs in this directory.
@@ -214,13 +214,10 @@ fn output_of(command: &mut Command) -> String {
 #[test]
 fn helper_process() {
     let Some(job) = std::env::var_os("CTRD_DAEMON_HELPER") else { return };
-    let directory = std::env::var_os("CTRD_DAEMON_DIRECTORY").unwrap().into();
-    let config = DaemonConfig { directory, ..Default::default() };
+    let directory = std::env::var_os("CTRD_DAEMON_DIRECTORY").unwrap();
+    let config = DaemonConfig::new(directory).outlive_owner(job == "outlive");
     match job.to_str().unwrap() {
-        "start" | "outlive" => match Daemon::start(
-            &DaemonConfig { outlive_owner: job == "outlive", ..config },
-            &Call::new(),
-        ) {
+        "start" | "outlive" => match Daemon::start(&config, &Call::new()) {
             Ok(_daemon) => {
                 println!("started");
                 loop {
@@ -300,7 +297,7 @@ fn runs_containers_and_leaves_nothing() {
     assert_eq!(fs::metadata(&place.daemon).unwrap().mode() & 0o7777, 0o700);
     assert_eq!(daemon.address(), place.socket().to_str().unwrap());
     let client = place.client().unwrap();
-    assert!(!client.version(&Call::new()).unwrap().version.is_empty());
+    assert!(!client.version(&Call::new()).unwrap().version().is_empty());
 
     let container = place.container("a");
     let sockets = shim_sockets(&place);
@@ -375,7 +372,7 @@ fn is_stopped_when_dropped() {
 #[test]
 fn cleans_up_by_itself_where_containerd_was_killed() {
     let place = Place::new();
-    let config = DaemonConfig { no_restart: true, ..place.config() };
+    let config = place.config().restart(false);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
     let containers = [place.container("a"), place.container("b")];
     place.ctr(&["task", "pause", &place.id("b")]);
@@ -512,14 +509,14 @@ fn takes_over_from_a_containerd_that_outlived_its_owner() {
 #[test]
 fn one_that_is_to_outlive_its_owner_is_left_by_the_drop_and_ended_by_the_stop() {
     let place = Place::new();
-    let config = DaemonConfig { outlive_owner: true, ..place.config() };
+    let config = place.config().outlive_owner(true);
     let start = || Daemon::start(&config, &Call::new()).unwrap();
     let daemon = start();
     let first = daemon.pid();
     let container = place.container("a");
     drop(daemon);
     assert!(runs(first));
-    place.client().unwrap();
+    drop(place.client().unwrap());
 
     // It dies while nobody can start it again.
     kill(first, Signal::KILL);
@@ -536,7 +533,7 @@ fn one_that_is_to_outlive_its_owner_is_left_by_the_drop_and_ended_by_the_stop() 
 #[test]
 fn a_begun_stop_is_finished_by_the_drop_of_one_that_is_to_outlive_its_owner() {
     let place = Place::new();
-    let config = DaemonConfig { outlive_owner: true, ..place.config() };
+    let config = place.config().outlive_owner(true);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
     let container = place.container("a");
     kill(daemon.pid(), Signal::STOP);
@@ -624,7 +621,7 @@ impl Binary {
     }
 
     fn config(&self, place: &Place) -> DaemonConfig {
-        DaemonConfig { binary: Some(self.link.clone()), ..place.config() }
+        place.config().binary(&self.link)
     }
 
     fn repair(&self) {
@@ -724,7 +721,7 @@ fn stops_while_it_is_being_restarted() {
 #[test]
 fn stays_dead_where_no_restart_is_wanted() {
     let place = Place::new();
-    let config = DaemonConfig { no_restart: true, ..place.config() };
+    let config = place.config().restart(false);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
     let client = place.client().unwrap();
     let container = place.container("a");
@@ -769,7 +766,7 @@ fn says_what_is_not_installed() {
         ("no-such-containerd", ErrorKind::NotFound),
         ("./x", ErrorKind::InvalidArgument),
     ] {
-        let config = DaemonConfig { binary: Some(bad.into()), ..place.config() };
+        let config = place.config().binary(bad);
         let error = place.fails(&config, &Call::new());
         assert_eq!(error.kind(), kind, "{bad}: {error:?}");
         assert!(error.message().contains(bad), "{error}");
@@ -781,7 +778,7 @@ fn says_what_is_not_installed() {
 fn an_early_death_is_told_with_the_log() {
     let place = Place::new();
     let dying = "echo early >&2; echo \"the last words\" >&2; exit 3";
-    let config = DaemonConfig { binary: Some(place.script(dying)), ..place.config() };
+    let config = place.config().binary(place.script(dying));
     let error = place.fails(&config, &Call::new());
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert_eq!(error.failed_step(), Some("wait for containerd"));
@@ -801,7 +798,7 @@ fn one_that_does_not_get_ready_is_ended() {
     let place = Place::new();
     // It ignores SIGTERM too.
     let stuck = format!("trap '' TERM\nwhile :; do sleep 0.1; done # {}/", place.daemon.display());
-    let config = DaemonConfig { binary: Some(place.script(&stuck)), ..place.config() };
+    let config = place.config().binary(place.script(&stuck));
     let error = place.fails(&config, &Call::new().timeout(Duration::from_millis(300)));
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(error.failed_step(), Some("wait for containerd"));
@@ -836,8 +833,7 @@ fn a_failed_start_leaves_a_predecessors_files() {
 fn refuses_a_directory_that_is_not_its_own() {
     let place = Place::new();
     let refused = |directory: PathBuf, why: &str| {
-        let config = DaemonConfig { directory, ..Default::default() };
-        let error = place.fails(&config, &Call::new());
+        let error = place.fails(&DaemonConfig::new(directory), &Call::new());
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
         assert!(error.message().starts_with("directory: "), "{error}");
         assert!(error.message().contains(why), "{error}");

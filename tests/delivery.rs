@@ -10,24 +10,17 @@ use std::thread;
 use std::time::Duration;
 
 use ctrd::{
-    Call, Cancel, Cleanup, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus,
-    Daemon, DaemonConfig, Error, ErrorKind, EventFilter, HookConfig, HookMode, Message,
-    MessageKind, Origin, PullConfig, Queue, QueueConfig, RecoveryState, Stdio, Stream,
-    Subscription, SubscriptionConfig, default_spec,
+    Call, Cancel, Cleanup, Client, ContainerInfo, ContainerStatus, Daemon, DaemonConfig, Error,
+    ErrorKind, EventFilter, HookConfig, HookMode, Message, MessageKind, Origin, PullConfig, Queue,
+    QueueConfig, RecoveryState, Stdio, Stream, Subscription, SubscriptionConfig, default_spec,
 };
-use ground::plot::{Plot, at_once, gently, kill, pipe, within};
+use ground::plot::{Plot, at_once, create, gently, kill, pipe, within};
 use ground::proxy::Proxy;
 use ground::{unique, wait_until};
 
-fn config_of(plot: &Plot) -> ClientConfig {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config
-}
-
 /// A later run of the program.
 fn another(plot: &Plot) -> Client {
-    Client::open(config_of(plot), &Call::new()).unwrap()
+    Client::open(&plot.client_config(), &Call::new()).unwrap()
 }
 
 fn stop_hook(client: &Client, mode: HookMode) -> mpsc::Receiver<Message> {
@@ -75,7 +68,7 @@ fn hooks_and_queues_are_told_of_each_exit_once() {
     assert_eq!((&of_hook, &of_queue, &of_dispatch), (&expected, &expected, &expected));
     assert_eq!(queue.next(&Call::new().poll()).unwrap_err().kind(), ErrorKind::WouldBlock);
     assert!(hook.try_recv().is_err());
-    assert_eq!(plot.client.counters().outstanding, 0);
+    assert_eq!(plot.client.counters().outstanding(), 0);
 }
 
 /// Calls everything that may block, of a client of the plot's and beside it, where this container has
@@ -91,7 +84,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     fails(ErrorKind::NotFound, client.remove_snapshot(None, ended, call).unwrap_err());
 
     // Images.
-    let pull = PullConfig { reference: plot.image.clone(), ..Default::default() };
+    let pull = PullConfig::new(&plot.image);
     client.remove_image(&plot.image, true, call).unwrap();
     client.pull_image(&pull, &mut |_| {}, call).unwrap();
     client.get_image(&plot.image, call).unwrap();
@@ -116,13 +109,13 @@ fn call_everything(plot: &Plot, ended: &str) {
     let (queue, subscription) = queue_of(client, &config);
 
     // What runs.
-    let config = ContainerConfig { no_start: true, ..plot.shell("sleep 1000") };
-    let id = config.id.clone();
-    let pid = client.create_container(config, call).unwrap();
+    let config = plot.shell("sleep 1000").start(false);
+    let id = config.id().to_owned();
+    let pid = client.create_container(&config, call).unwrap();
     assert_eq!(client.start_container(&id, call).unwrap(), pid);
     assert_eq!(client.container_pid(&id, call).unwrap(), pid);
     assert!(client.container_pids(&id, call).unwrap().contains(&pid));
-    client.recover_container(&id, Stdio::default(), call).unwrap();
+    client.recover_container(&id, &Stdio::new(), call).unwrap();
     let cancel = Cancel::new();
     cancel.fire();
     fails(ErrorKind::Cancelled, client.probe(&id, &Call::new().cancel(&cancel)).unwrap_err());
@@ -130,8 +123,8 @@ fn call_everything(plot: &Plot, ended: &str) {
     // Another client.
     let other = another(plot);
     other.version(call).unwrap();
-    let recovered = other.recover_all(&mut |_| Ok(Stdio::default()), call).unwrap();
-    assert_eq!((recovered.len(), recovered[0].state), (1, RecoveryState::Alive));
+    let recovered = other.recover_all(&mut |_| Ok(Stdio::new()), call).unwrap();
+    assert_eq!((recovered.len(), recovered[0].state()), (1, RecoveryState::Alive));
     other.close(call).unwrap();
     fails(ErrorKind::Closed, other.version(call).unwrap_err());
     drop(other);
@@ -144,12 +137,12 @@ fn call_everything(plot: &Plot, ended: &str) {
 
     // Another containerd.
     let directory = plot.ground.dir().join(unique("private"));
-    let daemon = Daemon::start(&DaemonConfig { directory, ..Default::default() }, call).unwrap();
+    let daemon = Daemon::start(&DaemonConfig::new(directory), call).unwrap();
     daemon.stop(call).unwrap();
 
     // What does not block; of all this only the dispatch is refused.
     assert!(client.dispatch_fd().is_ok());
-    assert_eq!(client.counters().outstanding, 0);
+    assert_eq!(client.counters().outstanding(), 0);
     assert!(default_spec(&plot.namespace, &id).is_ok());
     fails(ErrorKind::Reentrant, client.dispatch(1).unwrap_err());
 }
@@ -164,7 +157,7 @@ fn a_hook_may_call_every_operation() {
             call_everything(&ground, message.container_id());
             sender.send(()).unwrap();
         };
-        let config = ContainerConfig { no_start: true, ..plot.shell("exit 1") };
+        let config = plot.shell("exit 1").start(false);
         let id = plot.create(config);
         let hook = plot
             .client
@@ -211,10 +204,7 @@ fn a_client_is_closed_from_a_hook_and_while_one_runs() {
             let _ = released.lock().unwrap().recv_timeout(LONG);
         };
         client.on_exit(hook).unwrap();
-        let mut config = plot.shell("exit 1");
-        config.cleanup = Cleanup::Keep;
-        let id = config.id.clone();
-        client.create_container(config, &Call::new()).unwrap();
+        let (id, _) = create(&client, plot.shell("exit 1").cleanup(Cleanup::Keep));
         is_in.recv_timeout(LONG).unwrap();
         let error = client.close(&Call::new().timeout(Duration::from_millis(100))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -284,8 +274,8 @@ fn a_gap_is_told_before_the_events_after_it() {
     let plot = Plot::new();
     let path = plot.ground.dir().join(unique("proxy"));
     let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
-    let config = ClientConfig { address: proxy.address(), ..config_of(&plot) };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = plot.client_config().address(proxy.address());
+    let client = Client::open(&config, &Call::new()).unwrap();
     let config = SubscriptionConfig::new([MessageKind::Event])
         .filters([EventFilter::new().namespace(&plot.namespace).topic("/tasks/start")]);
     let (queue, _subscription) = queue_of(&client, &config);
@@ -302,7 +292,7 @@ fn a_gap_is_told_before_the_events_after_it() {
         assert_eq!((message.kind(), message.origin()), (MessageKind::Gap, Origin::Gap));
         assert!(message.error().is_some());
     }
-    assert_eq!(client.counters().reconnects, 3);
+    assert_eq!(client.counters().reconnects(), 3);
     client.close(&within(10)).unwrap();
     assert_eq!(queue.next(&within(10)).unwrap().kind(), MessageKind::Closed);
 }
@@ -312,7 +302,7 @@ fn progress_goes_to_queues_too() {
     let plot = Plot::new();
     let config = SubscriptionConfig::new([MessageKind::Progress]);
     let (queue, _subscription) = queue_of(&plot.client, &config);
-    let pull = PullConfig { reference: plot.ground.image().into(), ..Default::default() };
+    let pull = PullConfig::new(plot.ground.image());
     let call = Call::new().namespace(unique("progress"));
     plot.client.pull_image(&pull, &mut |_| {}, &call).unwrap();
     let message = queue.next(&Call::new().poll()).unwrap();
@@ -334,8 +324,7 @@ fn what_a_policy_names_is_removed_after_the_hooks() {
             let _ = released.lock().unwrap().recv_timeout(LONG);
         };
         let hook = plot.client.on_exit(hook).unwrap();
-        let mut config = plot.shell("exit 3");
-        config.cleanup = cleanup;
+        let config = plot.shell("exit 3").cleanup(cleanup);
         let id = plot.create(config);
         is_in.recv_timeout(LONG).unwrap();
         let before = plot.holdings();
@@ -364,24 +353,16 @@ fn a_later_run_of_the_program_takes_containers_over() {
     let first = another(&plot);
     let script = "echo one; read x; echo got $x; exit 6";
     let config = |script: &str, stdio: Stdio, cleanup: Cleanup| {
-        let mut config = plot.shell(script);
-        config.stdio = stdio;
-        config.cleanup = cleanup;
-        config
+        plot.shell(script).stdio(stdio).cleanup(cleanup)
     };
     let (input, _keep) = pipe();
-    let stdio =
-        Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() };
+    let stdio = Stdio::new().stdin(Stream::fd(input)).stdout(Stream::fd(stdout));
     let talking = config(script, stdio, Cleanup::Keep);
-    let running = config("sleep 1000", Stdio::default(), Cleanup::All);
-    let ended = config("exit 4", Stdio::default(), Cleanup::Keep);
-    let mut waiting = config("exit 5", Stdio::default(), Cleanup::Keep);
-    waiting.no_start = true;
-    let ids = [&talking, &running, &ended, &waiting].map(|config| config.id.clone());
-    for config in [talking, running, ended, waiting] {
-        first.create_container(config, &Call::new()).unwrap();
-    }
-    let [talking, running, ended, waiting] = ids;
+    let running = config("sleep 1000", Stdio::new(), Cleanup::All);
+    let ended = config("exit 4", Stdio::new(), Cleanup::Keep);
+    let waiting = config("exit 5", Stdio::new(), Cleanup::Keep).start(false);
+    let [talking, running, ended, waiting] =
+        [talking, running, ended, waiting].map(|config| create(&first, config).0);
     first.probe(&ended, &within(10)).unwrap();
     let without_task = unique("c");
     plot.ground.ctr(&[
@@ -405,18 +386,16 @@ fn a_later_run_of_the_program_takes_containers_over() {
     let exits = stop_hook(&second, HookMode::Thread);
     let (mut after, stdout) = pipe();
     let (input, mut say) = pipe_in();
-    let mut streams =
-        Some(Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() });
+    let mut streams = Some(Stdio::new().stdin(Stream::fd(input)).stdout(Stream::fd(stdout)));
     let recovered = second
         .recover_all(
             &mut |info| {
-                Ok(if info.id() == talking { streams.take().unwrap() } else { Stdio::default() })
+                Ok(if info.id() == talking { streams.take().unwrap() } else { Stdio::new() })
             },
             &within(30),
         )
         .unwrap();
-    let states: BTreeMap<_, _> =
-        recovered.iter().map(|r| (r.container_id.as_str(), r.state)).collect();
+    let states: BTreeMap<_, _> = recovered.iter().map(|r| (r.container_id(), r.state())).collect();
     let expected = BTreeMap::from([
         (talking.as_str(), RecoveryState::Alive),
         (running.as_str(), RecoveryState::Alive),
@@ -442,18 +421,18 @@ fn a_later_run_of_the_program_takes_containers_over() {
     kill(second.container_pid(&running, &Call::new()).unwrap());
     let message = exits.recv_timeout(LONG).unwrap();
     assert_eq!((message.container_id(), message.exit_code()), (&*running, Some(137)));
-    let error = second.recover_container(&foreign, Stdio::default(), &within(10)).unwrap_err();
+    let error = second.recover_container(&foreign, &Stdio::new(), &within(10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
-    let error = second.recover_container(&without_task, Stdio::default(), &within(10)).unwrap_err();
+    let error = second.recover_container(&without_task, &Stdio::new(), &within(10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     second.start_container(&waiting, &Call::new()).unwrap();
     assert_eq!(second.probe(&waiting, &within(10)).unwrap().exit_code(), Some(5));
-    second.recover_container(&waiting, Stdio::default(), &within(10)).unwrap();
+    second.recover_container(&waiting, &Stdio::new(), &within(10)).unwrap();
     for id in [&ended, &waiting, &without_task, &foreign] {
         second.destroy_container(id, &gently(), &Call::new()).unwrap();
     }
     wait_until("the end of everything", || plot.holdings().only_images());
-    let error = second.recover_container(&ended, Stdio::default(), &within(10)).unwrap_err();
+    let error = second.recover_container(&ended, &Stdio::new(), &within(10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
@@ -467,11 +446,9 @@ fn pipe_in() -> (std::os::fd::OwnedFd, std::fs::File) {
 fn what_a_killed_program_left_of_fifos_is_removed() {
     let plot = Plot::new();
     let (_output, stdout) = pipe();
-    let mut config = plot.shell("sleep 1000");
-    config.stdio.stdout = Stream::fd(stdout);
-    let id = config.id.clone();
+    let config = plot.shell("sleep 1000").stdio(Stdio::new().stdout(Stream::fd(stdout)));
     let first = another(&plot);
-    first.create_container(config, &Call::new()).unwrap();
+    let (id, _) = create(&first, config);
     drop(first);
     assert_eq!(plot.holdings().fifos, 2);
     let names: Vec<String> = std::fs::read_dir(plot.ground.dir().join("client/fifo"))
@@ -494,7 +471,7 @@ fn what_a_killed_program_left_of_fifos_is_removed() {
         fifo(&format!("{}+gone+another+0", plot.namespace)),
     ];
     others.iter().for_each(|other| std::fs::create_dir(other).unwrap());
-    plot.client.recover_all(&mut |_| Ok(Stdio::default()), &within(10)).unwrap();
+    plot.client.recover_all(&mut |_| Ok(Stdio::new()), &within(10)).unwrap();
     assert!(!stale.exists());
     // Of another namespace, and of another containerd with the same names.
     others.iter().for_each(|other| std::fs::remove_dir(other).unwrap());
@@ -511,17 +488,17 @@ fn who_only_probes_leaves_the_clean_up_to_the_owner() {
         let _ = released.lock().unwrap().recv_timeout(LONG);
     };
     plot.client.on_exit(hook).unwrap();
-    let mut config = plot.shell("read x; exit 3");
     let (input, say) = pipe_in();
-    config.stdio.stdin = Stream::fd(input);
-    config.cleanup = Cleanup::All;
+    let config = plot
+        .shell("read x; exit 3")
+        .stdio(Stdio::new().stdin(Stream::fd(input)))
+        .cleanup(Cleanup::All);
     let id = plot.create(config);
-    let other = ClientConfig { owner: "stranger".into(), ..config_of(&plot) };
-    let other = Client::open(other, &Call::new()).unwrap();
+    let other = Client::open(&plot.client_config().owner("stranger"), &Call::new()).unwrap();
     let told = stop_hook(&other, HookMode::Thread);
     thread::scope(|scope| {
         let probe = scope.spawn(|| other.probe(&id, &within(30)).unwrap());
-        wait_until("the other's watch", || other.counters().outstanding == 1);
+        wait_until("the other's watch", || other.counters().outstanding() == 1);
         drop(say);
         assert_eq!(probe.join().unwrap().exit_code(), Some(3));
     });
@@ -530,7 +507,7 @@ fn who_only_probes_leaves_the_clean_up_to_the_owner() {
     for error in [
         other.destroy_container(&id, &gently(), &Call::new()).unwrap_err(),
         other.start_container(&id, &Call::new()).unwrap_err(),
-        other.recover_container(&id, Stdio::default(), &Call::new()).unwrap_err(),
+        other.recover_container(&id, &Stdio::new(), &Call::new()).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
     }
@@ -546,22 +523,22 @@ fn a_recovery_that_fails_leaves_the_container_as_it_is() {
     let plot = Plot::new();
     let first = another(&plot);
     let (_output, stdout) = pipe();
-    let mut config = plot.shell("sleep 1000");
-    config.stdio.stdout = Stream::fd(stdout);
-    config.cleanup = Cleanup::All;
-    let id = config.id.clone();
-    let process = first.create_container(config, &Call::new()).unwrap();
+    let config = plot
+        .shell("sleep 1000")
+        .stdio(Stdio::new().stdout(Stream::fd(stdout)))
+        .cleanup(Cleanup::All);
+    let (id, process) = create(&first, config);
     drop(first);
     kill(process);
     let told = stop_hook(&plot.client, HookMode::Thread);
-    let bad = || Stdio { stdout: Stream::Path("/dev/null".into()), ..Default::default() };
+    let bad = || Stdio::new().stdout(Stream::Path("/dev/null".into()));
     let recovered = plot.client.recover_all(&mut |_| Ok(bad()), &within(10)).unwrap();
-    assert_eq!(recovered[0].state, RecoveryState::Failed, "{recovered:?}");
-    let error = plot.client.recover_container(&id, bad(), &within(10)).unwrap_err();
+    assert_eq!(recovered[0].state(), RecoveryState::Failed, "{recovered:?}");
+    let error = plot.client.recover_container(&id, &bad(), &within(10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert!(told.recv_timeout(Duration::from_millis(500)).is_err());
     assert_eq!((plot.holdings().tasks, plot.holdings().containers), (1, 1));
-    plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+    plot.client.recover_container(&id, &Stdio::new(), &within(10)).unwrap();
     assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(137));
     wait_until("the end of everything", || plot.holdings().only_images());
 }
@@ -571,10 +548,8 @@ fn an_input_that_cannot_be_opened_makes_no_half_recovery() {
     let plot = Plot::new();
     let first = another(&plot);
     let (input, _say) = pipe_in();
-    let mut config = plot.shell("sleep 1000");
-    config.stdio.stdin = Stream::fd(input);
-    let id = config.id.clone();
-    let process = first.create_container(config, &Call::new()).unwrap();
+    let config = plot.shell("sleep 1000").stdio(Stdio::new().stdin(Stream::fd(input)));
+    let (id, process) = create(&first, config);
     drop(first);
     let fifos = std::fs::read_dir(plot.ground.dir().join("client/fifo")).unwrap();
     let fifo = fifos
@@ -584,10 +559,10 @@ fn an_input_that_cannot_be_opened_makes_no_half_recovery() {
     std::fs::remove_file(&fifo).unwrap();
     let told = stop_hook(&plot.client, HookMode::Thread);
     let (input, _say) = pipe_in();
-    let stdio = Stdio { stdin: Stream::fd(input), ..Default::default() };
-    let error = plot.client.recover_container(&id, stdio, &within(10)).unwrap_err();
-    assert_eq!(plot.client.counters().outstanding, 0, "{error}");
-    plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+    let stdio = Stdio::new().stdin(Stream::fd(input));
+    let error = plot.client.recover_container(&id, &stdio, &within(10)).unwrap_err();
+    assert_eq!(plot.client.counters().outstanding(), 0, "{error}");
+    plot.client.recover_container(&id, &Stdio::new(), &within(10)).unwrap();
     kill(process);
     assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(137));
     plot.destroy(&id);
@@ -602,22 +577,18 @@ fn streams_of_several_kinds_are_taken_over() {
     std::fs::write(&errors, "").unwrap();
     let (_before, stdout) = pipe();
     let (input, _keep) = pipe_in();
-    let mut config = plot.shell("read x; echo $x; echo bad >&2");
-    config.stdio = Stdio {
-        stdin: Stream::fd(input),
-        stdout: Stream::fd(stdout),
-        stderr: Stream::Path(errors.display().to_string()),
-        ..Default::default()
-    };
-    let id = config.id.clone();
-    first.create_container(config, &Call::new()).unwrap();
+    let stdio = Stdio::new()
+        .stdin(Stream::fd(input))
+        .stdout(Stream::fd(stdout))
+        .stderr(Stream::Path(errors.display().to_string()));
+    let (id, _) = create(&first, plot.shell("read x; echo $x; echo bad >&2").stdio(stdio));
     drop(first);
     let second = another(&plot);
     let (mut after, stdout) = pipe();
     let (input, mut say) = pipe_in();
-    let stdio =
-        Stdio { stdin: Stream::fd(input), stdout: Stream::fd(stdout), ..Default::default() };
-    second.recover_container(&id, stdio, &within(10)).unwrap();
+    let stdio = Stdio::new().stdin(Stream::fd(input)).stdout(Stream::fd(stdout));
+    second.recover_container(&id, &stdio, &within(10)).unwrap();
+    drop(stdio);
     std::io::Write::write_all(&mut say, b"here\n").unwrap();
     assert_eq!(second.probe(&id, &within(20)).unwrap().exit_code(), Some(0));
     second.destroy_container(&id, &gently(), &within(20)).unwrap();
@@ -633,10 +604,7 @@ fn who_probes_before_he_recovers_loses_nothing() {
     let plot = Plot::new();
     let first = another(&plot);
     let made = |script: &str, cleanup| {
-        let mut config = plot.shell(script);
-        config.cleanup = cleanup;
-        let id = config.id.clone();
-        let pid = first.create_container(config, &Call::new()).unwrap();
+        let (id, pid) = create(&first, plot.shell(script).cleanup(cleanup));
         (id, pid)
     };
     let (running, process) = made("sleep 1000", Cleanup::All);
@@ -653,8 +621,8 @@ fn who_probes_before_he_recovers_loses_nothing() {
     plot.ground.ctr(&["-n", &plot.namespace, "tasks", "rm", &again]);
     plot.ground.ctr(&["-n", &plot.namespace, "tasks", "start", "-d", &again]);
     // The policies are known from here on, and which process it is.
-    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
-    let state = |id: &str| recovered.iter().find(|r| r.container_id == id).unwrap().state;
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::new()), &within(30)).unwrap();
+    let state = |id: &str| recovered.iter().find(|r| r.container_id() == id).unwrap().state();
     assert_eq!(state(&running), RecoveryState::Alive);
     assert_eq!(state(&ended), RecoveryState::Ended);
     assert_eq!(state(&again), RecoveryState::Alive);
@@ -672,25 +640,21 @@ fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
     let stdout = Stream::fd(stdout);
     let ids: Vec<String> = (0..COUNT)
         .map(|number| {
-            let mut config = plot.shell("echo here; sleep 1000");
-            config.labels = vec![("org.example.number".into(), number.to_string())];
             // All write to the same pipe.
-            config.stdio.stdout = stdout.clone();
-            config.no_start = number == 0;
-            let id = config.id.clone();
-            first.create_container(config, &Call::new()).unwrap();
-            id
+            let config = plot
+                .shell("echo here; sleep 1000")
+                .labels([("org.example.number", number.to_string())])
+                .stdio(Stdio::new().stdout(stdout.clone()))
+                .start(number != 0);
+            create(&first, config).0
         })
         .collect();
-    let mut terminal = plot.shell("exit 4");
-    terminal.stdio.terminal = true;
-    terminal.cleanup = Cleanup::Task;
-    let ended = terminal.id.clone();
-    first.create_container(terminal, &Call::new()).unwrap();
+    let terminal = plot.shell("exit 4").stdio(Stdio::new().terminal(true)).cleanup(Cleanup::Task);
+    let (ended, _) = create(&first, terminal);
     first.probe(&ended, &within(30)).unwrap();
     let without_task = unique("c");
-    let create = ["containers", "create", "--label", "io.ctrd.owner=ctrd", &plot.image];
-    plot.ground.ctr(&[&["-n", &plot.namespace], &create[..], &[&without_task]].concat());
+    let record = ["containers", "create", "--label", "io.ctrd.owner=ctrd", &plot.image];
+    plot.ground.ctr(&[&["-n", &plot.namespace], &record[..], &[&without_task]].concat());
     wait_until("the clean-up", || plot.holdings().tasks == COUNT);
     drop((first, stdout));
 
@@ -707,7 +671,7 @@ fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
                 assert_eq!(thread::current().id(), caller);
                 count += 1;
                 // Those that have descriptors and are not watched yet; three are never watched.
-                assert!(count - second.counters().outstanding as usize <= 16 + 3);
+                assert!(count - second.counters().outstanding() as usize <= 16 + 3);
                 sender.send((info.id().to_owned(), info.clone())).unwrap();
                 if info.id() == refused {
                     return Err(Error::invalid("stdout", "this one is not wanted"));
@@ -718,7 +682,7 @@ fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
                     let error = second.close(&Call::new()).unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Reentrant, "{error}");
                 }
-                Ok(Stdio { stdout: stdout.clone(), ..Stdio::default() })
+                Ok(Stdio::new().stdout(stdout.clone()))
             },
             &within(60),
         )
@@ -739,7 +703,7 @@ fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
     assert_eq!((info.exit_code(), info.cleanup()), (Some(4), Cleanup::Task));
 
     let states: BTreeMap<_, _> =
-        recovered.iter().map(|one| (one.container_id.clone(), one.state)).collect();
+        recovered.iter().map(|one| (one.container_id().to_owned(), one.state())).collect();
     let mut expected: BTreeMap<_, _> =
         ids.iter().map(|id| (id.clone(), RecoveryState::Alive)).collect();
     expected.remove(&destroyed);
@@ -747,12 +711,12 @@ fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
     expected.insert(ended.clone(), RecoveryState::Ended);
     expected.insert(without_task.clone(), RecoveryState::NoTask);
     assert_eq!(states, expected, "{recovered:?}");
-    let error = recovered.iter().find(|one| one.container_id == refused).unwrap().error.clone();
+    let error = recovered.iter().find(|one| one.container_id() == refused).unwrap().error();
     assert_eq!(error.unwrap().failed_step(), Some("take the streams"));
     assert!(second.probe(&refused, &Call::new().poll()).is_err_and(|e| {
         e.kind() == ErrorKind::FailedPrecondition // it is not watched
     }));
-    second.recover_container(&refused, Stdio::default(), &within(10)).unwrap();
+    second.recover_container(&refused, &Stdio::new(), &within(10)).unwrap();
 
     second.start_container(&ids[0], &within(10)).unwrap();
     let mut line = [0; 5];
@@ -771,12 +735,7 @@ fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
 fn a_panic_of_the_callback_ends_a_recovery() {
     let plot = Plot::new();
     let first = another(&plot);
-    let ids = [(); 20].map(|()| {
-        let config = plot.shell("sleep 1000");
-        let id = config.id.clone();
-        first.create_container(config, &Call::new()).unwrap();
-        id
-    });
+    let ids = [(); 20].map(|()| create(&first, plot.shell("sleep 1000")).0);
     drop(first);
     let second = another(&plot);
     let mut count = 0;
@@ -785,15 +744,15 @@ fn a_panic_of_the_callback_ends_a_recovery() {
             &mut |_| {
                 count += 1;
                 assert!(count < 3, "as arranged");
-                Ok(Stdio::default())
+                Ok(Stdio::new())
             },
             &within(30),
         )
     }));
     assert!(panicked.is_err());
     assert_eq!(count, 3);
-    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
-    assert!(recovered.iter().all(|one| one.state == RecoveryState::Alive), "{recovered:?}");
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::new()), &within(30)).unwrap();
+    assert!(recovered.iter().all(|one| one.state() == RecoveryState::Alive), "{recovered:?}");
     assert_eq!(recovered.len(), ids.len());
     for id in ids {
         second.destroy_container(&id, &at_once(), &within(20)).unwrap();

@@ -16,8 +16,8 @@ use ctrd::{
 use ground::image::Recipe;
 use ground::plot::{
     Plot, an_outage_hides_nothing, assert_nothing_is_left, at_once, by_the_kernel, client_behind,
-    client_of, gently, kill, pid, pipe, proxy_of, shim_of, stop, unseen_proxy_of, until_it_traps,
-    within,
+    client_of, create, gently, kill, pid, pipe, proxy_of, shim_of, stop, unseen_proxy_of,
+    until_it_traps, within,
 };
 use ground::proxy::{Fault, Proxy};
 use ground::{Ground, runs, unique, wait_until};
@@ -26,9 +26,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// A process that exits with this code at a SIGTERM, and its pid.
 fn ending_with(plot: &Plot, code: u32) -> (String, Pid) {
     let script = format!("trap 'exit {code}' TERM; while :; do sleep 0.01; done");
-    let config = plot.shell(&script);
-    let id = config.id.clone();
-    let pid = plot.client.create_container(config, &Call::new()).unwrap();
+    let (id, pid) = create(&plot.client, plot.shell(&script));
     until_it_traps(pid, &script);
     (id, Pid::from_raw(pid.try_into().unwrap()).unwrap())
 }
@@ -79,7 +77,7 @@ fn a_broken_connection_is_no_exit() {
             assert_eq!(message.exit_code(), Some(code));
         }
         // Two waits broke off together with the connection.
-        assert_eq!(client.counters().reconnects, 1);
+        assert_eq!(client.counters().reconnects(), 1);
     });
     for id in [early, meanwhile, late] {
         plot.destroy(&id);
@@ -97,15 +95,13 @@ fn a_container_that_was_made_anew_is_another_one() {
     unseeing.watch_container(&id, &within(10)).unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| client.probe(&id, &within(30)).unwrap());
-        wait_until("a watch", || client.counters().outstanding == 1);
+        wait_until("a watch", || client.counters().outstanding() == 1);
         proxy.cut();
         unseen.cut();
         kill(plot.client.container_pid(&id, &Call::new()).unwrap());
         assert_eq!(plot.probe(&id).exit_code(), Some(137));
         plot.destroy(&id);
-        let mut config = plot.shell("exit 4");
-        config.id = id.clone();
-        plot.create(config);
+        plot.create(plot.shell_of(&id, "exit 4"));
         assert_eq!(plot.probe(&id).exit_code(), Some(4));
         proxy.mend();
         unseen.mend();
@@ -125,17 +121,13 @@ fn a_known_exit_is_not_told_of_a_later_container() {
     let config = plot.shell("exit 4");
     let id = plot.create(config);
     assert_eq!(plot.probe(&id).exit_code(), Some(4));
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    let other = Client::open(config, &Call::new()).unwrap();
+    let other = Client::open(&plot.client_config(), &Call::new()).unwrap();
     other.destroy_container(&id, &gently(), &Call::new()).unwrap();
     // Nobody has the id now. The earlier report stays true.
     assert_eq!(plot.probe(&id).exit_code(), Some(4));
     assert_eq!(plot.client.probe(&id, &Call::new().poll()).unwrap().exit_code(), Some(4));
     for polls in [true, false] {
-        let mut config = plot.shell("sleep 1000");
-        config.id = id.clone();
-        let process = other.create_container(config, &Call::new()).unwrap();
+        let (_, process) = create(&other, plot.shell_of(&id, "sleep 1000"));
         if polls {
             // A poll asks nobody whether there is another container.
             let known = plot.client.probe(&id, &Call::new().poll()).unwrap();
@@ -251,31 +243,24 @@ fn a_guess_of_containerds_is_no_code() {
 fn a_stuck_shim_delays_nobody_else() {
     let plot = Plot::new();
     let first = client_of(&plot);
-    let ids: Vec<String> = (0..20)
-        .map(|_| {
-            let config = plot.shell("sleep 1000");
-            let id = config.id.clone();
-            first.create_container(config, &Call::new()).unwrap();
-            id
-        })
-        .collect();
+    let ids: Vec<String> = (0..20).map(|_| create(&first, plot.shell("sleep 1000")).0).collect();
     let stuck = first.container_pid(&ids[7], &Call::new()).unwrap();
     drop(first);
     let shim = shim_of(stuck);
     stop(shim);
     let second = client_of(&plot);
-    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(10)).unwrap();
-    let failed: Vec<_> = recovered.iter().filter(|r| r.state == RecoveryState::Failed).collect();
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::new()), &within(10)).unwrap();
+    let failed: Vec<_> = recovered.iter().filter(|r| r.state() == RecoveryState::Failed).collect();
     assert_eq!(recovered.len(), 20);
     assert_eq!(failed.len(), 1, "{failed:?}");
-    assert_eq!(failed[0].container_id, ids[7]);
-    assert_eq!(failed[0].error.as_ref().unwrap().kind(), ErrorKind::Unavailable);
+    assert_eq!(failed[0].container_id(), ids[7]);
+    assert_eq!(failed[0].error().unwrap().kind(), ErrorKind::Unavailable);
     // The client reports the exits of the processes that it watches, although the shim is still
     // stuck.
     kill(second.container_pid(&ids[3], &Call::new()).unwrap());
     assert_eq!(second.probe(&ids[3], &within(10)).unwrap().exit_code(), Some(137));
     kill_process(shim, Signal::CONT).unwrap();
-    second.recover_container(&ids[7], Stdio::default(), &within(10)).unwrap();
+    second.recover_container(&ids[7], &Stdio::new(), &within(10)).unwrap();
     for id in &ids {
         second.destroy_container(id, &at_once(), &Call::new()).unwrap();
     }
@@ -286,10 +271,8 @@ fn a_stuck_shim_delays_nobody_else() {
 fn stopped_tasks_are_kept_where_it_is_asked_for() {
     let ground = own_ground();
     let mut plot = Plot::with_image(ground, ground.image());
-    let mut config = ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.keep_stopped_tasks = true;
-    plot.client = Client::open(config, &Call::new()).unwrap();
+    let config = plot.client_config().keep_stopped_tasks(true);
+    plot.client = Client::open(&config, &Call::new()).unwrap();
     let (id, process) = ending_with(&plot, 5);
     let first = plot.client.clone();
     // No client that could have asked the kernel watches the process.
@@ -312,8 +295,7 @@ fn a_machine_that_starts_anew_has_no_tasks() {
     let ids: Vec<String> = (0..3)
         .map(|_| {
             let config = plot.shell("sleep 1000");
-            let id = config.id.clone();
-            let process = first.create_container(config, &Call::new()).unwrap();
+            let (id, process) = create(&first, config);
             processes.extend([shim_of(process), pid(process)]);
             id
         })
@@ -324,10 +306,10 @@ fn a_machine_that_starts_anew_has_no_tasks() {
         let _ = kill_process(process, Signal::KILL);
     }
     let second = client_of_when_it_answers(&plot);
-    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(30)).unwrap();
-    let states: Vec<_> = recovered.iter().map(|r| (r.container_id.clone(), r.state)).collect();
-    let mut expected: Vec<_> = ids.iter().map(|id| (id.clone(), RecoveryState::NoTask)).collect();
-    expected.sort_by(|a, b| a.0.cmp(&b.0));
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::new()), &within(30)).unwrap();
+    let states: Vec<_> = recovered.iter().map(|r| (r.container_id(), r.state())).collect();
+    let mut expected: Vec<_> = ids.iter().map(|id| (id.as_str(), RecoveryState::NoTask)).collect();
+    expected.sort_by(|a, b| a.0.cmp(b.0));
     assert_eq!(states, expected);
     for id in &ids {
         let error = second.probe(id, &within(10)).unwrap_err();
@@ -343,11 +325,10 @@ fn a_machine_that_starts_anew_has_no_tasks() {
 }
 
 fn client_of_when_it_answers(plot: &Plot) -> Client {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
+    let config = plot.client_config();
     let mut client = None;
     wait_until("an answer", || {
-        client = Client::open(config.clone(), &within(1)).ok();
+        client = Client::open(&config, &within(1)).ok();
         client.is_some()
     });
     client.unwrap()
@@ -370,7 +351,7 @@ fn while_the_socket_is_gone_calls_fail_at_once_and_waits_go_on() {
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
             assert!(error.is_retryable() && !error.is_outcome_unknown());
         }
-        let error = client.create_container(plot.shell("exit 0"), &within(30)).unwrap_err();
+        let error = client.create_container(&plot.shell("exit 0"), &within(30)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(!waiting.is_finished());
         proxy.mend();
@@ -391,41 +372,27 @@ fn a_full_disk_is_said_and_undone() {
     };
     let path = directory.to_str().unwrap();
     assert!(run(&["mount", "-t", "tmpfs", "-o", "size=32M,mode=700", "ctrd-test", path]));
-    let daemon = Daemon::start(
-        &DaemonConfig { directory: directory.join("d"), ..Default::default() },
-        &Call::new(),
-    )
-    .unwrap();
-    let client = Client::open(
-        ClientConfig {
-            address: daemon.address().into(),
-            namespace: unique("full"),
-            state_dir: directory.join("client"),
-            ..Default::default()
-        },
-        &Call::new(),
-    )
-    .unwrap();
-    let pull = PullConfig { reference: Ground::get().image().into(), ..Default::default() };
-    let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name;
+    let daemon = Daemon::start(&DaemonConfig::new(directory.join("d")), &Call::new()).unwrap();
+    let config = ClientConfig::new()
+        .address(daemon.address())
+        .namespace(unique("full"))
+        .state_dir(directory.join("client"));
+    let client = Client::open(&config, &Call::new()).unwrap();
+    let pull = PullConfig::new(Ground::get().image());
+    let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name().to_owned();
     let filler = directory.join("filler");
     // Fill the disk to the last page.
     let mut file = fs::File::create(&filler).unwrap();
     while std::io::Write::write(&mut file, &[0; 4096]).is_ok() {}
-    let config = || ContainerConfig {
-        id: "full".into(),
-        image: Some(image.clone()),
-        args: vec!["/bin/true".into()],
-        ..Default::default()
-    };
-    let error = client.create_container(config(), &within(30)).unwrap_err();
+    let config = ContainerConfig::new("full").image(image).args(["/bin/true"]);
+    let error = client.create_container(&config, &within(30)).unwrap_err();
     assert!(error.failed_step().is_some(), "{error}");
     assert!(error.to_string().contains("no space left"), "{error}");
     let error = client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap_err();
     assert!(error.to_string().contains("no space left"), "{error}");
     drop(file);
     fs::remove_file(&filler).unwrap();
-    client.create_container(config(), &within(30)).unwrap();
+    client.create_container(&config, &within(30)).unwrap();
     assert_eq!(client.probe("full", &within(30)).unwrap().exit_code(), Some(0));
     client.destroy_container("full", &gently(), &Call::new()).unwrap();
     client.pull_image(&pull, &mut |_| {}, &within(30).namespace("other")).unwrap();
@@ -460,12 +427,10 @@ fn calls_of_a_create() -> impl Iterator<Item = (&'static str, Option<&'static st
 }
 
 /// A container with streams.
-fn with_streams(plot: &Plot) -> ContainerConfig {
-    let mut config = plot.shell("exec sleep 1000");
-    config.stdio.stdin = Stream::fd(pipe().0);
-    config.stdio.stdout = Stream::fd(pipe().1);
-    config.stdio.stderr = Stream::fd(pipe().1);
-    config
+fn with_streams(plot: &Plot, id: &str) -> ContainerConfig {
+    let stdio = Stdio::new().stdin(Stream::fd(pipe().0));
+    let stdio = stdio.stdout(Stream::fd(pipe().1)).stderr(Stream::fd(pipe().1));
+    plot.shell_of(id, "exec sleep 1000").stdio(stdio)
 }
 
 /// Injects the fault into one call of a create, and returns its error. Also checks that nothing is
@@ -476,19 +441,17 @@ fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
     let destroy =
         |client: &Client, id: &str| client.destroy_container(id, &at_once(), &Call::new()).unwrap();
     // From then on the client knows the image.
-    let first = plot.shell("");
-    let id = first.id.clone();
-    client.create_container(first, &Call::new()).unwrap();
+    let (id, _) = create(&client, plot.shell(""));
     destroy(&client, &id);
 
     let rule = proxy.at(call, fault);
-    let config = with_streams(&plot);
-    let id = config.id.clone();
+    let id = unique("c");
+    let config = with_streams(&plot, &id);
     let timeout = Duration::from_secs(10);
     let start = Instant::now();
     let result = thread::scope(|scope| {
         let creating =
-            scope.spawn(|| client.create_container(config, &Call::new().timeout(timeout)));
+            scope.spawn(|| client.create_container(&config, &Call::new().timeout(timeout)));
         if matches!(fault, Fault::Stall) {
             // The server never receives it, so it cannot do the work later without the client's
             // knowledge.
@@ -524,8 +487,7 @@ fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
     assert_eq!(own, [0; 4], "{case}");
     assert_nothing_is_left(&plot, &case);
 
-    let again = ContainerConfig { id, ..with_streams(&plot) };
-    let id = plot.create(again);
+    plot.create(with_streams(&plot, &id));
     destroy(&plot.client, &id);
     drop(client);
     wait_until("no connection", || proxy.connections() == 0);
@@ -608,9 +570,9 @@ fn what_is_answered_after_the_end_of_a_create_is_undone() {
     ] {
         let rule = proxy.at(call, Fault::Stall);
         let cancel = Cancel::new();
-        let (config, given) = (with_streams(&plot), Call::new().cancel(&cancel));
+        let (config, given) = (with_streams(&plot, &unique("c")), Call::new().cancel(&cancel));
         let error = thread::scope(|scope| {
-            let creating = scope.spawn(|| client.create_container(config, &given));
+            let creating = scope.spawn(|| client.create_container(&config, &given));
             rule.wait_until_fired();
             cancel.fire();
             rule.release();
@@ -622,9 +584,7 @@ fn what_is_answered_after_the_end_of_a_create_is_undone() {
         assert_nothing_is_left(&plot, call);
     }
     let rule = proxy.at("Tasks/Start", Fault::Delay(Duration::from_millis(300)));
-    let config = plot.shell("exit 3");
-    let id = config.id.clone();
-    client.create_container(config, &Call::new()).unwrap();
+    let (id, _) = create(&client, plot.shell("exit 3"));
     rule.wait_until_fired();
     assert_eq!(client.destroy_container(&id, &gently(), &within(30)).unwrap().exit_code(), Some(3));
 }
@@ -634,9 +594,9 @@ fn an_undo_outlasts_an_outage() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     let rule = proxy.at("Tasks/Start", Fault::Stall);
-    let config = with_streams(&plot);
+    let config = with_streams(&plot, &unique("c"));
     let error = thread::scope(|scope| {
-        let creating = scope.spawn(|| client.create_container(config, &Call::new()));
+        let creating = scope.spawn(|| client.create_container(&config, &Call::new()));
         rule.wait_until_fired();
         proxy.cut();
         wait_until("attempts in vain", || proxy.turned_away() > 1);
@@ -656,9 +616,9 @@ fn an_undo_ends_at_what_it_cannot_undo() {
     let start = proxy.at("Tasks/Start", Fault::Fail(2, "no start"));
     let kill = proxy.at("Tasks/Kill", Fault::Fail(7, "no kill"));
     let delete = proxy.at("Tasks/Delete", Fault::Fail(7, "no delete"));
-    let config = with_streams(&plot);
-    let id = config.id.clone();
-    let error = client.create_container(config, &Call::new()).unwrap_err();
+    let config = with_streams(&plot, &unique("c"));
+    let id = config.id().to_owned();
+    let error = client.create_container(&config, &Call::new()).unwrap_err();
     [start, kill, delete].iter().for_each(|rule| rule.wait_until_fired());
     assert_eq!(error.to_string(), format!("create_container {id}: start the task: no start"));
     let source = error.source().unwrap().downcast_ref::<Error>().unwrap();
@@ -750,12 +710,12 @@ fn a_pull_whose_connection_breaks_can_be_made_again() {
             let more_layers = vec![size(2 * at + usize::from(matches!(fault, Fault::Cut)))];
             let recipe = Recipe { more_layers, env: vec![name.clone()], ..Recipe::default() };
             let reference = ground.registry().push(&name, "latest", &recipe);
-            let pull = PullConfig { reference, ..Default::default() };
+            let pull = PullConfig::new(reference);
             let call_in = || within(30).namespace(&name);
 
             let proxy = proxy_of(ground);
-            let config = ClientConfig { address: proxy.address(), ..ground.client_config() };
-            let client = Client::open(config, &Call::new()).unwrap();
+            let config = ground.client_config().address(proxy.address());
+            let client = Client::open(&config, &Call::new()).unwrap();
             let rule = proxy.at_nth(call, n, fault);
             let result = client.pull_image(&pull, &mut |_| {}, &call_in());
             rule.wait_until_fired();
@@ -786,20 +746,16 @@ fn an_exit_is_told_though_the_id_is_taken_over() {
         let (sender, told) = mpsc::channel();
         let hook = move |message: &Message| drop(sender.send(message.clone()));
         client.on_exit(hook).unwrap();
-        let config = plot.shell("sleep 1000");
-        let id = config.id.clone();
-        let process = client.create_container(config, &Call::new()).unwrap();
+        let (id, process) = create(&client, plot.shell("sleep 1000"));
         proxy.cut();
         kill(process);
         plot.destroy(&id);
-        let mut config = plot.shell("sleep 1000");
-        config.id = id.clone();
-        plot.create(config);
+        plot.create(plot.shell_of(&id, "sleep 1000"));
         proxy.mend();
         // It makes no difference whether the lost container is looked up before or after.
         wait_until("a change of the new one", || {
             if recover {
-                client.recover_container(&id, Stdio::default(), &within(5)).is_ok()
+                client.recover_container(&id, &Stdio::new(), &within(5)).is_ok()
             } else {
                 client.destroy_container(&id, &at_once(), &within(5)).is_ok()
             }
@@ -827,9 +783,7 @@ fn a_policy_outlasts_an_outage() {
         let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(30));
     };
     let hook = client.on_exit(hook).unwrap();
-    let mut config = plot.shell("exit 3");
-    config.cleanup = Cleanup::All;
-    client.create_container(config, &Call::new()).unwrap();
+    create(&client, plot.shell("exit 3").cleanup(Cleanup::All));
     is_in.recv_timeout(Duration::from_secs(30)).unwrap();
     proxy.cut();
     release.send(()).unwrap();
@@ -855,9 +809,7 @@ fn a_close_from_a_hook_ends_what_is_being_opened() {
         inner.close(&Call::new()).unwrap();
     };
     client.on_exit(hook).unwrap();
-    let config = plot.shell("exit 1");
-    let id = config.id.clone();
-    client.create_container(config, &Call::new()).unwrap();
+    let (id, _) = create(&client, plot.shell("exit 1"));
     is_in.recv_timeout(Duration::from_secs(30)).unwrap();
     let containerd = pid(ground.daemon().pid());
     stop(containerd);
@@ -882,9 +834,7 @@ fn an_exit_is_told_though_the_container_is_gone() {
     let (sender, told) = mpsc::channel();
     let hook = move |message: &Message| drop(sender.send(message.clone()));
     client.on_exit(hook).unwrap();
-    let config = plot.shell("sleep 1000");
-    let id = config.id.clone();
-    let process = client.create_container(config, &Call::new()).unwrap();
+    let (id, process) = create(&client, plot.shell("sleep 1000"));
     proxy.cut();
     kill(process);
     plot.destroy(&id);

@@ -23,7 +23,7 @@ use ground::registry::{PASSWORD, USER};
 use ground::{Ground, Holdings, unique, wait_until};
 
 fn config(reference: &str) -> PullConfig {
-    PullConfig { reference: reference.into(), ..PullConfig::default() }
+    PullConfig::new(reference)
 }
 
 fn pull(client: &Client, config: &PullConfig, call: &Call) -> Result<Image, Error> {
@@ -87,23 +87,23 @@ fn other_clients_can_use_what_is_pulled() {
             &call,
         )
         .unwrap();
-    assert_eq!(image.name, reference);
-    assert_eq!(format!("sha256:{}", image.id), image.digest[.."sha256:".len() + 12]);
-    assert!(image.labels.is_empty(), "{:?}", image.labels);
+    assert_eq!(image.name(), reference);
+    assert_eq!(format!("sha256:{}", image.id()), image.digest()[.."sha256:".len() + 12]);
+    assert!(image.labels().is_empty(), "{:?}", image.labels());
 
     let last = seen.last().unwrap();
     let kinds: Vec<&str> =
-        last[1..].iter().map(|item| item.reference.split('-').next().unwrap()).collect();
-    assert_eq!(last[0].reference, reference);
-    assert_eq!(last[0].status, ProgressStatus::Resolved);
+        last[1..].iter().map(|item| item.reference().split('-').next().unwrap()).collect();
+    assert_eq!(last[0].reference(), reference);
+    assert_eq!(last[0].status(), ProgressStatus::Resolved);
     assert_eq!(kinds, ["index", "manifest", "config", "layer", "layer", "layer"]);
     for item in &last[1..] {
-        assert!(matches!(item.status, ProgressStatus::Done | ProgressStatus::Exists), "{item:?}");
-        assert!(item.offset == item.total && item.total > 0, "{item:?}");
+        assert!(matches!(item.status(), ProgressStatus::Done | ProgressStatus::Exists), "{item:?}");
+        assert!(item.offset() == item.total() && item.total() > 0, "{item:?}");
     }
     // The size of an image does not include its index.
-    let total: u64 = last[2..].iter().map(|item| item.total).sum();
-    assert_eq!(image.size, total);
+    let total: u64 = last[2..].iter().map(|item| item.total()).sum();
+    assert_eq!(image.size(), total);
 
     let listed = ground.ctr(&["-n", &namespace, "images", "check"]);
     let row = listed.lines().find(|row| row.starts_with(&reference)).unwrap();
@@ -113,12 +113,12 @@ fn other_clients_can_use_what_is_pulled() {
     assert_eq!((holdings.images, holdings.snapshots, holdings.ingests), (1, 3, 0));
 
     let again = pull(&client, &config(&reference), &call).unwrap();
-    assert_eq!((again.digest, again.size), (image.digest.clone(), image.size));
+    assert_eq!((again.digest(), again.size()), (image.digest(), image.size()));
     let got = client.get_image(&reference, &call).unwrap();
-    assert_eq!((got.digest, got.size), (image.digest.clone(), image.size));
+    assert_eq!((got.digest(), got.size()), (image.digest(), image.size()));
     // Another client, which has not pulled the image, sees the same.
     let listed = ground.client().list_images(&[], &call).unwrap();
-    assert_eq!((listed.len(), listed[0].size, &listed[0].id), (1, image.size, &image.id));
+    assert_eq!((listed.len(), listed[0].size(), listed[0].id()), (1, image.size(), image.id()));
 
     client.remove_image(&reference, true, &call).unwrap();
     assert_empty(ground, &namespace);
@@ -137,7 +137,8 @@ fn many_pulls_of_one_image_fetch_it_once() {
     let proxy = FaultyProxy::start(ground.registry().host(), BlobFault::None);
     let namespace = unique("many");
     let call = call(&namespace);
-    let config = config(&proxy.reference(&push(ground, 3)));
+    let reference = proxy.reference(&push(ground, 3));
+    let config = config(&reference);
     let client = ground.client();
     thread::scope(|scope| {
         let pulls: Vec<_> =
@@ -154,7 +155,7 @@ fn many_pulls_of_one_image_fetch_it_once() {
     assert_eq!(gets.len(), all, "something was fetched twice");
     let holdings = ground.holdings(&namespace);
     assert_eq!((holdings.leases, holdings.ingests, holdings.active_snapshots), (0, 0, 0));
-    client.remove_image(&config.reference, true, &call).unwrap();
+    client.remove_image(&reference, true, &call).unwrap();
     assert_empty(ground, &namespace);
 }
 
@@ -191,16 +192,14 @@ fn pulls_from_a_private_registry_with_credentials() {
     let reference = registry.push("private", "latest", &Recipe::default());
     let client = ground.client();
     let namespace = unique("private");
-    let user = |secret: &str| Some(Credentials { username: USER.into(), secret: secret.into() });
-    for credentials in [None, user("wrong")] {
-        let config = PullConfig { credentials, ..config(&reference) };
+    let as_user = |secret: &str| config(&reference).credentials(Credentials::new(USER, secret));
+    for config in [config(&reference), as_user("wrong")] {
         let error = pull(&client, &config, &call(&namespace)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
         assert_eq!(error.failed_step(), Some("resolve"));
         assert!(!error.to_string().contains("wrong"), "{error}");
     }
-    let config = PullConfig { credentials: user(PASSWORD), ..config(&reference) };
-    pull(&client, &config, &call(&namespace)).unwrap();
+    pull(&client, &as_user(PASSWORD), &call(&namespace)).unwrap();
 }
 
 #[test]
@@ -228,17 +227,15 @@ fn chooses_the_platform_or_says_which_there_are() {
     }
     assert_empty(ground, &namespace);
 
-    let platform = Some(format!("linux/{}", foreign_architecture()));
-    let foreign = PullConfig { platform, ..config(&in_index) };
+    let foreign = config(&in_index).platform(format!("linux/{}", foreign_architecture()));
     let image = pull(&client, &foreign, &call).unwrap();
     assert_eq!(ground.holdings(&namespace).snapshots, 1);
     // It is listed although nothing of it is for this machine.
     let listed = client.list_images(&[], &call).unwrap();
-    assert_eq!((listed.len(), &listed[0].digest), (1, &image.digest));
-    assert!(listed[0].size < image.size);
+    assert_eq!((listed.len(), listed[0].digest()), (1, image.digest()));
+    assert!(listed[0].size() < image.size());
     for platform in ["linux", "linux/", "linux/amd64/v1/x"] {
-        let config = PullConfig { platform: Some(platform.into()), ..config(&in_index) };
-        let error = pull(&client, &config, &call).unwrap_err();
+        let error = pull(&client, &config(&in_index).platform(platform), &call).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.message().starts_with("platform: "), "{error}");
     }
@@ -252,13 +249,13 @@ fn lists_damaged_images_too() {
     let call = call(&namespace);
     let reference = ground.registry().push(&unique("damaged"), "latest", &Recipe::default());
     let image = pull(&client, &config(&reference), &call).unwrap();
-    ground.ctr(&["-n", &namespace, "content", "rm", &image.digest]);
+    ground.ctr(&["-n", &namespace, "content", "rm", image.digest()]);
     let listed = ground.client().list_images(&[], &call).unwrap();
-    assert_eq!((listed.len(), &listed[0].digest), (1, &image.digest));
+    assert_eq!((listed.len(), listed[0].digest()), (1, image.digest()));
     // Another pull repairs it.
     pull(&client, &config(&reference), &call).unwrap();
     let listed = ground.client().list_images(&[], &call).unwrap();
-    assert_eq!(listed[0].size, image.size);
+    assert_eq!(listed[0].size(), image.size());
 }
 
 #[test]
@@ -269,13 +266,12 @@ fn fetches_without_unpacking_and_by_digest() {
     let call = call(&namespace);
     let name = unique("fetch");
     let reference = ground.registry().push(&name, "latest", &Recipe::default());
-    let tagged =
-        pull(&client, &PullConfig { no_unpack: true, ..config(&reference) }, &call).unwrap();
+    let tagged = pull(&client, &config(&reference).unpack(false), &call).unwrap();
     let holdings = ground.holdings(&namespace);
     assert_eq!((holdings.snapshots, holdings.blobs), (0, 6));
-    let by_digest = format!("{}/{name}@{}", ground.registry().host(), tagged.digest);
+    let by_digest = format!("{}/{name}@{}", ground.registry().host(), tagged.digest());
     let image = pull(&client, &config(&by_digest), &call).unwrap();
-    assert_eq!((image.name, image.digest), (by_digest, tagged.digest));
+    assert_eq!((image.name(), image.digest()), (&*by_digest, tagged.digest()));
     assert_eq!(ground.holdings(&namespace).snapshots, 3);
 }
 
@@ -341,7 +337,7 @@ fn a_pull_ends_when_its_call_or_its_client_does() {
     };
     let stalled = |progress: &[Progress]| {
         let half = |item: &&Progress| {
-            item.status == ProgressStatus::Downloading && item.offset >= BIG as u64 / 2
+            item.status() == ProgressStatus::Downloading && item.offset() >= BIG as u64 / 2
         };
         progress.iter().filter(half).count() == 3
     };
@@ -423,19 +419,19 @@ fn tag(plot: &Plot, names: &[&str]) {
 fn every_name_that_is_listed_can_be_used() {
     let plot = Plot::new();
     let client = &plot.client;
-    let digest = client.get_image(&plot.image, &Call::new()).unwrap().digest;
+    let pulled = client.get_image(&plot.image, &Call::new()).unwrap();
     let full = "docker.io/library/busybox:9";
-    tag(&plot, &["busybox:9", full, "corp/app:v1", "import-2026-01-01:v1", &digest]);
+    tag(&plot, &["busybox:9", full, "corp/app:v1", "import-2026-01-01:v1", pulled.digest()]);
     let names: Vec<String> = client
         .list_images(&[], &Call::new())
         .unwrap()
         .into_iter()
-        .map(|image| image.name)
+        .map(|image| image.name().to_owned())
         .collect();
     assert_eq!(names.len(), 6, "{names:?}");
     for name in &names {
-        assert_eq!(client.get_image(name, &Call::new()).unwrap().name, *name);
-        let id = plot.create(ContainerConfig { image: Some(name.clone()), ..plot.shell("exit 0") });
+        assert_eq!(client.get_image(name, &Call::new()).unwrap().name(), name);
+        let id = plot.create(plot.shell("exit 0").image(name));
         let record = plot.ground.ctr(&["-n", &plot.namespace, "containers", "info", &id]);
         let record: Value = serde_json::from_str(&record).unwrap();
         assert_eq!(record["Image"], name.as_str());
@@ -446,7 +442,7 @@ fn every_name_that_is_listed_can_be_used() {
         client.remove_image(name, false, &Call::new()).unwrap();
         let left = client.list_images(&[], &Call::new()).unwrap();
         assert_eq!(left.len(), names.len() - removed - 1);
-        assert!(left.iter().all(|image| image.name != *name), "{name} is left: {left:?}");
+        assert!(left.iter().all(|image| image.name() != *name), "{name} is left: {left:?}");
     }
 }
 
@@ -456,13 +452,9 @@ fn the_exact_name_comes_before_the_completed_one() {
     let client = &plot.client;
     let full = "docker.io/library/busybox:9";
     tag(&plot, &["busybox:9", full]);
-    let get = || client.get_image("busybox:9", &Call::new()).map(|image| image.name);
+    let get = || client.get_image("busybox:9", &Call::new()).map(|image| image.name().to_owned());
     let image_of_a_new_container = || {
-        let id = plot.create(ContainerConfig {
-            image: Some("busybox:9".into()),
-            no_start: true,
-            ..plot.shell("exit 0")
-        });
+        let id = plot.create(plot.shell("exit 0").image("busybox:9").start(false));
         let record = plot.ground.ctr(&["-n", &plot.namespace, "containers", "info", &id]);
         plot.destroy(&id);
         serde_json::from_str::<Value>(&record).unwrap()["Image"].as_str().unwrap().to_owned()
@@ -537,13 +529,7 @@ fn the_specification_of_an_image_is_the_one_that_a_create_makes() {
         let id = unique("c");
         let json = plot.client.image_spec(&plot.image, &id, &Call::new()).unwrap();
         assert_eq!((plot.holdings(), views(&plot)), (before, 0), "{user:?}");
-        let config = ContainerConfig {
-            id: id.clone(),
-            image: Some(plot.image.clone()),
-            no_start: true,
-            ..Default::default()
-        };
-        plot.create(config);
+        plot.create(ContainerConfig::new(&id).image(&plot.image).start(false));
         let spec: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(spec_of(&plot, &id), spec, "{user:?}");
         plot.destroy(&id);
@@ -557,12 +543,7 @@ fn an_images_specification_can_be_edited_and_handed_back() {
     let json = plot.client.image_spec(&plot.image, &id, &Call::new()).unwrap();
     let mut spec: Value = serde_json::from_str(&json).unwrap();
     spec["process"]["env"].as_array_mut().unwrap().push(json!("IMAGE=edited"));
-    let config = ContainerConfig {
-        id,
-        image: Some(plot.image.clone()),
-        spec: Some(spec.to_string()),
-        ..Default::default()
-    };
+    let config = ContainerConfig::new(id).image(&plot.image).spec_json(spec.to_string());
     let output = "1000\n1000\n1000 4 10 2000\n/data\nimage image edited\n";
     assert_eq!(plot.run(config), (Some(0), output.into()));
 }
@@ -575,23 +556,20 @@ fn an_image_is_applied_to_a_callers_specification() {
         serde_json::from_str(&default_spec(&plot.namespace, &id).unwrap()).unwrap();
     spec["process"]["env"] = json!(["B=caller", "IMAGE=caller"]);
     spec["hostname"] = json!("caller");
-    let config = |args: &[&str]| ContainerConfig {
-        id: id.clone(),
-        image: Some(plot.image.clone()),
-        spec: Some(spec.to_string()),
-        apply_image: true,
-        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-        ..Default::default()
+    let without_image = |args: &[&str]| {
+        let config = ContainerConfig::new(&id).args(args.iter().copied());
+        config.spec_json(spec.to_string()).apply_image(true)
     };
+    let config = |args: &[&str]| without_image(args).image(&plot.image);
     let output = "1001\n2001\n2001 2000\n/data\nimage caller caller\n";
     assert_eq!(plot.run(config(&[])), (Some(0), output.into()));
     // The arguments follow the image's entry point.
     assert_eq!(plot.run(config(&["hostname; exit 3"])), (Some(3), "caller\n".into()));
     // Without the image, the specification is the caller's alone.
-    let alone = ContainerConfig { apply_image: false, ..config(&["/bin/sh", "-c", "id -u; pwd"]) };
+    let alone = config(&["/bin/sh", "-c", "id -u; pwd"]).apply_image(false);
     assert_eq!(plot.run(alone), (Some(0), "0\n/\n".into()));
-    let no_image = ContainerConfig { image: None, rootfs: Some("/".into()), ..config(&[]) };
-    let error = plot.client.create_container(no_image, &Call::new()).unwrap_err();
+    let no_image = without_image(&[]).rootfs("/");
+    let error = plot.client.create_container(&no_image, &Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.message().starts_with("apply_image: "), "{error}");
 }
@@ -604,8 +582,7 @@ fn an_image_is_unpacked_for_its_specification_only_if_a_name_needs_its_files() {
         let namespace = unique("fetched");
         let call = call(&namespace);
         let reference = ground.registry().push(&unique("fetched"), "latest", &recipe(user));
-        let fetch = PullConfig { no_unpack: true, ..config(&reference) };
-        pull(&client, &fetch, &call).unwrap();
+        pull(&client, &config(&reference).unpack(false), &call).unwrap();
         let json = client.image_spec(&reference, "c", &call).unwrap();
         let spec: Value = serde_json::from_str(&json).unwrap();
         let uid = if snapshots == 0 { 12 } else { 1000 };

@@ -5,11 +5,10 @@ mod ground;
 use std::time::{Duration, Instant, SystemTime};
 
 use ctrd::{
-    Call, Cleanup, Client, ClientConfig, ContainerConfig, ContainerInfo, ContainerStatus, Error,
-    ErrorKind, Stdio,
+    Call, Cleanup, Client, ContainerConfig, ContainerInfo, ContainerStatus, Error, ErrorKind, Stdio,
 };
 use ground::plot::{
-    Plot, at_once, client_behind, client_of, kill, proxy_of, shim_of, stop, within,
+    Plot, at_once, client_behind, client_of, create, kill, proxy_of, shim_of, stop, within,
 };
 use ground::{unique, wait_until};
 use rustix::process::{Signal, kill_process};
@@ -38,11 +37,11 @@ fn look(client: &Client, id: &str) -> ContainerInfo {
 fn a_container_is_described_by_its_record() {
     let plot = Plot::new();
     let before = SystemTime::now() - Duration::from_secs(1);
-    let mut config = plot.shell("sleep 1000");
-    config.labels =
-        vec![("org.example/z".into(), "last".into()), ("org.example/a".into(), "first".into())];
-    config.cleanup = Cleanup::Task;
-    config.stdio.terminal = true;
+    let config = plot
+        .shell("sleep 1000")
+        .labels([("org.example/z", "last"), ("org.example/a", "first")])
+        .cleanup(Cleanup::Task)
+        .stdio(Stdio::new().terminal(true));
     let id = plot.create(config);
     // Whoever asks.
     for client in [&plot.client, &client_of(&plot)] {
@@ -82,13 +81,7 @@ fn a_container_is_described_by_its_record() {
         std::fs::create_dir_all(root.join(dir)).unwrap();
     }
     let id = unique("root");
-    let args = vec!["/bin/sh".into(), "-c".into(), "exit 3".into()];
-    plot.create(ContainerConfig {
-        id: id.clone(),
-        rootfs: Some(root),
-        args,
-        ..ContainerConfig::default()
-    });
+    plot.create(ContainerConfig::new(&id).rootfs(root).args(["/bin/sh", "-c", "exit 3"]));
     let info = look(&plot.client, &id);
     assert_eq!((info.image(), info.snapshotter(), info.snapshot_key()), (None, None, None));
     plot.destroy(&id);
@@ -106,11 +99,11 @@ fn the_state_of_the_process_is_given() {
             info
         })
     };
-    let mut config = plot.shell("trap 'exit 3' TERM; while :; do sleep 0.1; done");
-    config.no_start = true;
-    config.cleanup = Cleanup::Task;
-    let id = config.id.clone();
-    let process = plot.client.create_container(config, &Call::new()).unwrap();
+    let config = plot
+        .shell("trap 'exit 3' TERM; while :; do sleep 0.1; done")
+        .start(false)
+        .cleanup(Cleanup::Task);
+    let (id, process) = create(&plot.client, config);
     let without_exit = |status| {
         for info in both(&id, status) {
             assert_eq!((info.pid(), info.exit_code()), (Some(process), None), "{info:?}");
@@ -163,12 +156,12 @@ fn the_generation_tells_one_life_of_an_id_from_the_next() {
     let plot = Plot::new();
     let mut generations = Vec::new();
     for code in [3, 4] {
-        let config = ContainerConfig { id: "same".into(), ..plot.shell(&format!("exit {code}")) };
-        let process = plot.client.create_container(config, &Call::new()).unwrap();
+        let config = plot.shell_of("same", &format!("exit {code}"));
+        let process = plot.client.create_container(&config, &Call::new()).unwrap();
         let probed = plot.probe("same");
         // A later run of the program.
         let later = client_of(&plot);
-        later.recover_container("same", Stdio::default(), &within(10)).unwrap();
+        later.recover_container("same", &Stdio::new(), &within(10)).unwrap();
         let recovered = later.probe("same", &within(10)).unwrap();
         let generation = look(&later, "same").generation();
         let destroyed = plot.destroy("same");
@@ -194,8 +187,9 @@ fn a_list_is_filtered_by_the_server_and_takes_two_calls() {
     let plot = Plot::new();
     let mut ids: Vec<String> = (0..6)
         .map(|n| {
-            let mut config = plot.shell(&format!("exit {n}"));
-            config.labels = vec![("org.example.group".into(), (n % 2).to_string())];
+            let config = plot
+                .shell(&format!("exit {n}"))
+                .labels([("org.example.group", (n % 2).to_string())]);
             plot.create(config)
         })
         .collect();
@@ -238,12 +232,8 @@ fn a_list_is_filtered_by_the_server_and_takes_two_calls() {
 fn a_shim_that_does_not_answer_makes_no_list_fail() {
     let plot = Plot::new();
     let other = client_of(&plot);
-    let create = |code: u32| {
-        let config = plot.shell(&format!("sleep 1000; exit {code}"));
-        let id = config.id.clone();
-        (id, plot.client.create_container(config, &Call::new()).unwrap())
-    };
-    let [(stuck, stuck_pid), (well, well_pid)] = [1, 2].map(create);
+    let running = |code| create(&plot.client, plot.shell(&format!("sleep 1000; exit {code}")));
+    let [(stuck, stuck_pid), (well, well_pid)] = [1, 2].map(running);
     let shim = shim_of(stuck_pid);
     stop(shim);
     for client in [&plot.client, &other] {
@@ -290,8 +280,8 @@ fn the_calls_limits_and_errors_are_those_of_every_operation() {
     }
     let error = plot.client.get_container("a/b", &Call::new()).unwrap_err();
     assert!(error.message().starts_with("id: "), "{error}");
-    let config = ClientConfig { namespace: "elsewhere".into(), ..plot.ground.client_config() };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = plot.ground.client_config().namespace("elsewhere");
+    let client = Client::open(&config, &Call::new()).unwrap();
     client.close(&Call::new()).unwrap();
     for error in errors(&client, &Call::new()) {
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ctrd::{Call, Cancel, Client, Stream};
+use ctrd::{Call, Cancel, Client, Stdio, Stream};
 use ground::plot::{Plot, gently, kill, pipe, within};
 use ground::{descriptors, idle_threads, library_threads, wait_until};
 
@@ -53,9 +53,10 @@ fn a_hundred_containers_by_ten_threads_leave_nothing() {
     let _alone = alone();
     let plot = Plot::new();
     let one = |code: u32| {
-        let mut config = plot.shell(&format!("echo {code}; exit {code}"));
         let (mut output, stdout) = pipe();
-        config.stdio.stdout = Stream::fd(stdout);
+        let config = plot
+            .shell(&format!("echo {code}; exit {code}"))
+            .stdio(Stdio::new().stdout(Stream::fd(stdout)));
         let id = plot.create(config);
         assert_eq!(plot.probe(&id).exit_code(), Some(code));
         assert_eq!(plot.destroy(&id).exit_code(), Some(code));
@@ -93,13 +94,10 @@ fn a_hundred_containers_by_ten_threads_leave_nothing() {
 fn an_exit_that_is_kept_holds_no_descriptor() {
     let _alone = alone();
     let plot = Plot::new();
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    let other = Client::open(config, &Call::new()).unwrap();
+    let other = Client::open(&plot.client_config(), &Call::new()).unwrap();
     let one = || {
-        let mut config = plot.shell("exit 3");
         let (_output, stdout) = pipe();
-        config.stdio.stdout = Stream::fd(stdout);
+        let config = plot.shell("exit 3").stdio(Stdio::new().stdout(Stream::fd(stdout)));
         let id = plot.create(config);
         assert_eq!(plot.probe(&id).exit_code(), Some(3));
         // The client that made it does not hear of this, and keeps the message.

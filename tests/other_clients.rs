@@ -14,8 +14,8 @@ use ctrd::{
     Stream,
 };
 use ground::plot::{
-    Plot, at_once, by_the_kernel, client_behind, client_of, gently, kill, pipe, proxy_of, shim_of,
-    stop, unseen_proxy_of, within,
+    Plot, at_once, by_the_kernel, client_behind, client_of, create, gently, kill, pipe, proxy_of,
+    shim_of, stop, unseen_proxy_of, within,
 };
 use ground::proxy::{Fault, Proxy};
 use ground::{Holdings, wait_until};
@@ -49,11 +49,7 @@ fn ctr(plot: &Plot, arguments: &[&str]) {
 
 /// A container that runs until something ends it, and its process.
 fn running(plot: &Plot, client: &Client, cleanup: Cleanup) -> (String, u32) {
-    let mut config = plot.shell("sleep 1000");
-    config.cleanup = cleanup;
-    let id = config.id.clone();
-    let process = client.create_container(config, &Call::new()).unwrap();
-    (id, process)
+    create(client, plot.shell("sleep 1000").cleanup(cleanup))
 }
 
 /// A container whose first run exits with the first code, and whose second run with the second.
@@ -88,14 +84,14 @@ fn a_record_that_is_replaced_makes_no_second_exit() {
         make_a_record(&plot, &id, "ctrd");
         proxy.take();
         if look {
-            client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+            client.recover_container(&id, &Stdio::new(), &within(10)).unwrap();
         }
         kill(process);
         let message = told.recv_timeout(LONG).unwrap();
         assert_eq!((message.container_id(), message.exit_code()), (&*id, Some(137)));
         client.probe(&id, &within(10)).unwrap();
         assert_eq!(client.probe(&id, &within(10)).unwrap().seq(), message.seq());
-        client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+        client.recover_container(&id, &Stdio::new(), &within(10)).unwrap();
         let destroyed = client.destroy_container(&id, &gently(), &within(10)).unwrap();
         assert_eq!(destroyed.seq(), message.seq());
         // The Wait that was outstanding was enough for all of this.
@@ -126,7 +122,7 @@ fn a_record_that_is_replaced_under_a_destroy_makes_no_second_exit() {
         // The task exists, and its exit is reported.
         assert_eq!(plot.holdings().tasks, 1);
         assert_eq!(client.probe(&id, &within(10)).unwrap().exit_code(), Some(137));
-        client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+        client.recover_container(&id, &Stdio::new(), &within(10)).unwrap();
         assert_is_silent(&told);
         client.destroy_container(&id, &gently(), &within(10)).unwrap();
         assert_is_silent(&told);
@@ -143,11 +139,11 @@ fn a_shim_that_hangs_under_a_record_that_was_replaced_makes_no_second_exit() {
     make_a_record(&plot, &id, "ctrd");
     let shim = shim_of(process);
     stop(shim);
-    let error = plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap_err();
+    let error = plot.client.recover_container(&id, &Stdio::new(), &within(10)).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
     rustix::process::kill_process(shim, rustix::process::Signal::CONT).unwrap();
-    plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
-    assert_eq!(plot.client.counters().outstanding, 1);
+    plot.client.recover_container(&id, &Stdio::new(), &within(10)).unwrap();
+    assert_eq!(plot.client.counters().outstanding(), 1);
     kill(process);
     assert_eq!(told.recv_timeout(LONG).unwrap().exit_code(), Some(137));
     plot.destroy(&id);
@@ -162,8 +158,7 @@ fn a_task_that_was_deleted_half_way_can_be_destroyed_by_anybody() {
         for milliseconds in (50..=95).step_by(5) {
             let plot = &plot;
             scope.spawn(move || {
-                let mut config = plot.shell("sleep 1000");
-                config.no_start = true;
+                let config = plot.shell("sleep 1000").start(false);
                 let id = plot.create(config);
                 let short = Call::new().timeout(Duration::from_millis(milliseconds));
                 if plot.client.destroy_container(&id, &gently(), &short).is_ok() {
@@ -193,7 +188,7 @@ fn a_policy_is_not_that_of_another_record() {
     // The client looks it up.
     proxy.cut();
     proxy.mend();
-    wait_until("a look", || client.counters().reconciled == 1);
+    wait_until("a look", || client.counters().reconciled() == 1);
     proxy.take();
     kill(process);
     told.recv_timeout(LONG).unwrap();
@@ -229,9 +224,7 @@ fn each_of_two_processes_of_a_record_is_told() {
     ctr(&plot, &["tasks", "rm", "-f", &id]);
     ctr(&plot, &["tasks", "start", "-d", &id]);
     proxy.mend();
-    wait_until("the recovery", || {
-        client.recover_container(&id, Stdio::default(), &within(5)).is_ok()
-    });
+    wait_until("the recovery", || client.recover_container(&id, &Stdio::new(), &within(5)).is_ok());
     let message = told.recv_timeout(LONG).unwrap();
     assert_eq!((message.exit_code(), message.origin()), by_the_kernel(137));
     kill(client.container_pid(&id, &Call::new()).unwrap());
@@ -295,16 +288,14 @@ fn a_destroy_of_what_never_ran_can_be_cut_short_and_made_again() {
     for piped in [false, true] {
         for call in ["Containers/Update", "Tasks/Kill", "Tasks/Delete", "Snapshots/Remove"] {
             for fault in [Fault::Stall, Fault::StallAfter] {
+                let mut config = plot.shell("exit 3").start(false);
                 let (_output, stdout) = pipe();
-                let mut config = plot.shell("exit 3");
                 if piped {
-                    config.stdio.stdout = Stream::fd(stdout);
+                    config = config.stdio(Stdio::new().stdout(Stream::fd(stdout)));
                 } else if call == "Tasks/Kill" {
                     continue;
                 }
-                config.no_start = true;
-                let id = config.id.clone();
-                client.create_container(config, &Call::new()).unwrap();
+                let (id, _) = create(&client, config);
                 let rule = proxy.at(call, fault);
                 let cancel = Cancel::new();
                 let error = thread::scope(|scope| {
@@ -339,19 +330,18 @@ fn is_clean(plot: &Plot) -> bool {
 #[test]
 fn a_destroy_can_be_cut_short_at_any_moment() {
     let plot = Plot::new();
-    for no_start in [true, false] {
+    for starts in [false, true] {
         for milliseconds in (5..=95).step_by(5) {
-            let mut config = plot.shell("sleep 1000");
-            config.no_start = no_start;
+            let config = plot.shell("sleep 1000").start(starts);
             let id = plot.create(config);
             let destroy = |call| plot.client.destroy_container(&id, &at_once(), &call);
             let first = destroy(Call::new().timeout(Duration::from_millis(milliseconds)));
-            let expected = if no_start { None } else { Some(137) };
+            let expected = if starts { Some(137) } else { None };
             match first.or_else(|_| destroy(within(10))) {
                 Ok(message) => assert_eq!(message.exit_code(), expected, "{message:?}"),
                 // The record was deleted when the time ended.
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => panic!("{milliseconds} ms, {no_start}: {e}"),
+                Err(e) => panic!("{milliseconds} ms, {starts}: {e}"),
             }
         }
     }
@@ -372,7 +362,7 @@ fn a_record_that_goes_is_no_exit() {
     assert_is_silent(&told);
 
     make_a_record(&plot, &id, "ctrd");
-    plot.client.recover_container(&id, Stdio::default(), &within(10)).unwrap();
+    plot.client.recover_container(&id, &Stdio::new(), &within(10)).unwrap();
     assert_is_silent(&told);
     kill(process);
     let message = told.recv_timeout(LONG).unwrap();
@@ -385,8 +375,7 @@ fn a_record_that_goes_is_no_exit() {
 #[test]
 fn a_label_of_an_earlier_process_is_not_a_later_ones() {
     let plot = Plot::new();
-    let mut config = twice(&plot, "exit 3", "exit 4");
-    config.cleanup = Cleanup::Task;
+    let config = twice(&plot, "exit 3", "exit 4").cleanup(Cleanup::Task);
     let id = plot.create(config);
     assert_eq!(plot.probe(&id).exit_code(), Some(3));
     wait_until("the task's deletion", || plot.holdings().tasks == 0);
@@ -414,10 +403,8 @@ fn a_clean_up_leaves_a_later_process_alone() {
         let _ = released.lock().unwrap().recv_timeout(LONG);
     };
     let hook = client.on_exit(hook).unwrap();
-    let mut config = twice(&plot, "exit 3", "sleep 1000");
-    config.cleanup = Cleanup::All;
-    let id = config.id.clone();
-    client.create_container(config, &Call::new()).unwrap();
+    let config = twice(&plot, "exit 3", "sleep 1000").cleanup(Cleanup::All);
+    let (id, _) = create(&client, config);
     is_in.recv_timeout(LONG).unwrap();
     ctr(&plot, &["tasks", "rm", &id]);
     ctr(&plot, &["tasks", "start", "-d", &id]);
@@ -445,14 +432,12 @@ fn what_another_client_never_started_has_no_code() {
     for piped in [false, true] {
         let told = stop_hook(&plot.client);
         let other = client_of(&plot);
-        let mut config = plot.shell("exit 3");
+        let mut config = plot.shell("exit 3").start(false);
         let (_output, stdout) = pipe();
         if piped {
-            config.stdio.stdout = Stream::fd(stdout);
+            config = config.stdio(Stdio::new().stdout(Stream::fd(stdout)));
         }
-        config.no_start = true;
-        let id = config.id.clone();
-        other.create_container(config, &Call::new()).unwrap();
+        let (id, _) = create(&other, config);
         plot.client.watch_container(&id, &within(10)).unwrap();
         let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
@@ -470,11 +455,9 @@ fn what_another_client_never_started_has_no_code() {
 /// A container that is created but not started. It exits with the code that its input names.
 fn asking(plot: &Plot, client: &Client) -> (String, File) {
     let (stdin, say): (OwnedFd, OwnedFd) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-    let mut config = plot.shell("read x; exit $x");
-    config.stdio.stdin = Stream::fd(stdin);
-    config.no_start = true;
-    let id = config.id.clone();
-    client.create_container(config, &Call::new()).unwrap();
+    let config =
+        plot.shell("read x; exit $x").stdio(Stdio::new().stdin(Stream::fd(stdin))).start(false);
+    let (id, _) = create(client, config);
     (id, say.into())
 }
 

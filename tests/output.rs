@@ -11,7 +11,7 @@ use std::time::Duration;
 use ctrd::{
     Call, Cleanup, Client, ContainerConfig, DestroyConfig, ErrorKind, Message, Stdio, Stream,
 };
-use ground::plot::{Plot, at_once, client_of, gently, pid, pipe, until_it_traps, within};
+use ground::plot::{Plot, at_once, client_of, create, gently, pid, pipe, until_it_traps, within};
 use ground::wait_until;
 
 /// More than the pipes between process and host hold without the shim's part, and less than they hold
@@ -26,10 +26,13 @@ const WRITTEN_TO_FIFO: u64 = 120_000;
 
 /// A container that writes, and ends; and the other end of its output.
 fn writer(plot: &Plot) -> (ContainerConfig, File) {
+    running(plot, &writing(WRITTEN))
+}
+
+/// A container that runs a script, and the other end of its output.
+fn running(plot: &Plot, script: &str) -> (ContainerConfig, File) {
     let (reader, stdout) = pipe();
-    let mut config = plot.shell(&writing(WRITTEN));
-    config.stdio.stdout = Stream::fd(stdout);
-    (config, reader)
+    (plot.shell(script).stdio(Stdio::new().stdout(Stream::fd(stdout))), reader)
 }
 
 fn writing(bytes: u64) -> String {
@@ -58,11 +61,11 @@ fn a_destroy_reports_the_output_that_was_lost() {
         let (container, reader) = writer(&plot);
         let id = plot.create(container);
         assert_eq!(lost(&plot.probe(&id)), 0, "it is waited for");
-        let before = plot.client.counters().output_lost;
+        let before = plot.client.counters().output_lost();
         let message = plot.client.destroy_container(&id, &config, &Call::new()).unwrap();
         assert!(lost(&message) > 0, "{message:?}");
         assert_eq!(lost(&message) + read(&reader), WRITTEN);
-        assert_eq!(plot.client.counters().output_lost - before, lost(&message));
+        assert_eq!(plot.client.counters().output_lost() - before, lost(&message));
     }
     assert!(plot.holdings().only_images());
 }
@@ -77,12 +80,12 @@ fn output_for_a_reader_that_has_gone_is_reported() {
     assert_eq!(lost(&plot.destroy(&id)), WRITTEN);
 
     // Nothing is lost of what the host does not want.
-    let (mut container, _) = writer(&plot);
-    container.stdio = Stdio { stderr: container.stdio.stdout, ..Stdio::default() };
-    let id = plot.create(container);
+    let (_reader, stderr) = pipe();
+    let stdio = Stdio::new().stderr(Stream::fd(stderr));
+    let id = plot.create(plot.shell(&writing(WRITTEN)).stdio(stdio));
     plot.probe(&id);
     assert_eq!(lost(&plot.destroy(&id)), 0);
-    assert_eq!(plot.client.counters().output_lost, WRITTEN);
+    assert_eq!(plot.client.counters().output_lost(), WRITTEN);
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn a_destroy_waits_for_a_late_reader_as_long_as_it_is_told_to() {
         assert_eq!(lost(&message), 0);
         assert_eq!(message.output_lost(), None);
     }
-    assert_eq!(plot.client.counters().output_lost, 0);
+    assert_eq!(plot.client.counters().output_lost(), 0);
 }
 
 #[test]
@@ -136,15 +139,17 @@ fn a_clean_up_reports_the_output_that_was_lost_to_probes() {
         (Cleanup::Task, Some(Duration::from_millis(10))),
     ] {
         let (mut container, reader) = writer(&plot);
-        (container.cleanup, container.drain) = (cleanup, drain);
-        let before = plot.client.counters().output_lost;
-        let id = plot.create(container);
+        if let Some(drain) = drain {
+            container = container.drain(drain);
+        }
+        let before = plot.client.counters().output_lost();
+        let id = plot.create(container.cleanup(cleanup));
         plot.probe(&id);
         wait_until("the clean-up", || plot.holdings().tasks == 0 && plot.holdings().fifos == 0);
         let message = plot.client.probe(&id, &Call::new().poll()).unwrap();
         assert!(lost(&message) > 0, "{message:?}");
         assert_eq!(lost(&message) + read(&reader), WRITTEN);
-        assert_eq!(plot.client.counters().output_lost - before, lost(&message));
+        assert_eq!(plot.client.counters().output_lost() - before, lost(&message));
         // A call that destroys it, or finds it destroyed, reports the same.
         assert_eq!(lost(&plot.destroy(&id)), lost(&message));
     }
@@ -154,9 +159,8 @@ fn a_clean_up_reports_the_output_that_was_lost_to_probes() {
 #[test]
 fn a_clean_up_waits_for_a_late_reader_as_long_as_the_container_says() {
     let plot = Plot::new();
-    let (mut container, reader) = writer(&plot);
-    (container.cleanup, container.drain) = (Cleanup::All, Some(Duration::MAX));
-    let id = plot.create(container);
+    let (container, reader) = writer(&plot);
+    let id = plot.create(container.cleanup(Cleanup::All).drain(Duration::MAX));
     plot.probe(&id);
     thread::sleep(LATE);
     assert_eq!(plot.holdings().containers, 1);
@@ -168,9 +172,8 @@ fn a_clean_up_waits_for_a_late_reader_as_long_as_the_container_says() {
 #[test]
 fn a_clean_up_takes_no_output_from_a_destroy_that_waits_longer() {
     let plot = Plot::new();
-    let (mut container, reader) = writer(&plot);
-    (container.cleanup, container.drain) = (Cleanup::All, Some(Duration::from_secs(3)));
-    let id = plot.create(container);
+    let (container, reader) = writer(&plot);
+    let id = plot.create(container.cleanup(Cleanup::All).drain(Duration::from_secs(3)));
     plot.probe(&id);
     let message = thread::scope(|scope| {
         let destroying = scope.spawn(|| {
@@ -183,7 +186,7 @@ fn a_clean_up_takes_no_output_from_a_destroy_that_waits_longer() {
         destroying.join().unwrap().unwrap()
     });
     assert_eq!(lost(&message), 0);
-    assert_eq!(plot.client.counters().output_lost, 0);
+    assert_eq!(plot.client.counters().output_lost(), 0);
     wait_until("the end of everything", || plot.holdings().only_images());
 }
 
@@ -192,15 +195,12 @@ fn many_clean_ups_that_wait_for_readers_delay_no_other() {
     let plot = Plot::new();
     let stuck: Vec<(String, File)> = (0..20)
         .map(|_| {
-            let (mut container, reader) = writer(&plot);
-            (container.cleanup, container.drain) = (Cleanup::All, Some(Duration::MAX));
-            (plot.create(container), reader)
+            let (container, reader) = writer(&plot);
+            (plot.create(container.cleanup(Cleanup::All).drain(Duration::MAX)), reader)
         })
         .collect();
     stuck.iter().for_each(|(id, _)| drop(plot.probe(id)));
-    let mut other = plot.shell("exit 3");
-    other.cleanup = Cleanup::All;
-    let other = plot.create(other);
+    let other = plot.create(plot.shell("exit 3").cleanup(Cleanup::All));
     plot.probe(&other);
     wait_until("the clean-up of the other", || plot.holdings().containers == stuck.len());
     for (_, reader) in &stuck {
@@ -213,26 +213,24 @@ fn many_clean_ups_that_wait_for_readers_delay_no_other() {
 fn a_client_that_recovers_a_container_keeps_to_its_time_for_the_output() {
     let plot = Plot::new();
     let first = client_of(&plot);
-    let (mut container, _before) = writer(&plot);
     let script = format!("trap '{}' TERM; while :; do sleep 0.01; done", writing(WRITTEN));
-    container.args = plot.shell(&script).args;
-    (container.cleanup, container.drain) = (Cleanup::All, Some(Duration::MAX));
-    let id = container.id.clone();
-    let process = first.create_container(container, &Call::new()).unwrap();
+    let (container, _before) = running(&plot, &script);
+    let (id, process) = create(&first, container.cleanup(Cleanup::All).drain(Duration::MAX));
     until_it_traps(process, &script);
     drop(first);
 
     let second = client_of(&plot);
     let (reader, stdout) = pipe();
-    let stdio = Stdio { stdout: Stream::fd(stdout), ..Stdio::default() };
-    second.recover_container(&id, stdio, &within(10)).unwrap();
+    let stdio = Stdio::new().stdout(Stream::fd(stdout));
+    second.recover_container(&id, &stdio, &within(10)).unwrap();
+    drop(stdio);
     rustix::process::kill_process(pid(process), rustix::process::Signal::TERM).unwrap();
     second.probe(&id, &within(30)).unwrap();
     thread::sleep(LATE);
     assert_eq!(plot.holdings().containers, 1);
     assert_eq!(read(&reader), WRITTEN);
     wait_until("the clean-up", || plot.holdings().only_images());
-    assert_eq!(second.counters().output_lost, 0);
+    assert_eq!(second.counters().output_lost(), 0);
 }
 
 #[test]
@@ -242,27 +240,27 @@ fn output_of_a_container_that_another_client_removes_is_waited_for_and_counted()
         client.destroy_container(id, &gently(), &within(30)).unwrap();
     };
     for late in [false, true] {
-        let (mut container, reader) = writer(&plot);
         // What the shim still holds is lost with it, and nobody can count that.
-        container.args = plot.shell(&writing(WRITTEN_TO_FIFO)).args;
-        container.drain = late.then_some(Duration::MAX);
+        let (mut container, reader) = running(&plot, &writing(WRITTEN_TO_FIFO));
+        if late {
+            container = container.drain(Duration::MAX);
+        }
         let id = plot.create(container);
         plot.probe(&id);
         remove(&client_of(&plot), &id);
         // Another container of the id takes its place.
-        let again = ContainerConfig { id: id.clone(), ..plot.shell("exit 4") };
-        plot.create(again);
-        let before = plot.client.counters().output_lost;
+        plot.create(plot.shell_of(&id, "exit 4"));
+        let before = plot.client.counters().output_lost();
         if late {
             thread::sleep(LATE);
             assert_eq!(read(&reader), WRITTEN_TO_FIFO);
-            assert_eq!(plot.client.counters().output_lost, before);
+            assert_eq!(plot.client.counters().output_lost(), before);
         } else {
             // The descriptor is closed when the time for the output is over.
-            wait_until("the loss", || plot.client.counters().output_lost > before);
+            wait_until("the loss", || plot.client.counters().output_lost() > before);
             let read = read(&reader);
             wait_until("all of it", || {
-                plot.client.counters().output_lost - before + read == WRITTEN_TO_FIFO
+                plot.client.counters().output_lost() - before + read == WRITTEN_TO_FIFO
             });
         }
         plot.destroy(&id);
@@ -274,25 +272,23 @@ fn output_of_a_container_that_another_client_removes_is_waited_for_and_counted()
 fn the_close_of_a_client_loses_only_what_the_fifo_does_not_keep() {
     let plot = Plot::new();
     let first = client_of(&plot);
-    let (mut container, before) = writer(&plot);
     // It runs on, and says when it has written.
     let script = format!("head -c {WRITTEN} /dev/zero; echo done >&2; sleep 1000");
-    container.args = plot.shell(&script).args;
-    let (mut errors, stderr) = pipe();
-    container.stdio.stderr = Stream::fd(stderr);
-    let id = container.id.clone();
-    first.create_container(container, &Call::new()).unwrap();
+    let ((before, stdout), (mut errors, stderr)) = (pipe(), pipe());
+    let stdio = Stdio::new().stdout(Stream::fd(stdout)).stderr(Stream::fd(stderr));
+    let (id, _) = create(&first, plot.shell(&script).stdio(stdio));
     errors.read_exact(&mut [0; 5]).unwrap();
     wait_until("full pipes", || {
         rustix::io::ioctl_fionread(&before).is_ok_and(|unread| unread >= 65_536)
     });
     first.close(&within(10)).unwrap();
-    let lost = first.counters().output_lost;
+    let lost = first.counters().output_lost();
     drop(first);
     let (after, stdout) = pipe();
     let second = client_of(&plot);
-    let stdio = Stdio { stdout: Stream::fd(stdout), ..Stdio::default() };
-    second.recover_container(&id, stdio, &within(10)).unwrap();
+    let stdio = Stdio::new().stdout(Stream::fd(stdout));
+    second.recover_container(&id, &stdio, &within(10)).unwrap();
+    drop(stdio);
     let rest = thread::scope(|scope| {
         let reading = scope.spawn(|| read(&after));
         second.destroy_container(&id, &at_once().drain(Duration::MAX), &within(30)).unwrap();

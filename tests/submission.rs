@@ -30,19 +30,14 @@ fn next(queue: &Queue) -> Message {
 
 /// A container that runs a script.
 fn config(image: &str, id: &str, script: &str) -> ContainerConfig {
-    ContainerConfig {
-        id: id.into(),
-        image: Some(image.into()),
-        args: ["/bin/sh", "-c", script].map(str::to_owned).into(),
-        ..Default::default()
-    }
+    ContainerConfig::new(id).image(image).args(["/bin/sh", "-c", script])
 }
 
 fn submit_create(plot: &Plot, queue: &Queue, tag: u64, id: &str, script: &str) {
-    let (image, own, script) = (plot.image.clone(), id.to_owned(), script.to_owned());
+    let config = config(&plot.image, id, script);
     plot.client
         .submit_change(queue, tag, id, &Call::new(), move |client, call| {
-            client.create_container(config(&image, &own, &script), call)
+            client.create_container(&config, call)
         })
         .unwrap();
 }
@@ -135,14 +130,14 @@ fn a_thousand_waits_for_exits_hold_no_thread() {
 fn clients_are_opened_and_images_pulled_and_removed_by_submitted_calls() {
     let plot = Plot::new();
     let queue = a_queue();
-    let open = plot.client.config().clone();
+    let config = plot.client_config();
     Submission::new(&queue, 1)
-        .submit(&Call::new(), move |call| Client::open(open.clone(), call))
+        .submit(&Call::new(), move |call| Client::open(&config, call))
         .unwrap();
     let client: Client = next(&queue).take_result().unwrap();
 
     let (reference, namespace) = (plot.ground.image().to_owned(), unique("submitted"));
-    let pull = PullConfig { reference: reference.clone(), ..Default::default() };
+    let pull = PullConfig::new(&reference);
     let call = Call::new().namespace(&namespace);
     client
         .submit(&queue, 2, &call, move |client, call| client.pull_image(&pull, &mut |_| {}, call))
@@ -159,7 +154,7 @@ fn clients_are_opened_and_images_pulled_and_removed_by_submitted_calls() {
         break message.take_result().unwrap();
     };
     assert!(steps > 0);
-    let name = image.name.clone();
+    let name = image.name().to_owned();
     client
         .submit(&queue, 3, &call, move |client, call| client.remove_image(&name, true, call))
         .unwrap();

@@ -45,13 +45,9 @@ pub fn run(arguments: &[String]) {
     if job == "callers" {
         return callers(count);
     }
-    let config = ClientConfig {
-        address: address.clone(),
-        namespace: namespace.clone(),
-        max_calls: 2 * count.max(1),
-        ..Default::default()
-    };
-    let program = Program { client: Client::open(config, &Call::new()).unwrap(), image };
+    let config =
+        ClientConfig::new().address(address).namespace(namespace).max_calls(2 * count.max(1));
+    let program = Program { client: Client::open(&config, &Call::new()).unwrap(), image };
     match job.as_str() {
         "version" => timed(count, || {
             let start = Instant::now();
@@ -81,13 +77,8 @@ struct Program<'a> {
 impl Program<'_> {
     fn create(&self, args: &[&str]) -> (String, u32) {
         let id = unique("bench");
-        let config = ContainerConfig {
-            id: id.clone(),
-            image: Some(self.image.into()),
-            args: args.iter().map(|arg| (*arg).into()).collect(),
-            ..Default::default()
-        };
-        let pid = self.client.create_container(config, &Call::new()).unwrap();
+        let config = ContainerConfig::new(&id).image(self.image).args(args.iter().copied());
+        let pid = self.client.create_container(&config, &Call::new()).unwrap();
         (id, pid)
     }
 
@@ -98,17 +89,9 @@ impl Program<'_> {
     fn submitted(&self, count: usize) {
         let queue = Queue::new(&QueueConfig::new()).unwrap();
         for tag in 0..count as u64 {
-            let (image, id) = (self.image.to_owned(), unique("bench"));
-            let (own, call) = (id.clone(), Call::new());
-            let create = move |client: &Client, call: &Call| {
-                let config = ContainerConfig {
-                    id: own.clone(),
-                    image: Some(image.clone()),
-                    args: vec!["/bin/true".into()],
-                    ..Default::default()
-                };
-                client.create_container(config, call)
-            };
+            let (id, call) = (unique("bench"), Call::new());
+            let config = ContainerConfig::new(&id).image(self.image).args(["/bin/true"]);
+            let create = move |client: &Client, call: &Call| client.create_container(&config, call);
             self.client.submit_change(&queue, tag, &id, &call, create).unwrap();
             let own = id.clone();
             let destroy = move |client: &Client, call: &Call| {

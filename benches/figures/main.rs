@@ -218,6 +218,6 @@ fn machine(plot: &Plot) {
         read("/proc/sys/kernel/osrelease"),
         std::thread::available_parallelism().unwrap(),
         read("/proc/loadavg"),
-        plot.client.version(&Call::new()).unwrap().version,
+        plot.client.version(&Call::new()).unwrap().version(),
     );
 }

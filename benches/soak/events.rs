@@ -141,12 +141,8 @@ impl Arrivals {
 pub fn receive(arguments: &[String]) {
     let [address, namespace, count, consumer] = arguments else { panic!("{arguments:?}") };
     let count: usize = count.parse().unwrap();
-    let config = ClientConfig {
-        address: address.clone(),
-        namespace: namespace.clone(),
-        ..Default::default()
-    };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = ClientConfig::new().address(address).namespace(namespace);
+    let client = Client::open(&config, &Call::new()).unwrap();
     let filters = vec![EventFilter::new().namespace(namespace.as_str()).topic(TOPIC)];
     let arrivals = Arc::new(Mutex::new(Arrivals { count, ..Default::default() }));
     if consumer == "queue" {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, DaemonConfig};
+use ctrd::{Call, Client};
 use rustix::process::{Signal, kill_process};
 
 use crate::Options;
@@ -134,16 +134,14 @@ pub fn run_unseen(options: &Options, report: &mut Report) {
 }
 
 fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
-    let daemon = DaemonConfig { no_restart: true, ..Default::default() };
     // The guardian cleans it up after the end of the program.
-    let ground: &'static Ground = Box::leak(Box::new(Ground::raise_with(daemon)));
+    let ground = Ground::raise_with(|config| config.restart(false));
+    let ground: &'static Ground = Box::leak(Box::new(ground));
     let plot = Plot::with_image(ground, ground.image());
     let start = if seen { Proxy::start } else { Proxy::start_unseen };
     let proxy = start(ground.address().as_ref(), &ground.dir().join("proxy"));
-    let mut config = ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.address = proxy.address();
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = plot.client_config().address(proxy.address());
+    let client = Client::open(&config, &Call::new()).unwrap();
     let told = Told::default();
     client.on_exit(told.hook()).unwrap();
     let told_by_kernel = seen && the_kernel_tells();
@@ -204,7 +202,7 @@ fn run_some(faults: usize, seen: bool, options: &Options, report: &mut Report) {
             eprintln!("{id}:\n{}", scene.pool.journal_of(&id).join("\n"));
         }
     }
-    report.note("watches left", client.counters().outstanding);
+    report.note("watches left", client.counters().outstanding());
     scene.back.sort_unstable();
     let [middle, last] = [scene.back.len() / 2, scene.back.len() - 1].map(|i| scene.back[i]);
     report.note("until a call works again: median", millis(middle));

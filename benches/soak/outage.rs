@@ -12,7 +12,7 @@ use ctrd::{
 use rustix::process::{Signal, kill_process};
 
 use crate::containerd::pid;
-use crate::ground::plot::{Plot, at_once, within};
+use crate::ground::plot::{Plot, at_once, create, within};
 use crate::ground::proxy::Proxy;
 use crate::ground::unique;
 use crate::job::{Job, told};
@@ -81,13 +81,8 @@ pub fn run(options: &Options, report: &mut Report) {
     let plot = Plot::new();
     let seconds = options.share_of(SECONDS) as u64;
     let script = "trap 'exit 7' TERM; sleep 100000 & wait";
-    let containers: Vec<(String, u32)> = (0..WATCHES)
-        .map(|_| {
-            let config = plot.shell(script);
-            let id = config.id.clone();
-            (id, plot.client.create_container(config, &Call::new()).unwrap())
-        })
-        .collect();
+    let containers: Vec<(String, u32)> =
+        (0..WATCHES).map(|_| create(&plot.client, plot.shell(script))).collect();
     let ids: Vec<&str> = containers.iter().map(|(id, _)| id.as_str()).collect();
     let mut jobs: Vec<_> = SOCKETS
         .into_iter()
@@ -142,12 +137,8 @@ pub fn run(options: &Options, report: &mut Report) {
 /// code, and how many exits it received in all.
 pub fn job(arguments: &[String]) {
     let [address, namespace, ids @ ..] = arguments else { panic!("{arguments:?}") };
-    let config = ClientConfig {
-        address: address.clone(),
-        namespace: namespace.clone(),
-        ..Default::default()
-    };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = ClientConfig::new().address(address).namespace(namespace);
+    let client = Client::open(&config, &Call::new()).unwrap();
     let exits = Queue::new(&QueueConfig::new()).unwrap();
     let config = SubscriptionConfig::new([MessageKind::Exit]);
     let _exits = client.subscribe(&exits, &config, &Call::new()).unwrap();

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, ContainerConfig, ErrorKind, Message, Origin, Stream};
+use ctrd::{Call, Client, ContainerConfig, ErrorKind, Message, Origin, Stdio, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -383,16 +383,14 @@ impl<'a> Pool<'a> {
         let code = 1 + self.codes.fetch_add(1, Ordering::SeqCst) % 120;
         let script = format!("trap 'exit {code}' TERM; echo ready; sleep 100000 & wait");
         let (mut output, stdout) = pipe();
-        let mut config = ContainerConfig {
-            id: id.to_owned(),
-            image: Some(self.image.into()),
-            args: ["/bin/sh", "-c", &script].map(Into::into).into(),
-            ..Default::default()
-        };
-        config.stdio.stdout = Stream::fd(stdout);
+        let config = ContainerConfig::new(id)
+            .image(self.image)
+            .args(["/bin/sh", "-c", &script])
+            .stdio(Stdio::new().stdout(Stream::fd(stdout)));
         self.write(format_args!("{id}: create"));
         let begin = Instant::now();
-        let created = client.create_container(config, &within(30));
+        let created = client.create_container(&config, &within(30));
+        drop(config);
         match &created {
             Ok(_) => self.write(format_args!("{id}: created")),
             Err(e) => {

@@ -118,7 +118,7 @@ impl Scene<'_> {
     /// Starts the program, and waits until it has recovered its containers.
     fn start(&mut self) {
         self.told.clear();
-        let state = self.plot.ground.client_config().state_dir;
+        let state = self.plot.ground.state_dir();
         let (address, state) = (self.plot.ground.address(), state.to_str().unwrap());
         let arguments = [address, &self.plot.namespace, state, &self.plot.image];
         self.job = Some(Job::start("program", &arguments));
@@ -269,13 +269,8 @@ impl Scene<'_> {
 /// the exit code, or `-` if there is none. If that fails, it prints the error's kind.
 pub fn job(arguments: &[String]) {
     let [address, namespace, state_dir, image] = arguments else { panic!("{arguments:?}") };
-    let config = ClientConfig {
-        address: address.clone(),
-        namespace: namespace.clone(),
-        state_dir: state_dir.into(),
-        ..Default::default()
-    };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = ClientConfig::new().address(address).namespace(namespace).state_dir(state_dir);
+    let client = Client::open(&config, &Call::new()).unwrap();
     let said = Arc::<Mutex<HashSet<String>>>::default();
     let hook = {
         let said = said.clone();
@@ -285,7 +280,7 @@ pub fn job(arguments: &[String]) {
         }
     };
     client.on_exit(hook).unwrap();
-    client.recover_all(&mut |_| Ok(Stdio::default()), &within(60)).unwrap();
+    client.recover_all(&mut |_| Ok(Stdio::new()), &within(60)).unwrap();
     println!("recovered");
     while let Some(line) = told() {
         let result = match line.split(' ').collect::<Vec<_>>()[..] {
@@ -314,14 +309,12 @@ fn code(message: &Message) -> String {
 fn make(client: &Client, image: &str, id: &str, code: &str) -> ctrd::Result<u32> {
     let script = format!("trap 'exit {code}' TERM; echo; sleep 100000 & wait");
     let (mut output, stdout) = pipe();
-    let mut config = ContainerConfig {
-        id: id.into(),
-        image: Some(image.into()),
-        args: ["/bin/sh", "-c", &script].map(Into::into).into(),
-        ..Default::default()
-    };
-    config.stdio.stdout = Stream::fd(stdout);
-    let process = client.create_container(config, &Call::new())?;
+    let config = ContainerConfig::new(id)
+        .image(image)
+        .args(["/bin/sh", "-c", &script])
+        .stdio(Stdio::new().stdout(Stream::fd(stdout)));
+    let process = client.create_container(&config, &Call::new())?;
+    drop(config);
     output.read_exact(&mut [0]).expect("its output");
     Ok(process)
 }

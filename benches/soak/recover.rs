@@ -24,17 +24,13 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub fn run(options: &Options, report: &mut Report) {
     let plot = Plot::new();
     let count = options.share_of(CONTAINERS);
-    let client = || {
-        let mut config = plot.ground.client_config();
-        config.namespace = plot.namespace.clone();
-        Client::open(config, &Call::new()).unwrap()
-    };
+    let client = || Client::open(&plot.client_config(), &Call::new()).unwrap();
     let first = client();
     let configs: Vec<ContainerConfig> =
         (0..count).map(|_| plot.config(&["/bin/sleep", "100000"])).collect();
-    let ids: Vec<String> = configs.iter().map(|config| config.id.clone()).collect();
+    let ids: Vec<String> = configs.iter().map(|config| config.id().to_owned()).collect();
     by_threads(configs, |config| {
-        first.create_container(config, &Call::new()).unwrap();
+        first.create_container(&config, &Call::new()).unwrap();
     });
     let stuck = &ids[count / 2];
     let shim = shim_of(first.container_pid(stuck, &Call::new()).unwrap());
@@ -43,10 +39,10 @@ pub fn run(options: &Options, report: &mut Report) {
     stop(shim);
     let second = client();
     let start = Instant::now();
-    let recovered = second.recover_all(&mut |_| Ok(Stdio::default()), &within(60)).unwrap();
+    let recovered = second.recover_all(&mut |_| Ok(Stdio::new()), &within(60)).unwrap();
     let time = start.elapsed();
     let states: HashMap<&str, RecoveryState> =
-        recovered.iter().map(|r| (r.container_id.as_str(), r.state)).collect();
+        recovered.iter().map(|r| (r.container_id(), r.state())).collect();
     let of = |state| states.values().filter(|found| **found == state).count();
     report.count("containers recovered, one shim stopped", of(RecoveryState::Alive), count - 1);
     report.count("of the others", count - of(RecoveryState::Alive), 1);
@@ -55,9 +51,9 @@ pub fn run(options: &Options, report: &mut Report) {
     report.figure("time", millis(time), "at most 10 s", time <= LIMIT);
 
     kill_process(shim, Signal::CONT).unwrap();
-    let recovered = second.recover_container(stuck, Stdio::default(), &within(10)).is_ok();
+    let recovered = second.recover_container(stuck, &Stdio::new(), &within(10)).is_ok();
     report.count("recovered once it goes on", usize::from(recovered), 1);
-    report.count("watched", second.counters().outstanding as usize, count);
+    report.count("watched", second.counters().outstanding() as usize, count);
     by_threads(ids, |id| {
         second.destroy_container(&id, &at_once(), &Call::new()).unwrap();
     });

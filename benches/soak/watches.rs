@@ -59,8 +59,8 @@ pub fn job(arguments: &[String]) {
     // Each watch has a descriptor of its process.
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
-    let config = ClientConfig { address: address.clone(), ..Default::default() };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = ClientConfig::new().address(address);
+    let client = Client::open(&config, &Call::new()).unwrap();
     let exits = Arc::new(AtomicUsize::new(0));
     let hook = {
         let exits = exits.clone();

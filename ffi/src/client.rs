@@ -81,39 +81,40 @@ unsafe impl arguments::Struct for ctrd_client_config_t {}
 /// # Safety
 /// As `arguments::input` and `arguments::text` want it.
 unsafe fn read_config(given: *const ctrd_client_config_t) -> Result<ClientConfig> {
-    let mut config = ClientConfig::default();
+    let mut config = ClientConfig::new();
     if given.is_null() {
         return Ok(config);
     }
     // SAFETY: as the caller promises.
     let given = unsafe { arguments::input("config", given)? };
-    let set = |name, value, member: &mut String| {
-        // SAFETY: as the caller promises.
-        if let Some(value) = unsafe { arguments::optional_text(name, value)? } {
-            *member = value;
-        }
-        Ok::<_, Error>(())
-    };
-    set("address", given.address, &mut config.address)?;
-    set("namespace_name", given.namespace_name, &mut config.namespace)?;
-    set("owner", given.owner, &mut config.owner)?;
-    set("snapshotter", given.snapshotter, &mut config.snapshotter)?;
     // SAFETY: as the caller promises.
-    if let Some(path) = unsafe { arguments::optional_text("state_dir", given.state_dir)? } {
-        config.state_dir = path.into();
+    let optional = |name, value| unsafe { arguments::optional_text(name, value) };
+    if let Some(address) = optional("address", given.address)? {
+        config = config.address(address);
+    }
+    if let Some(namespace) = optional("namespace_name", given.namespace_name)? {
+        config = config.namespace(namespace);
+    }
+    if let Some(owner) = optional("owner", given.owner)? {
+        config = config.owner(owner);
+    }
+    if let Some(snapshotter) = optional("snapshotter", given.snapshotter)? {
+        config = config.snapshotter(snapshotter);
+    }
+    if let Some(directory) = optional("state_dir", given.state_dir)? {
+        config = config.state_dir(directory);
     }
     match given.call_timeout_ms {
         0 => {}
-        times::FOREVER => config.call_timeout = std::time::Duration::MAX,
-        ms => config.call_timeout = span("call_timeout_ms", ms)?,
+        times::FOREVER => config = config.call_timeout(std::time::Duration::MAX),
+        ms => config = config.call_timeout(span("call_timeout_ms", ms)?),
     }
     if given.max_calls != 0 {
-        config.max_calls = given.max_calls as usize;
+        config = config.max_calls(given.max_calls as usize);
     }
     arguments::reserved(given.reserved)?;
     arguments::flags("flags", given.flags, CTRD_CLIENT_KEEP_STOPPED_TASKS)?;
-    config.keep_stopped_tasks = given.flags & CTRD_CLIENT_KEEP_STOPPED_TASKS != 0;
-    Ok(config)
+    Ok(config.keep_stopped_tasks(given.flags & CTRD_CLIENT_KEEP_STOPPED_TASKS != 0))
 }
 
 /// Initialises a ctrd_client_config_t as CTRD_CLIENT_CONFIG_INIT does, for languages without macros.
@@ -152,10 +153,11 @@ pub unsafe extern "C" fn ctrd_client_open(
     operation::run("client_open", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's struct and strings are as the header says.
         let config = unsafe { read_config(config)? };
-        let (address, timeout) = (config.address.clone(), Some(Client::OPEN_TIMEOUT));
+        let address = ctrd::ffi::address(&config).to_owned();
+        let timeout = Some(Client::OPEN_TIMEOUT);
         Ok(operation::of_none(address, timeout, move |call: &_| {
             let used = fork::Use::begin();
-            let client = Client::open(config.clone(), call)?;
+            let client = Client::open(&config, call)?;
             used.keep();
             Ok(Box::new(ctrd_client_t { client, maker: Maker::here() }))
         }))
@@ -209,7 +211,8 @@ pub unsafe extern "C" fn ctrd_client_close(
     operation::run("client_close", call, err, Nothing, || {
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
-        let (address, timeout) = (client.config().address.clone(), Some(Client::OPEN_TIMEOUT));
+        let address = ctrd::ffi::address(client.config()).to_owned();
+        let timeout = Some(Client::OPEN_TIMEOUT);
         let close = move |call: &_| client.close(call);
         Ok(operation::of_none(address, timeout, close).without_slot())
     })
@@ -302,11 +305,11 @@ pub unsafe extern "C" fn ctrd_client_counters(
             let counters = ctrd_counters_t {
                 size: size_of::<ctrd_counters_t>(),
                 reserved: 0,
-                reconnects: counters.reconnects,
-                reconciled: counters.reconciled,
-                dropped: counters.dropped,
-                outstanding: counters.outstanding,
-                output_lost: counters.output_lost,
+                reconnects: counters.reconnects(),
+                reconciled: counters.reconciled(),
+                dropped: counters.dropped(),
+                outstanding: counters.outstanding(),
+                output_lost: counters.output_lost(),
             };
             arguments::fill("out", out, counters)
         }

@@ -4,7 +4,7 @@
 
 use std::ffi::c_char;
 
-use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, ErrorKind, Result, Stdio};
+use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, ErrorKind, Result};
 
 use crate::abi::arguments::{self, text};
 use crate::abi::errors::ctrd_error_t;
@@ -138,23 +138,35 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
     arguments::reserved_as("reserved2", given.reserved2)?;
     let keys = texts("label_keys", given.label_keys, given.labels_len)?;
     let values = texts("label_values", given.label_values, given.labels_len)?;
-    Ok(ContainerConfig {
-        // SAFETY: as the caller promises.
-        id: unsafe { text("id", given.id)? },
-        image: optional("image", given.image)?,
-        rootfs: optional("rootfs", given.rootfs)?.map(Into::into),
-        snapshotter: optional("snapshotter", given.snapshotter)?,
-        snapshot_key: optional("snapshot_key", given.snapshot_key)?,
-        runtime: optional("runtime", given.runtime)?,
-        spec: optional("spec_json", given.spec_json)?,
-        apply_image: has_flag(CTRD_CONTAINER_APPLY_IMAGE),
-        args: texts("args", given.args, given.args_len)?,
-        labels: keys.into_iter().zip(values).collect(),
-        stdio: Stdio::default(),
-        cleanup,
-        drain: times::optional_span("drain_ms", given.drain_ms, CTRD_DRAIN_NONE)?,
-        no_start: has_flag(CTRD_CONTAINER_NO_START),
-    })
+    // SAFETY: as the caller promises.
+    let mut config = ContainerConfig::new(unsafe { text("id", given.id)? })
+        .args(texts("args", given.args, given.args_len)?)
+        .labels(keys.into_iter().zip(values))
+        .cleanup(cleanup)
+        .apply_image(has_flag(CTRD_CONTAINER_APPLY_IMAGE))
+        .start(!has_flag(CTRD_CONTAINER_NO_START));
+    if let Some(image) = optional("image", given.image)? {
+        config = config.image(image);
+    }
+    if let Some(rootfs) = optional("rootfs", given.rootfs)? {
+        config = config.rootfs(rootfs);
+    }
+    if let Some(snapshotter) = optional("snapshotter", given.snapshotter)? {
+        config = config.snapshotter(snapshotter);
+    }
+    if let Some(key) = optional("snapshot_key", given.snapshot_key)? {
+        config = config.snapshot_key(key);
+    }
+    if let Some(runtime) = optional("runtime", given.runtime)? {
+        config = config.runtime(runtime);
+    }
+    if let Some(json) = optional("spec_json", given.spec_json)? {
+        config = config.spec_json(json);
+    }
+    if let Some(drain) = times::optional_span("drain_ms", given.drain_ms, CTRD_DRAIN_NONE)? {
+        config = config.drain(drain);
+    }
+    Ok(config)
 }
 
 /// Initialises a ctrd_container_config_t as CTRD_CONTAINER_CONFIG_INIT does, for languages without
@@ -202,9 +214,9 @@ pub unsafe extern "C" fn ctrd_create_container(
     operation::run("create_container", call, err, Number::optional("pid_out", pid_out), || {
         // SAFETY: the caller's structs, strings and handle are as the header says.
         let (io, client, config) = unsafe { (io::read(io)?, live(client)?, read_config(config)?) };
-        let (id, config) = (config.id.clone(), ContainerConfig { stdio: io, ..config });
+        let (id, config) = (config.id().to_owned(), config.stdio(io));
         Ok(operation::change(client, id, move |client, call| {
-            client.create_container(config.clone(), call)
+            client.create_container(&config, call)
         }))
     })
 }
@@ -471,7 +483,7 @@ pub unsafe extern "C" fn ctrd_destroy_container(
         // SAFETY: the caller's struct, string and handle are as the header says.
         let (client, id, config) =
             unsafe { (live(client)?, text("id", id)?, read_destroy(config)?) };
-        let timeout = config.default_timeout(client.config().call_timeout);
+        let timeout = ctrd::ffi::destroy_timeout(&client, &config);
         let destroy = operation::change(client, id.clone(), move |client, call| {
             client.destroy_container(&id, &config, call).map(ctrd_message_t::new)
         });

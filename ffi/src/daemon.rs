@@ -96,13 +96,14 @@ unsafe fn read_config(given: *const ctrd_daemon_config_t) -> Result<DaemonConfig
             arguments::texts("path", given.path, given.path_len)?,
         )
     };
-    Ok(DaemonConfig {
-        binary: binary.map(Into::into),
-        directory: directory.into(),
-        path: path.into_iter().map(Into::into).collect(),
-        no_restart: given.flags & CTRD_DAEMON_NO_RESTART != 0,
-        outlive_owner: given.flags & CTRD_DAEMON_OUTLIVE != 0,
-    })
+    let mut config = DaemonConfig::new(directory)
+        .path(path)
+        .restart(given.flags & CTRD_DAEMON_NO_RESTART == 0)
+        .outlive_owner(given.flags & CTRD_DAEMON_OUTLIVE != 0);
+    if let Some(binary) = binary {
+        config = config.binary(binary);
+    }
+    Ok(config)
 }
 
 /// Initialises a ctrd_daemon_config_t as CTRD_DAEMON_CONFIG_INIT does, for languages without macros.
@@ -149,7 +150,7 @@ pub unsafe extern "C" fn ctrd_daemon_start(
     operation::run("daemon_start", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's struct and strings are as the header says.
         let config = unsafe { read_config(config)? };
-        let directory = config.directory.to_string_lossy().into_owned();
+        let directory = config.directory().to_string_lossy().into_owned();
         Ok(operation::of_none(directory, Some(Daemon::START_TIMEOUT), move |call: &_| {
             let used = fork::Use::begin();
             let daemon = Daemon::start(&config, call)?;

@@ -11,7 +11,7 @@ use std::ffi::{c_char, c_void};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use ctrd::{Client, Error, EventFilter, HookConfig, HookId, HookMode, Message, Result};
+use ctrd::{Client, Error, EventFilter, HookConfig, HookMode, Message, Result};
 
 use crate::abi::arguments::{self, optional_text};
 use crate::abi::callbacks::{Userdata, ctrd_destroy_fn};
@@ -202,7 +202,7 @@ pub unsafe extern "C" fn ctrd_add_hook(
         let add = operation::of(client, String::new(), move |client, call| {
             let hook = hook.clone();
             let run = move |message: &Message| hook.run(message);
-            client.add_hook(&config, run, call).map(HookId::get)
+            client.add_hook(&config, run, call).map(ctrd::ffi::hook_number)
         });
         Ok(add.with_callback("callback"))
     })
@@ -234,7 +234,7 @@ pub unsafe extern "C" fn ctrd_remove_hook(
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
         let remove = operation::of(client, hook.to_string(), move |client, call| {
-            client.remove_hook(HookId::from_number(hook), call)
+            client.remove_hook(ctrd::ffi::hook_with_number(hook), call)
         });
         Ok(remove.default_timeout(Some(Client::REMOVE_HOOK_TIMEOUT)))
     })

@@ -33,14 +33,14 @@ pub struct ctrd_image_info_t {
 impl From<Image> for ctrd_image_info_t {
     fn from(image: Image) -> ctrd_image_info_t {
         ctrd_image_info_t {
-            name: c_string(&image.name),
-            id: c_string(&image.id),
-            digest: c_string(&image.digest),
-            media_type: c_string(&image.media_type),
-            size: image.size,
-            labels: Labels::new(&image.labels),
-            created_at: image.created_at,
-            updated_at: image.updated_at,
+            name: c_string(image.name()),
+            id: c_string(image.id()),
+            digest: c_string(image.digest()),
+            media_type: c_string(image.media_type()),
+            size: image.size(),
+            labels: Labels::new(image.labels()),
+            created_at: image.created_at(),
+            updated_at: image.updated_at(),
         }
     }
 }

@@ -122,7 +122,7 @@ impl Taken {
             return Ok(None);
         };
         if later.iter().any(|stream| matches!(stream, Given::Fd(other, _, _) if *other == fd)) {
-            return Stream::duplicate(name, self.0[position].1.as_fd()).map(Some);
+            return ctrd::ffi::duplicate(name, self.0[position].1.as_fd()).map(Some);
         }
         Ok(Some(Stream::fd(self.0.swap_remove(position).1)))
     }
@@ -134,7 +134,7 @@ impl Taken {
 /// `given` is NULL or as `arguments::input` wants it, its strings as `arguments::text` does.
 pub(crate) unsafe fn read(given: *const ctrd_io_t) -> Result<Stdio> {
     if given.is_null() {
-        return Ok(Stdio::default());
+        return Ok(Stdio::new());
     }
     // SAFETY: as the caller promises.
     let given = unsafe { arguments::input("io", given)? };
@@ -163,10 +163,10 @@ pub(crate) unsafe fn read(given: *const ctrd_io_t) -> Result<Stdio> {
         Given::Fd(fd, name, _) => match taken.stream(*fd, name, &streams[position + 1..])? {
             Some(stream) => Ok(stream),
             // SAFETY: it is open.
-            None => Stream::duplicate(name, unsafe { BorrowedFd::borrow_raw(*fd) }),
+            None => ctrd::ffi::duplicate(name, unsafe { BorrowedFd::borrow_raw(*fd) }),
         },
     };
-    Ok(Stdio { stdin: stream(0)?, stdout: stream(1)?, stderr: stream(2)?, terminal })
+    Ok(Stdio::new().stdin(stream(0)?).stdout(stream(1)?).stderr(stream(2)?).terminal(terminal))
 }
 
 /// Initialises a ctrd_io_t as CTRD_IO_INIT does, for languages without macros.

@@ -114,7 +114,7 @@ impl ctrd_message_t {
             topic: c_string(message.topic().unwrap_or_default()),
             json: OnceLock::new(),
             // A number that a submitted call gives stays there.
-            pid: message.pid().or_else(|| message.peek_result()).unwrap_or(0),
+            pid: message.pid().or_else(|| ctrd::ffi::peek_result(&message)).unwrap_or(0),
             error: message.error().map(|error| ctrd_error_t::new(error, "")),
             start_error: message.start_error().map(|error| ctrd_error_t::new(error, "")),
             message,

@@ -47,7 +47,7 @@ pub struct ctrd_progress_t {
 
 impl From<&Progress> for ctrd_progress_t {
     fn from(progress: &Progress) -> ctrd_progress_t {
-        ctrd_progress_t { reference: c_string(&progress.reference), progress: progress.clone() }
+        ctrd_progress_t { reference: c_string(progress.reference()), progress: progress.clone() }
     }
 }
 
@@ -194,7 +194,7 @@ unsafe fn read_config(
     let secret = optional("secret", given.secret)?;
     let credentials = match (username, secret) {
         (None, None) => None,
-        (Some(username), Some(secret)) => Some(Credentials { username, secret }),
+        (Some(username), Some(secret)) => Some(Credentials::new(username, secret)),
         (None, Some(_)) => return Err(Error::invalid("username", "is NULL, and secret is not")),
         (Some(_), None) => return Err(Error::invalid("secret", "is NULL, and username is not")),
     };
@@ -206,15 +206,19 @@ unsafe fn read_config(
             given.progress.as_ref(),
         )
     };
-    let config = PullConfig {
-        reference,
-        platform: optional("platform", given.platform)?,
-        snapshotter: optional("snapshotter", given.snapshotter)?,
-        credentials,
-        plain_http: given.flags & CTRD_PULL_PLAIN_HTTP != 0,
-        no_unpack: given.flags & CTRD_PULL_NO_UNPACK != 0,
-        token_hosts,
-    };
+    let mut config = PullConfig::new(reference)
+        .plain_http(given.flags & CTRD_PULL_PLAIN_HTTP != 0)
+        .unpack(given.flags & CTRD_PULL_NO_UNPACK == 0)
+        .token_hosts(token_hosts);
+    if let Some(platform) = optional("platform", given.platform)? {
+        config = config.platform(platform);
+    }
+    if let Some(snapshotter) = optional("snapshotter", given.snapshotter)? {
+        config = config.snapshotter(snapshotter);
+    }
+    if let Some(credentials) = credentials {
+        config = config.credentials(credentials);
+    }
     let Some(progress) = progress else { return Ok((config, None)) };
     progress.maker.check("progress callback")?;
     Ok((config, Some((*progress.callback).clone())))
@@ -261,7 +265,7 @@ pub unsafe extern "C" fn ctrd_pull_image(
         // SAFETY: the caller's struct, strings and handles are as the header says.
         let (client, (config, callback)) = unsafe { (live(client)?, read_config(config)?) };
         let has_callback = callback.is_some();
-        let pull = operation::of(client, config.reference.clone(), move |client, call| {
+        let pull = operation::of(client, config.reference().to_owned(), move |client, call| {
             let mut progress = |items: &[Progress]| {
                 if let Some(callback) = &callback {
                     callback.run(items);
@@ -321,7 +325,7 @@ pub extern "C" fn ctrd_progress_reference(progress: Option<&ctrd_progress_t>) ->
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_progress_status(progress: Option<&ctrd_progress_t>) -> u32 {
-    guard::read(progress, |progress| match progress.progress.status {
+    guard::read(progress, |progress| match progress.progress.status() {
         ProgressStatus::Resolving => CTRD_PROGRESS_RESOLVING,
         ProgressStatus::Resolved => CTRD_PROGRESS_RESOLVED,
         ProgressStatus::Waiting => CTRD_PROGRESS_WAITING,
@@ -341,7 +345,7 @@ pub extern "C" fn ctrd_progress_status(progress: Option<&ctrd_progress_t>) -> u3
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_progress_offset(progress: Option<&ctrd_progress_t>) -> u64 {
-    guard::read(progress, |progress| progress.progress.offset)
+    guard::read(progress, |progress| progress.progress.offset())
 }
 
 /// The size of an item.
@@ -352,7 +356,7 @@ pub extern "C" fn ctrd_progress_offset(progress: Option<&ctrd_progress_t>) -> u6
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_progress_total(progress: Option<&ctrd_progress_t>) -> u64 {
-    guard::read(progress, |progress| progress.progress.total)
+    guard::read(progress, |progress| progress.progress.total())
 }
 
 /// When an item was begun, by this machine's clock.
@@ -368,7 +372,7 @@ pub extern "C" fn ctrd_progress_started_at(
     out: Option<&mut ctrd_time_t>,
 ) -> i32 {
     guard::read(progress, |progress| {
-        give_present(Some(ctrd_time_t::from(progress.progress.started_at)), out)
+        give_present(Some(ctrd_time_t::from(progress.progress.started_at())), out)
     })
 }
 
@@ -385,6 +389,6 @@ pub extern "C" fn ctrd_progress_updated_at(
     out: Option<&mut ctrd_time_t>,
 ) -> i32 {
     guard::read(progress, |progress| {
-        give_present(Some(ctrd_time_t::from(progress.progress.updated_at)), out)
+        give_present(Some(ctrd_time_t::from(progress.progress.updated_at())), out)
     })
 }

@@ -74,22 +74,22 @@ struct Recovered {
 impl From<Recovery> for Recovered {
     fn from(recovery: Recovery) -> Recovered {
         Recovered {
-            id: c_string(&recovery.container_id),
-            state: match recovery.state {
+            id: c_string(recovery.container_id()),
+            state: match recovery.state() {
                 RecoveryState::Alive => CTRD_RECOVERY_ALIVE,
                 RecoveryState::Ended => CTRD_RECOVERY_ENDED,
                 RecoveryState::NoTask => CTRD_RECOVERY_NO_TASK,
                 RecoveryState::Failed => CTRD_RECOVERY_FAILED,
                 _ => 0,
             },
-            error: recovery.error.map(|error| ctrd_error_t::new(&error, "")),
+            error: recovery.error().map(|error| ctrd_error_t::new(error, "")),
         }
     }
 }
 
 /// Asks the caller for the streams of a container.
 fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, info: &ContainerInfo) -> Result<Stdio> {
-    let Some(io) = io else { return Ok(Stdio::default()) };
+    let Some(io) = io else { return Ok(Stdio::new()) };
     let mut room = Room([0; size_of::<Room>()]);
     let place = (&raw mut room).cast::<ctrd_io_t>();
     let info = ctrd_container_info_t::from(info);
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn ctrd_recover_container(
         // SAFETY: the caller's struct, strings and handle are as the header says.
         let (io, client, id) = unsafe { (io::read(io)?, live(client)?, text("id", id)?) };
         Ok(operation::change(client, id.clone(), move |client, call| {
-            client.recover_container(&id, io.clone(), call)
+            client.recover_container(&id, &io, call)
         }))
     })
 }

@@ -37,17 +37,17 @@ pub struct ctrd_snapshot_info_t {
 impl From<Snapshot> for ctrd_snapshot_info_t {
     fn from(snapshot: Snapshot) -> ctrd_snapshot_info_t {
         ctrd_snapshot_info_t {
-            name: c_string(&snapshot.name),
-            parent: c_string(&snapshot.parent),
-            kind: match snapshot.kind {
+            name: c_string(snapshot.name()),
+            parent: c_string(snapshot.parent().unwrap_or_default()),
+            kind: match snapshot.kind() {
                 SnapshotKind::View => CTRD_SNAPSHOT_VIEW,
                 SnapshotKind::Active => CTRD_SNAPSHOT_ACTIVE,
                 SnapshotKind::Committed => CTRD_SNAPSHOT_COMMITTED,
                 _ => 0,
             },
-            labels: Labels::new(&snapshot.labels),
-            created_at: snapshot.created_at,
-            updated_at: snapshot.updated_at,
+            labels: Labels::new(snapshot.labels()),
+            created_at: snapshot.created_at(),
+            updated_at: snapshot.updated_at(),
         }
     }
 }

@@ -27,6 +27,7 @@ const FEATURES: &[&CStr] = &[
     c"recovery",
     c"snapshots",
     c"stdio",
+    c"submit",
 ];
 
 /// The version of a server.
@@ -64,7 +65,7 @@ pub extern "C" fn ctrd_library_version_number() -> u32 {
 }
 
 /// Whether the library that is loaded has a part: "containers", "daemon", "events", "hooks",
-/// "images", "log", "pull", "queues", "recovery", "snapshots" or "stdio".
+/// "images", "log", "pull", "queues", "recovery", "snapshots", "stdio" or "submit".
 ///
 /// @param name  the part's name; NULL gives 0.
 /// @return 1 if it has the part, 0 if not.
@@ -102,12 +103,12 @@ pub unsafe extern "C" fn ctrd_version(
     operation::run("version", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
-        let address = client.config().address.clone();
+        let address = ctrd::ffi::address(client.config()).to_owned();
         let ask = operation::of(client, address, move |client, call| {
             let version = client.version(call)?;
             Ok(Box::new(ctrd_version_info_t {
-                version: c_string(&version.version),
-                revision: c_string(&version.revision),
+                version: c_string(version.version()),
+                revision: c_string(version.revision()),
             }))
         });
         Ok(ask.default_timeout(Some(Client::OPEN_TIMEOUT)))

@@ -55,7 +55,7 @@ fn the_values_are_those_of_the_list() {
 
 #[test]
 fn every_kind_has_a_value_of_its_own() {
-    let mut values: Vec<_> = ctrd::ErrorKind::ALL
+    let mut values: Vec<_> = ctrd::ffi::ERROR_KINDS
         .iter()
         .map(|kind| {
             let entry = status::STATUS_OF_KIND.iter().find(|(k, _, _)| k == kind);
@@ -64,7 +64,7 @@ fn every_kind_has_a_value_of_its_own() {
         .collect();
     values.sort_unstable();
     values.dedup();
-    assert_eq!(values.len(), ctrd::ErrorKind::ALL.len());
+    assert_eq!(values.len(), ctrd::ffi::ERROR_KINDS.len());
 }
 
 #[test]

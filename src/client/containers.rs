@@ -45,9 +45,8 @@ impl Client {
     ///
     /// Blocks for at most the client's call timeout unless `call` says otherwise. If the server
     /// does not answer, the undoing may take up to 15 s more.
-    pub fn create_container(&self, config: ContainerConfig, call: &Call) -> Result<u32> {
-        let id = config.id.clone();
-        container::create(&self.inner, config, call).at("create_container", &id)
+    pub fn create_container(&self, config: &ContainerConfig, call: &Call) -> Result<u32> {
+        container::create(&self.inner, config, call).at("create_container", config.id())
     }
 
     /// Starts the process of a container that was created without starting it. Returns its pid.
@@ -92,7 +91,7 @@ impl Client {
     /// owner label; with [`crate::ErrorKind::NotFound`] if there is no such container, or it has no task
     /// and its record does not say how its process ended; with [`crate::ErrorKind::Unavailable`] if its
     /// shim does not answer. Then the container is left as it is.
-    pub fn recover_container(&self, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
+    pub fn recover_container(&self, id: &str, stdio: &Stdio, call: &Call) -> Result<()> {
         container::recover(&self.inner, id, stdio, call).at("recover_container", id)
     }
 

@@ -88,7 +88,7 @@ impl Client {
             .and_then(|()| {
                 self.inner.bus.remove_hook(hook, &call.limits(Some(Client::REMOVE_HOOK_TIMEOUT)))
             })
-            .at("remove_hook", &hook.get().to_string())
+            .at("remove_hook", &hook.0.to_string())
     }
 
     /// A descriptor that is readable while [`Client::dispatch`] has something to do. The caller may

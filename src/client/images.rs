@@ -18,10 +18,10 @@ impl Client {
     ) -> Result<Image> {
         let inner = &self.inner;
         let mut progress = |items: &[Progress]| {
-            image::publish_progress(inner, &config.reference, items);
+            image::publish_progress(inner, config.reference(), items);
             progress(items);
         };
-        image::pull(inner, config, &mut progress, call).at("pull_image", &config.reference)
+        image::pull(inner, config, &mut progress, call).at("pull_image", config.reference())
     }
 
     /// Looks an image up: the image of exactly this name or, if there is none, the image with the

@@ -2,12 +2,14 @@
 //! name the operation for errors.
 
 mod containers;
+mod counters;
 mod hooks;
 mod images;
 mod processes;
 mod queues;
 mod snapshots;
 mod socket;
+mod version;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,48 +18,33 @@ use std::time::Duration;
 use crate::call::{Call, Limits};
 use crate::client_config::ClientConfig;
 use crate::delivery;
-use crate::error::{Error, Result, ResultExt};
-use crate::identifier;
+use crate::error::{Result, ResultExt};
 use crate::inner::Inner;
 use crate::rpc;
+pub use counters::Counters;
 use socket::{socket_path, try_socket};
+pub use version::Version;
 
 /// How long the drop of a client's last handle waits for hooks.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The version of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Version {
-    /// For example `1.6.20~ds1` or `v1.7.24`: distributions write it in many ways.
-    pub version: String,
-    /// The commit that it was built from.
-    pub revision: String,
-}
-
-/// What a client has counted since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// How often a connection broke: once for each subscription to events that had to begin again, and
-    /// once for all waits for exits that broke off within a second.
-    pub reconnects: u64,
-    /// How many processes were looked up with a result, because their wait broke off or its answer
-    /// left a doubt.
-    pub reconciled: u64,
-    /// How many messages were dropped because a queue or a hook was full.
-    pub dropped: u64,
-    /// How many processes are watched whose exit is not known.
-    pub outstanding: u64,
-    /// How many bytes of output of containers did not reach the host's descriptors: a descriptor
-    /// failed, or streams were closed while a reader was behind (by a destroy, a clean-up, because
-    /// another client had removed the container, or by the close of the client).
-    pub output_lost: u64,
-}
-
 /// A connection to a containerd. Clones are the same client, which may be used from any thread. The
 /// drop of the last clone closes the client, and waits for hooks that run for at most 10 s.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, ClientConfig};
+///
+/// # fn main() -> ctrd::Result<()> {
+/// let client = Client::open(&ClientConfig::new(), &Call::new())?;
+/// for container in client.list_containers(&[], &Call::new())? {
+///     println!("{} {:?}", container.id(), container.status());
+/// }
+/// client.close(&Call::new())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
+#[must_use = "the drop of the last clone closes the client"]
 pub struct Client {
     // Its drop closes the client, even if operations still hold the rest.
     closer: Arc<Closer>,
@@ -96,35 +83,29 @@ impl Drop for Closer {
 }
 
 impl Client {
-    /// How long opening or closing a client, and asking for the version, may take if the call names no
-    /// timeout.
+    /// How long opening or closing a client, and asking for the version, may take if the call names
+    /// no timeout.
     pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// Opens a client, and makes sure that a containerd answers.
     ///
-    /// Blocks until the server has answered, for at most 10 s unless `call` says otherwise. If nobody
-    /// listens it fails at once: with [`crate::ErrorKind::NotFound`] if there is no socket, with
-    /// [`crate::ErrorKind::PermissionDenied`] if this process may not use it, and with
+    /// Blocks until the server has answered, for at most 10 s unless `call` says otherwise. If
+    /// nobody listens it fails at once: with [`crate::ErrorKind::NotFound`] if there is no socket,
+    /// with [`crate::ErrorKind::PermissionDenied`] if this process may not use it, and with
     /// [`crate::ErrorKind::Unavailable`] if no process has it open.
-    pub fn open(config: ClientConfig, call: &Call) -> Result<Client> {
-        let address = config.address.clone();
-        Client::open_at(config, call).at("client_open", &address)
+    pub fn open(config: &ClientConfig, call: &Call) -> Result<Client> {
+        Client::open_at(config, call).at("client_open", &config.address)
     }
 
-    fn open_at(config: ClientConfig, call: &Call) -> Result<Client> {
-        identifier::check("namespace", &config.namespace)?;
-        identifier::check("owner", &config.owner)?;
-        identifier::check_snapshotter(&config.snapshotter)?;
-        if !config.state_dir.is_absolute() {
-            return Err(Error::invalid("state_dir", "must be an absolute path"));
-        }
+    fn open_at(config: &ClientConfig, call: &Call) -> Result<Client> {
+        config.check()?;
         let path = socket_path(&config.address)?;
         rpc::check_process()?;
         rpc::check_threads()?;
         // One deadline for both steps: a busy socket costs time of the call.
         let limits = call.limits(Some(Client::OPEN_TIMEOUT));
         let shares_pids = try_socket(&path, &limits)?;
-        let inner = Arc::new(Inner::new(config, &path, shares_pids));
+        let inner = Arc::new(Inner::new(config.clone(), &path, shares_pids));
         let operation = inner.begin_with(call, Some(Client::OPEN_TIMEOUT))?;
         rpc::version::version(&operation.ctx.with_limits(limits)).step("ask for the version")?;
         drop(operation);

@@ -7,8 +7,8 @@ use crate::error::{Result, ResultExt};
 use crate::message::Message;
 
 impl Client {
-    /// Waits for the exit of a container's process. Blocks without a limit unless `call` has a timeout.
-    /// If this client does not watch the container yet, it begins to.
+    /// Waits for the exit of a container's process. Blocks without a limit unless `call` has a
+    /// timeout. If this client does not watch the container yet, it begins to.
     ///
     /// Any number of callers may wait. The message can be asked for again until the container is
     /// destroyed. If it is removed without a destroy ([`crate::Cleanup::All`], another client), at
@@ -17,24 +17,42 @@ impl Client {
     /// With [`Call::poll`] it never asks the server and never blocks. It returns what this client
     /// knows: the message, [`crate::ErrorKind::WouldBlock`] while the process has not ended, or
     /// [`crate::ErrorKind::FailedPrecondition`] if this client does not watch the container
-    /// ([`Client::watch_container`] begins to). A client watches the containers that it has created,
-    /// started, recovered, probed or begun to watch, until it destroys them. So a poll returns an exit
-    /// also if another client has replaced the container since: any other probe, and
+    /// ([`Client::watch_container`] begins to). A client watches the containers that it has
+    /// created, started, recovered, waited for or begun to watch, until it destroys them. So a poll
+    /// returns an exit also if another client has replaced the container since: any other wait, and
     /// [`Client::watch_container`], ask the server whether it has.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use ctrd::{Call, Client};
+    ///
+    /// # fn f(client: &Client) -> ctrd::Result<()> {
+    /// let message = client.wait("web", &Call::new().timeout(Duration::from_secs(60)))?;
+    /// println!("{:?}", message.exit_code());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait(&self, id: &str, call: &Call) -> Result<Message> {
+        container::probe(&self.inner, id, call).at("wait", id)
+    }
+
+    /// The same as [`Client::wait`], by the name that it has in the C interface and in
+    /// PouchContainer's Go package.
     pub fn probe(&self, id: &str, call: &Call) -> Result<Message> {
         container::probe(&self.inner, id, call).at("probe", id)
     }
 
-    /// Begins to watch a container that another client has made, or an earlier run of this program, so
-    /// that hooks and queues get its exit and [`Client::probe`] can poll it. Unlike a recover it leaves
-    /// the streams and the clean-up to the container's owner. It does nothing if the container is
-    /// watched already; if its exit is known, it asks the server whether the id has another container
-    /// or process by now, and watches that.
+    /// Begins to watch a container that another client has made, or an earlier run of this program,
+    /// so that hooks and queues get its exit and [`Client::wait`] can poll it. Unlike a recover it
+    /// leaves the streams and the clean-up to the container's owner. It does nothing if the
+    /// container is watched already; if its exit is known, it asks the server whether the id has
+    /// another container or process by now, and watches that.
     ///
-    /// Blocks until the server has answered, at most for the client's call timeout unless `call` says
-    /// otherwise. Fails with [`crate::ErrorKind::NotFound`] if there is no such container, or it has no
-    /// task and its record does not say how its process ended; with [`crate::ErrorKind::Unavailable`]
-    /// if its shim does not answer.
+    /// Blocks until the server has answered, at most for the client's call timeout unless `call`
+    /// says otherwise. Fails with [`crate::ErrorKind::NotFound`] if there is no such container, or
+    /// it has no task and its record does not say how its process ended; with
+    /// [`crate::ErrorKind::Unavailable`] if its shim does not answer.
     pub fn watch_container(&self, id: &str, call: &Call) -> Result<()> {
         container::watch_container(&self.inner, id, call).at("watch_container", id)
     }
@@ -45,8 +63,8 @@ impl Client {
         container::pid(&self.inner, id, call).at("container_pid", id)
     }
 
-    /// The pids of all processes of a container, in the server's pid namespace. Blocks for at most the
-    /// client's call timeout unless `call` says otherwise.
+    /// The pids of all processes of a container, in the server's pid namespace. Blocks for at most
+    /// the client's call timeout unless `call` says otherwise.
     pub fn container_pids(&self, id: &str, call: &Call) -> Result<Vec<u32>> {
         container::pids(&self.inner, id, call).at("container_pids", id)
     }

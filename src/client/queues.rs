@@ -29,7 +29,7 @@ impl Client {
             }
             Ok(added.consumer)
         };
-        subscribe().at("subscribe", "")
+        subscribe().at("queue_subscribe", "")
     }
 
     /// Submits a call of this client: `operation` runs on a thread of the library, and its completion
@@ -39,7 +39,7 @@ impl Client {
     /// use ctrd::{Call, Client, ClientConfig, Image, Queue, QueueConfig};
     ///
     /// # fn main() -> ctrd::Result<()> {
-    /// let client = Client::open(ClientConfig::default(), &Call::new())?;
+    /// let client = Client::open(&ClientConfig::new(), &Call::new())?;
     /// let queue = Queue::new(&QueueConfig::new())?;
     /// client.submit(&queue, 1, &Call::new(), |client, call| client.get_image("busybox", call))?;
     /// let image: Image = queue.next(&Call::new())?.take_result()?;
@@ -65,7 +65,7 @@ impl Client {
     /// use ctrd::{Call, Client, ClientConfig, Queue, QueueConfig};
     ///
     /// # fn main() -> ctrd::Result<()> {
-    /// let client = Client::open(ClientConfig::default(), &Call::new())?;
+    /// let client = Client::open(&ClientConfig::new(), &Call::new())?;
     /// let queue = Queue::new(&QueueConfig::new())?;
     /// client.submit_change(&queue, 1, "hello", &Call::new(), |client, call| {
     ///     client.start_container("hello", call)

@@ -105,9 +105,9 @@ mod tests {
         assert!(!try_socket(&path, &Limits::within(Duration::ZERO)).unwrap());
         // The attempts take time of the call.
         let address = path.display().to_string();
-        let config = ClientConfig { address, ..Default::default() };
+        let config = ClientConfig::new().address(address);
         let began = Instant::now();
-        let error = Client::open(config, &Call::new().timeout(BUSY_SOCKET)).unwrap_err();
+        let error = Client::open(&config, &Call::new().timeout(BUSY_SOCKET)).unwrap_err();
         assert!(began.elapsed() < BUSY_SOCKET * 2, "{:?}: {error}", began.elapsed());
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         std::thread::scope(|scope| {

@@ -25,7 +25,7 @@ use crate::spec;
 use crate::submit;
 use crate::watch::Process;
 
-pub(crate) fn create(client: &Arc<Inner>, config: ContainerConfig, call: &Call) -> Result<u32> {
+pub(crate) fn create(client: &Arc<Inner>, config: &ContainerConfig, call: &Call) -> Result<u32> {
     let config = CheckedConfig::new(client, config)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
@@ -112,7 +112,7 @@ fn create_steps(
         watches.forget(&watched);
         Ok(true)
     });
-    if !config.no_start {
+    if config.start {
         may_run.set(true);
         run(ctx, &watch)
             .inspect_err(|e| may_run.set(watch.is_started() || e.is_outcome_unknown()))?;

@@ -79,7 +79,7 @@ impl DestroyConfig {
 
     /// How long a destroy may take whose call names no timeout, if the client's call timeout is
     /// `call_timeout`: each of the two has a clock of its own. `None`: without a limit.
-    pub fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
+    pub(crate) fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
         self.grace.checked_add(self.drain)?.checked_add(call_timeout)
     }
 }

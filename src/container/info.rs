@@ -54,6 +54,17 @@ pub struct ContainerInfo {
 }
 
 /// The state of a container's first process.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, ContainerStatus};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// if client.get_container("web", &Call::new())?.status() == ContainerStatus::Created {
+///     client.start_container("web", &Call::new())?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ContainerStatus {
@@ -344,7 +355,7 @@ mod tests {
     fn ten_thousand_containers_are_listed() {
         const COUNT: usize = 10_000;
         let server = TestServer::of_many(COUNT);
-        let client = Arc::new(Inner::new(ClientConfig::default(), &server.socket(), false));
+        let client = Arc::new(Inner::new(ClientConfig::new(), &server.socket(), false));
         let infos = list(&client, &[], &Call::new()).unwrap();
         assert_eq!(infos.len(), COUNT);
         assert!(infos.iter().all(|info| info.status() == ContainerStatus::Running));

@@ -23,23 +23,57 @@ use crate::{submit, sys};
 /// How many containers are recovered at once.
 const THREADS: usize = 16;
 
-/// How long one container may take, without the time of the callback. If a shim is stuck, containerd
-/// answers for it after 2 s.
+/// How long one container may take, without the time of the callback. If a shim is stuck,
+/// containerd answers for it after 2 s.
 const EACH: Duration = Duration::from_secs(5);
 
 /// What became of one container of [`crate::Client::recover_all`].
+///
+/// ```no_run
+/// use ctrd::{Call, Client, Stdio};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// for recovery in client.recover_all(&mut |_id| Ok(Stdio::new()), &Call::new())? {
+///     if let Some(error) = recovery.error() {
+///         println!("{} is left as it is: {error}", recovery.container_id());
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Recovery {
-    /// The container.
-    pub container_id: String,
-    /// Its state.
-    pub state: RecoveryState,
+    container_id: String,
+    state: RecoveryState,
+    error: Option<Error>,
+}
+
+impl Recovery {
+    /// The id of the container.
+    pub fn container_id(&self) -> &str {
+        &self.container_id
+    }
+
+    /// The state of the container.
+    pub fn state(&self) -> RecoveryState {
+        self.state
+    }
+
     /// Why the container could not be recovered. `None` if it was.
-    pub error: Option<Error>,
+    pub fn error(&self) -> Option<&Error> {
+        self.error.as_ref()
+    }
 }
 
 /// The state of a container that was to be recovered.
+///
+/// ```no_run
+/// # fn f(recovery: &ctrd::Recovery) {
+/// if recovery.state() == ctrd::RecoveryState::NoTask {
+///     println!("{} has no process", recovery.container_id());
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryState {
@@ -54,7 +88,7 @@ pub enum RecoveryState {
     Failed,
 }
 
-pub(crate) fn recover(client: &Arc<Inner>, id: &str, stdio: Stdio, call: &Call) -> Result<()> {
+pub(crate) fn recover(client: &Arc<Inner>, id: &str, stdio: &Stdio, call: &Call) -> Result<()> {
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
@@ -63,7 +97,7 @@ pub(crate) fn recover(client: &Arc<Inner>, id: &str, stdio: Stdio, call: &Call) 
         ErrorKind::NotFound => e.context("container"),
         _ => e,
     });
-    take_over(client, ctx, &record.step("look the record up")?, stdio).map(drop)
+    take_over(client, ctx, &record.step("look the record up")?, stdio.clone()).map(drop)
 }
 
 fn take_over(

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_refused_start_does_not_count_as_a_start() {
         let server = TestServer::of_killed("c");
-        let config = ClientConfig { owner: "us".into(), ..Default::default() };
+        let config = ClientConfig::new().owner("us");
         let client = Arc::new(Inner::new(config, &server.socket(), false));
         let error = start(&client, "c", &Call::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");

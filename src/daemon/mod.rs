@@ -60,7 +60,21 @@ const NEEDED_PLUGINS: [(&str, &str); 5] = [
 /// Two things of the containers belong to the machine and not to the directory: runc's state
 /// (`/run/containerd/runc/<namespace>/<id>`) and the cgroups. So no other containerd of the machine
 /// may have a container with the same id and namespace.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, ClientConfig, Daemon, DaemonConfig};
+///
+/// # fn main() -> ctrd::Result<()> {
+/// let daemon = Daemon::start(&DaemonConfig::new("/run/example/containerd"), &Call::new())?;
+/// let config = ClientConfig::new().address(daemon.address());
+/// let client = Client::open(&config, &Call::new())?;
+/// # drop(client);
+/// daemon.stop(&Call::new())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
+#[must_use = "the drop stops the daemon"]
 pub struct Daemon {
     recipe: Arc<Recipe>,
     address: String,
@@ -134,7 +148,7 @@ impl Daemon {
             }
             return Err(error);
         }
-        supervisor.supervise(!config.no_restart);
+        supervisor.supervise(config.restart);
         Ok(Daemon {
             address: directory.socket().to_string_lossy().into_owned(),
             recipe,

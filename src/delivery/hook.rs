@@ -20,23 +20,34 @@ use crate::wait::wait_while;
 const TURN_TIME: Duration = Duration::from_millis(10);
 
 /// The number of a hook among those of its client.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, HookId};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// let hook: HookId = client.on_exit(|message| println!("{}", message.container_id()))?;
+/// client.remove_hook(hook, &Call::new())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HookId(pub(crate) u64);
 
-impl HookId {
-    /// The number itself.
-    pub fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The hook of this number.
-    pub fn from_number(number: u64) -> HookId {
-        HookId(number)
-    }
-}
-
 /// Where a hook runs.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, HookConfig, HookMode, MessageKind};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// let config = HookConfig::new([MessageKind::Exit]).mode(HookMode::Dispatch);
+/// client.add_hook(&config, |message| println!("{}", message.container_id()), &Call::new())?;
+/// // In the program's own loop, if `client.dispatch_fd()` is readable:
+/// client.dispatch(64)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HookMode {
     /// On a thread of the library, which blocks every signal.
     #[default]
@@ -57,7 +68,7 @@ const MAX_CONCURRENCY: usize = 16;
 /// use ctrd::{Call, Client, ClientConfig, HookConfig, MessageKind};
 ///
 /// # fn main() -> ctrd::Result<()> {
-/// let client = Client::open(ClientConfig::default(), &Call::new())?;
+/// let client = Client::open(&ClientConfig::new(), &Call::new())?;
 /// let config = HookConfig::new([MessageKind::Exit]).concurrency(4);
 /// let hook = client.add_hook(
 ///     &config,

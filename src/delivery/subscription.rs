@@ -37,6 +37,16 @@ pub(super) fn wants(
 }
 
 /// Which messages of a client a queue receives.
+///
+/// ```
+/// use ctrd::{EventFilter, MessageKind, SubscriptionConfig};
+///
+/// // Exits, and the events of one namespace; the messages have the tag 7.
+/// let config = SubscriptionConfig::new([MessageKind::Exit, MessageKind::Event])
+///     .filters([EventFilter::new().namespace("example")])
+///     .tag(7);
+/// # let _ = config;
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SubscriptionConfig {
@@ -80,6 +90,19 @@ impl SubscriptionConfig {
 
 /// A subscription of a queue to the messages of a client. The drop ends it; messages that are
 /// already in the queue stay there. It may be dropped before or after the queue and the client.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, MessageKind, Queue, QueueConfig, Subscription, SubscriptionConfig};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// let queue = Queue::new(&QueueConfig::new())?;
+/// let config = SubscriptionConfig::new([MessageKind::Exit]);
+/// let subscription: Subscription = client.subscribe(&queue, &config, &Call::new())?;
+/// // No further message of this client comes.
+/// drop(subscription);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "the drop ends the subscription"]
 pub struct Subscription {

@@ -59,7 +59,7 @@ impl Server {
         let name = format!("ctrd-events-{}-{number}", std::process::id());
         let directory = Directory(std::env::temp_dir().join(name));
         fs::create_dir(&directory.0).unwrap();
-        let config = DaemonConfig { directory: directory.0.join("d"), ..Default::default() };
+        let config = DaemonConfig::new(directory.0.join("d"));
         let daemon = Daemon::start(&config, &Call::new()).unwrap();
         let connection = Arc::new(Connection::new(Path::new(daemon.address())));
         Server { daemon, connection, executor: Executor::new("events"), directory }

@@ -12,16 +12,34 @@ use crate::error::{Error, ErrorKind, Result};
 /// Docker Hub and its token server, so that nobody has to list it in `token_hosts`.
 const DOCKER_HUB: (&str, &str) = ("registry-1.docker.io", "auth.docker.io");
 
-/// The user of a registry.
-#[derive(Clone, Default)]
+/// The credentials of a registry's user. Their `Debug` text does not contain the secret.
+///
+/// ```
+/// use ctrd::Credentials;
+///
+/// let credentials = Credentials::new("robot", "hunter2");
+/// assert!(!format!("{credentials:?}").contains("hunter2"));
+/// ```
+#[derive(Clone)]
+#[must_use]
 pub struct Credentials {
-    /// The user's name. Empty if `secret` is an identity token (an OAuth2 refresh token).
-    pub username: String,
-    /// The password or access token.
-    pub secret: String,
+    /// Empty if the secret is an identity token.
+    pub(super) username: String,
+    pub(super) secret: String,
 }
 
 impl Credentials {
+    /// A user's name, and the password or access token. If the name is empty, the secret is an identity
+    /// token.
+    pub fn new(username: impl Into<String>, secret: impl Into<String>) -> Credentials {
+        Credentials { username: username.into(), secret: secret.into() }
+    }
+
+    /// An identity token (an OAuth2 refresh token), which some registries give instead of a password.
+    pub fn identity_token(token: impl Into<String>) -> Credentials {
+        Credentials::new("", token)
+    }
+
     /// The value of an `Authorization` header.
     pub(super) fn basic(&self) -> String {
         let pair = format!("{}:{}", self.username, self.secret);

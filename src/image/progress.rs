@@ -11,24 +11,70 @@ use crate::submit;
 use crate::timestamp::rfc3339;
 
 /// The state of one item of a pull: the reference, a document or a layer.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, Progress, PullConfig};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// let mut progress = |items: &[Progress]| {
+///     let arrived: u64 = items.iter().map(Progress::offset).sum();
+///     println!("{arrived} bytes");
+/// };
+/// client.pull_image(&PullConfig::new("busybox"), &mut progress, &Call::new())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Progress {
+    reference: String,
+    status: ProgressStatus,
+    offset: u64,
+    total: u64,
+    started_at: SystemTime,
+    updated_at: SystemTime,
+}
+
+impl Progress {
     /// The image's reference, or `<kind>-<digest>` with kind `index`, `manifest`, `config` or `layer`.
-    pub reference: String,
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+
     /// What happens to the item at the moment.
-    pub status: ProgressStatus,
+    pub fn status(&self) -> ProgressStatus {
+        self.status
+    }
+
     /// How many bytes have arrived.
-    pub offset: u64,
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// How many bytes the item has; 0 if that is not known yet.
-    pub total: u64,
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// When the item was first mentioned, by this machine's clock.
-    pub started_at: SystemTime,
+    pub fn started_at(&self) -> SystemTime {
+        self.started_at
+    }
+
     /// When the item last changed, by this machine's clock.
-    pub updated_at: SystemTime,
+    pub fn updated_at(&self) -> SystemTime {
+        self.updated_at
+    }
 }
 
 /// What happens to an item of a pull.
+///
+/// ```no_run
+/// # fn f(item: &ctrd::Progress) {
+/// if item.status() == ctrd::ProgressStatus::Downloading {
+///     println!("{}: {} of {} bytes", item.reference(), item.offset(), item.total());
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProgressStatus {

@@ -86,7 +86,7 @@ pub(crate) fn pull(
         stop: &stop,
         tracker: &tracker,
         platform,
-        snapshotter: (!config.no_unpack).then_some(snapshotter),
+        snapshotter: config.unpack.then_some(snapshotter),
     };
     let result = thread::scope(|scope| {
         let (sender, receiver) = bounded(1);

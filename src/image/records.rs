@@ -15,28 +15,68 @@ use crate::rpc::content::Descriptor;
 use crate::rpc::{Ctx, images};
 
 /// An image's record in containerd.
+///
+/// ```no_run
+/// # fn f(client: &ctrd::Client) -> ctrd::Result<()> {
+/// for image in client.list_images(&[], &ctrd::Call::new())? {
+///     println!("{} {} {} bytes", image.name(), image.digest(), image.size());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Image {
-    /// The name. A pull uses the complete reference; other clients may use any text.
-    pub name: String,
-    /// The first 12 hexadecimal digits of the digest.
-    pub id: String,
-    /// The digest of the index or manifest that the name refers to.
-    pub digest: String,
-    /// The media type of the index or manifest that the name refers to.
-    pub media_type: String,
-    /// The size of the manifest, the configuration and the layers for this platform, in bytes.
-    pub size: u64,
-    /// The record's labels, sorted by key.
-    pub labels: Vec<(String, String)>,
-    /// When the record was created, by the server's clock.
-    pub created_at: Option<SystemTime>,
-    /// When the record was last changed, by the server's clock.
-    pub updated_at: Option<SystemTime>,
+    name: String,
+    id: String,
+    digest: String,
+    media_type: String,
+    size: u64,
+    labels: Vec<(String, String)>,
+    created_at: Option<SystemTime>,
+    updated_at: Option<SystemTime>,
 }
 
 impl Image {
+    /// The name. A pull uses the complete reference; other clients may use any text.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The first 12 hexadecimal digits of the digest.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The digest of the index or manifest that the name refers to.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The media type of the index or manifest that the name refers to.
+    pub fn media_type(&self) -> &str {
+        &self.media_type
+    }
+
+    /// The size of the manifest, the configuration and the layers for this platform, in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The record's labels, sorted by key.
+    pub fn labels(&self) -> &[(String, String)] {
+        &self.labels
+    }
+
+    /// When the record was created, by the server's clock.
+    pub fn created_at(&self) -> Option<SystemTime> {
+        self.created_at
+    }
+
+    /// When the record was last changed, by the server's clock.
+    pub fn updated_at(&self) -> Option<SystemTime> {
+        self.updated_at
+    }
+
     pub(super) fn new(record: images::Image, size: u64) -> Image {
         let hex = record.target.digest.split_once(':').map_or("", |(_, hex)| hex);
         let mut labels: Vec<_> = record.labels.into_iter().collect();

@@ -533,9 +533,11 @@ mod tests {
 
     fn registry_within(server: &TestRegistry, credentials: bool, limits: &Limits) -> Registry {
         let reference = Reference::parse(&format!("{}/a/b:t", server.address)).unwrap();
-        let credentials =
-            credentials.then(|| Credentials { username: "user".into(), secret: "secret".into() });
-        Registry::new(&reference, &PullConfig { credentials, ..Default::default() }, limits)
+        let mut config = PullConfig::new("");
+        if credentials {
+            config = config.credentials(Credentials::new("user", "secret"));
+        }
+        Registry::new(&reference, &config, limits)
     }
 
     fn manifest() -> Reply {
@@ -843,7 +845,7 @@ mod tests {
     fn uses_http_with_loopback_addresses_only() {
         let origin = |name: &str, plain_http| {
             let reference = Reference::parse(name).unwrap();
-            let config = PullConfig { plain_http, ..Default::default() };
+            let config = PullConfig::new(name).plain_http(plain_http);
             Registry::new(&reference, &config, &Limits::default()).origin()
         };
         assert_eq!(origin("busybox", false), "https://registry-1.docker.io");
@@ -858,7 +860,7 @@ mod tests {
     fn the_source_label_names_the_repository() {
         let label = |name: &str| {
             let reference = Reference::parse(name).unwrap();
-            let config = PullConfig::default();
+            let config = PullConfig::new(name);
             Registry::new(&reference, &config, &Limits::default()).source_label().0
         };
         let prefix = "containerd.io/distribution.source.";

@@ -12,6 +12,19 @@ pub(crate) use made::CallResult;
 pub(crate) use room::{Dropped, Lost, Permit};
 
 /// What a message is about.
+///
+/// ```
+/// use ctrd::{Message, MessageKind};
+///
+/// fn show(message: &Message) {
+///     match message.kind() {
+///         MessageKind::Exit => println!("{} has ended", message.container_id()),
+///         MessageKind::Event => println!("{:?}: {:?}", message.topic(), message.json()),
+///         MessageKind::Overflow => println!("{} messages are lost", message.dropped()),
+///         _ => {}
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MessageKind {
@@ -36,6 +49,14 @@ pub enum MessageKind {
 }
 
 /// How the library learned the content of a message.
+///
+/// ```no_run
+/// # fn f(message: &ctrd::Message) {
+/// if message.origin() != ctrd::Origin::Live {
+///     println!("{} ended while nobody watched", message.container_id());
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
@@ -48,6 +69,14 @@ pub enum Origin {
 }
 
 /// How many bytes of a process's output did not reach the host.
+///
+/// ```no_run
+/// # fn f(message: &ctrd::Message) {
+/// if let Some(lost) = message.output_lost() {
+///     println!("{} of {} lost bytes are standard error", lost.stderr(), lost.total());
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct OutputLost {
@@ -83,6 +112,20 @@ impl fmt::Display for OutputLost {
 }
 
 /// A message to a client. It never changes. Cheap to clone.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, Message};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// let message: Message = client.wait("web", &Call::new())?;
+/// match (message.exit_code(), message.start_error()) {
+///     (Some(code), _) => println!("exit code {code}"),
+///     (None, Some(error)) => println!("it never ran: {error}"),
+///     (None, None) => println!("nobody knows its exit code"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Message {
     body: Arc<Body>,
@@ -242,9 +285,9 @@ impl Message {
     /// output ran out ([`crate::DestroyConfig::drain`], [`crate::ContainerConfig::drain`]).
     ///
     /// A message reports what is known when the library delivers it, and it never changes. Output
-    /// that is lost later is in the next message that [`crate::Client::probe`] or
+    /// that is lost later is in the next message that [`crate::Client::wait`] or
     /// [`crate::Client::destroy_container`] returns. The number is final once the streams have
-    /// ended: in the message of the destroy, and in that of a probe after a clean-up. Bytes in the
+    /// ended: in the message of the destroy, and in that of a wait after a clean-up. Bytes in the
     /// host's own pipe count as delivered.
     pub fn output_lost(&self) -> Option<OutputLost> {
         Some(self.output_lost).filter(|lost| lost.total() > 0)
@@ -309,7 +352,7 @@ impl Message {
 
     /// A copy of the result of a submitted call, which stays in the message. `None` if there is no
     /// result of this type any more.
-    pub fn peek_result<T: Clone + 'static>(&self) -> Option<T> {
+    pub(crate) fn peek_result<T: Clone + 'static>(&self) -> Option<T> {
         self.body.result.as_ref()?.peek()
     }
 }

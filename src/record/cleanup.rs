@@ -4,6 +4,14 @@ use crate::rpc::containers::Container;
 
 /// What the library removes by itself once a container's process has exited and every hook that got the
 /// exit has returned.
+///
+/// ```
+/// use ctrd::{Cleanup, ContainerConfig};
+///
+/// // Nothing is left of it after its exit.
+/// let config = ContainerConfig::new("job").image("busybox").cleanup(Cleanup::All);
+/// # let _ = config;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cleanup {

@@ -25,6 +25,15 @@ const MAX_ACCOUNTS: u64 = 1 << 20;
 
 /// containerd's default specification for Linux as JSON, with the cgroups path `/<namespace>/<id>`. It
 /// has no command: set `process.args`, or give a command when the container is created.
+///
+/// ```
+/// let json = ctrd::default_spec("example", "web")?;
+/// let mut spec: serde_json::Value = serde_json::from_str(&json).unwrap();
+/// spec["process"]["args"] = serde_json::json!(["httpd", "-f"]);
+/// let config = ctrd::ContainerConfig::new("web").image("busybox").spec_json(spec.to_string());
+/// # let _ = config;
+/// # Ok::<(), ctrd::Error>(())
+/// ```
 pub fn default_spec(namespace: &str, id: &str) -> Result<String> {
     identifier::check("namespace", namespace)?;
     identifier::check("id", id)?;

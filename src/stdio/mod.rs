@@ -24,6 +24,19 @@ pub(crate) use pump::Pump;
 use pump::{Engine, InputClosed, STDERR, STDIN, STDOUT, Streams};
 
 /// Where one stream of a process goes to or comes from.
+///
+/// ```no_run
+/// use std::fs::File;
+///
+/// use ctrd::{ContainerConfig, Stdio, Stream};
+///
+/// # fn f(config: ContainerConfig) -> std::io::Result<()> {
+/// let log = Stream::fd(File::create("/var/log/example/web.log")?);
+/// let config = config.stdio(Stdio::new().stdout(log.clone()).stderr(log));
+/// # let _ = config;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Stream {
@@ -38,42 +51,94 @@ pub enum Stream {
     Fd(Arc<OwnedFd>),
     /// A path that the shim opens: the absolute path of a FIFO or of a file that exists. For output
     /// also `file://` with an absolute path (the shim appends, and makes the file if it is missing;
-    /// not with a terminal), or `binary://` with the path of a program that reads the output. Such a
-    /// URI in `stdout` takes `stderr` too, which must then be [`Stream::None`] or the same. The shim
-    /// closes the file of `file://` when `stdout` ends, and may lose the end of `stderr` (containerd
-    /// 1.6 to 2.1, `copyPipes`).
+    /// not with a terminal), or `binary://` with the path of a program that reads the output. Such
+    /// a URI in [`Stdio::stdout`] takes [`Stdio::stderr`] too, which must then be [`Stream::None`]
+    /// or the same. The shim closes the file of `file://` when standard output ends, and may lose
+    /// the end of standard error (containerd 1.6 to 2.1, `copyPipes`).
     Path(String),
 }
 
 impl Stream {
-    /// A descriptor that the library closes once the stream has ended, unless the caller keeps a clone
-    /// of the stream.
+    /// A descriptor that the library closes once the stream has ended, unless the caller keeps a
+    /// clone of the stream, or a configuration with it.
     pub fn fd(fd: impl Into<OwnedFd>) -> Stream {
         Stream::Fd(Arc::new(fd.into()))
     }
+}
 
-    /// A duplicate (close-on-exec) of a descriptor that the host keeps. `argument` names it in the
-    /// error: [`crate::ErrorKind::InvalidArgument`] if it is not open, [`crate::ErrorKind::Io`] if the
-    /// process has no descriptor left.
-    pub fn duplicate(argument: &str, fd: BorrowedFd<'_>) -> Result<Stream> {
-        fd.try_clone_to_owned().map(Stream::fd).map_err(|e| match e.raw_os_error() {
-            Some(libc::EBADF) => Error::invalid(argument, "is not open"),
-            _ => Error::io(argument, e),
-        })
-    }
+/// A stream of a duplicate (close-on-exec) of a descriptor that the host keeps. `argument` names it
+/// in the error: [`ErrorKind::InvalidArgument`] if it is not open, [`ErrorKind::Io`] if the process
+/// has no descriptor left.
+///
+/// [`ErrorKind::InvalidArgument`]: crate::ErrorKind::InvalidArgument
+/// [`ErrorKind::Io`]: crate::ErrorKind::Io
+pub(crate) fn duplicate(argument: &str, fd: BorrowedFd<'_>) -> Result<Stream> {
+    fd.try_clone_to_owned().map(Stream::fd).map_err(|e| match e.raw_os_error() {
+        Some(libc::EBADF) => Error::invalid(argument, "is not open"),
+        _ => Error::io(argument, e),
+    })
 }
 
 /// The streams of a process. Clones share the descriptors.
+///
+/// ```no_run
+/// use std::io::Read;
+///
+/// use ctrd::{Call, Client, ContainerConfig, Stdio, Stream};
+///
+/// # fn f(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut reader, writer) = std::io::pipe()?;
+/// let config = ContainerConfig::new("hello")
+///     .image("busybox")
+///     .args(["echo", "hello"])
+///     .stdio(Stdio::new().stdout(Stream::fd(writer)));
+/// client.create_container(&config, &Call::new())?;
+/// // The output ends once nobody has the writer any more.
+/// drop(config);
+/// let mut output = String::new();
+/// reader.read_to_string(&mut output)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct Stdio {
+    pub(crate) stdin: Stream,
+    pub(crate) stdout: Stream,
+    pub(crate) stderr: Stream,
+    pub(crate) terminal: bool,
+}
+
+impl Stdio {
+    /// No streams.
+    pub fn new() -> Stdio {
+        Stdio::default()
+    }
+
     /// Standard input.
-    pub stdin: Stream,
+    pub fn stdin(mut self, stream: Stream) -> Stdio {
+        self.stdin = stream;
+        self
+    }
+
     /// Standard output.
-    pub stdout: Stream,
+    pub fn stdout(mut self, stream: Stream) -> Stdio {
+        self.stdout = stream;
+        self
+    }
+
     /// Standard error. Not used with a terminal.
-    pub stderr: Stream,
-    /// Whether the process has a terminal: then everything it writes comes from `stdout`.
-    pub terminal: bool,
+    pub fn stderr(mut self, stream: Stream) -> Stdio {
+        self.stderr = stream;
+        self
+    }
+
+    /// Whether the process has a terminal: then everything it writes comes from
+    /// [`Stdio::stdout`]. Default: no.
+    pub fn terminal(mut self, terminal: bool) -> Stdio {
+        self.terminal = terminal;
+        self
+    }
 }
 
 /// How one stream reaches the process.
@@ -119,8 +184,8 @@ fn routes(stdio: Stdio) -> Result<[Route; 3]> {
         (Stream::None, Stream::None) if matches!(&stdin, Route::Shim(path) if path.is_empty()) => {
             (none(), none())
         }
-        // The shim reads only the URI of stdout, and writes both streams there; but without a stderr
-        // it panics.
+        // The shim reads only the URI of stdout, and writes both streams there; but without a
+        // stderr it panics.
         (Stream::Path(uri), stderr) if is_uri(&uri) => {
             match stderr {
                 Stream::None => {}
@@ -199,8 +264,8 @@ pub(crate) struct Prepared {
     streams: Option<FifoStreams>,
 }
 
-/// Makes the FIFOs of a process, in a directory of their own. `exec` is empty for a container's first
-/// process.
+/// Makes the FIFOs of a process, in a directory of their own. `exec` is empty for a container's
+/// first process.
 pub(crate) fn prepare(
     pump: &Pump,
     dir: FifoDir<'_>,
@@ -241,9 +306,9 @@ pub(crate) fn prepare(
     Ok(Prepared { container: id.to_owned(), paths, streams })
 }
 
-/// Opens the FIFOs that an earlier program made for a process. `None` if it has none of this library.
-/// Output for which the caller gives no descriptor is read and dropped, because the process waits
-/// otherwise.
+/// Opens the FIFOs that an earlier program made for a process. `None` if it has none of this
+/// library. Output for which the caller gives no descriptor is read and dropped, because the
+/// process waits otherwise.
 pub(crate) fn reopen(
     pump: &Pump,
     state_dir: &Path,
@@ -279,9 +344,9 @@ pub(crate) fn remove_fifos(state_dir: &Path, paths: &Paths) {
     }
 }
 
-/// The directories of all FIFO sets for the containers of a server's namespace, each with the id of its
-/// container. Some may be of a program that died before it could remove them. A container's record is
-/// made before its FIFOs.
+/// The directories of all FIFO sets for the containers of a server's namespace, each with the id of
+/// its container. Some may be of a program that died before it could remove them. A container's
+/// record is made before its FIFOs.
 pub(crate) fn list_fifo_sets(dir: FifoDir<'_>) -> Vec<(String, PathBuf)> {
     fifo::list(dir)
 }

@@ -32,7 +32,7 @@ pub use pool::set_call_threads;
 /// let queue = Queue::new(&QueueConfig::new())?;
 /// // Opening a client belongs to no client yet.
 /// Submission::new(&queue, 7).submit(&Call::new(), |call| {
-///     Client::open(ClientConfig::default(), call)
+///     Client::open(&ClientConfig::new(), call)
 /// })?;
 /// let completion = queue.next(&Call::new())?;
 /// assert_eq!(completion.tag(), 7);

@@ -31,6 +31,11 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Sets how many threads submitted calls run on at most, in this process: 4 to 1,024. Default 16. One
 /// client never holds more than half of them, and calls that may last long (pulls, destroys with a grace
 /// period) never more than half of those. Fewer than run now takes effect as calls end.
+///
+/// ```
+/// ctrd::set_call_threads(32)?;
+/// # Ok::<(), ctrd::Error>(())
+/// ```
 pub fn set_call_threads(threads: usize) -> Result<()> {
     if !(FEWEST..=MOST).contains(&threads) {
         let why = format!("{threads} is not between {FEWEST} and {MOST}");

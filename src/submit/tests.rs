@@ -160,6 +160,23 @@ fn a_call_in_the_line_ends_at_its_deadline_or_when_it_is_cancelled() {
 }
 
 #[test]
+fn the_default_timeout_of_a_call_counts_in_the_line() {
+    let _alone = alone();
+    let group = a_group();
+    let filled = Filled::new(&group, SHARE);
+    let queue = a_queue();
+    let begin =
+        |tag| Submission::new(&queue, tag).of(&group).default_timeout(Duration::from_millis(50));
+    begin(1).submit(&Call::new().timeout(LONG), |_| Ok(())).unwrap();
+    begin(2).submit(&Call::new(), |_| Ok(())).unwrap();
+    let message = next(&queue);
+    assert_eq!((message.tag(), kind(&message)), (2, Some(ErrorKind::Timeout)));
+    drop(filled);
+    let message = next(&queue);
+    assert_eq!((message.tag(), kind(&message)), (1, None));
+}
+
+#[test]
 fn one_client_holds_half_of_the_threads_at_most() {
     let _alone = alone();
     let (one, other) = (a_group(), a_group());

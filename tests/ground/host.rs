@@ -33,7 +33,7 @@ impl Host {
     /// words; no word may contain a space.
     pub fn start(plot: &Plot, address: &str, words: &[&str]) -> Host {
         let (ours, its) = UnixStream::pair().unwrap();
-        let state = plot.ground.client_config().state_dir;
+        let state = plot.ground.state_dir();
         let first = [address, &plot.namespace, state.to_str().unwrap()];
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", PROGRAM, "--nocapture"])
@@ -110,13 +110,8 @@ pub fn job() -> Option<Job> {
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let mut words = words.split(' ').map(str::to_owned);
     let mut next = || words.next().unwrap();
-    let config = ClientConfig {
-        address: next(),
-        namespace: next(),
-        state_dir: next().into(),
-        ..Default::default()
-    };
-    let client = Client::open(config, &Call::new()).unwrap();
+    let config = ClientConfig::new().address(next()).namespace(next()).state_dir(next());
+    let client = Client::open(&config, &Call::new()).unwrap();
     let mut line = Line::new(std::io::stdin().as_fd().try_clone_to_owned().unwrap().into());
     line.say("open");
     Some(Job { client, words: words.collect(), line })

@@ -45,11 +45,11 @@ impl Ground {
 
     /// A ground of the caller's own. The drop removes it.
     pub fn raise() -> Ground {
-        Ground::raise_with(DaemonConfig::default())
+        Ground::raise_with(|config| config)
     }
 
-    /// The same with this configuration of the containerd, but in the ground's directory.
-    pub fn raise_with(daemon: DaemonConfig) -> Ground {
+    /// The same with a containerd whose configuration `configure` completes.
+    pub fn raise_with(configure: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Ground {
         assert!(rustix::process::geteuid().is_root(), "the tests need root");
         let path = PathBuf::from(format!("/tmp/ctrd-{}", unique("ground")));
         fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
@@ -57,7 +57,7 @@ impl Ground {
         let guardian = Guardian::watch(&dir.0);
         let registry = Registry::start(&dir.0.join("registry"), None);
         let image = registry.push("ctrd/test", "latest", &Recipe::default());
-        let config = DaemonConfig { directory: dir.0.join("d"), ..daemon };
+        let config = configure(DaemonConfig::new(dir.0.join("d")));
         let daemon = Daemon::start(&config, &Call::new()).unwrap();
         Ground { daemon, registry, image, dir, guardian }
     }
@@ -93,16 +93,17 @@ impl Ground {
 
     /// The configuration for a client of this containerd.
     pub fn client_config(&self) -> ClientConfig {
-        ClientConfig {
-            address: self.address().into(),
-            state_dir: self.dir.0.join("client"),
-            ..Default::default()
-        }
+        ClientConfig::new().address(self.address()).state_dir(self.state_dir())
+    }
+
+    /// The directory of the FIFOs of these clients.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.0.join("client")
     }
 
     /// A new client.
     pub fn client(&self) -> Client {
-        Client::open(self.client_config(), &Call::new()).unwrap()
+        Client::open(&self.client_config(), &Call::new()).unwrap()
     }
 
     /// Runs `ctr`, another client, and returns its output.

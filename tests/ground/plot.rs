@@ -5,7 +5,10 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use ctrd::{Call, Client, ContainerConfig, DestroyConfig, Message, Origin, PullConfig, Stream};
+use ctrd::{
+    Call, Client, ClientConfig, ContainerConfig, DestroyConfig, Message, Origin, PullConfig, Stdio,
+    Stream,
+};
 use rustix::process::Signal;
 
 use super::image::Recipe;
@@ -47,32 +50,41 @@ impl Plot {
 
     pub fn with_image(ground: &'static Ground, image: &str) -> Plot {
         let namespace = unique("containers");
-        let mut config = ground.client_config();
-        config.namespace = namespace.clone();
-        let client = Client::open(config, &Call::new()).unwrap();
-        let pull = PullConfig { reference: image.into(), ..Default::default() };
-        let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name;
+        let config = ground.client_config().namespace(&namespace);
+        let client = Client::open(&config, &Call::new()).unwrap();
+        let pull = PullConfig::new(image);
+        let image = client.pull_image(&pull, &mut |_| {}, &Call::new()).unwrap().name().to_owned();
         Plot { ground, client, namespace, image }
     }
 
-    pub fn config(&self, args: &[&str]) -> ContainerConfig {
-        ContainerConfig {
-            id: unique("c"),
-            image: Some(self.image.clone()),
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            ..Default::default()
-        }
+    /// How a client in the namespace of the plot is opened.
+    pub fn client_config(&self) -> ClientConfig {
+        self.ground.client_config().namespace(&self.namespace)
     }
 
+    /// A container of the plot's image that runs this command.
+    pub fn config(&self, args: &[&str]) -> ContainerConfig {
+        self.config_of(&unique("c"), args)
+    }
+
+    /// The same with an id of the test's own.
+    pub fn config_of(&self, id: &str, args: &[&str]) -> ContainerConfig {
+        ContainerConfig::new(id).image(&self.image).args(args.iter().copied())
+    }
+
+    /// A container that runs this shell script.
     pub fn shell(&self, script: &str) -> ContainerConfig {
-        self.config(&["/bin/sh", "-c", script])
+        self.shell_of(&unique("c"), script)
+    }
+
+    /// The same with an id of the test's own.
+    pub fn shell_of(&self, id: &str, script: &str) -> ContainerConfig {
+        self.config_of(id, &["/bin/sh", "-c", script])
     }
 
     /// Creates a container and returns its id.
     pub fn create(&self, config: ContainerConfig) -> String {
-        let id = config.id.clone();
-        self.client.create_container(config, &Call::new()).unwrap();
-        id
+        create(&self.client, config).0
     }
 
     pub fn probe(&self, id: &str) -> Message {
@@ -84,10 +96,9 @@ impl Plot {
     }
 
     /// Runs a container to its end. Returns its exit code and its output.
-    pub fn run(&self, mut config: ContainerConfig) -> (Option<u32>, String) {
+    pub fn run(&self, config: ContainerConfig) -> (Option<u32>, String) {
         let (mut output, stdout) = pipe();
-        config.stdio.stdout = Stream::fd(stdout);
-        let id = self.create(config);
+        let id = self.create(config.stdio(Stdio::new().stdout(Stream::fd(stdout))));
         let message = self.probe(&id);
         self.destroy(&id);
         let mut text = String::new();
@@ -98,6 +109,13 @@ impl Plot {
     pub fn holdings(&self) -> Holdings {
         self.ground.holdings(&self.namespace)
     }
+}
+
+/// Creates a container. Returns its id and the pid of its process. Drops the configuration with
+/// its descriptors.
+pub fn create(client: &Client, config: ContainerConfig) -> (String, u32) {
+    let process = client.create_container(&config, &Call::new()).unwrap();
+    (config.id().to_owned(), process)
 }
 
 pub fn within(seconds: u64) -> Call {
@@ -111,9 +129,7 @@ pub fn pipe() -> (File, OwnedFd) {
 
 /// Another client, like that of a later run of the program.
 pub fn client_of(plot: &Plot) -> Client {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    Client::open(config, &Call::new()).unwrap()
+    Client::open(&plot.client_config(), &Call::new()).unwrap()
 }
 
 /// A proxy that only the caller uses.
@@ -128,10 +144,8 @@ pub fn unseen_proxy_of(ground: &Ground) -> Proxy {
 
 /// Another client in the namespace of the plot, behind the proxy.
 pub fn client_behind(plot: &Plot, proxy: &Proxy) -> Client {
-    let mut config = plot.ground.client_config();
-    config.namespace = plot.namespace.clone();
-    config.address = proxy.address();
-    Client::open(config, &Call::new()).unwrap()
+    let config = plot.client_config().address(proxy.address());
+    Client::open(&config, &Call::new()).unwrap()
 }
 
 /// Waits until there is nothing but images.
@@ -183,8 +197,8 @@ pub fn an_outage_hides_nothing(client: &Client) -> bool {
 
 /// Whether containerd, after a restart, still knows the tasks that had stopped before.
 pub fn keeps_stopped_tasks(client: &Client) -> bool {
-    let version = client.version(&Call::new()).unwrap().version;
-    version.trim_start_matches('v').starts_with("1.6.")
+    let version = client.version(&Call::new()).unwrap();
+    version.version().trim_start_matches('v').starts_with("1.6.")
 }
 
 /// Stops a process, and waits until all of its threads have stopped.

@@ -82,7 +82,7 @@ where
     F: FnMut(&Client, &Call) -> Result<V> + Send + 'static,
 {
     let own = client.clone();
-    let timeout = client.config().call_timeout;
+    let timeout = ctrd::ffi::call_timeout(&client);
     let work = move |call: &Call| work(&own, call);
     Operation { client: Some(client), ..Operation::new(work, subject, Some(timeout)) }
 }

@@ -171,7 +171,7 @@ static void constants(ctrd_client_t *client)
 
     container.id = "x";
     container.image = "busybox";
-    container.flags = CTRD_CONTAINER_APPLY_IMAGE << 1;
+    container.flags = (uint64_t)1 << 63;
     REFUSES("flags", ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     container.flags = 0;
     container.reserved = 1;
