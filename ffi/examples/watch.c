@@ -93,7 +93,6 @@ static int loop(ctrd_queue_t *queue)
 int main(int argc, char **argv)
 {
     ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;
-    ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_client_t *client = NULL;
     ctrd_subscription_config_t subscription_config = CTRD_SUBSCRIPTION_CONFIG_INIT;
     ctrd_subscription_t *subscription = NULL;
@@ -120,15 +119,10 @@ int main(int argc, char **argv)
         || ctrd_queue_subscribe(queue, client, &subscription_config, NULL, &subscription, &err))
         result = failed("subscribe to the client's messages", err);
 
-    /* The client reports exits of containers that it watches: a probe begins to, also a short one. */
-    call.timeout_ms = 1000;
+    /* The client reports the exits of the containers that it watches. */
     for (i = 3; result == 0 && i < argc; i++) {
-        ctrd_status_t status = ctrd_probe(client, argv[i], NULL, NULL, &call, NULL, &err);
-
-        if (status != CTRD_OK && status != CTRD_E_TIMEOUT)
-            result = failed("look a container up", err);
-        else
-            ctrd_error_free(err);
+        if (ctrd_watch_container(client, argv[i], NULL, NULL, &err))
+            result = failed("watch a container", err);
     }
     if (result == 0) {
         printf("watching %s\n", argv[2]);
