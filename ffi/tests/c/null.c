@@ -22,6 +22,8 @@ int main(void)
     ctrd_queue_free(NULL);
     ctrd_recovery_free(NULL);
     ctrd_pid_list_free(NULL);
+    ctrd_container_info_free(NULL);
+    ctrd_container_info_list_free(NULL);
     ctrd_progress_callback_free(NULL);
     ctrd_cancel_fire(NULL);
 
@@ -55,6 +57,8 @@ int main(void)
     CHECK(ctrd_message_exit_time(NULL, &time) == 0 && time.seconds == 7);
     CHECK(ctrd_message_error(NULL) == NULL && ctrd_message_start_error(NULL) == NULL);
     CHECK(ctrd_message_ref(NULL) == NULL);
+    CHECK(ctrd_message_generation(NULL) == 0);
+    CHECK(ctrd_message_output_lost(NULL, NULL, NULL) == 0);
     CHECK(ctrd_message_seq(NULL) == 0 && ctrd_message_dropped(NULL) == 0);
     EMPTY(ctrd_message_namespace(NULL));
     EMPTY(ctrd_message_container_id(NULL));
@@ -63,6 +67,24 @@ int main(void)
     CHECK(ctrd_message_event_time(NULL, &time) == 0 && time.seconds == 7);
 
     CHECK(ctrd_pid_list_len(NULL) == 0 && ctrd_pid_list_get(NULL, 0) == 0);
+    EMPTY(ctrd_container_info_id(NULL));
+    EMPTY(ctrd_container_info_image(NULL));
+    EMPTY(ctrd_container_info_runtime(NULL));
+    EMPTY(ctrd_container_info_snapshotter(NULL));
+    EMPTY(ctrd_container_info_snapshot_key(NULL));
+    EMPTY(ctrd_container_info_owner(NULL));
+    CHECK(ctrd_container_info_cleanup(NULL) == CTRD_CLEANUP_KEEP);
+    CHECK(ctrd_container_info_labels_len(NULL) == 0);
+    CHECK(ctrd_container_info_label_key(NULL, 0) == NULL);
+    CHECK(ctrd_container_info_label_value(NULL, 0) == NULL);
+    CHECK(ctrd_container_info_label(NULL, "x") == NULL);
+    CHECK(ctrd_container_info_terminal(NULL) == 0 && ctrd_container_info_generation(NULL) == 0);
+    CHECK(ctrd_container_info_status(NULL) == 0 && ctrd_container_info_pid(NULL) == 0);
+    CHECK(ctrd_container_info_exit_code(NULL, &code) == 0 && code == 7);
+    CHECK(ctrd_container_info_exit_time(NULL, &time) == 0 && time.seconds == 7);
+    CHECK(ctrd_container_info_created_at(NULL, &time) == 0 && time.seconds == 7);
+    CHECK(ctrd_container_info_updated_at(NULL, &time) == 0 && time.seconds == 7);
+    CHECK(ctrd_container_info_list_len(NULL) == 0 && !ctrd_container_info_list_get(NULL, 0));
     CHECK(ctrd_dispatch_fd(NULL) == -1 && ctrd_queue_fd(NULL) == -1);
     CHECK(ctrd_recovery_len(NULL) == 0 && ctrd_recovery_id(NULL, 0) == NULL);
     CHECK(ctrd_recovery_state(NULL, 0) == 0 && ctrd_recovery_error(NULL, 0) == NULL);

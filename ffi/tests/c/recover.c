@@ -2,6 +2,8 @@
  * them by itself. */
 #include "test.h"
 
+#include <pthread.h>
+
 static ctrd_client_t *client;
 static const char *image;
 
@@ -196,6 +198,99 @@ static void one(void)
     close(out[1]);
 }
 
+/* More than are taken over at once. */
+#define MANY 20
+
+struct turns {
+    pthread_t caller;
+    int asked, terminals, ends[MANY];
+    char ids[MANY][80];
+};
+
+/* Gives a pipe's end away for each container, and checks what is known of it. */
+static int32_t on_turn(void *userdata, const ctrd_container_info_t *info, ctrd_io_t *io)
+{
+    struct turns *turns = userdata;
+    ctrd_call_t poll = CTRD_CALL_INIT;
+    const char *number = ctrd_container_info_label(info, "number");
+    int ends[2], i, watched = 0;
+
+    CHECK(pthread_equal(pthread_self(), turns->caller));
+    CHECK(turns->asked < MANY && number != NULL);
+    CHECK(ctrd_container_info_status(info) == CTRD_CONTAINER_STATUS_RUNNING);
+    CHECK(ctrd_container_info_pid(info) != 0 && ctrd_container_info_generation(info) != 0);
+    CHECK(strcmp(ctrd_container_info_owner(info), "ctrd") == 0);
+    /* All but the last 16 that were asked for are taken over already. */
+    poll.timeout_ms = CTRD_POLL;
+    for (i = 0; i < turns->asked; i++)
+        watched += ctrd_probe(client, turns->ids[i], NULL, NULL, &poll, NULL, NULL)
+                   == CTRD_E_WOULD_BLOCK;
+    CHECK(watched > turns->asked - 16);
+    strcpy(turns->ids[turns->asked++], ctrd_container_info_id(info));
+
+    turns->terminals += ctrd_container_info_terminal(info);
+    io->terminal = (uint32_t)ctrd_container_info_terminal(info);
+    CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    io->stdout_kind = CTRD_IO_FD_TAKE;
+    io->stdout_fd = ends[1];
+    turns->ends[atoi(number)] = ends[0];
+    return 0;
+}
+
+/* Each container is asked for when its turn comes, and gets the descriptor that was given for it. */
+static void in_turn(void)
+{
+    struct turns turns;
+    ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
+    ctrd_io_t io = CTRD_IO_INIT;
+    const char *args[3] = {"/bin/sh", "-c", NULL}, *key = "number", *value;
+    char command[80], number[8], id[MANY][80], line[16], *spec;
+    int i, lines;
+
+    CHECK((io.stdout_fd = open("/dev/null", O_WRONLY | O_CLOEXEC)) >= 0);
+    io.stdout_kind = CTRD_IO_FD;
+    memset(&turns, 0, sizeof turns);
+    turns.caller = pthread_self();
+    args[2] = command;
+    value = number;
+    config.image = image;
+    config.args = args;
+    config.args_len = 3;
+    config.label_keys = &key;
+    config.label_values = &value;
+    config.labels_len = 1;
+    for (i = 0; i < MANY; i++) {
+        strcpy(id[i], test_id("c"));
+        sprintf(number, "%d", i);
+        sprintf(command, "while :; do echo I am %d; sleep 0.1; done", i);
+        config.id = id[i];
+        config.spec_json = spec = test_spec(id[i]);
+        io.terminal = i % 2;
+        OK(ctrd_create_container(client, &config, &io, NULL, NULL, &err));
+        ctrd_string_free(spec);
+    }
+    close(io.stdout_fd);
+    another_client();
+    OK(ctrd_recover_all(client, on_turn, &turns, NULL, NULL, NULL, &err));
+    CHECK(turns.asked == MANY && turns.terminals == MANY / 2);
+    for (i = 0; i < MANY; i++) {
+        FILE *output = fdopen(turns.ends[i], "r");
+
+        CHECK(output != NULL);
+        sprintf(command, "I am %d", i);
+        /* The first line may be the rest of one. */
+        for (lines = 0; lines < 2; lines++)
+            CHECK(fgets(line, sizeof line, output) != NULL);
+        CHECK(strncmp(line, command, strlen(command)) == 0);
+        OK(ctrd_destroy_container(client, id[i], &at_once, NULL, NULL, &err));
+        /* The library has closed its end. */
+        while (fgets(line, sizeof line, output) != NULL)
+            ;
+        CHECK(feof(output));
+        fclose(output);
+    }
+}
+
 static void refusals(void)
 {
     struct plan plan = {0};
@@ -279,6 +374,7 @@ int main(void)
     image = test_image(client);
     all();
     one();
+    in_turn();
     refusals();
     cleanup();
     OK(ctrd_remove_image(client, image, CTRD_REMOVE_IMAGE_SYNC, NULL, &err));
