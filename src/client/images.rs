@@ -51,8 +51,8 @@ impl Client {
     /// The runtime specification (JSON) that [`Client::create_container`] would make by default for a
     /// container `id` of this image in the call's namespace: [`default_spec`](crate::default_spec) with
     /// the image's configuration applied to it, without a terminal. Edit it and pass it as
-    /// [`ContainerConfig::spec`](crate::ContainerConfig::spec). If the image names no command, there is no
-    /// `process.args`: set it, or give `args` to the create.
+    /// [`ContainerConfig::spec_json`](crate::ContainerConfig::spec_json). If the image names no
+    /// command, there is no `process.args`: set it, or give the container `args`.
     ///
     /// The image is looked up as in [`Client::get_image`]. Its user is looked up in the image's own files,
     /// unless it is given as two numbers: for that, a read-only snapshot of the image is created with
