@@ -220,10 +220,8 @@ fn output_goes_to_a_file_by_the_shim() {
 #[test]
 fn a_terminal_is_one() {
     let plot = Plot::new();
-    let config = plot
-        .shell("test -t 0 && test -t 1 && echo a terminal; exit 2")
-        .stdio(Stdio::new().terminal(true));
-    let (code, text) = plot.run(config);
+    let config = plot.shell("test -t 0 && test -t 1 && echo a terminal; exit 2");
+    let (code, text) = plot.run_with(config, Stdio::new().terminal(true));
     assert_eq!((code, text.trim_end()), (Some(2), "a terminal"));
 }
 

@@ -17,20 +17,20 @@ pub struct ctrd_cancel_t {
 }
 
 impl ctrd_cancel_t {
-    /// The core's handle. A child shares its descriptor with the parent, and must not wait on it.
+    /// The core's handle. A child cannot use it: it does not end the calls of its parent.
     pub(crate) fn live(&self) -> Result<&Cancel> {
         self.maker.check("cancel handle")?;
         Ok(&self.cancel)
     }
 }
 
-/// Makes a cancel handle. It holds one descriptor. It may be given to any number of calls, at the same
-/// time and one after the other. A handle that was made before the process forked is of no use in the
-/// child: make one there.
+/// Makes a cancel handle. It takes no descriptor. It may be given to any number of calls, at the same time
+/// and one after the other. A handle that was made before the process forked is of no use in the child:
+/// make one there.
 ///
 /// @param out  receives the handle, which the caller owns: ctrd_cancel_free().
 /// @param err  receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_IO if no descriptor is left.
+/// @return CTRD_OK.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn ctrd_cancel_fire(cancel: *mut ctrd_cancel_t) {
     });
 }
 
-/// Frees a cancel handle. Calls that have it go on, and can no longer be cancelled.
+/// Frees a cancel handle. Calls that have it go on; if it was not fired, they can no longer be cancelled.
 ///
 /// @param cancel  the handle; NULL does nothing.
 ///

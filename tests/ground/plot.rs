@@ -97,8 +97,13 @@ impl Plot {
 
     /// Runs a container to its end. Returns its exit code and its output.
     pub fn run(&self, config: ContainerConfig) -> (Option<u32>, String) {
+        self.run_with(config, Stdio::new())
+    }
+
+    /// The same with a terminal or other streams.
+    pub fn run_with(&self, config: ContainerConfig, stdio: Stdio) -> (Option<u32>, String) {
         let (mut output, stdout) = pipe();
-        let id = self.create(config.stdio(Stdio::new().stdout(Stream::fd(stdout))));
+        let id = self.create(config.stdio(stdio.stdout(Stream::fd(stdout))));
         let message = self.probe(&id);
         self.destroy(&id);
         let mut text = String::new();

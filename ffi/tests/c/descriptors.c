@@ -34,6 +34,27 @@ static int descriptors(void)
     return count;
 }
 
+/* Cancel handles, and calls that have one each, take no descriptor. */
+static void cancel_handles(ctrd_client_t *client, ctrd_queue_t *queue)
+{
+    enum { MANY = 100 };
+    ctrd_cancel_t *handles[MANY];
+    ctrd_call_t call = CTRD_CALL_INIT;
+    int before = descriptors(), i;
+
+    call.queue = queue;
+    for (i = 0; i < MANY; i++) {
+        OK(ctrd_cancel_new(&handles[i], &err));
+        call.cancel = handles[i];
+        OK(ctrd_version(client, &call, NULL, &err));
+    }
+    CHECK(descriptors() <= before);
+    for (i = 0; i < MANY; i++) {
+        ctrd_message_free(test_next(queue, CTRD_KIND_DONE));
+        ctrd_cancel_free(handles[i]);
+    }
+}
+
 static void use_client(void)
 {
     ctrd_client_t *client = test_client();
@@ -41,18 +62,20 @@ static void use_client(void)
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_version_info_t *version = NULL;
     ctrd_subscription_t *subscription;
-    ctrd_queue_t *queue;
+    ctrd_queue_t *queue, *calls = test_queue();
 
     OK(ctrd_cancel_new(&cancel, &err));
     call.cancel = cancel;
     OK(ctrd_version(client, &call, &version, &err));
     queue = test_queue();
     subscription = test_subscribe(queue, client, CTRD_KIND_EVENT, NULL, 0);
-    call.queue = queue;
+    call.queue = calls;
     OK(ctrd_version(client, &call, NULL, &err));
-    ctrd_message_free(test_next(queue, CTRD_KIND_DONE));
+    ctrd_message_free(test_next(calls, CTRD_KIND_DONE));
     CHECK(ctrd_queue_fd(queue) >= 0);
     CHECK(ctrd_dispatch_fd(client) >= 0);
+    cancel_handles(client, calls);
+    ctrd_queue_free(calls);
     descriptors();
     ctrd_version_info_free(version);
     ctrd_cancel_free(cancel);

@@ -140,6 +140,32 @@ static void clean_up(ctrd_client_t *client, const char *image)
     ctrd_client_free(other);
 }
 
+/* A submitted call is refused if no thread can be made for it. One that was accepted, because it waits for
+ * its container first, is completed when threads can be made again. */
+static void submit(ctrd_client_t *client)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_queue_t *queue = test_queue();
+    ctrd_message_t *message;
+
+    call.queue = queue;
+    call.tag = 1;
+    refusing = 1;
+    FAILS(CTRD_E_IO, ctrd_version(client, &call, NULL, &err));
+    OK(ctrd_start_container(client, "nobody", &call, NULL, &err));
+    test_sleep_ms(300);
+    refusing = 0;
+    message = test_next(queue, CTRD_KIND_DONE);
+    CHECK(ctrd_message_status(message) == CTRD_E_NOT_FOUND);
+    ctrd_message_free(message);
+    call.tag = 2;
+    OK(ctrd_version(client, &call, NULL, &err));
+    message = test_next(queue, CTRD_KIND_DONE);
+    CHECK(ctrd_message_status(message) == CTRD_OK && ctrd_message_tag(message) == 2);
+    ctrd_message_free(message);
+    ctrd_queue_free(queue);
+}
+
 int main(void)
 {
     ctrd_client_t *client = test_client_in("refused");
@@ -196,6 +222,7 @@ int main(void)
     ctrd_subscription_free(subscription);
     ctrd_queue_free(queue);
     clean_up(client, image);
+    submit(client);
     ctrd_client_free(client);
     return 0;
 }
