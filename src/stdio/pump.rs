@@ -239,12 +239,12 @@ impl State {
         self.flows.keys().all(|&stream| stream == STDIN)
     }
 
-    /// Ends a stream, and closes its endpoints. Returns the host's callback, which must not be dropped
-    /// under the lock.
+    /// Ends a stream, and closes its endpoints: under the lock, so that they are closed when another
+    /// call finds the stream removed. Returns the callback, which must not be dropped under the lock.
     #[must_use]
-    fn remove(&mut self, stream: u64) -> (Option<Flow>, Option<InputClosed>) {
-        let flow = self.flows.remove(&stream);
-        (flow, if stream == STDIN { self.input_closed.take() } else { None })
+    fn remove(&mut self, stream: u64) -> Option<InputClosed> {
+        self.flows.remove(&stream);
+        if stream == STDIN { self.input_closed.take() } else { None }
     }
 }
 
@@ -305,9 +305,9 @@ impl Streams {
         if flow.target_is_ready(events) {
             return true;
         }
-        let removed = state.remove(stream);
+        let callback = state.remove(stream);
         drop(state);
-        drop(removed);
+        drop(callback);
         false
     }
 
@@ -321,8 +321,7 @@ impl Streams {
             Step::Done => {}
         }
         let source_has_ended = flow.source_has_ended();
-        let (flow, callback) = state.remove(stream);
-        drop(flow);
+        let callback = state.remove(stream);
         self.wake(state);
         if let Some(callback) = callback.filter(|_| source_has_ended) {
             // A panic of the callback must not end the thread, because other streams need it.
@@ -344,8 +343,8 @@ impl Streams {
 
     /// Ends the input.
     pub(super) fn end_input(&self) {
-        let removed = lock(&self.state).remove(STDIN);
-        drop(removed);
+        let callback = lock(&self.state).remove(STDIN);
+        drop(callback);
     }
 
     /// Waits until all output has been passed on.
@@ -391,9 +390,10 @@ impl Streams {
         let is_first = !std::mem::replace(&mut state.closed, true);
         let mut callbacks = Vec::new();
         for stream in 0..STREAMS {
-            let (flow, callback) = state.remove(stream);
-            flow.into_iter().for_each(|flow| flow.cut(fifos_stay));
-            callbacks.extend(callback);
+            if let Some(flow) = state.flows.remove(&stream) {
+                flow.cut(fifos_stay);
+            }
+            callbacks.extend(state.remove(stream));
         }
         self.wake(state);
         drop(callbacks);
