@@ -105,9 +105,12 @@
  *     pull comes as messages of kind CTRD_KIND_PROGRESS with the tag of the call. The queue drops them if it
  *     is full.
  *
+ *     Inside a hook or a callback: a call that is submitted there does not run there. So a submitted
+ *     ctrd_client_close() or ctrd_remove_hook() waits until the hook has returned, and only then completes.
+ *
  *     Arguments: when the function has returned, the library has copied the strings and structs, and it has
- *     duplicated or taken the descriptors. A cancel handle may be freed at once; then the call cannot be
- *     cancelled any more. So may a daemon's handle after ctrd_daemon_stop().
+ *     duplicated or taken the descriptors. A cancel handle may be freed at once: if it was not fired before,
+ *     the call cannot be cancelled any more. So may a daemon's handle after ctrd_daemon_stop().
  *
  *     Refusals: if the function does not return CTRD_OK, nothing was submitted, and no message comes.
  *         CTRD_E_INVALID_ARGUMENT    if an output is not NULL, the timeout is CTRD_POLL, or a callback is
@@ -567,13 +570,13 @@ typedef void (*ctrd_destroy_fn)(void *userdata);
  */
 
 /**
- * Makes a cancel handle. It holds one descriptor. It may be given to any number of calls, at the same
- * time and one after the other. A handle that was made before the process forked is of no use in the
- * child: make one there.
+ * Makes a cancel handle. It takes no descriptor. It may be given to any number of calls, at the same time
+ * and one after the other. A handle that was made before the process forked is of no use in the child:
+ * make one there.
  *
  * @param out  receives the handle, which the caller owns: ctrd_cancel_free().
  * @param err  receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_IO if no descriptor is left.
+ * @return CTRD_OK.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
@@ -591,7 +594,7 @@ CTRD_CHECK ctrd_status_t ctrd_cancel_new(ctrd_cancel_t **out, ctrd_error_t **err
 void ctrd_cancel_fire(ctrd_cancel_t *cancel);
 
 /**
- * Frees a cancel handle. Calls that have it go on, and can no longer be cancelled.
+ * Frees a cancel handle. Calls that have it go on; if it was not fired, they can no longer be cancelled.
  *
  * @param cancel  the handle; NULL does nothing.
  *

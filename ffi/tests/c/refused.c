@@ -140,28 +140,32 @@ static void clean_up(ctrd_client_t *client, const char *image)
     ctrd_client_free(other);
 }
 
-/* A submitted call is refused if no thread can be made for it. One that was accepted, because it waits for
- * its container first, is completed when threads can be made again. */
+/* A submitted call is refused if no thread can be made for it, or for its deadline. Nothing of it is left:
+ * it is accepted when threads can be made again. */
 static void submit(ctrd_client_t *client)
 {
     ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_call_t poll_call = CTRD_CALL_INIT;
     ctrd_queue_t *queue = test_queue();
     ctrd_message_t *message;
 
     call.queue = queue;
-    call.tag = 1;
+    poll_call.timeout_ms = CTRD_POLL;
     refusing = 1;
     FAILS(CTRD_E_IO, ctrd_version(client, &call, NULL, &err));
-    OK(ctrd_start_container(client, "nobody", &call, NULL, &err));
-    test_sleep_ms(300);
+    FAILS(CTRD_E_IO, ctrd_start_container(client, "nobody", &call, NULL, &err));
+    call.timeout_ms = CTRD_FOREVER;
+    FAILS(CTRD_E_IO, ctrd_version(client, &call, NULL, &err));
     refusing = 0;
+    call.timeout_ms = 0;
+    FAILS(CTRD_E_WOULD_BLOCK, ctrd_queue_next(queue, &poll_call, &message, &err));
+    OK(ctrd_start_container(client, "nobody", &call, NULL, &err));
     message = test_next(queue, CTRD_KIND_DONE);
     CHECK(ctrd_message_status(message) == CTRD_E_NOT_FOUND);
     ctrd_message_free(message);
-    call.tag = 2;
     OK(ctrd_version(client, &call, NULL, &err));
     message = test_next(queue, CTRD_KIND_DONE);
-    CHECK(ctrd_message_status(message) == CTRD_OK && ctrd_message_tag(message) == 2);
+    CHECK(ctrd_message_status(message) == CTRD_OK);
     ctrd_message_free(message);
     ctrd_queue_free(queue);
 }
