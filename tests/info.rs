@@ -82,6 +82,8 @@ fn a_container_is_described_by_its_record() {
     }
     let id = unique("root");
     plot.create(ContainerConfig::new(&id).rootfs(root).args(["/bin/sh", "-c", "exit 3"]));
+    // Its state is not to change between two looks.
+    plot.probe(&id);
     let info = look(&plot.client, &id);
     assert_eq!((info.image(), info.snapshotter(), info.snapshot_key()), (None, None, None));
     plot.destroy(&id);
