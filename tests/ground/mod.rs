@@ -186,7 +186,7 @@ struct Guardian(Child);
 impl Guardian {
     fn watch(dir: &Path) -> Guardian {
         let child = Command::new("/bin/sh")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ground/guardian.sh"))
+            .args(["-c", include_str!("guardian.sh"), "guardian.sh"])
             .arg(dir)
             // Only this process has the other end, because it is close-on-exec. It closes when this
             // process ends.
