@@ -20,7 +20,7 @@
  *   status ID     the same line for one container
  *   stop ID       destroy a container, and keep it stopped until it is started
  *   start ID      start a container, also if its policy does not
- *   pull IMAGE    pull an image; lines with its progress come before the last one
+ *   pull IMAGE    pull an image; before the last line come "progress" and JSON
  *   quit          end the daemon; the containers run on
  *   quit --stop   destroy all containers, then end the daemon
  *
@@ -48,8 +48,8 @@
 
 #include <ctrd.h>
 
-/* The library labels our containers with the owner's name. We label them with what was run, and with how
- * often it was started again, so that the next daemon knows it. */
+/* The library labels our containers with the owner's name. For the next daemon we add labels that say
+ * what the container runs, and how often it was started again. */
 #define OWNER "epolld"
 #define LABEL_WHAT "epolld.what"
 #define LABEL_RESTARTS "epolld.restarts"
@@ -92,7 +92,7 @@ struct service {
     } state, found_as; /* found_as: what FOUND becomes when the client watches it */
     enum { PRESENT, MISSING, PULLED } image_is; /* as far as we know */
     int listed;  /* while the list is read */
-    int replace; /* the list has another command for it now, or a peer wants it started again */
+    int replace; /* it is to be destroyed and created again: the list has changed, or a peer asked */
     struct operation *operation; /* in flight: never more than one */
     uint64_t asker; /* the peer that waits for a start or a stop; 0: none */
     uint32_t pid, exit_code;
@@ -114,7 +114,7 @@ struct operation {
 struct peer {
     struct source source;
     struct peer *next;
-    uint64_t number; /* what waits refers to it by number, for it may go at any time */
+    uint64_t number; /* operations refer to it by its number, because it may go at any time */
     int waits;       /* an operation will answer */
     int at_end;      /* it sends nothing more */
     size_t in_len, out_len;
@@ -153,7 +153,7 @@ static void decide_all(void);
 static void finish(struct operation *operation, ctrd_message_t *message, ctrd_status_t status,
                    const ctrd_error_t *err);
 
-/* Small things --------------------------------------------------------------------------------- */
+/* Helpers -------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 {
@@ -235,7 +235,7 @@ __attribute__((format(printf, 2, 3))) static void answer(uint64_t number, const 
     len = vsnprintf(peer->out + peer->out_len, room, format, arguments);
     va_end(arguments);
     if (len < 0 || (size_t)len >= room) {
-        /* It does not read. Its next event frees it: our caller may be in the middle of its request. */
+        /* The peer does not read. Its next event frees it, for our caller may still use it. */
         shutdown(peer->source.fd, SHUT_RDWR);
         return;
     }
@@ -438,7 +438,7 @@ static void decide_all(void)
     }
 }
 
-/* What has happened ---------------------------------------------------------------------------- */
+/* Completions and exits ------------------------------------------------------------------------ */
 
 static void client_is_open(ctrd_message_t *message)
 {
@@ -527,14 +527,14 @@ static void operation_is_over(struct service *service, enum kind kind, ctrd_mess
     } else if (kind == LOOK && not_found) {
         service->state = ABSENT;
     } else if (kind == RECOVER && not_found) {
-        /* The daemon before us may have died while it created the container. containerd may go on with
-         * that, and must not be disturbed: it would lose track of what belongs to the id. */
+        /* The daemon before us may have died while it created the container. containerd may still be at
+         * it, and what is destroyed meanwhile can leave files that block the id. So we look again. */
         service->state = now_ms() < taken_over + SETTLE ? UNKNOWN : REMNANT;
         service->retry_at = service->state == UNKNOWN ? now_ms() + FIRST_DELAY : 0;
     } else if (kind == CREATE && not_found && service->image_is == PRESENT) {
         service->image_is = MISSING;
     } else if (status != CTRD_OK) {
-        /* What was begun may be done in part, or wholly: a destroy is repeated, the others look. */
+        /* A part of the change may be made. We repeat a destroy; after the others we look. */
         if (kind == DESTROY)
             service->replace |= service->state == RUNNING;
         else if (kind == CREATE || kind == START)
@@ -681,7 +681,7 @@ static int read_policy(const char *text, struct service *service)
            || sscanf(text, "on-failure:%lu%c", &service->max_restarts, &end) == 1;
 }
 
-/* Reads a line, and notes what it says unless it is only to be checked. Gives what is wrong, or NULL. */
+/* Reads a line. With check it only looks for errors. Returns what is wrong with the line, or NULL. */
 static const char *read_line(char *line, int check)
 {
     char id[80], image[256], policy[32], what[LINE_SIZE];
@@ -718,7 +718,7 @@ static const char *read_line(char *line, int check)
     return NULL;
 }
 
-/* Reads the list twice: if a line is wrong, nothing changes. Gives 0 if all is well. */
+/* Reads the list twice, so that a wrong line changes nothing. Returns 0, or -1 if it is wrong. */
 static int read_list(void)
 {
     FILE *file = fopen(list_path, "re");
@@ -834,7 +834,7 @@ static void close_peer(struct peer *peer)
     free(peer);
 }
 
-/* Sends what the socket takes. Gives 0 unless the peer has gone. */
+/* Sends what the socket takes. Returns 0, or -1 if the peer has gone. */
 static int flush(struct peer *peer)
 {
     ssize_t sent = send(peer->source.fd, peer->out, peer->out_len, MSG_NOSIGNAL);
@@ -911,7 +911,7 @@ static void on_connection(struct source *source, uint32_t events)
     add_source(&peer->source, fd, on_peer);
 }
 
-/* Time, signals and the end -------------------------------------------------------------------- */
+/* The timer, signals, and the end -------------------------------------------------------------- */
 
 /* Sets the timer to the first of what is to be tried again. */
 static void set_timer(void)
@@ -968,8 +968,8 @@ static void on_signal(struct source *source, uint32_t events)
         say("the list was read again");
 }
 
-/* Goes on with the end as far as it can without waiting. */
-static void go_on_with_the_end(void)
+/* Takes the next step of the end, if that is possible now. */
+static void step_towards_the_end(void)
 {
     if (phase == EMPTYING && taken_over != 0 && services == NULL)
         phase = CLOSING;
@@ -1112,7 +1112,7 @@ int main(int argc, char **argv)
     namespace_name = argv[2];
     directory = argv[3];
     list_path = argv[4];
-    /* They come through a descriptor. The library's threads block every signal themselves. */
+    /* Signals come through a descriptor. The library's threads block all signals by themselves. */
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
@@ -1120,7 +1120,7 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &mask, NULL);
     if (read_list() != 0)
         return 1;
-    /* The library is used only by the last process of the forks. */
+    /* Only the daemon itself uses the library, which does not work across a fork. */
     if (!foreground)
         ready = become_a_daemon();
     lock_pid_file();
@@ -1134,11 +1134,11 @@ int main(int argc, char **argv)
         struct source *source;
 
         if (phase != WORKING)
-            go_on_with_the_end();
+            step_towards_the_end();
         if (phase == CLOSED)
             break;
         set_timer();
-        /* One event at a time, for it may free what a second one would be about. */
+        /* One event at a time, because it may free the source of another one. */
         if (epoll_wait(epoll_fd, &event, 1, -1) < 0) {
             if (errno != EINTR) /* as when we are stopped and continued */
                 die("wait for events");

@@ -60,7 +60,7 @@ fn the_program_is_the_example_and_runs_as_printed() {
 
 #[test]
 fn the_examples_compile_without_a_warning() {
-    for example in ["hello", "run", "watch"] {
+    for example in ["hello", "run", "watch", "epolld"] {
         for compiler in ["gcc", "clang"] {
             run(Command::new(compiler).current_dir(root()).args([
                 "-std=c99",
