@@ -9,7 +9,7 @@ use rustix::thread::futex;
 /// Changes whenever a cancel handle is fired or the thread has something new to look at.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 
-/// Makes the thread look at everybody who waits. Async-signal-safe.
+/// Makes the thread look at all waiters. Async-signal-safe.
 pub(crate) fn notify() {
     CHANGES.fetch_add(1, Ordering::SeqCst);
     let _ = futex::wake(&CHANGES, futex::Flags::PRIVATE, 1);

@@ -38,7 +38,7 @@ static int failed(const char *step, ctrd_error_t *err)
     return STEP_FAILED;
 }
 
-/* The display of a pull: on a terminal it is drawn anew each time, elsewhere each change is a line. */
+/* The display of a pull: on a terminal it is drawn again each time; elsewhere each change is a line. */
 struct display {
     int terminal;
     size_t lines;

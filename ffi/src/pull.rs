@@ -176,7 +176,7 @@ pub struct ctrd_pull_config_t {
 // SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers and pointers.
 unsafe impl arguments::Struct for ctrd_pull_config_t {}
 
-/// Reads what to pull, and who is told of the progress.
+/// Reads what to pull, and the callback for its progress.
 ///
 /// # Safety
 /// `given` is NULL or as `arguments::input` wants it, its strings as `arguments::text` does, and its

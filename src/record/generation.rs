@@ -9,7 +9,7 @@ use crate::rpc::containers::Container;
 /// The label that has the generation of a container, or of a snapshot.
 pub(crate) const LABEL: &str = "io.ctrd.generation";
 
-/// The generation of the container that a record describes, whoever created it.
+/// The generation of the container that a record describes, no matter which client created it.
 pub(crate) fn of(record: &Container) -> String {
     match record.labels.get(LABEL) {
         Some(generation) => generation.clone(),

@@ -51,7 +51,7 @@ pub(super) struct FifoSet {
 impl FifoSet {
     /// Makes an empty directory, `<state_dir>/fifo/<namespace>+<id>+<server>+<random>`. The directories
     /// that are missing get mode 0700. `state_dir` and `fifo` must be real directories of this user,
-    /// and nobody else may write there: whoever can replace a FIFO reads what the process writes.
+    /// and nobody else may write there: a user that can replace a FIFO reads what the process writes.
     pub(super) fn new(dir: FifoDir<'_>, id: &str) -> Result<FifoSet> {
         let FifoDir { state_dir, server, namespace } = dir;
         let state_dir = without_trailing_slash(state_dir);
