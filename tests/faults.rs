@@ -392,6 +392,11 @@ fn a_full_disk_is_said_and_undone() {
     assert!(error.to_string().contains("no space left"), "{error}");
     drop(file);
     fs::remove_file(&filler).unwrap();
+    // A process that another test is starting may hold the file for a moment.
+    wait_until("free space", || {
+        let now = rustix::fs::statvfs(&directory).unwrap();
+        now.f_bavail * now.f_frsize > 4 << 20
+    });
     client.create_container(&config, &within(30)).unwrap();
     assert_eq!(client.probe("full", &within(30)).unwrap().exit_code(), Some(0));
     client.destroy_container("full", &gently(), &Call::new()).unwrap();
