@@ -42,7 +42,7 @@ test: root deps lib
 	cargo test --release --workspace
 	ffi/tests/run.sh
 
-# Runs the suite with containerd 1.7 and 2.x as well.
+# Runs the suites that talk to containerd with containerd 1.7 and 2.x as well.
 test-matrix: root deps lib
 	tests/matrix.sh
 
