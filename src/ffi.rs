@@ -10,6 +10,7 @@ use crate::container::DestroyConfig;
 use crate::delivery::HookId;
 use crate::error::{ErrorKind, Result};
 use crate::message::Message;
+use crate::queue::Queue;
 use crate::stdio::{self, Stream};
 
 /// Every kind of error.
@@ -21,6 +22,12 @@ pub const ERROR_KINDS: &[ErrorKind] = ErrorKind::ALL;
 /// a call in a hook has a clone.
 pub fn close_before_free(client: &Client) {
     client::close_before_free(client);
+}
+
+/// Frees what a queue holds, and closes its descriptor: also while a submitted call still holds the
+/// queue.
+pub fn free_queue(queue: &Queue) {
+    queue.free();
 }
 
 /// The address that a client is opened with.

@@ -244,9 +244,10 @@ impl Shared {
     }
 
     /// Adds the completion of a submitted call, and then the exits that have waited for it.
-    pub(crate) fn complete(&self, completion: Message, started: Option<&Container>) {
+    pub(crate) fn complete(&self, completion: Message, started: &[Container]) {
         let mut state = self.lock();
-        let waiting = started.and_then(|container| state.starting.remove(container));
+        let waiting: Vec<Vec<Message>> =
+            started.iter().filter_map(|container| state.starting.remove(container)).collect();
         let Some(sender) = state.sender.clone() else {
             drop(state);
             drop(completion);
@@ -418,7 +419,7 @@ impl Queue {
 /// # Ok::<(), ctrd::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct QueueFd(Arc<OwnedFd>);
+pub struct QueueFd(pub(crate) Arc<OwnedFd>);
 
 impl AsFd for QueueFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -426,21 +427,30 @@ impl AsFd for QueueFd {
     }
 }
 
-impl Drop for Queue {
-    fn drop(&mut self) {
-        if self.shared.check_process().is_err() {
-            // In a child a thread that is not there may hold a lock; what the queue holds stays.
-            std::mem::forget(self.shared.clone());
-            return;
-        }
+impl Queue {
+    /// Frees what the queue holds, and closes its descriptor, as its drop does: also while a submitted
+    /// call still holds the queue.
+    pub(crate) fn free(&self) {
         self.shared.freed.store(true, Ordering::SeqCst);
-        let (sender, starting) = {
+        let (sender, starting, event) = {
             let mut state = self.shared.lock();
-            (state.sender.take(), std::mem::take(&mut state.starting))
+            let event = self.shared.event.lock().unwrap_or_else(PoisonError::into_inner).take();
+            (state.sender.take(), std::mem::take(&mut state.starting), event)
         };
-        drop((sender, starting));
+        drop((sender, starting, event));
         while let Ok(message) = self.shared.receiver.try_recv() {
             drop(message);
         }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if self.shared.check_process().is_err() {
+            // In a child a thread that does not exist there may hold a lock. What the queue holds stays.
+            std::mem::forget(self.shared.clone());
+            return;
+        }
+        self.free();
     }
 }

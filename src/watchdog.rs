@@ -4,6 +4,7 @@
 //! fire a handle, so firing takes no lock: it changes a number that this thread sleeps on.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -127,7 +128,12 @@ fn run() {
             return;
         }
         drop(state);
-        due.into_iter().for_each(|waiter| waiter.waker.wake());
+        for waiter in due {
+            // A panic must not take the thread with it: all deadlines and cancel handles rely on it.
+            if catch_unwind(AssertUnwindSafe(|| waiter.waker.wake())).is_err() {
+                log::error!("the end of a wait panicked");
+            }
+        }
         let left = next
             .into_iter()
             .chain(ends)

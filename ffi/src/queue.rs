@@ -302,6 +302,8 @@ pub extern "C" fn ctrd_queue_free(queue: Option<Box<ctrd_queue_t>>) {
     guard::value(|| {
         let Some(queue) = queue else { return };
         if queue.maker.is_here() {
+            // A submitted call may still hold the core's queue.
+            ctrd::ffi::free_queue(&queue.queue);
             drop(queue);
         } else {
             // What it holds is the parent's, and may be locked.

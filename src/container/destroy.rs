@@ -95,7 +95,8 @@ pub(crate) fn destroy(
     let operation = client.begin_with(call, timeout)?;
     let ctx = &operation.ctx;
     // Another call may destroy it while this one waits for the lock.
-    let before = submit::remember("watch", || client.watches.find(&ctx.namespace, id));
+    let key = format!("destroy {} {id}", ctx.namespace);
+    let before = submit::remember(&key, || client.watches.find(&ctx.namespace, id));
     let _lock = lock(client, ctx, id, "destroy_container")?;
     if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
         submit::begin_long()?;

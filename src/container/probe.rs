@@ -19,7 +19,8 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
     }
     let operation = client.begin_with(call, None)?;
     let ctx = &operation.ctx;
-    if let Some(watch) = submit::remembered::<Arc<Watch>>("watch") {
+    let key = format!("probe {} {id}", ctx.namespace);
+    if let Some(watch) = submit::remembered::<Arc<Watch>>(&key) {
         // The container may have been removed since the submitted call began to wait.
         return submit::wait(&ctx.limits, watch.waiting())?;
     }
@@ -31,7 +32,7 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
     }
     let bounded = ctx.with_limits(ctx.limits.at_most(client.config.call_timeout));
     let watch = watch(client, &bounded, id)?;
-    let watch = submit::remember("watch", || watch);
+    let watch = submit::remember(&key, || watch);
     submit::wait(&ctx.limits, watch.waiting())?
 }
 

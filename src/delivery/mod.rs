@@ -355,7 +355,7 @@ impl Bus {
         };
         for consumer in consumers {
             if let Sink::Queue(subscriber) = &consumer.sink {
-                subscriber.push(&self.0, &Message::new(self.body(MessageKind::Closed)));
+                subscriber.end(Some(&Message::new(self.body(MessageKind::Closed))));
             }
         }
         leaving.iter().for_each(|hook| hook.end());

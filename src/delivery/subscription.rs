@@ -1,9 +1,9 @@
 //! A subscription: it puts the messages of one client into a queue.
 
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::{Bus, Shared, Wants};
+use super::{Bus, Shared, Sink, Wants};
 use crate::error::{Error, Result};
 use crate::filter::EventFilter;
 use crate::message::{Body, Dropped, Lost, Message, MessageKind, Permit};
@@ -124,7 +124,11 @@ impl Drop for Subscription {
             return;
         }
         if let Some(bus) = self.bus.upgrade() {
-            drop(Bus(bus).remove(self.consumer));
+            let removed = Bus(bus).remove(self.consumer);
+            if let Some(Sink::Queue(subscriber)) = removed.as_ref().map(|consumer| &consumer.sink) {
+                subscriber.end(None);
+            }
+            drop(removed);
         }
     }
 }
@@ -137,11 +141,19 @@ pub(crate) struct Subscriber {
     lost: Arc<Lost>,
     /// Counts the messages about gaps in the queue. One is enough.
     gaps: Arc<AtomicUsize>,
+    /// Whether nothing more comes. Held while a message is added, so that none comes after the end.
+    ended: Mutex<bool>,
 }
 
 impl Subscriber {
     pub(super) fn new(queue: Arc<queue::Shared>, tag: u64) -> Subscriber {
-        Subscriber { queue, tag, lost: Arc::default(), gaps: Arc::default() }
+        Subscriber {
+            queue,
+            tag,
+            lost: Arc::default(),
+            gaps: Arc::default(),
+            ended: Mutex::new(false),
+        }
     }
 
     pub(super) fn is_freed(&self) -> bool {
@@ -152,9 +164,21 @@ impl Subscriber {
         self.queue.is_full_of_exits()
     }
 
+    /// Ends the subscription: no message comes after this, except the last one if it is given.
+    pub(super) fn end(&self, last: Option<&Message>) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut *ended, true) {
+            last.into_iter().for_each(|last| self.queue.push(last.tagged(self.tag, None)));
+        }
+    }
+
     /// Adds a message. If the queue is full, only events and progress are dropped, and the queue
     /// reports how many.
     pub(super) fn push(&self, bus: &Shared, message: &Message) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if *ended {
+            return;
+        }
         let permit = match message.kind() {
             MessageKind::Event | MessageKind::Progress => match self.queue.room() {
                 Some(room) => Some(room),

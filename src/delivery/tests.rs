@@ -518,6 +518,29 @@ fn a_subscription_ends_with_one_message_when_the_client_closes() {
 }
 
 #[test]
+fn nothing_comes_after_the_end_of_a_subscription() {
+    for by_close in [false, true] {
+        let bus = a_bus();
+        let queue = Queue::new(&QueueConfig::new()).unwrap();
+        let config = SubscriptionConfig::new([MessageKind::Event]);
+        let Added { consumer, sink, .. } = bus.subscribe(&queue, &config).unwrap();
+        let event = || bus.tell(&sink, Message::new(bus.body(MessageKind::Event)));
+        event();
+        if by_close {
+            bus.shut();
+        } else {
+            drop(consumer);
+        }
+        // The stream of events may still have one.
+        event();
+        let kinds: Vec<_> = queue.receiver().try_iter().map(|message| message.kind()).collect();
+        let last = by_close.then_some(MessageKind::Closed);
+        let expected: Vec<_> = [MessageKind::Event].into_iter().chain(last).collect();
+        assert_eq!(kinds, expected);
+    }
+}
+
+#[test]
 fn a_subscription_may_end_before_or_after_queue_and_client() {
     let bus = a_bus();
     let (queue, subscription) = a_queue(&bus, 1);

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
-pub(crate) use made::CallResult;
+pub(crate) use made::{CallResult, Discard};
 pub(crate) use room::{Dropped, Lost, Permit};
 
 /// What a message is about.

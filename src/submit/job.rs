@@ -13,7 +13,7 @@ use std::thread::ThreadId;
 use super::pool;
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::message::{Body, CallResult, Dropped, Lost, Message, MessageKind, Permit};
+use crate::message::{Body, CallResult, Discard, Dropped, Lost, Message, MessageKind, Permit};
 use crate::queue::{self, Container};
 use crate::watchdog::{self, Watched};
 
@@ -48,8 +48,10 @@ pub(super) struct Job {
     wakes: AtomicUsize,
     /// What it holds until it is over, as the lock of a container.
     held: Mutex<Vec<(String, Held)>>,
-    /// The container that it starts.
-    starts: Mutex<Option<Container>>,
+    /// The containers that it starts.
+    starts: Mutex<Vec<Container>>,
+    /// Drops a result that nobody takes.
+    discard: Discard,
     /// Steps of progress that were dropped.
     lost: Arc<Lost>,
     /// Ends the wait in the line, and the wait without a thread.
@@ -144,6 +146,7 @@ impl Job {
         run: Run,
         (queue, tag): (Arc<queue::Shared>, u64),
         slot: Option<Permit>,
+        discard: Discard,
     ) -> Arc<Job> {
         Arc::new(Job {
             group,
@@ -162,6 +165,7 @@ impl Job {
             wakes: AtomicUsize::new(0),
             held: Mutex::default(),
             starts: Mutex::default(),
+            discard,
             lost: Arc::default(),
             watched: OnceLock::new(),
         })
@@ -244,9 +248,12 @@ impl Job {
         };
         match ended {
             Ended::Over(result) => {
-                drop(run);
+                // The program's own values go with it.
+                if catch_unwind(AssertUnwindSafe(|| drop(run))).is_err() {
+                    log::error!("the end of a submitted call panicked");
+                }
                 let (name, subject) = &self.name;
-                self.finish(Phase::Running, result.at(name, subject));
+                self.finish(&[Phase::Running], result.at(name, subject));
                 false
             }
             Ended::Wait(parked) => {
@@ -288,17 +295,28 @@ impl Job {
         drop(parked);
         let (name, subject) = &self.name;
         let error = error.at(name, subject);
-        for phase in [Phase::Queued, Phase::Parked] {
-            if self.finish(phase, Err(error.clone())) {
-                return;
-            }
-        }
+        self.finish(&[Phase::Queued, Phase::Parked], Err(error));
     }
 
-    /// Completes it if it is in this phase.
-    fn finish(self: &Arc<Job>, phase: Phase, result: Result<Made>) -> bool {
-        if !self.advance(phase, Phase::Over) {
-            return false;
+    /// Ends it without a completion, unless the watchdog has completed it: the call is refused.
+    pub(super) fn refuse(&self) -> bool {
+        self.end(&[Phase::Queued])
+    }
+
+    /// Says whether it was in one of these phases; then it is over.
+    fn end(&self, phases: &[Phase]) -> bool {
+        let mut state = self.state();
+        let ends = phases.contains(&state.phase);
+        if ends {
+            *state = State { phase: Phase::Over, thread: None };
+        }
+        ends
+    }
+
+    /// Completes it if it is in one of these phases.
+    fn finish(self: &Arc<Job>, phases: &[Phase], result: Result<Made>) {
+        if !self.end(phases) {
+            return;
         }
         let take =
             |held: &Mutex<Option<Run>>| held.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -311,12 +329,13 @@ impl Job {
         };
         let message = Message::new(Body {
             error,
-            result: made.map(|made| CallResult::new(made, pool::discard)),
+            result: made.map(|made| CallResult::new(made, self.discard)),
             ..Body::new(MessageKind::Done, 0)
         });
         let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.queue.complete(message.tagged(self.tag, slot), starts.as_ref());
+        let starts =
+            std::mem::take(&mut *self.starts.lock().unwrap_or_else(PoisonError::into_inner));
+        self.queue.complete(message.tagged(self.tag, slot), &starts);
         // After the completion: that of the next call on the same container comes later.
         let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
         drop(held);
@@ -325,7 +344,6 @@ impl Job {
             // It may hold what takes long to drop, and this may be the watchdog's thread.
             pool::discard(Box::new(run));
         }
-        true
     }
 
     pub(super) fn note_operation(&self) {
@@ -355,7 +373,7 @@ impl Job {
 
     pub(super) fn begin_start(&self, container: &Container) {
         self.queue.begin_start(container);
-        *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = Some(container.clone());
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner).push(container.clone());
     }
 
     pub(super) fn report(&self, message: &Message) {

@@ -173,6 +173,8 @@ impl<'a> Submission<'a> {
                 Box::new(move |call| operation(call).map(|made| Box::new(made) as _)),
                 (queue.clone(), tag),
                 slot,
+                // A destructor may block, if there is one.
+                if std::mem::needs_drop::<T>() { pool::discard } else { drop },
             );
             let first = changes.map(|changes| changes.wait(name, &call));
             pool::begin(job, &limits, first)

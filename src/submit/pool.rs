@@ -281,6 +281,9 @@ impl Pool {
             {
                 // There may be more than this thread can do.
                 let _ = self.make_thread(&mut state);
+                if state.idle > 0 && state.has_work() {
+                    self.work.notify_one();
+                }
                 drop(state);
                 match work {
                     Work::Run(job) => {
@@ -288,9 +291,11 @@ impl Pool {
                         state = self.lock();
                         state.stopped(&job);
                         if goes_on && !job.is_over() {
-                            state.line_up(job);
+                            state.line_up(job.clone());
                         }
                         drop(state);
+                        // Its last reference does not go under the lock.
+                        drop(job);
                         self.changed.notify_all();
                         state = self.lock();
                     }
@@ -336,7 +341,8 @@ pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Re
     let mut state = pool.lock();
     let line = state.groups.entry(job.group).or_default();
     if line.closed {
-        return Err(Error::new(ErrorKind::Closed, "the client is closed"));
+        drop(state);
+        return refuse(&job, Error::new(ErrorKind::Closed, "the client is closed"));
     }
     line.jobs.insert(job.number, job.clone());
     if let Some(first) = first {
@@ -354,12 +360,18 @@ pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Re
             line.jobs.remove(&job.number);
             line.short.remove(&job.number);
         }
-        return Err(error);
+        drop(state);
+        return refuse(&job, error);
     }
     drop(state);
     pool.work.notify_one();
     forget_if_over(&job);
     Ok(())
+}
+
+/// Refuses a job, unless the watchdog has completed it already: then it was accepted.
+fn refuse(job: &Job, error: Error) -> Result<()> {
+    if job.refuse() { Err(error) } else { Ok(()) }
 }
 
 /// Forgets a job that the watchdog ended before it was in the line.

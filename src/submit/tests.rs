@@ -7,7 +7,7 @@ use super::pool::Group;
 use super::*;
 use crate::cancel::Cancel;
 use crate::keyed_mutex::KeyedMutex;
-use crate::message::{Message, MessageKind};
+use crate::message::{Body, Message, MessageKind};
 use crate::queue::QueueConfig;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -418,4 +418,43 @@ fn threads_end_when_they_are_idle() {
         thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(set_call_threads(3).unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn the_exits_of_all_containers_that_a_call_starts_come_after_its_completion() {
+    let queue = a_queue();
+    let shared = queue.shared().clone();
+    let exit = |id: &str| {
+        let (namespace, container_id) = ("ns".to_owned(), id.to_owned());
+        Message::new(Body { namespace, container_id, ..Body::new(MessageKind::Exit, 0) })
+    };
+    let exits = ["a", "b"].map(exit);
+    Submission::new(&queue, 0)
+        .submit(&Call::new(), move |_| {
+            for exit in &exits {
+                begin_start(&("ns".into(), exit.container_id().into()));
+                shared.push(exit.clone());
+            }
+            Ok(())
+        })
+        .unwrap();
+    let kinds = [(); 3].map(|()| queue.next(&Call::new().timeout(LONG)).unwrap().kind());
+    assert_eq!(kinds, [MessageKind::Done, MessageKind::Exit, MessageKind::Exit]);
+}
+
+#[test]
+fn a_queue_that_is_freed_closes_its_descriptor_though_a_call_holds_it() {
+    let queue = Arc::new(a_queue());
+    let fd = Arc::downgrade(&queue.fd().unwrap().0);
+    let (release, released) = mpsc::channel::<()>();
+    let held = queue.clone();
+    let call = move |_: &Call| {
+        let _held = &held;
+        let _ = released.recv();
+        Ok(())
+    };
+    Submission::new(&queue, 0).submit(&Call::new(), call).unwrap();
+    queue.free();
+    assert!(fd.upgrade().is_none());
+    drop(release);
 }
