@@ -30,6 +30,9 @@ pub const CONTAINERS: usize = 50;
 /// How many threads create and destroy at once if the calls block.
 const CALLERS: usize = 16;
 
+/// A submitted call's time counts from its acceptance, and the line is long.
+const LIMIT: Duration = Duration::from_secs(3600);
+
 /// How long a waiter has waited before its process is killed.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -89,7 +92,7 @@ impl Program<'_> {
     fn submitted(&self, count: usize) {
         let queue = Queue::new(&QueueConfig::new()).unwrap();
         for tag in 0..count as u64 {
-            let (id, call) = (unique("bench"), Call::new());
+            let (id, call) = (unique("bench"), Call::new().timeout(LIMIT));
             let config = ContainerConfig::new(&id).image(self.image).args(["/bin/true"]);
             let create = move |client: &Client, call: &Call| client.create_container(&config, call);
             self.client.submit_change(&queue, tag, &id, &call, create).unwrap();
