@@ -1787,7 +1787,7 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_container(
     ctrd_message_t *message, ctrd_container_info_t **out, ctrd_error_t **err);
 
 /**
- * Lists the containers of the namespace that match at least one of the filters, whoever made them; all
+ * Lists the containers of the namespace that match at least one of the filters, of every owner; all
  * of them if there is no filter. They are in the order of their ids.
  *
  * The function asks the server twice, however many containers there are. containerd asks their shims one

@@ -142,7 +142,7 @@ pub unsafe extern "C" fn ctrd_message_take_container(
     })
 }
 
-/// Lists the containers of the namespace that match at least one of the filters, whoever made them; all
+/// Lists the containers of the namespace that match at least one of the filters, of every owner; all
 /// of them if there is no filter. They are in the order of their ids.
 ///
 /// The function asks the server twice, however many containers there are. containerd asks their shims one

@@ -18,7 +18,7 @@ impl Client {
         container::get(&self.inner, id, call).at("get_container", id)
     }
 
-    /// Lists the containers of the namespace, whoever has made them, in the order of their ids: those
+    /// Lists the containers of the namespace, of every owner, in the order of their ids: those
     /// that match any of the filters, or all if there is none. Filters are in containerd's language, as
     /// `ctr containers ls` takes them: `labels."org.example.role"==web`, `image~="busybox"`. Those of
     /// this program are `labels."io.ctrd.owner"==NAME`, with the client's owner name.

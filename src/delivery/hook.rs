@@ -218,7 +218,7 @@ struct State {
     removed: bool,
     /// Whether it is removed, does not run, and its function is dropped.
     gone: bool,
-    /// Messages that were dropped since the hook was last told of dropped messages.
+    /// Messages that were dropped since the hook last received a message about it.
     dropped: u64,
     /// When its last run ended.
     rested: Option<Instant>,

@@ -219,12 +219,18 @@ impl Job {
 
     /// Has it wait without a thread before it runs for the first time.
     pub(super) fn wait_first(self: &Arc<Job>, parked: Parked) {
-        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
-        if !self.advance(Phase::Queued, Phase::Parked) {
-            // The watchdog has ended it, and it waits for nothing any more.
-            let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
-            drop(parked);
+        // If it is over, the watchdog has ended it, and it waits for nothing any more.
+        drop(self.park(Phase::Queued, parked));
+    }
+
+    /// Has it wait without a thread, if it is in this phase; otherwise gives the wait back. A thread that
+    /// wakes it finds both the wait and the phase, or neither.
+    fn park(&self, from: Phase, parked: Parked) -> Option<Parked> {
+        let mut waits = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.advance(from, Phase::Parked) {
+            return Some(parked);
         }
+        waits.replace(parked)
     }
 
     /// Runs it on this thread, unless it is over by now. Says whether it goes on the line of those that
@@ -258,8 +264,7 @@ impl Job {
             }
             Ended::Wait(parked) => {
                 self.keep(run);
-                *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
-                self.advance(Phase::Running, Phase::Parked);
+                drop(self.park(Phase::Running, parked));
                 // The watchdog may have come while it ran.
                 self.expire();
                 self.clone().wake();

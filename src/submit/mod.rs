@@ -214,10 +214,8 @@ pub(crate) fn lock(
     limits: &Limits,
 ) -> Result<Arc<KeyGuard>> {
     // A submitted call may hold it since it was accepted.
-    if let Some(held) = job::current().and_then(|job| job.held(key)) {
-        return held
-            .downcast()
-            .map_err(|_| Error::new(ErrorKind::Internal, "held as another type"));
+    if let Some(held) = remembered(key) {
+        return Ok(held);
     }
     let (all, name) = (locks.clone(), key.to_owned());
     hold(limits, key, locks.locking(key.to_owned(), operation), move |error| {
@@ -270,10 +268,8 @@ pub(crate) fn hold<T: Send + Sync + 'static>(
     let Some(job) = job::parkable() else {
         return block_on(limits, future).map(Arc::new).map_err(refuse);
     };
-    if let Some(held) = job.held(key) {
-        return held
-            .downcast()
-            .map_err(|_| Error::new(ErrorKind::Internal, "held as another type"));
+    if let Some(held) = remembered(key) {
+        return Ok(held);
     }
     let mut future = Box::pin(future);
     if let Some(output) = job::poll_once(future.as_mut()) {
