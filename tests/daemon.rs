@@ -150,6 +150,18 @@ fn kill(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
+/// Stops a process, and waits until all of its threads have stopped.
+fn stop(pid: u32) {
+    kill(pid, Signal::STOP);
+    let tasks = format!("/proc/{pid}/task");
+    wait_until("all threads to stop", || {
+        fs::read_dir(&tasks).unwrap().all(|task| {
+            let task = task.unwrap().file_name().into_string().unwrap();
+            status(task.parse().unwrap(), "State").is_none_or(|state| state.starts_with('T'))
+        })
+    });
+}
+
 /// Whether a process runs. A zombie does not.
 fn runs(pid: u32) -> bool {
     status(pid, "State").is_some_and(|state| !state.starts_with('Z'))
@@ -383,7 +395,7 @@ fn cleans_up_by_itself_where_containerd_was_killed() {
         place.processes().into_iter().filter(|(_, line)| line.contains("-namespace")).collect();
     assert_eq!(shims.len(), 2);
     for (pid, line) in shims {
-        kill(pid, if line.contains(&place.id("a")) { Signal::KILL } else { Signal::STOP });
+        if line.contains(&place.id("a")) { kill(pid, Signal::KILL) } else { stop(pid) }
     }
     daemon.stop(&Call::new()).unwrap();
     place.assert_gone(&containers);
@@ -402,7 +414,7 @@ fn stops_beside_a_stuck_shim() {
         .into_iter()
         .find(|(_, line)| line.contains("-namespace") && line.contains(&stuck))
         .unwrap();
-    kill(shim, Signal::STOP);
+    stop(shim);
     daemon.stop(&Call::new()).unwrap();
     place.assert_gone(&containers);
 }
@@ -412,7 +424,7 @@ fn a_stuck_containerd_is_killed() {
     let place = Place::new();
     let daemon = place.start();
     let container = place.container("a");
-    kill(daemon.pid(), Signal::STOP);
+    stop(daemon.pid());
     let brief = Call::new().timeout(Duration::from_millis(200));
     assert_eq!(daemon.stop(&brief).unwrap_err().kind(), ErrorKind::Timeout);
     assert!(runs(daemon.pid()), "the first stop has not come to killing it");
@@ -536,7 +548,7 @@ fn a_begun_stop_is_finished_by_the_drop_of_one_that_is_to_outlive_its_owner() {
     let config = place.config().outlive_owner(true);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
     let container = place.container("a");
-    kill(daemon.pid(), Signal::STOP);
+    stop(daemon.pid());
     let brief = Call::new().timeout(Duration::from_millis(200));
     assert_eq!(daemon.stop(&brief).unwrap_err().kind(), ErrorKind::Timeout);
     drop(daemon);

@@ -10,7 +10,7 @@ use ctrd::{
     Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Image, Message, MessageKind,
     PullConfig, Queue, QueueConfig, Submission, SubscriptionConfig,
 };
-use ground::plot::{Plot, assert_nothing_is_left, client_of, kill, pid, within};
+use ground::plot::{Plot, assert_nothing_is_left, client_of, kill, pid, stop, within};
 use ground::{Ground, unique, wait_until};
 use rustix::process::{Signal, kill_process};
 
@@ -174,7 +174,7 @@ fn a_stopped_server_holds_up_nobody() {
     let id = plot.create(plot.shell("sleep 1000"));
     let containerd = pid(plot.ground.daemon().pid());
     let (queue, cancel) = (a_queue(), Cancel::new());
-    kill_process(containerd, Signal::STOP).unwrap();
+    stop(containerd);
     let began = Instant::now();
     let call = Call::new().timeout(Duration::from_millis(500));
     for tag in 0..100 {

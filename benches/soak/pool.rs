@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::containerd::{pid, shim_of};
-use crate::ground::plot::{gently, pipe, within};
+use crate::ground::plot::{gently, pipe, stop, within};
 use crate::ground::{unique, wait_until};
 use crate::random::Random;
 
@@ -249,7 +249,7 @@ impl<'a> Pool<'a> {
             let Some(running) = self.note_ending(place, how) else { return false };
             let shim = shim_of(running.process);
             if unseen {
-                kill_process(shim, Signal::STOP).unwrap();
+                stop(shim);
                 self.signal(&running, Signal::TERM);
                 wait_until("the end of a process", || !crate::ground::runs(running.process));
             }
@@ -275,7 +275,7 @@ impl<'a> Pool<'a> {
                     shim_of(running.process)
                 });
             let Some(shim) = stopped else { return false };
-            kill_process(shim, Signal::STOP).unwrap();
+            stop(shim);
             if asks {
                 self.ask(place);
             }
