@@ -186,7 +186,11 @@ fn a_stopped_server_holds_up_nobody() {
     }
     assert!(began.elapsed() < Duration::from_millis(400), "submitting blocks");
     cancel.fire();
-    let ends: Vec<ErrorKind> = (0..200).map(|_| next(&queue).error().unwrap().kind()).collect();
+    let end = |message: Message| match message.error() {
+        Some(error) => error.kind(),
+        None => panic!("a stopped server has answered: {message:?}"),
+    };
+    let ends: Vec<ErrorKind> = (0..200).map(|_| end(next(&queue))).collect();
     kill_process(containerd, Signal::CONT).unwrap();
     let count = |kind| ends.iter().filter(|end| **end == kind).count();
     assert_eq!((count(ErrorKind::Timeout), count(ErrorKind::Cancelled)), (100, 100));
