@@ -584,6 +584,33 @@ fn a_killed_containerd_comes_back_and_its_containers_live_on() {
 }
 
 #[test]
+fn an_id_can_be_used_again_though_the_removal_of_its_bundle_was_cut_short() {
+    let place = Place::new();
+    let daemon = place.start();
+    let first = place.container("a");
+    let id = place.id("a");
+    let shim = place.processes().into_iter().find(|(_, line)| line.contains("-namespace"));
+    let (shim, _) = shim.unwrap();
+    // containerd was killed between the renaming of an earlier bundle and the removal of its files.
+    let bundles = place.daemon.join("state/io.containerd.runtime.v2.task/default");
+    assert!(bundles.join(&id).exists());
+    let renamed = bundles.join(format!(".{id}"));
+    fs::create_dir(&renamed).unwrap();
+    fs::write(renamed.join("config.json"), "{}").unwrap();
+    kill(daemon.pid(), Signal::KILL);
+    kill(shim, Signal::KILL);
+    wait_until("containerd does not come up", || {
+        daemon.restarts() == 1 && place.client().is_ok_and(|c| c.version(&Call::new()).is_ok())
+    });
+    wait_until("containerd keeps the task", || !place.ctr(&["task", "ls"]).contains(&id));
+    place.ctr(&["container", "rm", &id]);
+    let second = place.container("a");
+    assert!(!renamed.exists());
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&[first, second]);
+}
+
+#[test]
 fn a_masked_host_gives_no_mask_to_what_it_restarts() {
     let place = Place::new();
     let helper = helper("start", &place);
