@@ -387,7 +387,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_long_loses_its_middle_between_characters() {
+    fn a_long_text_loses_its_middle_between_characters() {
         for (text, first, last, expected) in [
             ("", 2, 0, ""),
             ("ab", 2, 0, "ab"),

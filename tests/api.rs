@@ -102,7 +102,7 @@ fn no_public_struct_has_public_fields() {
 }
 
 #[test]
-fn what_must_not_be_dropped_at_once_says_so() {
+fn types_that_must_not_be_dropped_at_once_say_so() {
     let must_use = |name: &str, found: &Declaration| {
         let is_named = ["Call", "Client", "Daemon", "Queue", "Submission", "Subscription"];
         let matters = name.ends_with("Config") || is_named.contains(&name);

@@ -202,7 +202,7 @@ fn expire_leases(plot: &Plot) {
 }
 
 #[test]
-fn a_create_can_be_cleared_away_wherever_its_program_was_killed() {
+fn a_create_can_be_removed_after_a_kill_at_any_step() {
     for (streams, starts) in [(true, true), (false, true), (true, false), (false, false)] {
         let shape = Shape { streams, starts };
         let plot = Plot::new();
@@ -264,12 +264,12 @@ fn kill_in_a_destroy(starts: bool, code: Option<u32>, is_ending: impl Fn(&Death)
 }
 
 #[test]
-fn a_destroy_can_be_finished_wherever_its_program_was_killed() {
+fn a_destroy_can_be_finished_after_a_kill_at_any_step() {
     kill_in_a_destroy(true, Some(3), |death| death.has_done("Tasks/Kill"));
 }
 
 #[test]
-fn a_destroy_of_what_never_ran_tells_no_code_wherever_its_program_was_killed() {
+fn a_killed_destroy_leaves_no_code_for_a_process_that_never_ran() {
     kill_in_a_destroy(false, None, |death| {
         death.has_done("Tasks/Kill") && !death.has_done("Tasks/Delete")
     });
@@ -437,7 +437,7 @@ fn watch(job: Job) {
 }
 
 #[test]
-fn a_program_that_was_stopped_is_told_what_happened_meanwhile() {
+fn a_program_that_was_stopped_learns_what_happened_meanwhile() {
     let plot = Plot::new();
     let proxy = proxy_of(plot.ground);
     let output = plot.ground.dir().join(unique("output"));
@@ -495,7 +495,7 @@ fn a_program_that_was_stopped_is_told_what_happened_meanwhile() {
 }
 
 #[test]
-fn an_undo_of_what_never_ran_tells_no_code_where_its_program_was_killed() {
+fn a_killed_undo_leaves_no_code_for_a_process_that_never_ran() {
     let plot = Plot::new();
     let proxy = proxy_of(plot.ground);
     // The container ends between these two calls, and the task exists.

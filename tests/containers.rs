@@ -20,7 +20,7 @@ use ground::{Ground, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
-fn exits_are_told_with_their_real_codes() {
+fn exits_have_their_real_codes() {
     let plot = Plot::new();
     for (script, code) in [
         ("exit 0", 0),
@@ -46,7 +46,7 @@ fn exits_are_told_with_their_real_codes() {
 }
 
 #[test]
-fn a_killed_process_is_told_of_with_its_signal() {
+fn the_exit_of_a_killed_process_has_its_signal() {
     let plot = Plot::new();
     let config = plot.shell("sleep 1000");
     let (id, pid) = create(&plot.client, config);
@@ -374,7 +374,7 @@ fn changes_of_one_container_take_turns() {
 }
 
 #[test]
-fn who_finds_a_container_held_is_told_by_what() {
+fn a_busy_error_names_the_operation_that_runs() {
     let plot = Plot::new();
     let id = plot.create(plot.shell("trap '' TERM; while :; do sleep 0.1; done"));
     thread::sleep(Duration::from_millis(300));

@@ -382,7 +382,7 @@ fn is_stopped_when_dropped() {
 }
 
 #[test]
-fn cleans_up_by_itself_where_containerd_was_killed() {
+fn cleans_up_by_itself_after_containerd_was_killed() {
     let place = Place::new();
     let config = place.config().restart(false);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
@@ -543,7 +543,7 @@ fn one_that_is_to_outlive_its_owner_is_left_by_the_drop_and_ended_by_the_stop() 
 }
 
 #[test]
-fn a_begun_stop_is_finished_by_the_drop_of_one_that_is_to_outlive_its_owner() {
+fn the_drop_finishes_a_stop_that_was_begun() {
     let place = Place::new();
     let config = place.config().outlive_owner(true);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
@@ -758,7 +758,7 @@ fn stops_while_it_is_being_restarted() {
 }
 
 #[test]
-fn stays_dead_where_no_restart_is_wanted() {
+fn without_restart_a_dead_containerd_stays_dead() {
     let place = Place::new();
     let config = place.config().restart(false);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
@@ -814,7 +814,7 @@ fn says_what_is_not_installed() {
 }
 
 #[test]
-fn an_early_death_is_told_with_the_log() {
+fn an_early_death_is_reported_with_the_log() {
     let place = Place::new();
     let dying = "echo early >&2; echo \"the last words\" >&2; exit 3";
     let config = place.config().binary(place.script(dying));

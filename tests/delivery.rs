@@ -40,7 +40,7 @@ fn queue_of(client: &Client, config: &SubscriptionConfig) -> (Queue, Subscriptio
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
-fn hooks_and_queues_are_told_of_each_exit_once() {
+fn hooks_and_queues_get_each_exit_once() {
     let plot = Plot::new();
     let hook = stop_hook(&plot.client, HookMode::Thread);
     let dispatched = stop_hook(&plot.client, HookMode::Dispatch);
@@ -217,7 +217,7 @@ fn a_client_is_closed_from_a_hook_and_while_one_runs() {
 }
 
 #[test]
-fn events_are_told_from_the_subscription_on() {
+fn events_come_from_the_subscription_on() {
     let plot = Plot::new();
     let here = || EventFilter::new().namespace(&plot.namespace);
     let (sender, hook) = mpsc::channel();
@@ -270,7 +270,7 @@ fn events_are_told_from_the_subscription_on() {
 }
 
 #[test]
-fn a_gap_is_told_before_the_events_after_it() {
+fn a_gap_comes_before_the_events_after_it() {
     let plot = Plot::new();
     let path = plot.ground.dir().join(unique("proxy"));
     let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
@@ -313,7 +313,7 @@ fn progress_goes_to_queues_too() {
 }
 
 #[test]
-fn what_a_policy_names_is_removed_after_the_hooks() {
+fn the_parts_that_a_policy_names_are_removed_after_the_hooks() {
     let plot = Plot::new();
     for cleanup in [Cleanup::Task, Cleanup::All] {
         let (release, released) = mpsc::channel::<()>();
@@ -443,7 +443,7 @@ fn pipe_in() -> (std::os::fd::OwnedFd, std::fs::File) {
 }
 
 #[test]
-fn what_a_killed_program_left_of_fifos_is_removed() {
+fn the_fifos_of_a_killed_program_are_removed() {
     let plot = Plot::new();
     let (_output, stdout) = pipe();
     let config = plot.shell("sleep 1000").stdio(Stdio::new().stdout(Stream::fd(stdout)));
@@ -478,7 +478,7 @@ fn what_a_killed_program_left_of_fifos_is_removed() {
 }
 
 #[test]
-fn who_only_probes_leaves_the_clean_up_to_the_owner() {
+fn a_client_that_only_probes_leaves_the_clean_up_to_the_owner() {
     let plot = Plot::new();
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
@@ -600,7 +600,7 @@ fn streams_of_several_kinds_are_taken_over() {
 }
 
 #[test]
-fn who_probes_before_he_recovers_loses_nothing() {
+fn a_probe_before_a_recover_loses_nothing() {
     let plot = Plot::new();
     let first = another(&plot);
     let made = |script: &str, cleanup| {

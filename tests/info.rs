@@ -154,7 +154,7 @@ fn the_state_of_the_process_is_given() {
 }
 
 #[test]
-fn the_generation_tells_one_life_of_an_id_from_the_next() {
+fn the_generation_distinguishes_containers_with_one_id() {
     let plot = Plot::new();
     let mut generations = Vec::new();
     for code in [3, 4] {

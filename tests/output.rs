@@ -89,7 +89,7 @@ fn output_for_a_reader_that_has_gone_is_reported() {
 }
 
 #[test]
-fn a_destroy_waits_for_a_late_reader_as_long_as_it_is_told_to() {
+fn a_destroy_waits_for_a_late_reader_as_long_as_its_drain_says() {
     let plot = Plot::new();
     for drain in [Duration::from_secs(30), Duration::MAX] {
         let (container, reader) = writer(&plot);

@@ -72,7 +72,7 @@ fn sender(bus: &Bus, mode: HookMode) -> (HookId, mpsc::Receiver<Message>, Arc<At
 }
 
 #[test]
-fn hooks_are_told_in_order_and_only_of_what_they_want() {
+fn hooks_get_their_kinds_of_messages_in_order() {
     let bus = a_bus();
     let (_, all, _) = sender(&bus, HookMode::Thread);
     let (one, of_one) = mpsc::channel();
@@ -176,7 +176,7 @@ fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
 }
 
 #[test]
-fn whoever_removes_a_hook_waits_for_its_end() {
+fn the_removal_of_a_hook_waits_until_it_returns() {
     let bus = a_bus();
     let (id, ends, begun, release) = slow_to_end(&bus);
     thread::scope(|scope| {
@@ -202,7 +202,7 @@ fn whoever_removes_a_hook_waits_for_its_end() {
 }
 
 #[test]
-fn whoever_removes_a_hook_beside_a_close_waits_for_its_end() {
+fn a_removal_of_a_hook_during_a_close_waits_until_it_returns() {
     let bus = a_bus();
     let (first, ends, begun, release) = slow_to_end(&bus);
     let (second, runs, ended) = ending(&bus, HookMode::Dispatch, || {});
@@ -399,7 +399,7 @@ fn the_host_dispatches_when_the_descriptor_says_so() {
 }
 
 #[test]
-fn what_follows_a_message_comes_after_every_hook() {
+fn the_job_after_a_message_runs_after_every_hook() {
     let bus = a_bus();
     let (done, over) = mpsc::channel();
     let release = Arc::new(Barrier::new(2));
@@ -454,7 +454,7 @@ fn dropped_messages_are_counted_and_reported() {
 }
 
 #[test]
-fn a_hook_is_told_how_many_messages_were_dropped() {
+fn a_hook_learns_how_many_messages_were_dropped() {
     let bus = a_bus();
     let (sender, received) = mpsc::channel();
     let run = Arc::new(move |message: &Message| {

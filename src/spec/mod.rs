@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_image_does_not_name_stays_the_callers() {
+    fn members_that_an_image_does_not_name_stay_the_callers() {
         let image = json!({ "config": { "Env": ["A=1"] } });
         let given = json!({
             "process": { "args": ["sh"], "cwd": "/home", "user": { "uid": 7, "gid": 0 } },

@@ -101,7 +101,7 @@ fn a_panic_is_a_completion() {
 }
 
 #[test]
-fn what_cannot_be_submitted_is_refused_without_a_message() {
+fn a_call_that_cannot_be_submitted_is_refused_without_a_message() {
     let queue = a_queue();
     let cancel = Cancel::new();
     cancel.fire();
