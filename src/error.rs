@@ -357,7 +357,7 @@ impl Error {
     }
 }
 
-/// What is done with a result of any operation.
+/// Adds the operation, the subject and the step to the error of a result.
 pub(crate) trait ResultExt<T> {
     fn at(self, operation: &'static str, subject: &str) -> Result<T>;
     fn step(self, step: &'static str) -> Result<T>;

@@ -1,4 +1,4 @@
-//! What the operations of one client share, and how each of them begins.
+//! The state that the operations of one client share, and the beginning of each operation.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::stdio::{FifoDir, Pump};
 use crate::submit::{self, Group};
 use crate::watch::Watches;
 
-/// What the operations of one client share.
+/// The state that the operations of one client share.
 pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) connection: Arc<Connection>,

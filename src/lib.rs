@@ -40,7 +40,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations, missing_docs)]
 
-/// What the library reports after faults, for each version of containerd.
+/// The reports of the library after faults, for each version of containerd.
 pub mod guide {
     #![doc = include_str!("guide/what_happens_when.md")]
 }

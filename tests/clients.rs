@@ -1,4 +1,4 @@
-//! What a program that is killed or stopped leaves behind, and what a later run of it receives.
+//! The remains of a program that is killed or stopped, and the messages that a later run of it receives.
 
 mod ground;
 

@@ -341,7 +341,7 @@ fn destroying_at_the_same_time_gives_the_same_exit() {
     for result in results {
         match result {
             Ok(message) => assert_eq!(message.exit_code(), Some(13)),
-            // Who comes when all is over finds nothing.
+            // A call that comes when all is over finds nothing.
             Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
         }
     }
@@ -697,7 +697,7 @@ fn a_poll_asks_nobody() {
     }
     // Each took 1 s when polls asked the server.
     assert!(start.elapsed() < Duration::from_secs(1) * POLLS / 10, "{:?}", start.elapsed());
-    // What has to ask is bounded.
+    // A call that has to ask the server is bounded.
     let short = Call::new().timeout(Duration::from_millis(200));
     let error = other.watch_container(&unwatched, &short).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");

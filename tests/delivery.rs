@@ -77,7 +77,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     let (client, call) = (&plot.client, &within(30));
     let fails = |kind: ErrorKind, error: ctrd::Error| assert_eq!(error.kind(), kind, "{error}");
 
-    // What has ended.
+    // A process that has ended.
     assert_eq!(client.probe(ended, call).unwrap().exit_code(), Some(1));
     client.get_snapshot(None, ended, call).unwrap();
     client.destroy_container(ended, &at_once(), call).unwrap();
@@ -108,7 +108,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     let config = SubscriptionConfig::new([MessageKind::Exit, MessageKind::Event]).filters(filters);
     let (queue, subscription) = queue_of(client, &config);
 
-    // What runs.
+    // A process that runs.
     let config = plot.shell("sleep 1000").start(false);
     let id = config.id().to_owned();
     let pid = client.create_container(&config, call).unwrap();
@@ -140,7 +140,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     let daemon = Daemon::start(&DaemonConfig::new(directory), call).unwrap();
     daemon.stop(call).unwrap();
 
-    // What does not block; of all this only the dispatch is refused.
+    // Calls that do not block: only the dispatch is refused.
     assert!(client.dispatch_fd().is_ok());
     assert_eq!(client.counters().outstanding(), 0);
     assert!(default_spec(&plot.namespace, &id).is_ok());

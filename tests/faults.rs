@@ -1,4 +1,4 @@
-//! What the library reports of containers while connections break, containerd dies or shims hang.
+//! The reports of the library about containers while connections break, containerd dies or shims hang.
 
 mod ground;
 

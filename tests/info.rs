@@ -1,4 +1,4 @@
-//! What the server knows of containers: get and list.
+//! Looking containers up: get and list.
 
 mod ground;
 
@@ -43,7 +43,7 @@ fn a_container_is_described_by_its_record() {
         .cleanup(Cleanup::Task)
         .stdio(Stdio::new().terminal(true));
     let id = plot.create(config);
-    // Whoever asks.
+    // For every client.
     for client in [&plot.client, &client_of(&plot)] {
         let info = look(client, &id);
         assert_eq!(info.id(), id);

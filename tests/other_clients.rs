@@ -1,4 +1,4 @@
-//! What the library reports of containers that other clients of the same containerd change.
+//! The reports of the library about containers that other clients of the same containerd change.
 
 mod ground;
 

@@ -83,7 +83,7 @@ impl Told {
     }
 }
 
-/// What happened, in numbers.
+/// The counts of what happened.
 #[derive(Default)]
 pub struct Tally {
     pub exits: AtomicUsize,

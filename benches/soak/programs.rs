@@ -93,7 +93,7 @@ fn left(plot: &Plot) -> Holdings {
     }
 }
 
-/// What this program knows of a container.
+/// The knowledge of this program about a container.
 struct Known {
     /// The exit codes that may be reported. There is one, unless it is not known how far the
     /// creation came.

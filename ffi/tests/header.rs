@@ -81,7 +81,7 @@ fn common_errors_are_said_once() {
     }
 }
 
-/// What changes something takes a handle that is not const; accessors take a const one.
+/// A function that changes something takes a handle that is not const; accessors take a const one.
 #[test]
 fn handles_are_const_for_accessors_alone() {
     for function in prototypes(&generate::header()) {

@@ -1,4 +1,4 @@
-//! What the library removes by itself after the exit of a container's process, when the hooks have
+//! The clean-up that the library does by itself after the exit of a container's process, when the hooks have
 //! returned.
 
 use std::sync::{Arc, Weak};
@@ -46,7 +46,7 @@ struct Work {
     watch: Arc<Watch>,
     cleanup: Cleanup,
     pause: Duration,
-    /// Keeps the thread that tries again: when it is needed, no new one might be had.
+    /// Keeps the retry thread alive: later it may be impossible to start one.
     _kept: Kept,
 }
 
@@ -115,7 +115,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
         watch.close_streams();
         return Ok(());
     }
-    // The time for the output is over. Not before the lock is held: a destroy may give it more time.
+    // The time for the output is over. It is dropped only under the lock: a destroy may give it more time.
     watch.drain(Duration::ZERO, &ctx.limits).step("drop the output")?;
     let remove = match cleanup {
         Cleanup::Keep => return Ok(()),

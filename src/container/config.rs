@@ -172,7 +172,7 @@ impl ContainerConfig {
         self
     }
 
-    /// What the library removes by itself after the exit of its process. Default: nothing.
+    /// The parts that the library removes by itself after the exit of its process. Default: none.
     pub fn cleanup(mut self, cleanup: Cleanup) -> ContainerConfig {
         self.cleanup = cleanup;
         self
@@ -232,7 +232,7 @@ impl CheckedConfig {
         };
         config.image.as_deref().map_or(Ok(()), |image| image::check_name("image", image))?;
         if config.apply_image && config.image.is_none() {
-            return Err(Error::invalid("apply_image", "there is no image, but a rootfs"));
+            return Err(Error::invalid("apply_image", "needs an image, not a rootfs"));
         }
         let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
         let snapshot_key = config.snapshot_key.as_ref().unwrap_or(&config.id);

@@ -230,8 +230,8 @@ fn create_task(
                     None => tasks::get(ctx, &id, "").optional()?.map(|process| process.pid),
                 };
                 if let Some(pid) = pid.filter(|_| !may_run.get()) {
-                    // If this breaks off, the exit of the process means nothing to a client that
-                    // finds it.
+                    // If this undo is interrupted, the label says to another client that the
+                    // exit code of the process means nothing.
                     let label = ExitLabel { pid, outcome: ProcessOutcome::NeverStarted };
                     let label = label.label(&generation);
                     let _ = containers::set_labels(ctx, &id, &[label]);

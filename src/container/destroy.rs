@@ -77,8 +77,8 @@ impl DestroyConfig {
         self
     }
 
-    /// How long a destroy may take whose call names no timeout, if the client's call timeout is
-    /// `call_timeout`: each of the two has a clock of its own. `None`: without a limit.
+    /// The default timeout of a destroy: grace period, time for the output and `call_timeout`, the
+    /// client's call timeout, together. `None`: without a limit.
     pub(crate) fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
         self.grace.checked_add(self.drain)?.checked_add(call_timeout)
     }
@@ -183,7 +183,7 @@ fn destroy_once(
     }
 }
 
-/// What became of a task whose process may not have been started.
+/// The state of a task whose process may not have been started.
 enum Unstarted {
     /// Its process was started: nothing was deleted.
     Started,

@@ -46,7 +46,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
         ));
     }
     if ExitLabel::of(&record).is_some_and(|label| label.outcome == ProcessOutcome::NeverStarted) {
-        // A destroy has written that and broken off.
+        // A destroy that was interrupted wrote this label.
         clear_exit(ctx, id)?;
     }
     run(ctx, &watch)?;

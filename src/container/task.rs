@@ -35,7 +35,7 @@ pub(super) fn signal(ctx: &Ctx, id: &str, signal: i32) -> Result<bool> {
 /// How long it may take until a task can be deleted.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What became of a task that was to be deleted.
+/// The result of the deletion of a task.
 pub(super) enum Deletion {
     /// It is deleted, or did not exist.
     Done,

@@ -93,7 +93,7 @@ struct State {
     gone: bool,
 }
 
-/// What an end of containerd means.
+/// The meaning of an end of containerd.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
     /// The start fails: it still waits until containerd is ready.

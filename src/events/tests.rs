@@ -92,7 +92,7 @@ impl Server {
         block_on(&ctx.limits, answer).unwrap().unwrap();
     }
 
-    /// What ctr prints.
+    /// The output of ctr.
     fn ctr(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("ctr");
         command.arg("-a").arg(self.daemon.address()).args(arguments);

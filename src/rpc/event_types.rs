@@ -136,7 +136,7 @@ macro_rules! fields {
     };
 }
 
-/// The same of messages that are events, by the package that is in their type's URL. `json_of`
+/// The same for messages that are events, by the package that is in their type's URL. `json_of`
 /// writes one of them; `None` if the type is unknown or the bytes cannot be decoded.
 macro_rules! events {
     ($($package:literal: $($message:ident $fields:tt)+)+) => {

@@ -40,7 +40,7 @@ pub fn default_spec(namespace: &str, id: &str) -> Result<String> {
     default::spec(namespace, id).map(|spec| spec.to_string())
 }
 
-/// From what the specification of a container is made.
+/// The inputs of a container's specification.
 pub(crate) struct SpecOptions<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) id: &'a str,
@@ -555,7 +555,7 @@ mod tests {
                 let default = build(options(None)).unwrap();
                 let spec = parse(&default_spec("ns", "c1").unwrap()).unwrap();
                 assert_eq!(build(options(Some(spec))).unwrap(), default, "{user:?}");
-                // What was edited and handed back is what it was, too.
+                // A specification that was edited and handed back is unchanged too.
                 assert_eq!(build(options(Some(default.clone()))).unwrap(), default, "{user:?}");
             }
         }

@@ -114,7 +114,7 @@ impl Ground {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What exists in a namespace of the containerd, as another client sees it.
+    /// The objects in a namespace of the containerd, as another client sees them.
     pub fn holdings(&self, namespace: &str) -> Holdings {
         let rows = |what: &[&str]| self.ctr(&[&["-n", namespace], what].concat()).lines().count();
         let snapshots = self.ctr(&["-n", namespace, "snapshots", "ls"]);

@@ -1,4 +1,4 @@
-/* An error says what happened; whoever does not want to know gives NULL. */
+/* An error says what happened. A caller that does not need it gives NULL. */
 #include "test.h"
 
 int main(void)

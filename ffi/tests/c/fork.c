@@ -1,4 +1,4 @@
-/* A child cannot use what its parent has opened, and harms nobody by trying. */
+/* A child cannot use the handles of its parent. An attempt harms neither process. */
 #include "test.h"
 
 static void on_exit_ignore(void *userdata, const ctrd_message_t *message)

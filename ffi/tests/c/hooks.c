@@ -200,7 +200,7 @@ static void by_dispatch(void)
     ctrd_message_free(hook.kept);
 }
 
-/* Of its own, for what other topics leave behind would be recovered too. */
+/* A namespace of its own, because containers of other topics would be recovered too. */
 static char namespace_name[64];
 
 static void on_nothing(void *userdata, const ctrd_message_t *message)

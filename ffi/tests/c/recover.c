@@ -7,7 +7,7 @@
 static ctrd_client_t *client;
 static const char *image;
 
-/* Of its own, for what other topics leave behind would be recovered too. */
+/* A namespace of its own, because containers of other topics would be recovered too. */
 static char namespace_name[64];
 
 /* What the callback of a recovery does for which container. */

@@ -15,7 +15,7 @@ typedef int create_t(pthread_t *, const pthread_attr_t *, void *(*)(void *), voi
 static volatile int refusing;
 static int refused;
 
-/* Stands before that of the C library, for libctrd as well. */
+/* Replaces the function of the C library, for libctrd as well. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
                    void *argument)
 {

@@ -247,7 +247,7 @@ static UNUSED void test_sleep_ms(long ms)
         CHECK(errno == EINTR);
 }
 
-/* A socket on which somebody listens who never answers. */
+/* A listening socket that never answers. */
 static UNUSED int test_mute_server(const char *path)
 {
     struct sockaddr_un address;
@@ -263,7 +263,7 @@ static UNUSED int test_mute_server(const char *path)
     return server;
 }
 
-/* Waits for a child, and gives its exit code; -1 where a signal has ended it. */
+/* Waits for a child, and returns its exit code; -1 if a signal ended it. */
 static UNUSED int test_exit_code(pid_t child)
 {
     int status = 0;
