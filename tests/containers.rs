@@ -4,6 +4,7 @@ mod ground;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,9 +15,12 @@ use ctrd::{
     Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{Plot, at_once, client_of, create, gently, kill, pipe, stop, within};
+use ground::plot::{
+    Plot, assert_nothing_is_left, at_once, client_of, create, gently, kill, pipe, stop, within,
+};
 use ground::proxy::Proxy;
 use ground::{Ground, unique, wait_until};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
@@ -242,6 +246,43 @@ fn a_prepared_root_is_used_and_left_alone() {
     assert_eq!(plot.probe(&id).exit_code(), Some(9));
     plot.destroy(&id);
     assert_eq!(std::fs::read_to_string(root.join("kept")).unwrap(), "kept\n");
+}
+
+/// A mount that is unmounted with the test, even if that fails.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn tmpfs(point: PathBuf) -> Mounted {
+        std::fs::create_dir(&point).unwrap();
+        mount("tmpfs", &point, "tmpfs", MountFlags::empty(), None).unwrap();
+        Mounted(point)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_container_is_destroyed_though_something_is_mounted_below_its_root() {
+    let plot = Plot::new();
+    let root = plot.ground.dir().join(unique("root"));
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    std::fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
+    let mounted = Mounted::tmpfs(root.join("data"));
+    std::fs::write(root.join("data/file"), "inside\n").unwrap();
+    let script = "read line < /data/file; echo $line > /kept; exit 9";
+    let config = ContainerConfig::new(unique("root")).rootfs(&root);
+    let id = plot.create(config.args(["/bin/sh", "-c", script]));
+    assert_eq!(plot.probe(&id).exit_code(), Some(9));
+    plot.destroy(&id);
+    assert_eq!(std::fs::read_to_string(root.join("kept")).unwrap(), "inside\n");
+    assert!(root.join("data/file").exists());
+    // Nothing else has it mounted.
+    unmount(&mounted.0, UnmountFlags::empty()).unwrap();
+    assert_nothing_is_left(&plot, "a container of a directory");
 }
 
 #[test]

@@ -53,11 +53,11 @@ fn create_steps(
     image: Option<ResolvedImage>,
     undo: &mut Undo,
 ) -> Result<u32> {
-    let mounts = match (&image, &config.rootfs) {
-        (Some(image), _) => {
-            prepare(client, ctx, &config, image, undo).step("prepare the snapshot")?
-        }
-        (None, rootfs) => rootfs.iter().cloned().collect(),
+    let mounts = match &image {
+        Some(image) => prepare(client, ctx, &config, image, undo).step("prepare the snapshot")?,
+        // The runtime mounts a directory by itself, in the container's mount namespace only. A mount of
+        // the shim would outlive the container if something is mounted below the directory.
+        None => Vec::new(),
     };
     let spec = spec::build(spec::SpecOptions {
         namespace: &ctx.namespace,
@@ -67,7 +67,8 @@ fn create_steps(
         apply_image: config.apply_image,
         args: &config.args,
         terminal: config.stdio.terminal,
-        rootfs: &|| Ok(mounts.clone()),
+        directory: config.rootfs.as_deref(),
+        mounts: &|| Ok(mounts.clone()),
     })
     .step("make the specification")?;
     let spec = serde_json::to_vec(&spec).map_err(|e| {

@@ -37,7 +37,8 @@ pub(crate) fn image_spec(client: &Inner, name: &str, id: &str, call: &Call) -> R
         apply_image: true,
         args: &[],
         terminal: false,
-        rootfs: &rootfs,
+        directory: None,
+        mounts: &rootfs,
     })
     .step("make the specification")?;
     Ok(spec.to_string())
