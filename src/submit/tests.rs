@@ -519,7 +519,8 @@ fn long_calls_of_clients_do_not_keep_those_of_no_client_waiting() {
     let (release, released) = mpsc::channel::<()>();
     let released = Arc::new(Mutex::new(released));
     let (begun, begins) = mpsc::channel();
-    for group in [a_group(), a_group()] {
+    let groups = [a_group(), a_group()];
+    for group in &groups {
         for _ in 0..SHARE / 2 {
             let (released, begun) = (released.clone(), begun.clone());
             let wait = move |_: &Call| {
@@ -528,7 +529,7 @@ fn long_calls_of_clients_do_not_keep_those_of_no_client_waiting() {
                 let _ = released.lock().unwrap().recv();
                 Ok(())
             };
-            Submission::new(&queue, 0).of(&group).submit(&Call::new(), wait).unwrap();
+            Submission::new(&queue, 0).of(group).submit(&Call::new(), wait).unwrap();
         }
     }
     (0..SHARE).for_each(|_| begins.recv_timeout(LONG).unwrap());
