@@ -3,14 +3,16 @@
 mod ground;
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Image, Message, MessageKind,
-    PullConfig, Queue, QueueConfig, Submission, SubscriptionConfig,
+    Call, Cancel, Cleanup, Client, ContainerConfig, DestroyConfig, ErrorKind, Image, Message,
+    MessageKind, PullConfig, Queue, QueueConfig, Submission, SubscriptionConfig,
 };
-use ground::plot::{Plot, assert_nothing_is_left, client_of, kill, pid, stop, within};
+use ground::plot::{Plot, assert_nothing_is_left, client_of, create, kill, pid, stop, within};
 use ground::{Ground, unique, wait_until};
 use rustix::process::{Signal, kill_process};
 
@@ -27,6 +29,15 @@ fn a_queue() -> Queue {
 fn next(queue: &Queue) -> Message {
     queue.next(&within(60)).unwrap()
 }
+
+/// The pool belongs to the process: of the tests that fill it, one runs at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many threads one client may hold.
+const SHARE: u64 = 8;
 
 /// A container that runs a script.
 fn config(image: &str, id: &str, script: &str) -> ContainerConfig {
@@ -270,4 +281,235 @@ fn closing_a_client_completes_its_calls_first() {
     assert_eq!(closed, 1);
     assert_eq!(queue.next(&Call::new().poll()).unwrap_err().kind(), ErrorKind::WouldBlock);
     plot.destroy(&id);
+}
+
+#[test]
+fn a_submitted_call_keeps_its_client_open() {
+    let plot = Plot::new();
+    let client = client_of(&plot);
+    let queue = a_queue();
+    let config = SubscriptionConfig::new([MessageKind::Event]).tag(7);
+    let _subscription = client.subscribe(&queue, &config, &Call::new()).unwrap();
+    let calls = a_queue();
+    let id = plot.create(plot.shell("exit 3"));
+    let (own, (release, released)) = (id.clone(), mpsc::channel::<()>());
+    client
+        .submit(&calls, 1, &Call::new(), move |client, call| {
+            let _ = released.recv();
+            client.probe(&own, call)
+        })
+        .unwrap();
+    drop(client);
+    drop(release);
+    let exit: Message = next(&calls).take_result().unwrap();
+    assert_eq!(exit.exit_code(), Some(3));
+    // Its end closes the client.
+    while next(&queue).kind() != MessageKind::Closed {}
+    plot.destroy(&id);
+}
+
+#[test]
+fn opening_clients_of_a_stopped_server_leaves_threads_to_other_calls() {
+    let _alone = alone();
+    let plot = plot_of_its_own();
+    let containerd = pid(plot.ground.daemon().pid());
+    let (queue, cancel) = (a_queue(), Cancel::new());
+    stop(containerd);
+    for tag in 0..SHARE {
+        let config = plot.client_config();
+        let call = Call::new().forever().cancel(&cancel);
+        Submission::new(&queue, tag)
+            .submit(&call, move |call| Client::open(&config, call))
+            .unwrap();
+    }
+    let other = a_queue();
+    Submission::new(&other, 0).submit(&within(30), |_| Ok(())).unwrap();
+    let short = next(&other);
+    cancel.fire();
+    let ends: Vec<_> = (0..SHARE).map(|_| next(&queue).error().map(|e| e.kind())).collect();
+    kill_process(containerd, Signal::CONT).unwrap();
+    assert!(short.error().is_none(), "{short:?}");
+    assert_eq!(ends, [Some(ErrorKind::Cancelled); SHARE as usize]);
+}
+
+#[test]
+fn waits_for_a_hook_that_does_not_return_leave_threads_to_other_calls() {
+    let _alone = alone();
+    let plot = Plot::new();
+    let client = client_of(&plot);
+    let id = plot.create(plot.shell("sleep 1000"));
+    client.watch_container(&id, &Call::new()).unwrap();
+    let (begun, begins) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let hook = client
+        .on_exit(move |_| {
+            begun.send(()).unwrap();
+            let _ = released.lock().unwrap().recv();
+        })
+        .unwrap();
+    plot.destroy(&id);
+    begins.recv_timeout(Duration::from_secs(30)).unwrap();
+
+    // Removing the hook holds no thread.
+    let (removals, closes, other) = (a_queue(), a_queue(), a_queue());
+    let forever = Call::new().forever();
+    for tag in 0..2 * SHARE {
+        let remove = move |client: &Client, call: &Call| client.remove_hook(hook, call);
+        client.submit(&removals, tag, &forever, remove).unwrap();
+    }
+    let soon = forever.clone().timeout(Duration::from_millis(50));
+    client.submit(&other, 0, &soon, move |client, call| client.remove_hook(hook, call)).unwrap();
+    let message = next(&other);
+    let error = message.error().unwrap();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Timeout, "submit"));
+    assert!(error.message().starts_with("the hook still runs"), "{error}");
+    client.submit(&other, 1, &within(30), |client, call| client.version(call)).unwrap();
+    assert!(next(&other).error().is_none());
+    assert!(removals.receiver().is_empty());
+
+    // Closing the client ends them, and waits for the hook with some of the threads.
+    for tag in 0..SHARE {
+        let client = client.clone();
+        let close = move |call: &Call| client.close(call);
+        Submission::new(&closes, tag).without_slot().submit(&forever, close).unwrap();
+    }
+    for _ in 0..2 * SHARE {
+        assert_eq!(next(&removals).error().unwrap().kind(), ErrorKind::Closed);
+    }
+    Submission::new(&other, 2).submit(&within(30), |_| Ok(())).unwrap();
+    let short = next(&other);
+    assert!(closes.receiver().is_empty());
+    drop(release);
+    (0..SHARE).for_each(|_| assert!(next(&closes).error().is_none()));
+    assert!(short.error().is_none(), "{short:?}");
+}
+
+#[test]
+fn removing_a_hook_completes_when_the_hook_returns() {
+    let plot = Plot::new();
+    let id = plot.create(plot.shell("sleep 1000"));
+    let (begun, begins) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let hook = plot
+        .client
+        .on_exit(move |_| {
+            begun.send(()).unwrap();
+            let _ = released.lock().unwrap().recv();
+        })
+        .unwrap();
+    plot.destroy(&id);
+    begins.recv_timeout(Duration::from_secs(30)).unwrap();
+    let queue = a_queue();
+    let remove = move |client: &Client, call: &Call| client.remove_hook(hook, call);
+    plot.client.submit(&queue, 0, &Call::new(), remove).unwrap();
+    thread::sleep(Duration::from_millis(50));
+    drop(release);
+    let message = next(&queue);
+    assert!(message.error().is_none(), "{message:?}");
+    // The function of the hook is dropped.
+    assert!(begins.recv().is_err());
+    plot.client.submit(&queue, 0, &Call::new(), remove).unwrap();
+    assert_eq!(next(&queue).error().unwrap().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn changes_that_wait_for_a_thread_do_not_hold_clean_ups_up() {
+    /// As many clean-ups as have a thread at a time.
+    const CLEAN_UPS: usize = 4;
+    let _alone = alone();
+    let plot = Plot::new();
+    let (queue, starts) = (a_queue(), a_queue());
+    let (begun, begins) = mpsc::channel();
+    let mut release = Vec::new();
+    for tag in 0..SHARE {
+        let (begun, (sender, released)) = (begun.clone(), mpsc::channel::<()>());
+        release.push(sender);
+        let wait = move |_: &Client, _: &Call| {
+            let _ = begun.send(());
+            let _ = released.recv();
+            Ok(())
+        };
+        plot.client.submit(&queue, tag, &Call::new(), wait).unwrap();
+    }
+    for _ in 0..SHARE {
+        begins.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+    let processes: Vec<(String, u32)> = (0..=CLEAN_UPS)
+        .map(|_| create(&plot.client, plot.shell("sleep 1000").cleanup(Cleanup::All)))
+        .collect();
+    let (last, others) = processes.split_last().unwrap();
+    for (id, _) in others {
+        let own = id.clone();
+        plot.client
+            .submit_change(&starts, 0, id, &Call::new(), move |client, call| {
+                client.start_container(&own, call)
+            })
+            .unwrap();
+    }
+    for (id, process) in others {
+        kill(*process);
+        plot.probe(id);
+    }
+    kill(last.1);
+    let is_gone = |id: &str| {
+        let found = plot.client.get_container(id, &Call::new());
+        found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    };
+    // Clean-ups that wait for a lock on a thread would do so for 30 s.
+    let began = Instant::now();
+    while !is_gone(&last.0) {
+        assert!(began.elapsed() < Duration::from_secs(15), "the other clean-ups hold it up");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(starts.receiver().is_empty() && !is_gone(&others[0].0));
+    drop(release);
+    for _ in others {
+        assert_eq!(next(&starts).error().unwrap().kind(), ErrorKind::FailedPrecondition);
+    }
+    wait_until("the other clean-ups", || others.iter().all(|(id, _)| is_gone(id)));
+    (0..SHARE).for_each(|_| drop(next(&queue)));
+    assert_nothing_is_left(&plot, "the clean-ups");
+}
+
+#[test]
+fn a_create_that_unpacks_its_image_waits_for_its_turn_among_long_calls() {
+    let _alone = alone();
+    let plot = Plot::new();
+    let (reference, namespace) = (plot.ground.image().to_owned(), unique("packed"));
+    let call = Call::new().namespace(&namespace);
+    let pull = PullConfig::new(&reference).unpack(false);
+    let image = plot.client.pull_image(&pull, &mut |_| {}, &call).unwrap();
+
+    // Pulls from a registry that does not answer, as many as one client may run.
+    let (pulls, cancel) = (a_queue(), Cancel::new());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap();
+    for tag in 0..SHARE / 2 {
+        let pull = PullConfig::new(format!("{host}/x{tag}:latest")).plain_http(true);
+        let call = call.clone().cancel(&cancel);
+        plot.client
+            .submit(&pulls, tag, &call, move |client, call| {
+                client.pull_image(&pull, &mut |_| {}, call)
+            })
+            .unwrap();
+    }
+    let _connections: Vec<_> = (0..SHARE / 2).map(|_| listener.accept().unwrap()).collect();
+
+    let (queue, id) = (a_queue(), unique("c"));
+    let config = config(image.name(), &id, "sleep 1000");
+    plot.client
+        .submit_change(&queue, 1, &id, &call, move |client, call| {
+            client.create_container(&config, call)
+        })
+        .unwrap();
+    plot.client.submit(&queue, 2, &within(30), |client, call| client.version(call)).unwrap();
+    assert_eq!(next(&queue).tag(), 2);
+    let early = queue.next(&within(1)).unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::Timeout);
+    cancel.fire();
+    assert!(next(&queue).take_result::<u32>().unwrap() > 0);
+    plot.client.destroy_container(&id, &DestroyConfig::new(), &call).unwrap();
+    plot.client.remove_image(image.name(), true, &call).unwrap();
 }

@@ -138,6 +138,8 @@ fn prepare(
     let attempt = || snapshots::prepare(ctx, snapshotter, key, chain_id, &labels);
     let prepared = match attempt() {
         Err(e) if e.kind() == ErrorKind::NotFound => {
+            // Nothing is made yet but the lease, which goes if this call is begun again.
+            submit::begin_long()?;
             image::unpack(client, ctx, image, snapshotter).step("unpack the image")?;
             attempt()
         }

@@ -97,10 +97,11 @@ pub(crate) fn destroy(
     // Another call may destroy it while this one waits for the lock.
     let key = format!("destroy {} {id}", ctx.namespace);
     let before = submit::remember(&key, || client.watches.find(&ctx.namespace, id));
-    let _lock = lock(client, ctx, id, "destroy_container")?;
+    // Before the lock, so that it holds no lock while it waits for its turn.
     if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
         submit::begin_long()?;
     }
+    let _lock = lock(client, ctx, id, "destroy_container")?;
 
     for _ in 0..ATTEMPTS {
         if let Some(message) = destroy_once(client, ctx, id, config, before.as_ref().as_ref())? {

@@ -133,7 +133,8 @@ pub(crate) fn recover_all(
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
     submit::begin_long()?;
-    submit::keep_thread();
+    // From here on it keeps its thread: it cannot be begun again.
+    submit::begin_operation()?;
     let own = list_own(client, ctx)?;
     let count = own.len();
     let (work, results) = (Mutex::new(own.into_iter()), Mutex::new(Vec::with_capacity(count)));

@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::subscription::{check_kinds, wants};
@@ -14,7 +16,7 @@ use crate::filter::EventFilter;
 use crate::identifier;
 use crate::message::{Message, MessageKind};
 use crate::queue::NAP;
-use crate::wait::wait_while;
+use crate::wait::block_on;
 
 /// How long a hook runs before another hook gets its turn. One message may take longer.
 const TURN_TIME: Duration = Duration::from_millis(10);
@@ -197,7 +199,6 @@ pub(crate) struct Hook {
     concurrency: usize,
     bus: Weak<Shared>,
     state: Mutex<State>,
-    ended: Condvar,
 }
 
 struct State {
@@ -222,6 +223,8 @@ struct State {
     dropped: u64,
     /// When its last run ended.
     rested: Option<Instant>,
+    /// Those that wait until it is gone.
+    waiting: Vec<Waker>,
 }
 
 /// Whether the message may be dropped if too many wait.
@@ -248,8 +251,8 @@ impl Hook {
                 gone: false,
                 dropped: 0,
                 rested: None,
+                waiting: Vec::new(),
             }),
-            ended: Condvar::new(),
         }
     }
 
@@ -416,18 +419,40 @@ impl Hook {
             log::error!("the end of hook {} panicked", self.id);
         }
         drop(inside);
-        self.lock().gone = true;
-        self.ended.notify_all();
+        let waiting = {
+            let mut state = self.lock();
+            state.gone = true;
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// A future that is ready when a removed hook is gone.
+    pub(super) fn gone(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
+        let hook = self.clone();
+        poll_fn(move |cx| {
+            let mut state = hook.lock();
+            if state.gone {
+                return Poll::Ready(());
+            }
+            if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
     }
 
     /// Waits until a removed hook is gone.
-    pub(super) fn wait_until_gone(&self, limits: &Limits) -> Result<()> {
-        wait_while(&self.ended, self.lock(), limits, |state| !state.gone).map(drop).map_err(|e| {
-            match e.kind() {
-                ErrorKind::Timeout => e.context("the hook still runs"),
-                _ => e,
-            }
-        })
+    pub(super) fn wait_until_gone(self: &Arc<Self>, limits: &Limits) -> Result<()> {
+        block_on(limits, self.gone()).map_err(still_runs)
+    }
+}
+
+/// The error of a call that could not wait until a hook was gone.
+pub(super) fn still_runs(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Timeout => error.context("the hook still runs"),
+        _ => error,
     }
 }
 

@@ -19,8 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::message::{Body, Dropped, Message, MessageKind, Origin};
 use crate::queue::Queue;
+use crate::submit;
 use dispatch::Dispatch;
-use hook::Hook;
+use hook::{Hook, SharedHook, still_runs};
 pub use hook::{HookConfig, HookId, HookMode};
 pub(crate) use hook::{Run, inside};
 pub(crate) use liveness::Liveness;
@@ -283,8 +284,23 @@ impl Bus {
 
     /// Removes a hook. When this returns, the hook does not run, and its function is dropped; but a
     /// call from inside a hook does not wait for that. If the limits end the wait, the hook is not
-    /// started again, and another call can go on waiting.
+    /// started again, and another call can go on waiting. A submitted call waits without a thread.
     pub(crate) fn remove_hook(&self, id: HookId, limits: &Limits) -> Result<()> {
+        let key = format!("remove_hook {}", id.0);
+        if submit::remembered::<()>(&key).is_some() {
+            // A submitted call has waited for it, and is begun again.
+            return Ok(());
+        }
+        let hook = self.end_hook(id)?;
+        if inside() {
+            Ok(())
+        } else {
+            submit::hold(limits, &key, hook.gone(), still_runs).map(drop)
+        }
+    }
+
+    /// Has a hook not started again, and gives it: it may still run.
+    fn end_hook(&self, id: HookId) -> Result<SharedHook> {
         let (hook, removed) = {
             let mut consumers = self.lock();
             consumers.leaving.retain(|hook| !hook.is_gone());
@@ -302,13 +318,14 @@ impl Bus {
         };
         drop(removed);
         hook.end();
-        if inside() { Ok(()) } else { hook.wait_until_gone(limits) }
+        Ok(hook)
     }
 
     /// Removes a hook whose subscription to events failed. If events have come before the failure,
     /// the hook may run; this waits only a short time for it.
     pub(crate) fn withdraw_hook(&self, id: HookId) {
-        if let Err(e) = self.remove_hook(id, &Limits::within(WITHDRAWAL)) {
+        let limits = Limits::within(WITHDRAWAL);
+        if let Err(e) = self.end_hook(id).and_then(|hook| hook.wait_until_gone(&limits)) {
             log::debug!("hook {}: {e}", id.0);
         }
     }

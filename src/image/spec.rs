@@ -13,6 +13,7 @@ use crate::lease::Lease;
 use crate::rpc::Ctx;
 use crate::snapshot::View;
 use crate::spec::{self, SpecOptions};
+use crate::submit;
 
 pub(crate) fn image_spec(client: &Inner, name: &str, id: &str, call: &Call) -> Result<String> {
     check_name("image", name)?;
@@ -50,6 +51,7 @@ fn view(client: &Inner, ctx: &Ctx, image: &ResolvedImage) -> Result<View> {
     let attempt = || View::create(ctx, snapshotter, &image.content.chain_id);
     match attempt() {
         Err(e) if e.kind() == ErrorKind::NotFound => {
+            submit::begin_long()?;
             unpack(client, ctx, image, snapshotter).step("unpack the image")?;
             attempt()
         }
