@@ -236,11 +236,7 @@ impl Bus {
     fn add(&self, wants: Wants, make: impl FnOnce(u64) -> Sink) -> Result<Added<u64>> {
         let (alive, liveness) = liveness();
         let mut consumers = self.lock();
-        // Subscriptions whose queue the program has freed.
-        let freed: Vec<Consumer> = consumers.list.extract_if(.., |c| c.is_freed()).collect();
         if consumers.closed {
-            drop(consumers);
-            drop(freed);
             return Err(Error::new(ErrorKind::Closed, "the client is closed"));
         }
         consumers.next += 1;
@@ -248,8 +244,6 @@ impl Bus {
         let sink = make(id);
         let consumer = Consumer { id, wants, sink: sink.clone(), _alive: alive };
         consumers.list.push(consumer);
-        drop(consumers);
-        drop(freed);
         Ok(Added { consumer: id, sink, liveness })
     }
 
@@ -268,9 +262,11 @@ impl Bus {
         config: &SubscriptionConfig,
     ) -> Result<Added<Subscription>> {
         let subscriber = Arc::new(Subscriber::new(queue.shared().clone(), config.tag));
-        let added = self.add(config.wants(), |_| Sink::Queue(subscriber))?;
+        let added = self.add(config.wants(), |_| Sink::Queue(subscriber.clone()))?;
         let Added { consumer, sink, liveness } = added;
         let bus = Arc::downgrade(&self.0);
+        let freed = bus.clone();
+        subscriber.at_free(move || drop(freed.upgrade().and_then(|bus| Bus(bus).remove(consumer))));
         Ok(Added { consumer: Subscription::new(bus, consumer), sink, liveness })
     }
 
@@ -368,12 +364,6 @@ impl Bus {
         let leaving = self.lock().leaving.clone();
         leaving.iter().try_for_each(|hook| hook.wait_until_gone(limits))?;
         self.0.threads.end(limits)
-    }
-}
-
-impl Consumer {
-    fn is_freed(&self) -> bool {
-        matches!(&self.sink, Sink::Queue(subscriber) if subscriber.is_freed())
     }
 }
 

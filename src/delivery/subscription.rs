@@ -139,6 +139,8 @@ pub(crate) struct Subscriber {
     tag: u64,
     /// Messages that were dropped because the queue was full.
     lost: Arc<Lost>,
+    /// The number of the subscription among those of the queue.
+    number: u64,
     /// Counts the messages about gaps in the queue. One is enough.
     gaps: Arc<AtomicUsize>,
     /// Whether nothing more comes. Held while a message is added, so that none comes after the end.
@@ -148,6 +150,7 @@ pub(crate) struct Subscriber {
 impl Subscriber {
     pub(super) fn new(queue: Arc<queue::Shared>, tag: u64) -> Subscriber {
         Subscriber {
+            number: queue.number(),
             queue,
             tag,
             lost: Arc::default(),
@@ -156,20 +159,27 @@ impl Subscriber {
         }
     }
 
-    pub(super) fn is_freed(&self) -> bool {
-        self.queue.is_freed()
+    /// Runs `end` if the queue is freed before the subscription ends.
+    pub(super) fn at_free(&self, end: impl FnOnce() + Send + 'static) {
+        self.queue.at_free(self.number, end);
     }
 
     pub(super) fn is_full_of_exits(&self) -> bool {
         self.queue.is_full_of_exits()
     }
 
-    /// Ends the subscription: no message comes after this, except the last one if it is given.
+    /// Ends the subscription. After this, only the messages that the queue keeps back come, and then
+    /// `last`.
     pub(super) fn end(&self, last: Option<&Message>) {
+        self.queue.forget(self.number);
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::mem::replace(&mut *ended, true) {
-            last.into_iter().for_each(|last| self.queue.push(last.tagged(self.tag, None)));
+            last.into_iter().for_each(|last| self.send(last, None));
         }
+    }
+
+    fn send(&self, message: &Message, permit: Option<Permit>) {
+        self.queue.push_from(self.number, message.tagged(self.tag, permit));
     }
 
     /// Adds a message. If the queue is full, only events and progress are dropped, and the queue
@@ -191,7 +201,7 @@ impl Subscriber {
             MessageKind::Exit | MessageKind::ExecExit => self.queue.count_exit(),
             _ => None,
         };
-        self.queue.push(message.tagged(self.tag, permit));
+        self.send(message, permit);
     }
 
     fn drop_one(&self, bus: &Shared) {
@@ -199,7 +209,7 @@ impl Subscriber {
         if self.lost.add() {
             let dropped = Dropped::of(self.lost.clone());
             let body = Body { dropped, ..Body::new(MessageKind::Overflow, bus.next_seq()) };
-            self.queue.push(Message::new(body).tagged(self.tag, None));
+            self.send(&Message::new(body), None);
         }
     }
 }

@@ -540,6 +540,93 @@ fn nothing_comes_after_the_end_of_a_subscription() {
     }
 }
 
+/// An exit of a container with this id and generation.
+fn exit_of(bus: &Bus, id: &str, generation: u64) {
+    let generation = Some(generation);
+    let body = Body { container_id: id.into(), generation, ..bus.body(EXIT) };
+    bus.publish(&Message::new(body), None);
+}
+
+fn complete(queue: &Queue, started: &[u64]) {
+    queue.shared().complete(Message::new(Body::new(MessageKind::Done, 0)), started);
+}
+
+/// The kinds and tags of the messages in the queue, which this takes.
+fn taken(queue: &Queue) -> Vec<(MessageKind, u64)> {
+    let next = || queue.next(&Call::new().poll()).ok();
+    std::iter::from_fn(next).map(|message| (message.kind(), message.tag())).collect()
+}
+
+#[test]
+fn the_end_of_a_subscription_waits_for_the_exits_that_a_start_keeps_back() {
+    let (bus, other) = (a_bus(), a_bus());
+    let (queue, _subscription) = a_queue(&bus, 1);
+    let _second = other.subscribe(&queue, &SubscriptionConfig::new([EXIT]).tag(8)).unwrap();
+    let (done, exit) = ((MessageKind::Done, 0), (EXIT, 7));
+    for generation in [1, 2] {
+        queue.shared().begin_start(generation);
+        exit_of(&bus, "a", generation);
+    }
+    bus.shut();
+    // The other client has no exit that waits.
+    other.shut();
+    assert_eq!(taken(&queue), [(MessageKind::Closed, 8)]);
+    complete(&queue, &[1]);
+    assert_eq!(taken(&queue), [done, exit]);
+    complete(&queue, &[2]);
+    assert_eq!(taken(&queue), [done, exit, (MessageKind::Closed, 7)]);
+}
+
+#[test]
+fn only_starts_of_the_same_container_keep_its_exit_back() {
+    let (bus, other) = (a_bus(), a_bus());
+    let (queue, _subscription) = a_queue(&bus, 1);
+    let _second = other.subscribe(&queue, &SubscriptionConfig::new([EXIT]).tag(8)).unwrap();
+    let done = (MessageKind::Done, 0);
+    // Both clients start the same container. Another container has the same id.
+    (0..2).for_each(|_| queue.shared().begin_start(1));
+    exit_of(&other, "a", 2);
+    assert_eq!(taken(&queue), [(EXIT, 8)]);
+    exit_of(&bus, "a", 1);
+    complete(&queue, &[1]);
+    assert_eq!(taken(&queue), [done]);
+    complete(&queue, &[1]);
+    assert_eq!(taken(&queue), [done, (EXIT, 7)]);
+    exit_of(&bus, "a", 1);
+    assert_eq!(taken(&queue), [(EXIT, 7)]);
+}
+
+#[test]
+fn the_descriptor_is_right_again_after_the_channel_was_emptied() {
+    let bus = a_bus();
+    let (queue, _subscription) = a_queue(&bus, 1);
+    let fd = queue.fd().unwrap();
+    publish(&bus, "a");
+    drop(queue.receiver().recv().unwrap());
+    assert_eq!(taken(&queue), []);
+    assert!(!is_readable(&fd));
+    publish(&bus, "a");
+    assert!(is_readable(&fd));
+}
+
+#[test]
+fn the_stream_of_events_ends_with_the_queue() {
+    let is_gone = |liveness: &Liveness| {
+        liveness.poll_gone(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    };
+    let bus = a_bus();
+    let config = SubscriptionConfig::new([MessageKind::Event]);
+    let queue = Queue::new(&QueueConfig::new()).unwrap();
+    let [first, second] = [(); 2].map(|()| bus.subscribe(&queue, &config).unwrap());
+    drop(first.consumer);
+    assert!(is_gone(&first.liveness) && !is_gone(&second.liveness));
+    queue.free();
+    assert!(is_gone(&second.liveness));
+    // A submitted call may still hold the queue.
+    let late = bus.subscribe(&queue, &config).unwrap();
+    assert!(is_gone(&late.liveness));
+}
+
 #[test]
 fn a_subscription_may_end_before_or_after_queue_and_client() {
     let bus = a_bus();

@@ -14,7 +14,7 @@ use super::pool;
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::message::{Body, CallResult, Discard, Dropped, Lost, Message, MessageKind, Permit};
-use crate::queue::{self, Container};
+use crate::queue::{self, Generation};
 use crate::watchdog::{self, Watched};
 
 /// What an operation gives.
@@ -49,7 +49,7 @@ pub(super) struct Job {
     /// What it holds until it is over, as the lock of a container.
     held: Mutex<Vec<(String, Held)>>,
     /// The containers that it starts.
-    starts: Mutex<Vec<Container>>,
+    starts: Mutex<Vec<Generation>>,
     /// Drops a result that nobody takes.
     discard: Discard,
     /// Steps of progress that were dropped.
@@ -376,9 +376,9 @@ impl Job {
         give_up(Ended::Long);
     }
 
-    pub(super) fn begin_start(&self, container: &Container) {
+    pub(super) fn begin_start(&self, container: Generation) {
         self.queue.begin_start(container);
-        self.starts.lock().unwrap_or_else(PoisonError::into_inner).push(container.clone());
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner).push(container);
     }
 
     pub(super) fn report(&self, message: &Message) {

@@ -424,16 +424,16 @@ fn threads_end_when_they_are_idle() {
 fn the_exits_of_all_containers_that_a_call_starts_come_after_its_completion() {
     let queue = a_queue();
     let shared = queue.shared().clone();
-    let exit = |id: &str| {
-        let (namespace, container_id) = ("ns".to_owned(), id.to_owned());
-        Message::new(Body { namespace, container_id, ..Body::new(MessageKind::Exit, 0) })
+    let exit = |generation| {
+        let generation = Some(generation);
+        Message::new(Body { generation, ..Body::new(MessageKind::Exit, 0) })
     };
-    let exits = ["a", "b"].map(exit);
+    let exits = [1, 2].map(exit);
     Submission::new(&queue, 0)
         .submit(&Call::new(), move |_| {
             for exit in &exits {
-                begin_start(&("ns".into(), exit.container_id().into()));
-                shared.push(exit.clone());
+                begin_start(exit.generation().unwrap());
+                shared.push_from(0, exit.clone());
             }
             Ok(())
         })
