@@ -43,7 +43,8 @@ struct Shared {
     dropped: AtomicU64,
     reconnects: AtomicU64,
     consumers: Mutex<Consumers>,
-    threads: Threads,
+    hooks: Threads,
+    jobs: Threads,
     dispatch: Dispatch,
 }
 
@@ -108,7 +109,7 @@ pub(crate) struct Item {
 /// Runs its job when the last hook that holds it has returned.
 pub(crate) struct After {
     job: Mutex<Option<Job>>,
-    threads: Threads,
+    jobs: Threads,
 }
 
 impl After {
@@ -121,7 +122,7 @@ impl After {
 impl Drop for After {
     fn drop(&mut self) {
         let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).take();
-        job.into_iter().for_each(|job| self.threads.run(job));
+        job.into_iter().for_each(|job| self.jobs.run(job));
     }
 }
 
@@ -146,7 +147,8 @@ impl Bus {
             dropped: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             consumers: Mutex::default(),
-            threads: Threads::new(executor.clone()),
+            hooks: Threads::of_hooks(executor.clone()),
+            jobs: Threads::of_jobs(executor.clone()),
             dispatch: Dispatch::default(),
         }))
     }
@@ -172,7 +174,7 @@ impl Bus {
 
     /// A job that a thread of the library runs once all hooks have handled a message.
     pub(crate) fn after(&self, job: Option<Job>) -> Arc<After> {
-        Arc::new(After { job: Mutex::new(job), threads: self.0.threads.clone() })
+        Arc::new(After { job: Mutex::new(job), jobs: self.0.jobs.clone() })
     }
 
     /// Delivers a message to every consumer that wants it. Each consumer gets messages in the order
@@ -191,7 +193,7 @@ impl Bus {
                 }
             }
         }
-        hooks.into_iter().for_each(|hook| self.0.threads.wake(hook));
+        hooks.into_iter().for_each(|hook| self.0.hooks.wake(hook));
         drop(after);
     }
 
@@ -200,7 +202,7 @@ impl Bus {
         match sink {
             Sink::Hook(hook) => {
                 let hook = self.give(hook, Item { message, _after: None });
-                hook.into_iter().for_each(|hook| self.0.threads.wake(hook));
+                hook.into_iter().for_each(|hook| self.0.hooks.wake(hook));
             }
             Sink::Queue(subscriber) => subscriber.push(&self.0, &message),
         }
@@ -322,13 +324,14 @@ impl Bus {
 
     /// Runs a job that may block, on a thread of the library. After the close it drops the job.
     pub(crate) fn run(&self, job: Job) {
-        self.0.threads.run(job);
+        self.0.jobs.run(job);
     }
 
-    /// Runs the hooks that wait because no thread could be made. Every operation calls this when it
-    /// begins.
+    /// Runs the hooks and jobs that wait because no thread could be made. Every operation calls this
+    /// when it begins.
     pub(crate) fn retry(&self) {
-        self.0.threads.retry();
+        self.0.hooks.retry();
+        self.0.jobs.retry();
     }
 
     /// Counts a subscription to events that was opened again.
@@ -355,7 +358,8 @@ impl Bus {
             }
         }
         leaving.iter().for_each(|hook| hook.end());
-        self.0.threads.shut();
+        self.0.hooks.shut();
+        self.0.jobs.shut();
     }
 
     /// Waits until every hook is gone and the threads have ended. Must not be called inside a hook.
@@ -363,7 +367,8 @@ impl Bus {
         self.0.dispatch.end(limits)?;
         let leaving = self.lock().leaving.clone();
         leaving.iter().try_for_each(|hook| hook.wait_until_gone(limits))?;
-        self.0.threads.end(limits)
+        self.0.hooks.end(limits)?;
+        self.0.jobs.end(limits)
     }
 }
 

@@ -717,12 +717,40 @@ fn threads_are_few_and_end() {
     for _ in 0..50 {
         publish(&bus, "a");
     }
-    assert!(bus.0.threads.count() <= 4);
+    assert!(bus.0.hooks.count() <= 4);
     let start = Instant::now();
-    while bus.0.threads.count() > 0 {
+    while bus.0.hooks.count() > 0 {
         assert!(start.elapsed() < Duration::from_secs(20));
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn hooks_that_hang_do_not_hold_jobs_up() {
+    let bus = a_bus();
+    let (entered, running) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let run = Arc::new(move |_: &Message| {
+        entered.send(()).unwrap();
+        let _ = released.lock().unwrap().recv();
+    });
+    for _ in 0..16 {
+        bus.add_hook(&exits().container("hangs"), run.clone()).unwrap();
+    }
+    publish(&bus, "hangs");
+    (0..16).for_each(|_| running.recv_timeout(Duration::from_secs(30)).unwrap());
+    // No hook is to be told of these exits.
+    let (done, over) = mpsc::channel();
+    for _ in 0..20 {
+        let done = done.clone();
+        let job: Job = Box::new(move || done.send(()).unwrap());
+        bus.publish(&exit(&bus, "other"), Some(bus.after(Some(job))));
+    }
+    (0..20).for_each(|_| over.recv_timeout(Duration::from_secs(30)).unwrap());
+    drop(release);
+    bus.shut();
+    bus.end(&within(30_000)).unwrap();
 }
 
 #[test]

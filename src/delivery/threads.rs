@@ -1,4 +1,4 @@
-//! The threads that run hooks, and jobs that may block and have no caller.
+//! The threads that run hooks, and those that run the library's own jobs, such as clean-ups.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,12 +14,10 @@ use crate::executor::Executor;
 use crate::sys;
 use crate::wait::wait_while;
 
-/// The highest number of threads. A hook takes one thread at a time, so this many hooks may hang
-/// before others wait.
-const MAX_THREADS: usize = 16;
+/// How many hooks may run at once. Hooks that hang make other hooks wait, but no job.
+const MAX_HOOKS: usize = 16;
 
-/// How many threads may run jobs at once. A job may take as long as a call, and hooks must not wait
-/// for that.
+/// How many jobs may run at once. A job may take as long as a call, and no hook waits for that.
 const MAX_JOBS: usize = 4;
 
 /// How long an idle thread waits for work before it ends.
@@ -35,11 +33,16 @@ enum Work {
     Job(Job),
 }
 
+/// Threads for one sort of work. They are made on demand, and end when they are idle.
 #[derive(Clone)]
 pub(super) struct Threads(Arc<Shared>);
 
 struct Shared {
     executor: Executor,
+    /// The beginning of the threads' names.
+    name: &'static str,
+    /// The highest number of threads.
+    most: usize,
     state: Mutex<State>,
     changed: Condvar,
     ended: Condvar,
@@ -52,10 +55,7 @@ const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct State {
-    hooks: VecDeque<SharedHook>,
-    jobs: VecDeque<Job>,
-    /// How many threads run jobs.
-    at_jobs: usize,
+    waiting: VecDeque<Work>,
     threads: Vec<JoinHandle<()>>,
     /// How many threads exist, and how many of them are idle.
     running: usize,
@@ -66,30 +66,6 @@ struct State {
     /// Whether the executor will try again to make a thread.
     retried: bool,
     closed: bool,
-}
-
-impl State {
-    /// Takes the next piece of work.
-    fn pop(&mut self) -> Option<Work> {
-        if let Some(hook) = self.hooks.pop_front() {
-            return Some(Work::Hook(hook));
-        }
-        let job = if self.at_jobs < MAX_JOBS { self.jobs.pop_front() } else { None };
-        self.at_jobs += usize::from(job.is_some());
-        job.map(Work::Job)
-    }
-
-    fn put(&mut self, work: Work) {
-        match work {
-            Work::Hook(hook) => self.hooks.push_back(hook),
-            Work::Job(job) => self.jobs.push_back(job),
-        }
-    }
-
-    /// How much work waits that a thread may take.
-    fn waiting(&self) -> usize {
-        self.hooks.len() + self.jobs.len().min(MAX_JOBS.saturating_sub(self.at_jobs))
-    }
 }
 
 impl Shared {
@@ -106,7 +82,7 @@ impl Shared {
             drop(work);
             return Ok(());
         }
-        state.put(work);
+        state.waiting.push_back(work);
         let made = self.make_thread(&mut state);
         drop(state);
         self.changed.notify_one();
@@ -116,11 +92,11 @@ impl Shared {
     /// Makes a thread if more work waits than there are threads for it. If no thread can be made,
     /// tries again later.
     fn make_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
-        if state.waiting() <= state.idle + state.starting || state.running >= MAX_THREADS {
+        if state.waiting.len() <= state.idle + state.starting || state.running >= self.most {
             return Ok(());
         }
         let shared = self.clone();
-        let name = format!("ctrd-hook-{}", state.made % 1_000_000);
+        let name = format!("{}-{}", self.name, state.made % 1_000_000);
         let thread = sys::with_signals_blocked(|| {
             std::thread::Builder::new().name(name).spawn(move || shared.run())
         });
@@ -167,7 +143,7 @@ impl Shared {
         let mut state = self.lock();
         state.starting -= 1;
         loop {
-            if let Some(work) = state.pop() {
+            if let Some(work) = state.waiting.pop_front() {
                 drop(state);
                 match work {
                     Work::Hook(hook) => {
@@ -181,7 +157,7 @@ impl Shared {
                         } else {
                             // Add it at the end, so that another hook gets its turn. This thread is
                             // free to take it.
-                            state.hooks.extend(unfinished);
+                            state.waiting.extend(unfinished.map(Work::Hook));
                         }
                     }
                     Work::Job(job) => {
@@ -189,7 +165,6 @@ impl Shared {
                             log::error!("a job of the library panicked");
                         }
                         state = self.lock();
-                        state.at_jobs -= 1;
                     }
                 }
                 continue;
@@ -202,7 +177,7 @@ impl Shared {
                 self.changed.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
             state = new;
             state.idle -= 1;
-            if timeout.timed_out() && state.waiting() == 0 {
+            if timeout.timed_out() && state.waiting.is_empty() {
                 break;
             }
         }
@@ -213,9 +188,21 @@ impl Shared {
 }
 
 impl Threads {
-    pub(super) fn new(executor: Executor) -> Threads {
+    /// The threads that run hooks. If no thread can be made, `executor` tries again later.
+    pub(super) fn of_hooks(executor: Executor) -> Threads {
+        Threads::new(executor, "ctrd-hook", MAX_HOOKS)
+    }
+
+    /// The threads that run jobs.
+    pub(super) fn of_jobs(executor: Executor) -> Threads {
+        Threads::new(executor, "ctrd-job", MAX_JOBS)
+    }
+
+    fn new(executor: Executor, name: &'static str, most: usize) -> Threads {
         Threads(Arc::new(Shared {
             executor,
+            name,
+            most,
             state: Mutex::default(),
             changed: Condvar::new(),
             ended: Condvar::new(),
@@ -237,7 +224,7 @@ impl Threads {
         }
         let mut state = self.0.lock();
         // Make one for each piece of waiting work, because the first ones may take long.
-        for _ in state.idle..state.waiting() {
+        for _ in state.idle..state.waiting.len() {
             if self.0.make_thread(&mut state).is_err() {
                 break;
             }
@@ -256,7 +243,7 @@ impl Threads {
         let work = {
             let mut state = self.0.lock();
             state.closed = true;
-            (std::mem::take(&mut state.hooks), std::mem::take(&mut state.jobs))
+            std::mem::take(&mut state.waiting)
         };
         self.0.changed.notify_all();
         drop(work);
@@ -265,7 +252,7 @@ impl Threads {
     /// Waits until the threads have ended. Each ends when the hook or job that it runs returns.
     pub(super) fn end(&self, limits: &Limits) -> Result<()> {
         let mut state = wait_while(&self.0.ended, self.0.lock(), limits, |s| s.running > 0)
-            .map_err(|e| e.context("a hook still runs"))?;
+            .map_err(|e| e.context("a hook or a clean-up still runs"))?;
         let threads = std::mem::take(&mut state.threads);
         drop(state);
         for thread in threads {
