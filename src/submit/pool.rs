@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use super::job::{Job, Parked};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Permit;
+use crate::per_process::PerProcess;
 use crate::wait::wait_while;
 use crate::{sys, watchdog};
 
@@ -156,7 +157,7 @@ enum Work {
 }
 
 fn pool() -> &'static Pool {
-    static POOL: OnceLock<Pool> = OnceLock::new();
+    static POOL: PerProcess<Pool> = PerProcess::new();
     POOL.get_or_init(|| Pool {
         state: Mutex::new(State {
             threads: THREADS,
