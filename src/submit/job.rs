@@ -56,6 +56,8 @@ pub(super) struct Job {
     lost: Arc<Lost>,
     /// Ends the wait in the line, and the wait without a thread.
     watched: OnceLock<Watched>,
+    /// Whether its completion is in the queue, and it holds nothing any more.
+    completed: AtomicBool,
 }
 
 struct State {
@@ -168,6 +170,7 @@ impl Job {
             discard,
             lost: Arc::default(),
             watched: OnceLock::new(),
+            completed: AtomicBool::new(false),
         })
     }
 
@@ -205,10 +208,19 @@ impl Job {
         self.state().phase == Phase::Over
     }
 
-    /// Whether it runs on another thread.
-    pub(super) fn runs_elsewhere(&self) -> bool {
+    pub(super) fn is_completed(&self) -> bool {
+        self.completed.load(Ordering::SeqCst)
+    }
+
+    /// Whether another thread runs it, or a thread completes it.
+    pub(super) fn is_busy_elsewhere(&self) -> bool {
         let state = self.state();
-        state.phase == Phase::Running && state.thread != Some(std::thread::current().id())
+        match state.phase {
+            Phase::Running => state.thread != Some(std::thread::current().id()),
+            // The thread that completes it then takes it off the client's list.
+            Phase::Over => true,
+            Phase::Queued | Phase::Parked => false,
+        }
     }
 
     /// Whether it runs on this thread.
@@ -344,6 +356,7 @@ impl Job {
         // After the completion: that of the next call on the same container comes later.
         let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
         drop(held);
+        self.completed.store(true, Ordering::SeqCst);
         pool::over(self);
         if let Some(run) = run {
             // It may hold what takes long to drop, and this may be the watchdog's thread.

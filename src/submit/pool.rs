@@ -78,20 +78,21 @@ impl Group {
         }
     }
 
-    /// The same, and waits for the calls that run, but not for one that runs on the calling thread.
+    /// Does what [`Group::shut`] does, and waits for the calls that run, but not for one that runs on the
+    /// calling thread.
     pub(crate) fn close(&self, limits: &Limits) -> Result<()> {
         let pool = pool();
         loop {
             self.shut();
-            let is_left = |state: &State, is: fn(&Job) -> bool| {
+            let has = |state: &State, is: fn(&Job) -> bool| {
                 let line = state.groups.get(&self.number);
                 line.is_some_and(|line| line.jobs.values().any(|job| is(job)))
             };
-            let runs = |state: &State| is_left(state, Job::runs_elsewhere);
-            let state = wait_while(&pool.changed, pool.lock(), limits, runs)
+            let is_busy = |state: &State| has(state, Job::is_busy_elsewhere);
+            let state = wait_while(&pool.changed, pool.lock(), limits, is_busy)
                 .map_err(|e| e.context("submitted calls are still under way"))?;
-            // One that ran may wait now.
-            if !is_left(&state, |job| !job.runs_here()) {
+            // A call that ran may have begun to wait. The next round completes it.
+            if !has(&state, |job| !job.runs_here()) {
                 return Ok(());
             }
         }
@@ -375,9 +376,10 @@ fn refuse(job: &Job, error: Error) -> Result<()> {
     if job.refuse() { Err(error) } else { Ok(()) }
 }
 
-/// Forgets a job that the watchdog ended before it was in the line.
+/// Forgets a job that the watchdog completed before it was in the line. A thread that still completes a job
+/// forgets it afterwards.
 fn forget_if_over(job: &Arc<Job>) {
-    if job.is_over() {
+    if job.is_completed() {
         over(job);
     }
 }
