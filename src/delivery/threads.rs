@@ -1,49 +1,43 @@
-//! The threads that run hooks, and those that run the library's own jobs, such as clean-ups.
+//! Threads for one sort of work: hooks, or jobs of the library.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::hook::SharedHook;
 use crate::call::Limits;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::sys;
 use crate::wait::wait_while;
 
-/// How many hooks may run at once. Hooks that hang make other hooks wait, but no job.
-const MAX_HOOKS: usize = 16;
-
-/// How many jobs may run at once. A job may take as long as a call, and no hook waits for that.
-const MAX_JOBS: usize = 4;
-
 /// How long an idle thread waits for work before it ends.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How many messages a hook handles before another hook gets its turn.
-const TURN: usize = 64;
-
-pub(crate) type Job = Box<dyn FnOnce() + Send>;
-
-enum Work {
-    Hook(SharedHook),
-    Job(Job),
+/// Work for a thread.
+pub(super) trait Work: Sized + Send + 'static {
+    /// Does the work, or a part of it. Returns the rest, which comes after other work that waits.
+    /// Must not panic.
+    fn work(self) -> Option<Self>;
 }
 
 /// Threads for one sort of work. They are made on demand, and end when they are idle.
-#[derive(Clone)]
-pub(super) struct Threads(Arc<Shared>);
+pub(super) struct Threads<W>(Arc<Shared<W>>);
 
-struct Shared {
+impl<W> Clone for Threads<W> {
+    fn clone(&self) -> Threads<W> {
+        Threads(self.0.clone())
+    }
+}
+
+struct Shared<W> {
     executor: Executor,
     /// The beginning of the threads' names.
     name: &'static str,
     /// The highest number of threads.
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<State<W>>,
     changed: Condvar,
     ended: Condvar,
     /// Whether work waits because a thread could not be made.
@@ -53,9 +47,8 @@ struct Shared {
 /// The pause before the next attempt to make a thread.
 const RETRY: Duration = Duration::from_millis(100);
 
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Work>,
+struct State<W> {
+    waiting: VecDeque<W>,
     threads: Vec<JoinHandle<()>>,
     /// How many threads exist, and how many of them are idle.
     running: usize,
@@ -68,12 +61,27 @@ struct State {
     closed: bool,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<W> Default for State<W> {
+    fn default() -> State<W> {
+        State {
+            waiting: VecDeque::new(),
+            threads: Vec::new(),
+            running: 0,
+            idle: 0,
+            starting: 0,
+            made: 0,
+            retried: false,
+            closed: false,
+        }
+    }
+}
+
+impl<W: Work> Shared<W> {
+    fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(self: &Arc<Self>, work: Work) -> Result<()> {
+    fn push(self: &Arc<Self>, work: W) -> Result<()> {
         let mut state = self.lock();
         if state.closed {
             drop(state);
@@ -91,7 +99,7 @@ impl Shared {
 
     /// Makes a thread if more work waits than there are threads for it. If no thread can be made,
     /// tries again later.
-    fn make_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
+    fn make_thread(self: &Arc<Self>, state: &mut State<W>) -> Result<()> {
         if state.waiting.len() <= state.idle + state.starting || state.running >= self.most {
             return Ok(());
         }
@@ -145,27 +153,16 @@ impl Shared {
         loop {
             if let Some(work) = state.waiting.pop_front() {
                 drop(state);
-                match work {
-                    Work::Hook(hook) => {
-                        let (_, more) = hook.run(TURN);
-                        let unfinished = more.then_some(hook);
-                        state = self.lock();
-                        if state.closed {
-                            drop(state);
-                            drop(unfinished);
-                            state = self.lock();
-                        } else {
-                            // Add it at the end, so that another hook gets its turn. This thread is
-                            // free to take it.
-                            state.waiting.extend(unfinished.map(Work::Hook));
-                        }
-                    }
-                    Work::Job(job) => {
-                        if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                            log::error!("a job of the library panicked");
-                        }
-                        state = self.lock();
-                    }
+                let rest = work.work();
+                state = self.lock();
+                if state.closed {
+                    drop(state);
+                    drop(rest);
+                    state = self.lock();
+                } else {
+                    // Add it at the end, so that other work gets its turn. This thread is free to take
+                    // it.
+                    state.waiting.extend(rest);
                 }
                 continue;
             }
@@ -187,18 +184,10 @@ impl Shared {
     }
 }
 
-impl Threads {
-    /// The threads that run hooks. If no thread can be made, `executor` tries again later.
-    pub(super) fn of_hooks(executor: Executor) -> Threads {
-        Threads::new(executor, "ctrd-hook", MAX_HOOKS)
-    }
-
-    /// The threads that run jobs.
-    pub(super) fn of_jobs(executor: Executor) -> Threads {
-        Threads::new(executor, "ctrd-job", MAX_JOBS)
-    }
-
-    fn new(executor: Executor, name: &'static str, most: usize) -> Threads {
+impl<W: Work> Threads<W> {
+    /// At most `most` threads, whose names begin with `name`. If no thread can be made, `executor`
+    /// tries again later.
+    pub(super) fn new(executor: Executor, name: &'static str, most: usize) -> Threads<W> {
         Threads(Arc::new(Shared {
             executor,
             name,
@@ -210,10 +199,10 @@ impl Threads {
         }))
     }
 
-    /// Wakes a thread for the hook.
-    pub(super) fn wake(&self, hook: SharedHook) {
-        if let Err(e) = self.0.push(Work::Hook(hook)) {
-            log::warn!("a hook has to wait: {e}");
+    /// Has a thread do the work. After the close it drops the work.
+    pub(super) fn push(&self, work: W) {
+        if let Err(e) = self.0.push(work) {
+            log::warn!("work for the threads {} has to wait: {e}", self.0.name);
         }
     }
 
@@ -231,13 +220,6 @@ impl Threads {
         }
     }
 
-    /// Runs a job on a thread. After the close it drops the job.
-    pub(super) fn run(&self, job: Job) {
-        if let Err(e) = self.0.push(Work::Job(job)) {
-            log::warn!("a job of the library has to wait: {e}");
-        }
-    }
-
     /// Lets no further work begin.
     pub(super) fn shut(&self) {
         let work = {
@@ -249,7 +231,7 @@ impl Threads {
         drop(work);
     }
 
-    /// Waits until the threads have ended. Each ends when the hook or job that it runs returns.
+    /// Waits until the threads have ended. Each ends when the work that it does is over.
     pub(super) fn end(&self, limits: &Limits) -> Result<()> {
         let mut state = wait_while(&self.0.ended, self.0.lock(), limits, |s| s.running > 0)
             .map_err(|e| e.context("a hook or a clean-up still runs"))?;
