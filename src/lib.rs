@@ -65,6 +65,7 @@ mod inner;
 mod keyed_mutex;
 mod lease;
 mod message;
+mod per_process;
 mod queue;
 mod random;
 mod record;

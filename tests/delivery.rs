@@ -347,6 +347,35 @@ fn the_parts_that_a_policy_names_are_removed_after_the_hooks() {
 }
 
 #[test]
+fn hooks_that_hang_do_not_hold_a_clean_up_up() {
+    let plot = Plot::new();
+    let (entered, running) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let hanging = unique("hangs");
+    for _ in 0..16 {
+        let (entered, released) = (entered.clone(), released.clone());
+        let hook = move |_: &Message| {
+            entered.send(()).unwrap();
+            let _ = released.lock().unwrap().recv();
+        };
+        let config = HookConfig::new([MessageKind::Exit]).container(&hanging);
+        plot.client.add_hook(&config, hook, &Call::new()).unwrap();
+    }
+    plot.create(plot.shell_of(&hanging, "exit 3"));
+    (0..16).for_each(|_| running.recv_timeout(LONG).unwrap());
+    let id = plot.create(plot.shell("exit 4").cleanup(Cleanup::All));
+    let other = another(&plot);
+    wait_until("the clean-up", || {
+        let pid = other.container_pid(&id, &within(10));
+        pid.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    });
+    assert_eq!(plot.probe(&id).exit_code(), Some(4));
+    drop(release);
+    plot.destroy(&hanging);
+}
+
+#[test]
 fn a_later_run_of_the_program_takes_containers_over() {
     let plot = Plot::new();
     let (before, stdout) = pipe();

@@ -31,7 +31,7 @@ pub(crate) fn create(client: &Arc<Inner>, config: &ContainerConfig, call: &Call)
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, &config.id, "create_container")?;
     client.bus.check_backlog()?;
-    submit::begin_start(&(ctx.namespace.clone(), config.id.clone()));
+    generation::number(&config.generation).into_iter().for_each(submit::begin_start);
     let image = match &config.image {
         Some(name) => Some(image::resolve(client, ctx, name).step("look the image up")?),
         None => None,

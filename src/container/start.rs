@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::{ExitLabel, ProcessOutcome, check_owner, clear_exit};
+use crate::record::{ExitLabel, ProcessOutcome, check_owner, clear_exit, generation};
 use crate::rpc::Ctx;
 use crate::rpc::containers;
 use crate::rpc::tasks::{self, Status};
@@ -28,9 +28,9 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, id, "start_container")?;
     client.bus.check_backlog()?;
-    submit::begin_start(&(ctx.namespace.clone(), id.to_owned()));
     let record = containers::get(ctx, id).step("look the record up")?;
     check_owner(&record, &client.config.owner)?;
+    generation::number(&generation::of(&record)).into_iter().for_each(submit::begin_start);
     let mut watch = watch(client, ctx, id)?;
     let process = tasks::get(ctx, id, "").step(LOOK_UP)?;
     if process.pid != watch.process.pid {

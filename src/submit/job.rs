@@ -14,7 +14,7 @@ use super::pool;
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::message::{Body, CallResult, Discard, Dropped, Lost, Message, MessageKind, Permit};
-use crate::queue::{self, Container};
+use crate::queue::{self, Generation};
 use crate::watchdog::{self, Watched};
 
 /// What an operation gives.
@@ -50,6 +50,8 @@ pub(super) struct Job {
     lost: Arc<Lost>,
     /// Ends the wait in the line, and the wait without a thread.
     watched: OnceLock<Watched>,
+    /// Whether its completion is in the queue, and it holds nothing any more.
+    completed: AtomicBool,
 }
 
 struct State {
@@ -66,7 +68,7 @@ struct Own {
     /// What it holds under a key, such as the lock of a container.
     held: Vec<(String, Held)>,
     /// The containers that it starts.
-    starts: Vec<Container>,
+    starts: Vec<Generation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +197,7 @@ impl Job {
             discard,
             lost: Arc::default(),
             watched: OnceLock::new(),
+            completed: AtomicBool::new(false),
         })
     }
 
@@ -231,14 +234,23 @@ impl Job {
         self.state().phase == Phase::Over
     }
 
+    pub(super) fn is_completed(&self) -> bool {
+        self.completed.load(Ordering::SeqCst)
+    }
+
+    /// Whether another thread runs it, or a thread completes it.
+    pub(super) fn is_busy_elsewhere(&self) -> bool {
+        match self.state().phase {
+            Phase::Running(thread) => thread != thread::current().id(),
+            // The thread that completes it then takes it off the client's list.
+            Phase::Over => true,
+            Phase::Queued | Phase::Parked => false,
+        }
+    }
+
     /// Whether it runs on this thread.
     pub(super) fn runs_here(&self) -> bool {
         self.state().phase == Phase::running_here()
-    }
-
-    /// Whether it runs on another thread.
-    pub(super) fn runs_elsewhere(&self) -> bool {
-        matches!(self.state().phase, Phase::Running(thread) if thread != thread::current().id())
     }
 
     /// Has it wait without a thread before it runs for the first time.
@@ -358,6 +370,7 @@ impl Job {
         self.queue.complete(message.tagged(self.tag, slot), &starts);
         // After the completion: that of the next call on the same container comes later.
         drop(held);
+        self.completed.store(true, Ordering::SeqCst);
         if let Some(run) = run {
             // It may hold what takes long to drop, and this may be the watchdog's thread.
             pool::discard(Box::new(run));
@@ -389,9 +402,9 @@ impl Job {
         give_up(Ended::Long);
     }
 
-    pub(super) fn begin_start(&self, container: &Container) {
+    pub(super) fn begin_start(&self, container: Generation) {
         self.queue.begin_start(container);
-        self.state().own.starts.push(container.clone());
+        self.state().own.starts.push(container);
     }
 
     pub(super) fn report(&self, message: &Message) {

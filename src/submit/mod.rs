@@ -17,7 +17,7 @@ use crate::call::{Call, Limits, Timeout};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed_mutex::{KeyGuard, KeyedMutex};
 use crate::message::Message;
-use crate::queue::{Container, Queue};
+use crate::queue::{Generation, Queue};
 use crate::wait::block_on;
 use job::{Job, Parked};
 pub(crate) use pool::Group;
@@ -324,7 +324,7 @@ pub(crate) fn begin_long_operation() -> Result<()> {
 
 /// Lets the exit of this container come after the completion of the submitted call that starts it, in the
 /// call's own queue.
-pub(crate) fn begin_start(container: &Container) {
+pub(crate) fn begin_start(container: Generation) {
     if let Some(job) = job::current() {
         job.begin_start(container);
     }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::job::{Job, Parked};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Permit;
+use crate::per_process::PerProcess;
 use crate::sys;
 use crate::wait::wait_while;
 
@@ -88,20 +89,21 @@ impl Group {
         }
     }
 
-    /// The same, and waits for the calls that run, but not for one that runs on the calling thread.
+    /// Does what [`Group::shut`] does, and waits for the calls that run, but not for one that runs on the
+    /// calling thread.
     pub(crate) fn close(&self, limits: &Limits) -> Result<()> {
         let pool = pool();
         loop {
             self.shut();
-            let is_left = |state: &State, is: fn(&Job) -> bool| {
+            let has = |state: &State, is: fn(&Job) -> bool| {
                 let line = state.groups.get(&self.number);
                 line.is_some_and(|line| line.jobs.values().any(|job| is(job)))
             };
-            let runs = |state: &State| is_left(state, Job::runs_elsewhere);
-            let state = wait_while(&pool.changed, pool.lock(), limits, runs)
+            let is_busy = |state: &State| has(state, Job::is_busy_elsewhere);
+            let state = wait_while(&pool.changed, pool.lock(), limits, is_busy)
                 .map_err(|e| e.context("submitted calls are still under way"))?;
-            // One that ran may wait now.
-            if !is_left(&state, |job| !job.runs_here()) {
+            // A call that ran may have begun to wait. The next round completes it.
+            if !has(&state, |job| !job.runs_here()) {
                 return Ok(());
             }
         }
@@ -167,7 +169,7 @@ enum Work {
 }
 
 fn pool() -> &'static Pool {
-    static POOL: OnceLock<Pool> = OnceLock::new();
+    static POOL: PerProcess<Pool> = PerProcess::new();
     POOL.get_or_init(|| Pool {
         state: Mutex::new(State {
             threads: THREADS,
@@ -433,8 +435,9 @@ pub(super) fn begin(job: Arc<Job>, limits: &Limits, first: Option<Parked>) -> Re
             job.clone().wake();
         }
     }
-    if job.is_over() {
-        // The watchdog may have ended it before it was in the line.
+    if job.is_completed() {
+        // The watchdog has completed it before it was in the line. A thread that still completes a job
+        // forgets it afterwards.
         over(&job);
     }
     Ok(())

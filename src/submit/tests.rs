@@ -364,6 +364,39 @@ fn closing_a_client_completes_its_calls() {
     drop(held);
 }
 
+/// A value whose drop waits until its sender is gone.
+struct SlowToDrop(Mutex<mpsc::Receiver<()>>);
+
+impl Drop for SlowToDrop {
+    fn drop(&mut self) {
+        let _ = self.0.get_mut().unwrap().recv();
+    }
+}
+
+#[test]
+fn closing_a_client_waits_for_a_call_that_is_being_completed() {
+    let _alone = alone();
+    let (queue, group) = (a_queue(), a_group());
+    let (release, released) = mpsc::channel::<()>();
+    let mut held = Some(SlowToDrop(Mutex::new(released)));
+    let call = move |_: &Call| {
+        drop(remember("held", || held.take()));
+        Ok(())
+    };
+    Submission::new(&queue, 0).of(&group).submit(&Call::new(), call).unwrap();
+    drop(next(&queue));
+    // Its completion has come, but the call still holds the value.
+    let closed = |limits: Limits| {
+        let (group, (sender, receiver)) = (group.clone(), mpsc::channel());
+        thread::spawn(move || sender.send(group.close(&limits)));
+        receiver.recv_timeout(LONG).unwrap()
+    };
+    let error = closed(Limits::within(Duration::from_millis(50))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    drop(release);
+    closed(Limits::within(LONG)).unwrap();
+}
+
 #[test]
 fn a_call_that_closes_its_own_client_does_not_wait_for_itself() {
     let _alone = alone();
@@ -435,16 +468,16 @@ fn the_exits_of_all_containers_that_a_call_starts_come_after_its_completion() {
     let _alone = alone();
     let queue = a_queue();
     let shared = queue.shared().clone();
-    let exit = |id: &str| {
-        let (namespace, container_id) = ("ns".to_owned(), id.to_owned());
-        Message::new(Body { namespace, container_id, ..Body::new(MessageKind::Exit, 0) })
+    let exit = |generation| {
+        let generation = Some(generation);
+        Message::new(Body { generation, ..Body::new(MessageKind::Exit, 0) })
     };
-    let exits = ["a", "b"].map(exit);
+    let exits = [1, 2].map(exit);
     Submission::new(&queue, 0)
         .submit(&Call::new(), move |_| {
             for exit in &exits {
-                begin_start(&("ns".into(), exit.container_id().into()));
-                shared.push(exit.clone());
+                begin_start(exit.generation().unwrap());
+                shared.push_from(0, exit.clone());
             }
             Ok(())
         })

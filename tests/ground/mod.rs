@@ -236,7 +236,7 @@ pub fn library_threads() -> usize {
 
 /// How many of the library's threads end by themselves once they are idle.
 pub fn idle_threads() -> usize {
-    threads_named("ctrd-work") + threads_named("ctrd-hook")
+    ["ctrd-work", "ctrd-hook", "ctrd-job"].map(threads_named).iter().sum()
 }
 
 fn threads_named(prefix: &str) -> usize {

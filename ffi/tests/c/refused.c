@@ -58,8 +58,8 @@ static void break_connections(void)
     CHECK(broken > 0);
 }
 
-/* How many threads of the library run hooks. */
-static int hook_threads(void)
+/* How many threads of the library run hooks or clean-ups. */
+static int idle_threads(void)
 {
     DIR *tasks = opendir("/proc/self/task");
     struct dirent *task;
@@ -74,7 +74,8 @@ static int hook_threads(void)
         file = fopen(path, "r");
         if (file == NULL)
             continue;
-        if (fgets(name, sizeof name, file) != NULL && strncmp(name, "ctrd-hook", 9) == 0)
+        if (fgets(name, sizeof name, file) != NULL &&
+            (strncmp(name, "ctrd-hook", 9) == 0 || strncmp(name, "ctrd-job", 8) == 0))
             count++;
         fclose(file);
     }
@@ -109,7 +110,7 @@ static void clean_up(ctrd_client_t *client, const char *image)
         OK(ctrd_create_container(client, &config, NULL, NULL, &pids[i], &err));
         ctrd_string_free(spec);
     }
-    for (i = 0; hook_threads() > 0; i++) {
+    for (i = 0; idle_threads() > 0; i++) {
         CHECK(i < 300);
         test_sleep_ms(100);
     }
@@ -191,7 +192,7 @@ int main(void)
     OK(ctrd_queue_next(queue, &call, &message, &err));
     CHECK(strcmp(ctrd_message_topic(message), "/tasks/start") == 0);
     ctrd_message_free(message);
-    for (i = 0; hook_threads() > 0; i++) {
+    for (i = 0; idle_threads() > 0; i++) {
         CHECK(i < 300);
         test_sleep_ms(100);
     }
