@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Origin, PullConfig, Stdio,
-    Stream,
+    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Origin, PullConfig,
+    SnapshotKey, Stdio, Stream,
 };
 use ground::image::Recipe;
 use ground::plot::{Plot, at_once, client_of, create, gently, kill, pipe, stop, within};
@@ -459,7 +459,7 @@ fn a_missing_snapshot_of_the_image_is_unpacked_again() {
     wait_until("the snapshots go", || {
         for line in list().lines().filter(|line| line.contains("Committed")) {
             let key = line.split_whitespace().next().unwrap();
-            let _ = plot.client.remove_snapshot(None, key, &Call::new());
+            let _ = plot.client.remove_snapshot(&SnapshotKey::new(key), &Call::new());
         }
         !list().contains("Committed")
     });

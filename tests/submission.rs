@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ctrd::{
     Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Image, Message, MessageKind,
-    PullConfig, Queue, QueueConfig, Submission, SubscriptionConfig,
+    NewProcess, PullConfig, Queue, QueueConfig, RemoveImageConfig, Submission, SubscriptionConfig,
 };
 use ground::plot::{Plot, assert_nothing_is_left, client_of, kill, pid, stop, within};
 use ground::{Ground, unique, wait_until};
@@ -75,7 +75,7 @@ fn one_thread_creates_awaits_and_destroys_many() {
                 told.entry(tag).or_default().push("exited");
             }
             (MessageKind::Done, tag) if tag < MANY => {
-                assert!(message.take_result::<u32>().unwrap() > 0);
+                assert!(message.take_result::<NewProcess>().unwrap().pid() > 0);
                 told.entry(tag).or_default().push("created");
             }
             (MessageKind::Done, tag) => {
@@ -156,7 +156,9 @@ fn clients_are_opened_and_images_pulled_and_removed_by_submitted_calls() {
     assert!(steps > 0);
     let name = image.name().to_owned();
     client
-        .submit(&queue, 3, &call, move |client, call| client.remove_image(&name, true, call))
+        .submit(&queue, 3, &call, move |client, call| {
+            client.remove_image(&name, &RemoveImageConfig::new().sync(true), call)
+        })
         .unwrap();
     assert!(next(&queue).error().is_none());
 
