@@ -296,9 +296,9 @@ typedef struct ctrd_pid_list_t ctrd_pid_list_t;
 typedef struct ctrd_container_info_list_t ctrd_container_info_list_t;
 /** What containerd knows of a container. */
 typedef struct ctrd_container_info_t ctrd_container_info_t;
-/** What became of all containers that were to be taken over. */
+/** The outcomes of a recovery, one for each container. */
 typedef struct ctrd_recovery_list_t ctrd_recovery_list_t;
-/** What became of a container that was to be taken over. */
+/** The outcome of the recovery of a container. */
 typedef struct ctrd_recovery_t ctrd_recovery_t;
 /** Messages that wait until they are fetched. */
 typedef struct ctrd_queue_t ctrd_queue_t;
@@ -440,7 +440,8 @@ const char *ctrd_status_name(ctrd_status_t status);
 ctrd_status_t ctrd_error_status(const ctrd_error_t *error);
 
 /**
- * The exact reason, if the status alone leaves it open: which object is missing, for example.
+ * The exact reason, if the status alone leaves it open. Of CTRD_E_NOT_FOUND it says which kind of object
+ * is missing.
  *
  * @param error  the error; NULL gives 0.
  * @return one of the CTRD_REASON_ values; 0 if the status is all that is known. A later version may add
@@ -1345,8 +1346,8 @@ const char *ctrd_message_topic(const ctrd_message_t *message);
 
 /**
  * An event as JSON, with its fields named as in containerd; for progress, an array of the items of
- * ctrd_message_progress(). The text is made when it is first asked for; in a child of the process that received
- * the message it is not made any more.
+ * ctrd_message_progress(). The text is made when it is first asked for; in a child of the process that
+ * received the message it is not made any more.
  *
  * @param message  the message; NULL gives "".
  * @return the text, borrowed from the message; "" for messages of other kinds.
@@ -1790,8 +1791,8 @@ CTRD_CHECK ctrd_status_t ctrd_probe(
  * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
- *         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_UNAVAILABLE also if its shim does not answer;
- *         CTRD_E_UNSUPPORTED if exec_id is given.
+ *         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_UNAVAILABLE also
+ *         if its shim does not answer; CTRD_E_UNSUPPORTED if exec_id is given.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
@@ -1827,8 +1828,8 @@ void ctrd_destroy_config_init(ctrd_destroy_config_t *config, size_t size);
  *                (ctrd_message_start_error()); the call succeeds all the same.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
- *         belongs to another owner (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
- *         client starts it again and again.
+ *         belongs to another owner (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container();
+ *         CTRD_E_ABORTED if another client starts it again and again.
  *
  * Blocking: until the container is gone. Threads: any. Since: 0.1.
  */
@@ -2330,15 +2331,15 @@ typedef int32_t (*ctrd_recover_io_fn)(
  * @param io      where its streams go: descriptors. Output without one is dropped; NULL: all of it. Read
  *                before everything else.
  * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out     receives what became of the container, which the caller owns: ctrd_recovery_free(). Its
- *                state is CTRD_RECOVERY_CREATED, CTRD_RECOVERY_RUNNING or CTRD_RECOVERY_ENDED. May be
- *                NULL. A submitted call gives it by ctrd_message_take_recovery().
+ * @param out     receives the outcome, which the caller owns: ctrd_recovery_free(). Its state is
+ *                CTRD_RECOVERY_CREATED, CTRD_RECOVERY_RUNNING or CTRD_RECOVERY_ENDED. May be NULL. A
+ *                submitted call gives it by ctrd_message_take_recovery().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
  *         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK);
  *         CTRD_E_FAILED_PRECONDITION if it belongs to another owner or to none
- *         (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if its shim does not answer;
- *         CTRD_E_IO also if a stream cannot be opened.
+ *         (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if
+ *         its shim does not answer; CTRD_E_IO also if a stream cannot be opened.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
@@ -2347,11 +2348,11 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
     ctrd_recovery_t **out, ctrd_error_t **err);
 
 /**
- * Takes what became of the container out of the completion of a submitted ctrd_recover_container(). It
- * works once, with any handle of the message.
+ * Takes the outcome out of the completion of a submitted ctrd_recover_container(). It works once, with
+ * any handle of the message.
  *
  * @param message  the message.
- * @param out      receives what became of it, which the caller owns: ctrd_recovery_free().
+ * @param out      receives the outcome, which the caller owns: ctrd_recovery_free().
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
  *         before.
@@ -2374,8 +2375,8 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_recovery(
  * @param userdata  handed to io.
  * @param destroy   called exactly once with userdata before this function returns. May be NULL.
  * @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out       receives what became of each container, in the order of the ids, which the caller owns:
- *                  ctrd_recovery_list_free(). May be NULL. A submitted call gives it by
+ * @param out       receives the outcomes, in the order of the ids, which the caller owns:
+ *                  ctrd_recovery_list_free(). May be NULL. A submitted call gives them by
  *                  ctrd_message_take_recovery_list().
  * @param err       receives the error, or NULL.
  * @return CTRD_OK, or an error if the containers could not be listed.
@@ -2387,11 +2388,11 @@ CTRD_CHECK ctrd_status_t ctrd_recover_all(
     const ctrd_call_t *call, ctrd_recovery_list_t **out, ctrd_error_t **err);
 
 /**
- * Takes what became of each container out of the completion of a submitted ctrd_recover_all(). It works
- * once, with any handle of the message.
+ * Takes the outcomes out of the completion of a submitted ctrd_recover_all(). It works once, with any
+ * handle of the message.
  *
  * @param message  the message.
- * @param out      receives the list, which the caller owns: ctrd_recovery_list_free().
+ * @param out      receives the outcomes, which the caller owns: ctrd_recovery_list_free().
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
  *         before.
@@ -2404,8 +2405,8 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_recovery_list(
 /**
  * The id of the container.
  *
- * @param recovery  what became of the container; NULL gives "".
- * @return the text, borrowed from the recovery.
+ * @param recovery  the outcome; NULL gives "".
+ * @return the text, borrowed from the outcome.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
@@ -2414,7 +2415,7 @@ const char *ctrd_recovery_id(const ctrd_recovery_t *recovery);
 /**
  * The state of the container: one of the CTRD_RECOVERY_ values.
  *
- * @param recovery  what became of the container; NULL gives 0.
+ * @param recovery  the outcome; NULL gives 0.
  * @return the state; a later version may add some.
  *
  * Blocking: no. Threads: any. Since: 0.1.
@@ -2425,7 +2426,7 @@ uint32_t ctrd_recovery_state(const ctrd_recovery_t *recovery);
  * The process id of the container's first process, in the host's pid namespace. If the process has ended,
  * another process may have the id.
  *
- * @param recovery  what became of the container; NULL gives 0.
+ * @param recovery  the outcome; NULL gives 0.
  * @return the process id; 0 if it is not known, and if the container was not taken over.
  *
  * Blocking: no. Threads: any. Since: 0.1.
@@ -2436,7 +2437,7 @@ uint32_t ctrd_recovery_pid(const ctrd_recovery_t *recovery);
  * A number that tells the container from those that had its id before it, or get the id later.
  * ctrd_message_generation() gives the same number. It has no other meaning.
  *
- * @param recovery  what became of the container; NULL gives 0.
+ * @param recovery  the outcome; NULL gives 0.
  * @return the number; 0 if it is not known.
  *
  * Blocking: no. Threads: any. Since: 0.1.
@@ -2446,7 +2447,7 @@ uint64_t ctrd_recovery_generation(const ctrd_recovery_t *recovery);
 /**
  * The exit code of a process that has ended: 128 plus the number of the signal if a signal ended it.
  *
- * @param recovery  what became of the container; NULL gives 0.
+ * @param recovery  the outcome; NULL gives 0.
  * @param out       receives the code if it is known; else it is left unchanged. May be NULL.
  * @return 1 if the code is known; 0 if the process has not ended, never ran, or nothing holds its code.
  *
@@ -2457,17 +2458,17 @@ int32_t ctrd_recovery_exit_code(const ctrd_recovery_t *recovery, uint32_t *out);
 /**
  * Why the container was not taken over.
  *
- * @param recovery  what became of the container; NULL gives NULL.
- * @return the error, borrowed from the recovery and not to be freed; NULL if the container was taken over.
+ * @param recovery  the outcome; NULL gives NULL.
+ * @return the error, borrowed from the outcome and not to be freed; NULL if the container was taken over.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
 const ctrd_error_t *ctrd_recovery_error(const ctrd_recovery_t *recovery);
 
 /**
- * Frees what became of one container. Those of a list are freed with the list.
+ * Frees the outcome of the recovery of a container. The outcomes of a list are freed with the list.
  *
- * @param recovery  what became of the container; NULL does nothing.
+ * @param recovery  the outcome; NULL does nothing.
  *
  * Blocking: no. Threads: owner. Since: 0.1.
  */
@@ -2484,18 +2485,18 @@ void ctrd_recovery_free(ctrd_recovery_t *recovery);
 size_t ctrd_recovery_list_len(const ctrd_recovery_list_t *list);
 
 /**
- * What became of one container of a list.
+ * The outcome of one container of a list.
  *
  * @param list   the list; NULL gives NULL.
  * @param index  its position, from 0.
- * @return what became of it, borrowed from the list and not to be freed; NULL beyond the last.
+ * @return the outcome, borrowed from the list and not to be freed; NULL beyond the last.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
 const ctrd_recovery_t *ctrd_recovery_list_get(const ctrd_recovery_list_t *list, size_t index);
 
 /**
- * Frees a list and what is in it.
+ * Frees a list and the outcomes in it.
  *
  * @param list  the list; NULL does nothing.
  *

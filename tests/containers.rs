@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Origin, PullConfig,
-    SnapshotKey, Stdio, Stream,
+    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, ErrorReason, Origin,
+    PullConfig, SnapshotKey, Stdio, Stream,
 };
 use ground::image::Recipe;
 use ground::plot::{Plot, at_once, client_of, create, gently, kill, pipe, stop, within};
@@ -535,13 +535,18 @@ fn bad_arguments_are_named() {
     let unknown = good().image("localhost/no/such:image");
     let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.reason(), Some(ErrorReason::NoImage), "{error}");
     let unknown = good().snapshotter("no-such-snapshotter");
     let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::NoSnapshotter), "{error}");
     assert_eq!(error.failed_step(), Some("prepare the snapshot"), "{error}");
     let unknown = good().runtime("io.containerd.no-such.v1");
     let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
     assert_eq!(error.failed_step(), Some("create the task"), "{error}");
     assert!(error.message().contains("no-such"), "{error}");
+    assert_eq!(error.reason(), Some(ErrorReason::NoRuntime), "{error}");
+    let error = plot.client.create_container(&good(), &Call::new().lease("none")).unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::NoLease), "{error}");
     assert_eq!(plot.holdings(), before);
     // And the daemon is well.
     assert_eq!(plot.run(plot.shell("echo well")), (Some(0), "well\n".into()));

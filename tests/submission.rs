@@ -148,6 +148,11 @@ fn clients_are_opened_and_images_pulled_and_removed_by_submitted_calls() {
         assert_eq!(message.tag(), 2);
         if message.kind() == MessageKind::Progress {
             assert_eq!(message.topic(), Some(&*reference));
+            let items = message.progress().unwrap();
+            assert_eq!(items[0].reference(), reference);
+            for item in items {
+                assert!(message.json().unwrap().contains(item.reference()), "{message:?}");
+            }
             steps += 1;
             continue;
         }

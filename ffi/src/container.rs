@@ -374,8 +374,8 @@ pub unsafe extern "C" fn ctrd_probe(
 /// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
-///         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_UNAVAILABLE also if its shim does not answer;
-///         CTRD_E_UNSUPPORTED if exec_id is given.
+///         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_UNAVAILABLE also
+///         if its shim does not answer; CTRD_E_UNSUPPORTED if exec_id is given.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -474,8 +474,8 @@ unsafe fn read_destroy(given: *const ctrd_destroy_config_t) -> Result<DestroyCon
 ///                (ctrd_message_start_error()); the call succeeds all the same.
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
-///         belongs to another owner (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
-///         client starts it again and again.
+///         belongs to another owner (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container();
+///         CTRD_E_ABORTED if another client starts it again and again.
 ///
 /// Blocking: until the container is gone. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -31,7 +31,8 @@ pub extern "C" fn ctrd_error_status(error: Option<&ctrd_error_t>) -> ctrd_status
     guard::read(error, |error| error.status)
 }
 
-/// The exact reason, if the status alone leaves it open: which object is missing, for example.
+/// The exact reason, if the status alone leaves it open. Of CTRD_E_NOT_FOUND it says which kind of object
+/// is missing.
 ///
 /// @param error  the error; NULL gives 0.
 /// @return one of the CTRD_REASON_ values; 0 if the status is all that is known. A later version may add

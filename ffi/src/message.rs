@@ -357,8 +357,8 @@ pub extern "C" fn ctrd_message_topic(message: Option<&ctrd_message_t>) -> *const
 }
 
 /// An event as JSON, with its fields named as in containerd; for progress, an array of the items of
-/// ctrd_message_progress(). The text is made when it is first asked for; in a child of the process that received
-/// the message it is not made any more.
+/// ctrd_message_progress(). The text is made when it is first asked for; in a child of the process that
+/// received the message it is not made any more.
 ///
 /// @param message  the message; NULL gives "".
 /// @return the text, borrowed from the message; "" for messages of other kinds.

@@ -63,7 +63,7 @@ pub type ctrd_recover_io_fn = Option<
     ) -> i32,
 >;
 
-/// What became of a container that was to be taken over.
+/// The outcome of the recovery of a container.
 pub struct ctrd_recovery_t {
     id: CString,
     state: u32,
@@ -73,7 +73,7 @@ pub struct ctrd_recovery_t {
     error: Option<ctrd_error_t>,
 }
 
-/// What became of all containers that were to be taken over.
+/// The outcomes of a recovery, one for each container.
 pub struct ctrd_recovery_list_t(Vec<ctrd_recovery_t>);
 
 impl From<Recovery> for ctrd_recovery_t {
@@ -127,15 +127,15 @@ fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, info: &ContainerInfo) -> Res
 /// @param io      where its streams go: descriptors. Output without one is dropped; NULL: all of it. Read
 ///                before everything else.
 /// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out     receives what became of the container, which the caller owns: ctrd_recovery_free(). Its
-///                state is CTRD_RECOVERY_CREATED, CTRD_RECOVERY_RUNNING or CTRD_RECOVERY_ENDED. May be
-///                NULL. A submitted call gives it by ctrd_message_take_recovery().
+/// @param out     receives the outcome, which the caller owns: ctrd_recovery_free(). Its state is
+///                CTRD_RECOVERY_CREATED, CTRD_RECOVERY_RUNNING or CTRD_RECOVERY_ENDED. May be NULL. A
+///                submitted call gives it by ctrd_message_take_recovery().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
 ///         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK);
 ///         CTRD_E_FAILED_PRECONDITION if it belongs to another owner or to none
-///         (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if its shim does not answer;
-///         CTRD_E_IO also if a stream cannot be opened.
+///         (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if
+///         its shim does not answer; CTRD_E_IO also if a stream cannot be opened.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -156,11 +156,11 @@ pub unsafe extern "C" fn ctrd_recover_container(
     })
 }
 
-/// Takes what became of the container out of the completion of a submitted ctrd_recover_container(). It
-/// works once, with any handle of the message.
+/// Takes the outcome out of the completion of a submitted ctrd_recover_container(). It works once, with
+/// any handle of the message.
 ///
 /// @param message  the message.
-/// @param out      receives what became of it, which the caller owns: ctrd_recovery_free().
+/// @param out      receives the outcome, which the caller owns: ctrd_recovery_free().
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
 ///         before.
@@ -190,8 +190,8 @@ pub unsafe extern "C" fn ctrd_message_take_recovery(
 /// @param userdata  handed to io.
 /// @param destroy   called exactly once with userdata before this function returns. May be NULL.
 /// @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out       receives what became of each container, in the order of the ids, which the caller owns:
-///                  ctrd_recovery_list_free(). May be NULL. A submitted call gives it by
+/// @param out       receives the outcomes, in the order of the ids, which the caller owns:
+///                  ctrd_recovery_list_free(). May be NULL. A submitted call gives them by
 ///                  ctrd_message_take_recovery_list().
 /// @param err       receives the error, or NULL.
 /// @return CTRD_OK, or an error if the containers could not be listed.
@@ -220,11 +220,11 @@ pub unsafe extern "C" fn ctrd_recover_all(
     })
 }
 
-/// Takes what became of each container out of the completion of a submitted ctrd_recover_all(). It works
-/// once, with any handle of the message.
+/// Takes the outcomes out of the completion of a submitted ctrd_recover_all(). It works once, with any
+/// handle of the message.
 ///
 /// @param message  the message.
-/// @param out      receives the list, which the caller owns: ctrd_recovery_list_free().
+/// @param out      receives the outcomes, which the caller owns: ctrd_recovery_list_free().
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
 ///         before.
@@ -244,8 +244,8 @@ pub unsafe extern "C" fn ctrd_message_take_recovery_list(
 
 /// The id of the container.
 ///
-/// @param recovery  what became of the container; NULL gives "".
-/// @return the text, borrowed from the recovery.
+/// @param recovery  the outcome; NULL gives "".
+/// @return the text, borrowed from the outcome.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -255,7 +255,7 @@ pub extern "C" fn ctrd_recovery_id(recovery: Option<&ctrd_recovery_t>) -> *const
 
 /// The state of the container: one of the CTRD_RECOVERY_ values.
 ///
-/// @param recovery  what became of the container; NULL gives 0.
+/// @param recovery  the outcome; NULL gives 0.
 /// @return the state; a later version may add some.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
@@ -267,7 +267,7 @@ pub extern "C" fn ctrd_recovery_state(recovery: Option<&ctrd_recovery_t>) -> u32
 /// The process id of the container's first process, in the host's pid namespace. If the process has ended,
 /// another process may have the id.
 ///
-/// @param recovery  what became of the container; NULL gives 0.
+/// @param recovery  the outcome; NULL gives 0.
 /// @return the process id; 0 if it is not known, and if the container was not taken over.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
@@ -279,7 +279,7 @@ pub extern "C" fn ctrd_recovery_pid(recovery: Option<&ctrd_recovery_t>) -> u32 {
 /// A number that tells the container from those that had its id before it, or get the id later.
 /// ctrd_message_generation() gives the same number. It has no other meaning.
 ///
-/// @param recovery  what became of the container; NULL gives 0.
+/// @param recovery  the outcome; NULL gives 0.
 /// @return the number; 0 if it is not known.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
@@ -290,7 +290,7 @@ pub extern "C" fn ctrd_recovery_generation(recovery: Option<&ctrd_recovery_t>) -
 
 /// The exit code of a process that has ended: 128 plus the number of the signal if a signal ended it.
 ///
-/// @param recovery  what became of the container; NULL gives 0.
+/// @param recovery  the outcome; NULL gives 0.
 /// @param out       receives the code if it is known; else it is left unchanged. May be NULL.
 /// @return 1 if the code is known; 0 if the process has not ended, never ran, or nothing holds its code.
 ///
@@ -305,8 +305,8 @@ pub extern "C" fn ctrd_recovery_exit_code(
 
 /// Why the container was not taken over.
 ///
-/// @param recovery  what became of the container; NULL gives NULL.
-/// @return the error, borrowed from the recovery and not to be freed; NULL if the container was taken over.
+/// @param recovery  the outcome; NULL gives NULL.
+/// @return the error, borrowed from the outcome and not to be freed; NULL if the container was taken over.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -314,9 +314,9 @@ pub extern "C" fn ctrd_recovery_error(recovery: Option<&ctrd_recovery_t>) -> Opt
     guard::read(recovery, |recovery| recovery.error.as_ref())
 }
 
-/// Frees what became of one container. Those of a list are freed with the list.
+/// Frees the outcome of the recovery of a container. The outcomes of a list are freed with the list.
 ///
-/// @param recovery  what became of the container; NULL does nothing.
+/// @param recovery  the outcome; NULL does nothing.
 ///
 /// Blocking: no. Threads: owner. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -335,11 +335,11 @@ pub extern "C" fn ctrd_recovery_list_len(list: Option<&ctrd_recovery_list_t>) ->
     guard::read(list, |list| list.0.len())
 }
 
-/// What became of one container of a list.
+/// The outcome of one container of a list.
 ///
 /// @param list   the list; NULL gives NULL.
 /// @param index  its position, from 0.
-/// @return what became of it, borrowed from the list and not to be freed; NULL beyond the last.
+/// @return the outcome, borrowed from the list and not to be freed; NULL beyond the last.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -350,7 +350,7 @@ pub extern "C" fn ctrd_recovery_list_get(
     guard::read(list, |list| list.0.get(index))
 }
 
-/// Frees a list and what is in it.
+/// Frees a list and the outcomes in it.
 ///
 /// @param list  the list; NULL does nothing.
 ///

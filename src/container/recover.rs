@@ -27,7 +27,7 @@ const THREADS: usize = 16;
 /// containerd answers for it after 2 s.
 const EACH: Duration = Duration::from_secs(5);
 
-/// What became of a container that was to be recovered.
+/// The outcome of the recovery of a container.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, Stdio};
