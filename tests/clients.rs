@@ -184,7 +184,7 @@ fn later_run(plot: &Plot, proxy: &Proxy, id: &str, grace: Duration, is_ending: b
     }
     let destroyed = client.destroy_container(id, &DestroyConfig::new().grace(grace), &within(30));
     told.extend(destroyed.iter().cloned());
-    if matches!(state, Some(RecoveryState::Alive | RecoveryState::Ended)) {
+    if !matches!(state, None | Some(RecoveryState::NoTask | RecoveryState::Failed)) {
         told.push(hook.recv_timeout(Duration::from_secs(30)).expect("a hook that is told"));
     }
     drop(client);
@@ -217,7 +217,8 @@ fn a_create_can_be_removed_after_a_kill_at_any_step() {
 
             let later = later_run(&plot, &proxy, &id, Duration::ZERO, false);
             let state = match death {
-                _ if death.has_done("Tasks/Create") => Some(RecoveryState::Alive),
+                _ if death.has_done("Tasks/Start") => Some(RecoveryState::Running),
+                _ if death.has_done("Tasks/Create") => Some(RecoveryState::Created),
                 _ if death.has_done("Containers/Create") => Some(RecoveryState::NoTask),
                 _ => None,
             };
@@ -352,8 +353,8 @@ fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
     let recovered = client.recover_all(&mut streams, &within(30)).unwrap();
     let state = |id: &str| recovered.iter().find(|one| one.container_id() == id).unwrap().state();
     let states = [&talking, &lonely, &ending].map(|id| state(id));
-    let [alive, ended] = [RecoveryState::Alive, RecoveryState::Ended];
-    assert_eq!(states, [alive, alive, ended], "{recovered:?}");
+    let [running, ended] = [RecoveryState::Running, RecoveryState::Ended];
+    assert_eq!(states, [running, running, ended], "{recovered:?}");
     assert_eq!(fifos(&plot), standing);
 
     File::from(input).write_all(b"two\n").unwrap();

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Origin, PullConfig, Stdio,
-    Stream,
+    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, ErrorReason, Origin,
+    PullConfig, SnapshotKey, Stdio, Stream,
 };
 use ground::image::Recipe;
 use ground::plot::{
@@ -500,7 +500,7 @@ fn a_missing_snapshot_of_the_image_is_unpacked_again() {
     wait_until("the snapshots go", || {
         for line in list().lines().filter(|line| line.contains("Committed")) {
             let key = line.split_whitespace().next().unwrap();
-            let _ = plot.client.remove_snapshot(None, key, &Call::new());
+            let _ = plot.client.remove_snapshot(&SnapshotKey::new(key), &Call::new());
         }
         !list().contains("Committed")
     });
@@ -576,13 +576,18 @@ fn bad_arguments_are_named() {
     let unknown = good().image("localhost/no/such:image");
     let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.reason(), Some(ErrorReason::NoImage), "{error}");
     let unknown = good().snapshotter("no-such-snapshotter");
     let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::NoSnapshotter), "{error}");
     assert_eq!(error.failed_step(), Some("prepare the snapshot"), "{error}");
     let unknown = good().runtime("io.containerd.no-such.v1");
     let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
     assert_eq!(error.failed_step(), Some("create the task"), "{error}");
     assert!(error.message().contains("no-such"), "{error}");
+    assert_eq!(error.reason(), Some(ErrorReason::NoRuntime), "{error}");
+    let error = plot.client.create_container(&good(), &Call::new().lease("none")).unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::NoLease), "{error}");
     assert_eq!(plot.holdings(), before);
     // And the daemon is well.
     assert_eq!(plot.run(plot.shell("echo well")), (Some(0), "well\n".into()));

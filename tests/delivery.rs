@@ -12,7 +12,8 @@ use std::time::Duration;
 use ctrd::{
     Call, Cancel, Cleanup, Client, ContainerInfo, ContainerStatus, Daemon, DaemonConfig, Error,
     ErrorKind, EventFilter, HookConfig, HookMode, Message, MessageKind, Origin, PullConfig, Queue,
-    QueueConfig, RecoveryState, Stdio, Stream, Subscription, SubscriptionConfig, default_spec,
+    QueueConfig, RecoveryState, RemoveImageConfig, SnapshotKey, Stdio, Stream, Subscription,
+    SubscriptionConfig, default_spec,
 };
 use ground::plot::{Plot, at_once, create, gently, kill, pipe, within};
 use ground::proxy::Proxy;
@@ -79,13 +80,13 @@ fn call_everything(plot: &Plot, ended: &str) {
 
     // A process that has ended.
     assert_eq!(client.probe(ended, call).unwrap().exit_code(), Some(1));
-    client.get_snapshot(None, ended, call).unwrap();
+    client.get_snapshot(&SnapshotKey::new(ended), call).unwrap();
     client.destroy_container(ended, &at_once(), call).unwrap();
-    fails(ErrorKind::NotFound, client.remove_snapshot(None, ended, call).unwrap_err());
+    fails(ErrorKind::NotFound, client.remove_snapshot(&SnapshotKey::new(ended), call).unwrap_err());
 
     // Images.
     let pull = PullConfig::new(&plot.image);
-    client.remove_image(&plot.image, true, call).unwrap();
+    client.remove_image(&plot.image, &RemoveImageConfig::new().sync(true), call).unwrap();
     client.pull_image(&pull, &mut |_| {}, call).unwrap();
     client.get_image(&plot.image, call).unwrap();
     assert_eq!(client.list_images(&[], call).unwrap().len(), 1);
@@ -111,8 +112,9 @@ fn call_everything(plot: &Plot, ended: &str) {
     // A process that runs.
     let config = plot.shell("sleep 1000").start(false);
     let id = config.id().to_owned();
-    let pid = client.create_container(&config, call).unwrap();
-    assert_eq!(client.start_container(&id, call).unwrap(), pid);
+    let process = client.create_container(&config, call).unwrap();
+    assert_eq!(client.start_container(&id, call).unwrap(), process);
+    let pid = process.pid();
     assert_eq!(client.container_pid(&id, call).unwrap(), pid);
     assert!(client.container_pids(&id, call).unwrap().contains(&pid));
     client.recover_container(&id, &Stdio::new(), call).unwrap();
@@ -124,7 +126,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     let other = another(plot);
     other.version(call).unwrap();
     let recovered = other.recover_all(&mut |_| Ok(Stdio::new()), call).unwrap();
-    assert_eq!((recovered.len(), recovered[0].state()), (1, RecoveryState::Alive));
+    assert_eq!((recovered.len(), recovered[0].state()), (1, RecoveryState::Running));
     other.close(call).unwrap();
     fails(ErrorKind::Closed, other.version(call).unwrap_err());
     drop(other);
@@ -309,7 +311,7 @@ fn progress_goes_to_queues_too() {
     assert_eq!(message.topic(), Some(plot.ground.image()));
     let json: serde_json::Value = serde_json::from_str(message.json().unwrap()).unwrap();
     assert_eq!(json[0]["Ref"], plot.ground.image(), "{json}");
-    plot.client.remove_image(&plot.image, true, &call).unwrap();
+    plot.client.remove_image(&plot.image, &RemoveImageConfig::new().sync(true), &call).unwrap();
 }
 
 #[test]
@@ -426,9 +428,9 @@ fn a_later_run_of_the_program_takes_containers_over() {
         .unwrap();
     let states: BTreeMap<_, _> = recovered.iter().map(|r| (r.container_id(), r.state())).collect();
     let expected = BTreeMap::from([
-        (talking.as_str(), RecoveryState::Alive),
-        (running.as_str(), RecoveryState::Alive),
-        (waiting.as_str(), RecoveryState::Alive),
+        (talking.as_str(), RecoveryState::Created),
+        (running.as_str(), RecoveryState::Running),
+        (waiting.as_str(), RecoveryState::Running),
         (ended.as_str(), RecoveryState::Ended),
         (without_task.as_str(), RecoveryState::NoTask),
     ]);
@@ -652,9 +654,9 @@ fn a_probe_before_a_recover_loses_nothing() {
     // The policies are known from here on, and which process it is.
     let recovered = second.recover_all(&mut |_| Ok(Stdio::new()), &within(30)).unwrap();
     let state = |id: &str| recovered.iter().find(|r| r.container_id() == id).unwrap().state();
-    assert_eq!(state(&running), RecoveryState::Alive);
+    assert_eq!(state(&running), RecoveryState::Running);
     assert_eq!(state(&ended), RecoveryState::Ended);
-    assert_eq!(state(&again), RecoveryState::Alive);
+    assert_eq!(state(&again), RecoveryState::Running);
     kill(process);
     second.destroy_container(&again, &gently(), &within(30)).unwrap();
     wait_until("the end of everything", || plot.holdings().only_images());
@@ -734,7 +736,7 @@ fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
     let states: BTreeMap<_, _> =
         recovered.iter().map(|one| (one.container_id().to_owned(), one.state())).collect();
     let mut expected: BTreeMap<_, _> =
-        ids.iter().map(|id| (id.clone(), RecoveryState::Alive)).collect();
+        ids.iter().map(|id| (id.clone(), RecoveryState::Running)).collect();
     expected.remove(&destroyed);
     expected.insert(refused.clone(), RecoveryState::Failed);
     expected.insert(ended.clone(), RecoveryState::Ended);
@@ -781,7 +783,7 @@ fn a_panic_of_the_callback_ends_a_recovery() {
     assert!(panicked.is_err());
     assert_eq!(count, 3);
     let recovered = second.recover_all(&mut |_| Ok(Stdio::new()), &within(30)).unwrap();
-    assert!(recovered.iter().all(|one| one.state() == RecoveryState::Alive), "{recovered:?}");
+    assert!(recovered.iter().all(|one| one.state() == RecoveryState::Running), "{recovered:?}");
     assert_eq!(recovered.len(), ids.len());
     for id in ids {
         second.destroy_container(&id, &at_once(), &within(20)).unwrap();

@@ -470,7 +470,7 @@ fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
         if call == "Tasks/Wait" && matches!(fault, Fault::CutAfter) {
             // The answer comes when the process ends. It must not hit one of the calls of the
             // destroy.
-            kill(*process);
+            kill(process.pid());
             rule.wait_until_fired();
         }
         // The client may not have noticed yet that the connection is another one.

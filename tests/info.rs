@@ -5,7 +5,8 @@ mod ground;
 use std::time::{Duration, Instant, SystemTime};
 
 use ctrd::{
-    Call, Cleanup, Client, ContainerConfig, ContainerInfo, ContainerStatus, Error, ErrorKind, Stdio,
+    Call, Cleanup, Client, ContainerConfig, ContainerInfo, ContainerStatus, Error, ErrorKind,
+    RecoveryState, Stdio,
 };
 use ground::plot::{
     Plot, at_once, client_behind, client_of, create, kill, proxy_of, shim_of, stop, within,
@@ -163,14 +164,17 @@ fn the_generation_distinguishes_containers_with_one_id() {
         let probed = plot.probe("same");
         // A later run of the program.
         let later = client_of(&plot);
-        later.recover_container("same", &Stdio::new(), &within(10)).unwrap();
+        let taken = later.recover_container("same", &Stdio::new(), &within(10)).unwrap();
+        assert_eq!((taken.state(), taken.exit_code()), (RecoveryState::Ended, Some(code)));
+        assert_eq!((taken.pid(), taken.generation()), (Some(process.pid()), process.generation()));
         let recovered = later.probe("same", &within(10)).unwrap();
         let generation = look(&later, "same").generation();
         let destroyed = plot.destroy("same");
         for message in [&probed, &recovered, &destroyed] {
             assert_eq!(message.exit_code(), Some(code));
-            assert_eq!(message.pid(), Some(process));
+            assert_eq!(message.pid(), Some(process.pid()));
             assert_eq!(message.generation(), generation);
+            assert_eq!(message.generation(), process.generation());
         }
         generations.push(generation.unwrap());
     }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use ctrd::{
     Call, Cancel, Cleanup, Client, ContainerConfig, DestroyConfig, ErrorKind, Image, Message,
-    MessageKind, PullConfig, Queue, QueueConfig, Submission, SubscriptionConfig,
+    MessageKind, NewProcess, PullConfig, Queue, QueueConfig, RemoveImageConfig, Submission,
+    SubscriptionConfig,
 };
 use ground::plot::{Plot, assert_nothing_is_left, client_of, create, kill, pid, stop, within};
 use ground::{Ground, unique, wait_until};
@@ -86,7 +87,7 @@ fn one_thread_creates_awaits_and_destroys_many() {
                 told.entry(tag).or_default().push("exited");
             }
             (MessageKind::Done, tag) if tag < MANY => {
-                assert!(message.take_result::<u32>().unwrap() > 0);
+                assert!(message.take_result::<NewProcess>().unwrap().pid() > 0);
                 told.entry(tag).or_default().push("created");
             }
             (MessageKind::Done, tag) => {
@@ -159,6 +160,11 @@ fn clients_are_opened_and_images_pulled_and_removed_by_submitted_calls() {
         assert_eq!(message.tag(), 2);
         if message.kind() == MessageKind::Progress {
             assert_eq!(message.topic(), Some(&*reference));
+            let items = message.progress().unwrap();
+            assert_eq!(items[0].reference(), reference);
+            for item in items {
+                assert!(message.json().unwrap().contains(item.reference()), "{message:?}");
+            }
             steps += 1;
             continue;
         }
@@ -167,7 +173,9 @@ fn clients_are_opened_and_images_pulled_and_removed_by_submitted_calls() {
     assert!(steps > 0);
     let name = image.name().to_owned();
     client
-        .submit(&queue, 3, &call, move |client, call| client.remove_image(&name, true, call))
+        .submit(&queue, 3, &call, move |client, call| {
+            client.remove_image(&name, &RemoveImageConfig::new().sync(true), call)
+        })
         .unwrap();
     assert!(next(&queue).error().is_none());
 
@@ -509,7 +517,7 @@ fn a_create_that_unpacks_its_image_waits_for_its_turn_among_long_calls() {
     let early = queue.next(&within(1)).unwrap_err();
     assert_eq!(early.kind(), ErrorKind::Timeout);
     cancel.fire();
-    assert!(next(&queue).take_result::<u32>().unwrap() > 0);
+    assert!(next(&queue).take_result::<NewProcess>().unwrap().pid() > 0);
     plot.client.destroy_container(&id, &DestroyConfig::new(), &call).unwrap();
-    plot.client.remove_image(image.name(), true, &call).unwrap();
+    plot.client.remove_image(image.name(), &RemoveImageConfig::new().sync(true), &call).unwrap();
 }

@@ -316,5 +316,5 @@ fn make(client: &Client, image: &str, id: &str, code: &str) -> ctrd::Result<u32>
     let process = client.create_container(&config, &Call::new())?;
     drop(config);
     output.read_exact(&mut [0]).expect("its output");
-    Ok(process)
+    Ok(process.pid())
 }

@@ -73,7 +73,7 @@ impl Client {
     /// before it in this way and change the same container. Otherwise as [`Client::submit`].
     ///
     /// ```no_run
-    /// use ctrd::{Call, Client, ClientConfig, Queue, QueueConfig};
+    /// use ctrd::{Call, Client, ClientConfig, NewProcess, Queue, QueueConfig};
     ///
     /// # fn main() -> ctrd::Result<()> {
     /// let client = Client::open(&ClientConfig::new(), &Call::new())?;
@@ -81,7 +81,7 @@ impl Client {
     /// client.submit_change(&queue, 1, "hello", &Call::new(), |client, call| {
     ///     client.start_container("hello", call)
     /// })?;
-    /// let pid: u32 = queue.next(&Call::new())?.take_result()?;
+    /// let process: NewProcess = queue.next(&Call::new())?.take_result()?;
     /// # Ok(())
     /// # }
     /// ```

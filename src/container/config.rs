@@ -28,7 +28,7 @@ use crate::stdio::Stdio;
 ///     .image("docker.io/library/busybox:latest")
 ///     .args(["httpd", "-f", "-p", "8080"])
 ///     .labels([("org.example.role", "web")]);
-/// let pid = client.create_container(&config, &Call::new())?;
+/// let process = client.create_container(&config, &Call::new())?;
 /// # let _ = pid;
 /// # Ok(())
 /// # }

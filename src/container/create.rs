@@ -7,13 +7,14 @@ use std::sync::Arc;
 use super::cleanup;
 use super::config::{CheckedConfig, ContainerConfig};
 use super::lock::lock;
+use super::processes::NewProcess;
 use super::sandbox::{SANDBOX_LABEL, create_sandbox};
 use super::start::run;
 use super::streams::{end_of_input, prepare_stdio};
 use super::task::delete_task;
 use super::undo::{Undo, existed};
 use crate::call::Call;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::image::{self, ResolvedImage};
 use crate::inner::Inner;
 use crate::lease::Lease;
@@ -25,7 +26,11 @@ use crate::spec;
 use crate::submit;
 use crate::watch::Process;
 
-pub(crate) fn create(client: &Arc<Inner>, config: &ContainerConfig, call: &Call) -> Result<u32> {
+pub(crate) fn create(
+    client: &Arc<Inner>,
+    config: &ContainerConfig,
+    call: &Call,
+) -> Result<NewProcess> {
     let config = CheckedConfig::new(client, config)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
@@ -52,7 +57,7 @@ fn create_steps(
     config: CheckedConfig,
     image: Option<ResolvedImage>,
     undo: &mut Undo,
-) -> Result<u32> {
+) -> Result<NewProcess> {
     let mounts = match &image {
         Some(image) => prepare(client, ctx, &config, image, undo).step("prepare the snapshot")?,
         // The runtime mounts a directory by itself, in the container's mount namespace only. A mount of
@@ -105,6 +110,7 @@ fn create_steps(
         }
         None => None,
     };
+    let new_process = NewProcess::new(pid, &generation);
     let process = Process::new(pid, generation, pidfd);
     let watch = client.watches.start(ctx, id, process, attached, after_exit);
     let watch = watch.step("watch the task")?;
@@ -121,7 +127,7 @@ fn create_steps(
     if let Some(stdio) = watch.stdio() {
         stdio.keep_fifos();
     }
-    Ok(pid)
+    Ok(new_process)
 }
 
 /// Prepares the snapshot, unless one with the key exists, and gives its mounts.
@@ -137,7 +143,7 @@ fn prepare(
     let chain_id = &image.content.chain_id;
     let attempt = || snapshots::prepare(ctx, snapshotter, key, chain_id, &labels);
     let prepared = match attempt() {
-        Err(e) if e.kind() == ErrorKind::NotFound => {
+        Err(e) if e.reason() == Some(ErrorReason::NoSnapshot) => {
             // Nothing is made yet but the lease, which goes if this call is begun again.
             submit::begin_long()?;
             image::unpack(client, ctx, image, snapshotter).step("unpack the image")?;

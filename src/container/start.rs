@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::adopt::{adopt, watch};
 use super::lock::lock;
+use super::processes::NewProcess;
 use super::task::LOOK_UP;
 use crate::call::Call;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::record::{ExitLabel, ProcessOutcome, check_owner, clear_exit, generation};
@@ -22,7 +23,7 @@ pub(super) fn run(ctx: &Ctx, watch: &Watch) -> Result<()> {
     watch.note_start().step("start stdin")
 }
 
-pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
+pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<NewProcess> {
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
@@ -32,7 +33,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
     check_owner(&record, &client.config.owner)?;
     generation::number(&generation::of(&record)).into_iter().for_each(submit::begin_start);
     let mut watch = watch(client, ctx, id)?;
-    let process = tasks::get(ctx, id, "").step(LOOK_UP)?;
+    let process = tasks::get(ctx, id, "").missing(ErrorReason::NoTask).step(LOOK_UP)?;
     if process.pid != watch.process.pid {
         watch = adopt(client, ctx, &record, None)?;
     }
@@ -50,7 +51,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
         clear_exit(ctx, id)?;
     }
     run(ctx, &watch)?;
-    Ok(watch.process.pid)
+    Ok(NewProcess::new(watch.process.pid, &watch.process.generation()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::records::check_name;
 use super::resolve::{ResolvedImage, resolve};
 use super::unpack::unpack;
 use crate::call::Call;
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{ErrorReason, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::lease::Lease;
@@ -50,7 +50,7 @@ fn view(client: &Inner, ctx: &Ctx, image: &ResolvedImage) -> Result<View> {
     let snapshotter = &client.config.snapshotter;
     let attempt = || View::create(ctx, snapshotter, &image.content.chain_id);
     match attempt() {
-        Err(e) if e.kind() == ErrorKind::NotFound => {
+        Err(e) if e.reason() == Some(ErrorReason::NoSnapshot) => {
             submit::begin_long()?;
             unpack(client, ctx, image, snapshotter).step("unpack the image")?;
             attempt()

@@ -157,6 +157,7 @@ static UNUSED const char *test_create(ctrd_client_t *client, const char *image, 
                                       const ctrd_io_t *io, uint64_t flags, uint32_t *pid)
 {
     ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
+    ctrd_process_t process;
     const char *args[3] = {"/bin/sh", "-c", NULL};
     char *spec;
 
@@ -167,7 +168,9 @@ static UNUSED const char *test_create(ctrd_client_t *client, const char *image, 
     config.args = args;
     config.args_len = 3;
     config.flags = flags;
-    OK(ctrd_create_container(client, &config, io, NULL, pid, &err));
+    OK(ctrd_create_container(client, &config, io, NULL, &process, &err));
+    if (pid != NULL)
+        *pid = process.pid;
     ctrd_string_free(spec);
     return config.id;
 }
