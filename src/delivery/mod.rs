@@ -402,4 +402,6 @@ impl Shared {
 }
 
 #[cfg(test)]
+mod backlog_tests;
+#[cfg(test)]
 mod tests;
