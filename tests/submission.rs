@@ -258,18 +258,24 @@ fn each_of_a_thousand_calls_completes_once_though_containerd_is_killed() {
         let containerd = plot.ground.daemon().pid();
         stop(pid(containerd));
         // Once no completion comes any more, the client's threads hold calls that cannot end.
-        while !queue.receiver().is_empty() {
+        loop {
+            thread::sleep(Duration::from_millis(200));
+            if queue.receiver().is_empty() {
+                break;
+            }
             while !queue.receiver().is_empty() {
                 drop(take());
                 submit_more(1);
             }
-            thread::sleep(Duration::from_millis(200));
         }
         kill(containerd);
-        // So the kill has broken the one that ends first.
-        let broken = take();
-        assert_eq!(broken.error().map(Error::kind), Some(ErrorKind::Unavailable), "{broken:?}");
-        submit_more(1);
+        // On a busy machine, a call that was answered before may complete only now.
+        let is_broken = |message: Message| {
+            message.error().is_some_and(|error| error.kind() == ErrorKind::Unavailable)
+        };
+        let late = (0..MANY).take_while(|_| !is_broken(take())).count() as u64;
+        assert!(late < MANY, "the kill broke no call");
+        submit_more(late + 1);
     }
     let submitted = submit_more(0);
     (0..MANY).for_each(|_| drop(take()));
@@ -429,7 +435,7 @@ fn short_calls_complete_while_more_destroys_than_threads_wait_for_an_exit() {
     let ids: Vec<String> = (0..LONG).map(|_| plot.create(plot.shell("sleep 1000"))).collect();
     let patient = DestroyConfig::new().grace(Duration::from_secs(600));
     for (tag, id) in (0..).zip(&ids) {
-        let (own, patient) = (id.clone(), patient.clone());
+        let own = id.clone();
         clients[usize::from(tag % 2 == 1)]
             .submit_change(&longs, tag, id, &within(600).cancel(&cancel), move |client, call| {
                 client.destroy_container(&own, &patient, call)
