@@ -76,7 +76,6 @@ fn a_hundred_thousand_exits() {
         bus.publish(&Message::new(bus.body(MessageKind::Progress)), None);
     }
     let each = (memory() - before) / EXITS;
-    println!("{each} bytes for each exit");
     assert!(each <= EXIT_BYTES, "{each} bytes for each exit");
     // Progress is bounded by the capacity, and one message says that there was more of it.
     assert_eq!(queue.receiver().len(), EXITS + CAPACITY + 1);
