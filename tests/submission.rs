@@ -9,13 +9,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Cleanup, Client, ContainerConfig, DestroyConfig, ErrorKind, Image, Message,
-    MessageKind, NewProcess, PullConfig, Queue, QueueConfig, RemoveImageConfig, Submission,
-    SubscriptionConfig,
+    Call, Cancel, Cleanup, Client, ContainerConfig, DestroyConfig, Error, ErrorKind, Image,
+    Message, MessageKind, NewProcess, PullConfig, Queue, QueueConfig, RemoveImageConfig,
+    Submission, SubscriptionConfig,
 };
-use ground::plot::{Plot, assert_nothing_is_left, client_of, create, kill, pid, stop, within};
+use ground::faulty_proxy::{BIG, BlobFault, FaultyProxy};
+use ground::image::Recipe;
+use ground::plot::{
+    Plot, assert_nothing_is_left, at_once, client_of, create, kill, pid, stop, within,
+};
 use ground::{Ground, unique, wait_until};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// On a containerd that no other test uses.
 fn plot_of_its_own() -> Plot {
@@ -37,8 +41,9 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many threads one client may hold.
-const SHARE: u64 = 8;
+/// How many threads the pool has, and how many of them one client holds at most.
+const THREADS: u64 = 16;
+const SHARE: u64 = THREADS / 2;
 
 /// A container that runs a script.
 fn config(image: &str, id: &str, script: &str) -> ContainerConfig {
@@ -128,7 +133,7 @@ fn a_thousand_waits_for_exits_hold_no_thread() {
         .submit(&bounded, 0, &soon, move |client, call| client.probe(&own, call).map(drop))
         .unwrap();
     assert_eq!(next(&bounded).error().unwrap().kind(), ErrorKind::Timeout);
-    plot.client.submit(&bounded, 1, &within(10), |client, call| client.version(call)).unwrap();
+    plot.client.submit(&bounded, 1, &within(60), |client, call| client.version(call)).unwrap();
     assert!(next(&bounded).error().is_none());
     assert!(queue.receiver().is_empty());
     plot.destroy(&id);
@@ -189,6 +194,7 @@ fn clients_are_opened_and_images_pulled_and_removed_by_submitted_calls() {
 
 #[test]
 fn a_stopped_server_holds_up_nobody() {
+    let _alone = alone();
     let plot = plot_of_its_own();
     let id = plot.create(plot.shell("sleep 1000"));
     let containerd = pid(plot.ground.daemon().pid());
@@ -218,46 +224,255 @@ fn a_stopped_server_holds_up_nobody() {
 
 #[test]
 fn each_of_a_thousand_calls_completes_once_though_containerd_is_killed() {
+    let _alone = alone();
     const MANY: u64 = 1_000;
+    const KILLS: usize = 3;
     let plot = plot_of_its_own();
     let queue = a_queue();
     let id = plot.create(plot.shell("sleep 1000"));
+    // The line is long, and a call's time counts in the line too.
+    let call = within(600);
+    let made = |tag: u64| format!("{id}-{}", tag / 8);
     let submit = |tag: u64| {
-        let own = id.clone();
-        let call = within(60);
-        match tag % 4 {
-            0 => plot.client.submit(&queue, tag, &call, |client, call| client.version(call)),
-            1 => plot
-                .client
+        let (own, made) = (id.clone(), made(tag));
+        let client = &plot.client;
+        match tag % 8 {
+            0 | 4 => client.submit(&queue, tag, &call, |client, call| client.version(call)),
+            1 | 5 => client
                 .submit(&queue, tag, &call, move |client, call| client.container_pid(&own, call)),
-            2 => {
-                plot.client.submit(&queue, tag, &call, |client, call| client.list_images(&[], call))
+            2 | 6 => {
+                client.submit(&queue, tag, &call, |client, call| client.list_images(&[], call))
             }
-            _ => plot.client.submit_change(&queue, tag, "none", &call, |client, call| {
-                client.start_container("none", call)
-            }),
+            3 => {
+                let config = config(&plot.image, &made, "sleep 1000");
+                client.submit_change(&queue, tag, &made, &call, move |client, call| {
+                    client.create_container(&config, call)
+                })
+            }
+            _ => {
+                let destroyed = made.clone();
+                client.submit_change(&queue, tag, &made, &call, move |client, call| {
+                    client.destroy_container(&destroyed, &at_once(), call)
+                })
+            }
         }
     };
-    (0..MANY).for_each(|tag| submit(tag).unwrap());
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..3 {
-                thread::sleep(Duration::from_millis(20));
-                wait_until("a containerd to kill", || plot.ground.daemon().pid() != 0);
-                kill(plot.ground.daemon().pid());
+    let mut submitted = 0;
+    let mut submit_more = |count: u64| {
+        (submitted..submitted + count).for_each(|tag| submit(tag).unwrap());
+        submitted += count;
+        submitted
+    };
+    let mut completed: BTreeMap<u64, u32> = BTreeMap::new();
+    let mut take = || {
+        let message = next(&queue);
+        assert_eq!(message.kind(), MessageKind::Done);
+        *completed.entry(message.tag()).or_default() += 1;
+        message
+    };
+    submit_more(MANY);
+    for _ in 0..KILLS {
+        wait_until("containerd's answer", || plot.client.version(&within(1)).is_ok());
+        // Calls that an earlier kill has broken, and others that succeed.
+        let mut succeeded = 0;
+        while succeeded < MANY / 10 {
+            succeeded += u64::from(take().error().is_none());
+            submit_more(1);
+        }
+        let containerd = plot.ground.daemon().pid();
+        stop(pid(containerd));
+        // Once no completion comes any more, the client's threads hold calls that cannot end.
+        loop {
+            thread::sleep(Duration::from_millis(200));
+            if queue.receiver().is_empty() {
+                break;
+            }
+            while !queue.receiver().is_empty() {
+                drop(take());
+                submit_more(1);
+            }
+        }
+        kill(containerd);
+        // On a busy machine, a call that was answered before may complete only now.
+        let is_broken = |message: Message| {
+            message.error().is_some_and(|error| error.kind() == ErrorKind::Unavailable)
+        };
+        let late = (0..MANY).take_while(|_| !is_broken(take())).count() as u64;
+        assert!(late < MANY, "the kill broke no call");
+        submit_more(late + 1);
+    }
+    let submitted = submit_more(0);
+    (0..MANY).for_each(|_| drop(take()));
+    assert!(completed.values().all(|times| *times == 1), "{completed:?}");
+    assert!(completed.keys().copied().eq(0..submitted), "{completed:?}");
+    assert_eq!(queue.next(&Call::new().poll()).unwrap_err().kind(), ErrorKind::WouldBlock);
+    // A destroy that containerd's end has broken is made again.
+    for made in (0..submitted).step_by(8).map(made).chain([id.clone()]) {
+        wait_until("the end of a container", || {
+            match plot.client.destroy_container(&made, &at_once(), &within(10)) {
+                Ok(_) => true,
+                Err(error) => error.kind() == ErrorKind::NotFound,
             }
         });
-        let mut completed: BTreeMap<u64, u32> = BTreeMap::new();
-        while completed.values().sum::<u32>() < u32::try_from(MANY).unwrap() {
-            let message = next(&queue);
-            assert_eq!(message.kind(), MessageKind::Done);
-            *completed.entry(message.tag()).or_default() += 1;
+    }
+}
+
+/// Calls that hold all threads of the pool: two clients wait for a containerd that is stopped.
+struct BusyPool {
+    containerd: Pid,
+    queue: Queue,
+}
+
+impl BusyPool {
+    fn new(plot: &Plot) -> BusyPool {
+        let clients = [client_of(plot), client_of(plot)];
+        let queue = a_queue();
+        let containerd = pid(plot.ground.daemon().pid());
+        stop(containerd);
+        for client in clients.iter().flat_map(|client| std::iter::repeat_n(client, SHARE as usize))
+        {
+            client.submit(&queue, 0, &within(600), |client, call| client.version(call)).unwrap();
         }
-        assert!(completed.values().all(|times| *times == 1));
+        BusyPool { containerd, queue }
+    }
+
+    /// Asserts that all of them still wait, and ends them.
+    fn end(self) {
+        assert!(self.queue.receiver().is_empty(), "a call of a stopped server has ended");
+        kill_process(self.containerd, Signal::CONT).unwrap();
+        (0..THREADS).for_each(|_| drop(next(&self.queue)));
+    }
+}
+
+/// Measures ten times how long after its deadline or cancel a call is completed that waits for a thread.
+/// `attempt` says the time. The best counts: the machine may be busy.
+fn assert_prompt(mut attempt: impl FnMut() -> Duration) {
+    let times: Vec<Duration> = (0..10).map(|_| attempt()).collect();
+    assert!(*times.iter().min().unwrap() < Duration::from_millis(100), "{times:?}");
+    assert!(*times.iter().max().unwrap() < Duration::from_secs(5), "{times:?}");
+}
+
+#[test]
+fn a_deadline_completes_a_queued_call_within_100_ms_though_all_threads_are_busy() {
+    let _alone = alone();
+    let busy = BusyPool::new(&plot_of_its_own());
+    // Its containerd would answer at once.
+    let (plot, queue) = (Plot::new(), a_queue());
+    let timeout = Duration::from_millis(100);
+    let call = Call::new().timeout(timeout);
+    assert_prompt(|| {
+        let accepted = Instant::now();
+        plot.client.submit(&queue, 0, &call, |client, call| client.version(call)).unwrap();
+        let message = next(&queue);
+        let took = accepted.elapsed();
+        assert_eq!(message.error().map(Error::kind), Some(ErrorKind::Timeout), "{message:?}");
+        took.checked_sub(timeout).expect("not before the deadline")
     });
-    assert_eq!(queue.next(&Call::new().poll()).unwrap_err().kind(), ErrorKind::WouldBlock);
-    wait_until("containerd's return", || plot.client.version(&within(1)).is_ok());
-    plot.destroy(&id);
+    busy.end();
+}
+
+#[test]
+fn a_cancel_completes_a_queued_call_within_100_ms_though_all_threads_are_busy() {
+    let _alone = alone();
+    let busy = BusyPool::new(&plot_of_its_own());
+    let (plot, queue) = (Plot::new(), a_queue());
+    assert_prompt(|| {
+        let cancel = Cancel::new();
+        let call = within(600).cancel(&cancel);
+        plot.client.submit(&queue, 0, &call, |client, call| client.version(call)).unwrap();
+        // Long enough for containerd to answer, if there were a thread.
+        thread::sleep(Duration::from_millis(50));
+        let fired = Instant::now();
+        cancel.fire();
+        let message = next(&queue);
+        let took = fired.elapsed();
+        assert_eq!(message.error().map(Error::kind), Some(ErrorKind::Cancelled), "{message:?}");
+        took
+    });
+    busy.end();
+}
+
+/// More long calls than there are threads, of one client and of another one.
+const LONG: u64 = 2 * THREADS;
+
+/// Asserts that short calls of both clients complete while the calls of `longs` do not.
+fn assert_short_calls_complete(clients: &[Client; 2], longs: &Queue) {
+    let queue = a_queue();
+    for tag in 0..50 {
+        for client in clients {
+            client.submit(&queue, tag, &within(50), |client, call| client.version(call)).unwrap();
+            let message = next(&queue);
+            assert!(message.error().is_none(), "{message:?}");
+        }
+    }
+    while let Ok(message) = longs.next(&Call::new().poll()) {
+        assert_eq!(message.kind(), MessageKind::Progress, "a long call has ended: {message:?}");
+    }
+}
+
+/// Cancels the long calls, and waits for their completions.
+fn end_long_calls(cancel: &Cancel, longs: &Queue) {
+    cancel.fire();
+    let mut over = 0;
+    while over < LONG {
+        let message = next(longs);
+        if message.kind() == MessageKind::Done {
+            assert_eq!(message.error().map(Error::kind), Some(ErrorKind::Cancelled));
+            over += 1;
+        }
+    }
+}
+
+#[test]
+fn short_calls_complete_while_more_pulls_than_threads_wait_for_a_registry() {
+    let _alone = alone();
+    let plot = Plot::new();
+    let registry = plot.ground.registry();
+    // A size that no other layer has, or containerd would have its content.
+    let recipe = Recipe { more_layers: vec![BIG + 4_321], ..Recipe::default() };
+    let reference = registry.push(&unique("ctrd/stalled"), "latest", &recipe);
+    let proxy = FaultyProxy::start(registry.host(), BlobFault::Stall);
+    let clients = [client_of(&plot), client_of(&plot)];
+    let (longs, cancel) = (a_queue(), Cancel::new());
+    let pull = PullConfig::new(proxy.reference(&reference));
+    for tag in 0..LONG {
+        let (pull, call) = (pull.clone(), within(600).cancel(&cancel));
+        clients[usize::from(tag % 2 == 1)]
+            .submit(&longs, tag, &call, move |client, call| {
+                client.pull_image(&pull, &mut |_| {}, call)
+            })
+            .unwrap();
+    }
+    wait_until("a pull of a blob", || {
+        proxy.requests().iter().any(|request| request.contains("/blobs/"))
+    });
+    assert_short_calls_complete(&clients, &longs);
+    end_long_calls(&cancel, &longs);
+}
+
+#[test]
+fn short_calls_complete_while_more_destroys_than_threads_wait_for_an_exit() {
+    let _alone = alone();
+    let plot = Plot::new();
+    let clients = [client_of(&plot), client_of(&plot)];
+    let (longs, cancel) = (a_queue(), Cancel::new());
+    // The first process of a pid namespace ignores SIGTERM unless it catches it.
+    let ids: Vec<String> = (0..LONG).map(|_| plot.create(plot.shell("sleep 1000"))).collect();
+    let patient = DestroyConfig::new().grace(Duration::from_secs(600));
+    for (tag, id) in (0..).zip(&ids) {
+        let own = id.clone();
+        clients[usize::from(tag % 2 == 1)]
+            .submit_change(&longs, tag, id, &within(600).cancel(&cancel), move |client, call| {
+                client.destroy_container(&own, &patient, call)
+            })
+            .unwrap();
+    }
+    assert_short_calls_complete(&clients, &longs);
+    end_long_calls(&cancel, &longs);
+    for id in &ids {
+        plot.client.destroy_container(id, &at_once(), &Call::new()).unwrap();
+    }
+    assert_nothing_is_left(&plot, "the destroys");
 }
 
 #[test]

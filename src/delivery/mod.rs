@@ -366,4 +366,6 @@ pub(crate) fn gap(bus: &Bus, why: Error) -> Message {
 }
 
 #[cfg(test)]
+mod backlog_tests;
+#[cfg(test)]
 mod tests;

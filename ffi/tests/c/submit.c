@@ -48,30 +48,6 @@ static void completes(uint64_t tag, ctrd_status_t status)
     ctrd_message_free(completed(tag, status));
 }
 
-/* How many threads of the library run submitted calls. */
-static int call_threads(void)
-{
-    DIR *tasks = opendir("/proc/self/task");
-    struct dirent *task;
-    char path[300], name[32];
-    int count = 0;
-
-    CHECK(tasks != NULL);
-    while ((task = readdir(tasks)) != NULL) {
-        FILE *file;
-
-        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
-        file = fopen(path, "r");
-        if (file == NULL)
-            continue;
-        if (fgets(name, sizeof name, file) != NULL && strncmp(name, "ctrd-call", 9) == 0)
-            count++;
-        fclose(file);
-    }
-    closedir(tasks);
-    return count;
-}
-
 static int descriptors(void)
 {
     DIR *directory = opendir("/proc/self/fd");
@@ -558,7 +534,7 @@ static void many_waits(void)
         call = with_tag((uint64_t)i);
         OK(ctrd_probe(client, id, NULL, NULL, &call, NULL, &err));
     }
-    CHECK(call_threads() <= 16 && descriptors() <= before);
+    CHECK(test_threads("ctrd-call") <= 16 && descriptors() <= before);
     /* Others go on meanwhile. */
     call = with_tag(5000);
     OK(ctrd_version(client, &call, NULL, &err));
@@ -720,7 +696,7 @@ static void threads_end(void)
 {
     int64_t until = test_now_ms() + 30000;
 
-    while (call_threads() > 0) {
+    while (test_threads("ctrd-call") > 0) {
         CHECK(test_now_ms() < until);
         test_sleep_ms(50);
     }

@@ -8,6 +8,7 @@
 #ifndef TEST_H
 #define TEST_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -248,6 +249,32 @@ static UNUSED void test_sleep_ms(long ms)
     span.tv_nsec = ms % 1000 * 1000000;
     while (nanosleep(&span, &span) != 0)
         CHECK(errno == EINTR);
+}
+
+/* How many threads of this process have a name that begins like this. */
+static UNUSED int test_threads(const char *prefix)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    char path[300], name[32];
+    int count = 0;
+
+    CHECK(tasks != NULL);
+    while ((task = readdir(tasks)) != NULL) {
+        FILE *file;
+
+        if (task->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+        file = fopen(path, "r");
+        if (file == NULL)
+            continue;
+        if (fgets(name, sizeof name, file) != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
+            count++;
+        fclose(file);
+    }
+    closedir(tasks);
+    return count;
 }
 
 /* A listening socket that never answers. */
