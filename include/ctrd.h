@@ -45,7 +45,7 @@
  *         CTRD_E_UNAVAILABLE         if containerd cannot be reached, or the connection breaks
  *         CTRD_E_PERMISSION_DENIED, CTRD_E_RESOURCE_EXHAUSTED, CTRD_E_PROTOCOL, CTRD_E_UNKNOWN
  *                                    if containerd answers so
- *     If the call is submitted, most of these come in its completion ("Submitting calls").
+ *     If the call is submitted, its completion reports most of these errors ("Submitting calls").
  *     A later version may answer with others.
  *
  * Ownership
@@ -112,7 +112,8 @@
  *
  *     Arguments: when the function has returned, the library has copied the strings and structs, and it has
  *     duplicated or taken the descriptors. A cancel handle may be freed at once: if it was not fired before,
- *     the call cannot be cancelled any more. So may a daemon's handle after ctrd_daemon_stop().
+ *     the call cannot be cancelled any more. A daemon's handle may also be freed at once after
+ *     ctrd_daemon_stop() was submitted.
  *
  *     Refusals: if the function does not return CTRD_OK, nothing was submitted, and no message comes.
  *         CTRD_E_INVALID_ARGUMENT    if an output is not NULL, the timeout is CTRD_POLL, or a callback is
@@ -127,12 +128,17 @@
  *
  *     Times: the timeout of the call, or the default of the function, counts from the time at which the
  *     function returns. It includes the time that the call waits for a thread. If the timeout passes or the
- *     cancel handle is fired, a call that waits is completed within 100 ms, even if every thread is busy.
+ *     cancel handle is fired, a call that waits is completed within 100 ms, even if every thread is busy:
+ *     with CTRD_E_TIMEOUT or CTRD_E_CANCELLED, or with CTRD_E_BUSY if another call changes its container.
  *
  *     Threads: all calls of the process share a pool of at most 16 threads (ctrd_set_call_threads()). One
- *     client holds at most half of them. Calls that may last long hold at most half of those: pulls, destroys
- *     with a grace period, ctrd_recover_all(), and starts and stops of a daemon. A call that waits for an
- *     exit, or for another call that changes its container, holds no thread.
+ *     client holds at most half of them. Calls that may last long hold fewer: those of one client a quarter
+ *     of the threads, those of all clients half. Such calls are pulls, destroys with a grace period, creates
+ *     that have to unpack their image, ctrd_recover_all() and ctrd_client_close(). Another quarter is for
+ *     calls that belong to no client: ctrd_client_open(), ctrd_daemon_start() and ctrd_daemon_stop(). A call
+ *     that waits for an exit, for a hook that is removed, or for another call that changes its container,
+ *     holds no thread. So pulls from a registry that does not answer can keep the destroys of their client
+ *     waiting: give pulls a timeout, or a client of their own.
  *
  *     Limits: a client has at most max_calls submitted calls in flight (ctrd_client_config_t). Calls that
  *     belong to no client count towards the max_calls of their queue (ctrd_queue_config_t):
@@ -140,7 +146,8 @@
  *     the queue. ctrd_probe(), ctrd_client_close() and ctrd_daemon_stop() do not count.
  *
  *     Order: completions arrive in the order in which the operations end. Calls of one client that create,
- *     start, recover or destroy the same container run in the order in which they were submitted. In one
+ *     start, recover or destroy the same container run in the order in which they were submitted. Other
+ *     calls, such as ctrd_probe(), do not wait for a create that was submitted before them. In one
  *     queue, the completion of a call that starts a process comes before the exit of that process.
  *
  *     Closing: ctrd_client_close() completes the client's calls that wait with CTRD_E_CLOSED, and waits for
@@ -877,8 +884,8 @@ CTRD_CHECK ctrd_status_t ctrd_client_close(
  * Frees a client, and closes it first if it is open. No other thread may use the handle any more, or be
  * in a call with it, except hooks: they are waited for, and may use it until they return. A hook that
  * does not return within 10 s is left to end by itself; its userdata is destroyed when it does, and it
- * must not use the client any more. Inside a hook the function does not wait, and then no other hook may
- * use the client. In a child of the process that opened the client it does nothing.
+ * must not use the client any more. Inside a hook the function returns at once. After that
+ * no other hook may use the client. In a child of the process that opened the client it does nothing.
  *
  * @param client  the client; NULL does nothing.
  *
@@ -1164,7 +1171,7 @@ int32_t ctrd_progress_updated_at(const ctrd_progress_t *progress, ctrd_time_t *o
 #define CTRD_ORIGIN_GAP 3
 
 /**
- * What a message reports: one of the CTRD_KIND_ values.
+ * The kind of a message: one of the CTRD_KIND_ values.
  *
  * @param message  the message; NULL gives 0.
  * @return the kind; a later version may add some.
@@ -1221,7 +1228,8 @@ uint32_t ctrd_message_origin(const ctrd_message_t *message);
  * one with the lower number.
  *
  * @param message  the message; NULL gives 0.
- * @return the number, from 1.
+ * @return the number, from 1; 0 for a completion (CTRD_KIND_DONE), and for the progress or overflow of a
+ *         submitted call: its tag says to which call it belongs.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
@@ -1276,7 +1284,7 @@ uint64_t ctrd_message_generation(const ctrd_message_t *message);
  * or because the time for the output (drain_ms) was over while its reader was behind. Bytes that are in
  * the program's own pipe or file have reached it.
  *
- * A message says what was known when it was given out. All is known when the streams have ended: in the
+ * A message says what was known when it was given out. The number is final when the streams have ended: in the
  * message of ctrd_destroy_container(), and in that of a ctrd_probe() after a clean-up.
  *
  * @param message     the message; NULL gives 0.
@@ -1445,8 +1453,8 @@ void ctrd_message_free(ctrd_message_t *message);
 /**
  * A stream: the shim gets the path as it is. It is the absolute path of a FIFO or file that exists. For
  * output it may have file:// before it (the file is appended to, and made if it does not exist) or
- * binary:// (a program that receives the output). Such a URI in stdout takes stderr too, which is then
- * CTRD_IO_NONE or the same URI. The shim closes the file of file:// when stdout ends, and may lose the
+ * binary:// (a program that receives the output). The shim also makes missing directories of a file://
+ * path. If stdout is such a URI, stderr goes to it too, and must be CTRD_IO_NONE or the same URI. The shim closes the file of file:// when stdout ends, and may lose the
  * end of stderr.
  */
 #define CTRD_IO_PATH 2
@@ -1457,7 +1465,7 @@ void ctrd_message_free(ctrd_message_t *message);
  */
 #define CTRD_IO_FD_TAKE 3
 
-/** The streams of a process. All-zero: none. The strings are only borrowed. */
+/** The streams of a process. All-zero: none. The library does not keep the pointers. */
 typedef struct ctrd_io_t {
     /** sizeof(ctrd_io_t). */
     size_t size;
@@ -1523,19 +1531,17 @@ void ctrd_io_init(ctrd_io_t *io, size_t size);
  */
 #define CTRD_CONTAINER_APPLY_IMAGE 2
 
-/**
- * What is removed when a container's process has ended: nothing. ctrd_destroy_container() removes it.
- */
+/** A clean-up policy: keep everything. ctrd_destroy_container() removes the container. */
 #define CTRD_CLEANUP_KEEP 0
 
 /**
- * What is removed when a container's process has ended: the task. The record keeps the exit, and the
+ * A clean-up policy: remove the task when the container's process has ended. The record keeps the exit, and the
  * snapshot keeps what the process has written.
  */
 #define CTRD_CLEANUP_TASK 1
 
 /**
- * What is removed when a container's process has ended: task, snapshot and record. After that only the
+ * A clean-up policy: remove task, snapshot and record when the container's process has ended. After that only the
  * client that watched the container still knows the exit. It gives it to ctrd_probe() any number of
  * times, and to one ctrd_destroy_container(), until another container gets the id; it knows at least the
  * last 1024 exits of this kind. Every other client answers CTRD_E_NOT_FOUND.
@@ -1550,7 +1556,7 @@ void ctrd_io_init(ctrd_io_t *io, size_t size);
 /** A grace period: SIGKILL at once. */
 #define CTRD_GRACE_NONE (-1)
 
-/** What to create. The strings and arrays are only borrowed. */
+/** The container that is to be created. The library does not keep the pointers. */
 typedef struct ctrd_container_config_t {
     /** sizeof(ctrd_container_config_t). */
     size_t size;
@@ -1606,18 +1612,18 @@ typedef struct ctrd_container_config_t {
      * How long the library waits for output that is still in the pipes after the exit when it closes the
      * streams by itself: for a clean-up, or because another client removed the container. In
      * milliseconds; 0: 1000; CTRD_DRAIN_NONE: it does not wait; CTRD_FOREVER: until all is passed on.
-     * What is left then is lost: ctrd_message_output_lost() and ctrd_client_counters() count it. With
+     * Output that is still unread then is lost: ctrd_message_output_lost() and ctrd_client_counters() count it. With
      * CTRD_FOREVER a clean-up does not happen while a reader is stuck, or while a descendant of the
      * process has the output open. A client that recovers the container keeps to the same time.
      */
     int64_t drain_ms;
     /**
-     * What is removed when the process has ended and every hook that was called for it has returned:
+     * The clean-up when the process has ended and every hook that was called for it has returned:
      * CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
      */
     uint32_t cleanup;
     /** Must be 0. */
-    uint32_t reserved2;
+    uint32_t reserved_2;
 } ctrd_container_config_t;
 
 /** Initialises a ctrd_container_config_t: everything is the default. */
@@ -1666,7 +1672,7 @@ typedef struct ctrd_destroy_config_t {
     int64_t grace_ms;
     /**
      * How long the function waits for output that is still in the pipes after the exit, if its reader is
-     * behind, in milliseconds. What is left then is lost: ctrd_message_output_lost(). 0: 1000;
+     * behind, in milliseconds. Output that is still unread then is lost: ctrd_message_output_lost(). 0: 1000;
      * CTRD_DRAIN_NONE: it does not wait; CTRD_FOREVER: until all is passed on, so that nothing is lost.
      * If the time of the call is over first, the function fails with CTRD_E_TIMEOUT, nothing is lost,
      * and another destroy continues. A descendant of the process that is not in the container's pid
@@ -1749,8 +1755,8 @@ void ctrd_probe_config_init(ctrd_probe_config_t *config, size_t size);
 
 /**
  * Waits until a process has ended. Any number of threads may wait for the same one, and they all get the
- * message. It can be had again until the container is destroyed; after CTRD_CLEANUP_ALL, or if another
- * client has removed the container, as long as the comment of CTRD_CLEANUP_ALL says. If the message has
+ * message. Later calls give the message again, until the container is destroyed. If a clean-up or another
+ * client has removed the container, the comment of CTRD_CLEANUP_ALL says how long. If the message has
  * no exit code, ctrd_message_error() says why.
  *
  * A client watches the containers that it has created, started, recovered, probed, or begun to watch
@@ -1781,8 +1787,8 @@ CTRD_CHECK ctrd_status_t ctrd_probe(
  * Begins to watch a process of a container that another client made, or that an earlier run of this
  * program made. Then hooks and queues report its exit, and ctrd_probe() can poll it. Streams and clean-up
  * stay with the container's owner; ctrd_recover_container() would take them over. If this client watches
- * the process already, nothing changes. If it knows its exit, it asks the server whether the id has
- * another container or process by now, and watches that.
+ * the process already, nothing changes. If it already knows the exit, it asks the server whether
+ * a newer container or process has the id, and watches that one.
  *
  * @param client   the client.
  * @param id       the container's id.
@@ -2365,7 +2371,7 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_recovery(
 /**
  * Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
  * threads that end with the call, and each within 5 s, for which the time of the callback does not count.
- * One that is stuck delays the others little, and does not make the call fail. FIFOs of containers that
+ * A container that is stuck hardly delays the others, and does not make the call fail. FIFOs of containers that
  * no longer exist are removed.
  *
  * @param client    the client.
@@ -2523,8 +2529,8 @@ void ctrd_recovery_list_free(ctrd_recovery_list_t *list);
 #define CTRD_HOOK_DISPATCH 1
 
 /**
- * What a hook receives, and how it runs. All-zero is refused: a hook needs kinds. Everything is only
- * borrowed.
+ * The messages that a hook receives, and the way it runs. All-zero is refused: a hook needs kinds. The
+ * library does not keep the pointers.
  */
 typedef struct ctrd_hook_config_t {
     /** sizeof(ctrd_hook_config_t). */
@@ -2616,9 +2622,9 @@ CTRD_CHECK ctrd_status_t ctrd_add_hook(
 /**
  * Removes a hook. When this function has returned CTRD_OK, the hook does not run any more and its
  * userdata is destroyed. After CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED the hook still
- * runs; it is not started again, and its userdata is destroyed when it returns. Another call of this
- * function waits for that. So does a call on a second thread while the first one waits, or while the
- * client is being closed.
+ * runs; it is not started again, and its userdata is destroyed when it returns. To wait for it, call the
+ * function again. Several threads may wait for the same hook, also while another thread closes the
+ * client.
  *
  * Inside a hook, whichever it is, the function returns at once and does not wait for the removed hook.
  *
@@ -2696,8 +2702,8 @@ typedef struct ctrd_queue_config_t {
     { sizeof(ctrd_queue_config_t), 0, 0, 0, 0, 0 }
 
 /**
- * What a queue receives of a client. All-zero is refused: a subscription needs kinds. Everything is only
- * borrowed.
+ * The messages of a client that a queue receives. All-zero is refused: a subscription needs kinds. The
+ * library does not keep the pointers.
  */
 typedef struct ctrd_subscription_config_t {
     /** sizeof(ctrd_subscription_config_t). */
@@ -3122,7 +3128,7 @@ void ctrd_image_info_list_free(ctrd_image_info_list_t *list);
  */
 typedef void (*ctrd_progress_fn)(void *userdata, const ctrd_progress_list_t *progress);
 
-/** What to pull, and how. The strings and arrays are only borrowed. */
+/** The image that is to be pulled, and how. The library does not keep the pointers. */
 typedef struct ctrd_pull_config_t {
     /** sizeof(ctrd_pull_config_t). */
     size_t size;
@@ -3472,7 +3478,7 @@ void ctrd_string_free(char *string);
  */
 #define CTRD_DAEMON_OUTLIVE 2
 
-/** How a private containerd is to run. The strings and arrays are only borrowed. */
+/** How a private containerd is to run. The library does not keep the pointers. */
 typedef struct ctrd_daemon_config_t {
     /** sizeof(ctrd_daemon_config_t). */
     size_t size;
@@ -3617,8 +3623,7 @@ void ctrd_daemon_free(ctrd_daemon_t *daemon);
 
 /* Log ---------------------------------------------------------------------------------------------
  *
- * The library never prints. What it has to say besides the results of calls goes to a hook, if the
- * program sets one.
+ * The library never prints. Its log messages go to a hook, if the program sets one.
  */
 
 /** Nothing is logged. */
@@ -3627,11 +3632,18 @@ void ctrd_daemon_free(ctrd_daemon_t *daemon);
 #define CTRD_LOG_ERROR 1
 /** Something may do harm. */
 #define CTRD_LOG_WARN 2
-/** The main steps of the library. */
+
+/**
+ * A client is opened or closed, a private containerd is started or stopped, a container is created,
+ * destroyed or recovered, an image is pulled or removed.
+ */
 #define CTRD_LOG_INFO 3
-/** Every step, and each call that fails. */
+
+/**
+ * The end of every operation, with its error if it has failed; and further steps of the library.
+ */
 #define CTRD_LOG_DEBUG 4
-/** Everything. */
+/** Every request to containerd. */
 #define CTRD_LOG_TRACE 5
 
 /**

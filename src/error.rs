@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use log::Level;
+
 /// The result of an operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -388,7 +390,21 @@ impl Error {
     }
 }
 
-/// Adds the operation, the subject and the step to the error of a result.
+/// The operations whose end is logged as information. That of others is for debugging.
+const MAIN_OPERATIONS: [&str; 10] = [
+    "client_open",
+    "client_close",
+    "daemon_start",
+    "daemon_stop",
+    "create_container",
+    "destroy_container",
+    "recover_container",
+    "recover_all",
+    "pull_image",
+    "remove_image",
+];
+
+/// Adds the operation, the subject and the step to the error of a result, and logs the end of an operation.
 pub(crate) trait ResultExt<T> {
     fn at(self, operation: &'static str, subject: &str) -> Result<T>;
     fn step(self, step: &'static str) -> Result<T>;
@@ -400,7 +416,15 @@ pub(crate) trait ResultExt<T> {
 
 impl<T> ResultExt<T> for Result<T> {
     fn at(self, operation: &'static str, subject: &str) -> Result<T> {
-        self.map_err(|e| e.at(operation, subject))
+        let result = self.map_err(|e| e.at(operation, subject));
+        let level = if MAIN_OPERATIONS.contains(&operation) { Level::Info } else { Level::Debug };
+        match &result {
+            Ok(_) => log::log!(level, "{operation} {subject}: done"),
+            // The log may be locked for ever in a child.
+            Err(e) if e.kind() == ErrorKind::Forked => {}
+            Err(e) => log::log!(level, "{e}"),
+        }
+        result
     }
 
     fn step(self, step: &'static str) -> Result<T> {

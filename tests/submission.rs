@@ -112,6 +112,24 @@ fn one_thread_creates_awaits_and_destroys_many() {
 }
 
 #[test]
+fn destroys_of_one_container_at_the_same_time_all_return_its_exit() {
+    let plot = Plot::new();
+    let queue = a_queue();
+    let id = plot.create(plot.shell("exit 3"));
+    plot.probe(&id);
+    for tag in 0..10 {
+        submit_destroy(&plot, &queue, tag, &id);
+    }
+    for _ in 0..10 {
+        let exit: Message = next(&queue).take_result().unwrap();
+        assert_eq!(exit.exit_code(), Some(3));
+    }
+    // One that comes later finds nothing.
+    submit_destroy(&plot, &queue, 10, &id);
+    assert_eq!(next(&queue).error().unwrap().kind(), ErrorKind::NotFound);
+}
+
+#[test]
 fn a_thousand_waits_for_exits_hold_no_thread() {
     let plot = Plot::new();
     let queue = a_queue();

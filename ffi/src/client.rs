@@ -221,8 +221,8 @@ pub unsafe extern "C" fn ctrd_client_close(
 /// Frees a client, and closes it first if it is open. No other thread may use the handle any more, or be
 /// in a call with it, except hooks: they are waited for, and may use it until they return. A hook that
 /// does not return within 10 s is left to end by itself; its userdata is destroyed when it does, and it
-/// must not use the client any more. Inside a hook the function does not wait, and then no other hook may
-/// use the client. In a child of the process that opened the client it does nothing.
+/// must not use the client any more. Inside a hook the function returns at once. After that
+/// no other hook may use the client. In a child of the process that opened the client it does nothing.
 ///
 /// @param client  the client; NULL does nothing.
 ///

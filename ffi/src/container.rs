@@ -31,12 +31,12 @@ pub const CTRD_CONTAINER_NO_START: u64 = 1;
 /// root file system.
 pub const CTRD_CONTAINER_APPLY_IMAGE: u64 = 2;
 
-/// What is removed when a container's process has ended: nothing. ctrd_destroy_container() removes it.
+/// A clean-up policy: keep everything. ctrd_destroy_container() removes the container.
 pub const CTRD_CLEANUP_KEEP: u32 = 0;
-/// What is removed when a container's process has ended: the task. The record keeps the exit, and the
+/// A clean-up policy: remove the task when the container's process has ended. The record keeps the exit, and the
 /// snapshot keeps what the process has written.
 pub const CTRD_CLEANUP_TASK: u32 = 1;
-/// What is removed when a container's process has ended: task, snapshot and record. After that only the
+/// A clean-up policy: remove task, snapshot and record when the container's process has ended. After that only the
 /// client that watched the container still knows the exit. It gives it to ctrd_probe() any number of
 /// times, and to one ctrd_destroy_container(), until another container gets the id; it knows at least the
 /// last 1024 exits of this kind. Every other client answers CTRD_E_NOT_FOUND.
@@ -54,7 +54,7 @@ pub(crate) fn cleanup_value(cleanup: Cleanup) -> u32 {
 /// A time for the output (drain_ms): none. What is still in the pipes when the process has ended is lost.
 pub const CTRD_DRAIN_NONE: i64 = -1;
 
-/// What to create. The strings and arrays are only borrowed.
+/// The container that is to be created. The library does not keep the pointers.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct ctrd_container_config_t {
@@ -99,15 +99,15 @@ pub struct ctrd_container_config_t {
     /// How long the library waits for output that is still in the pipes after the exit when it closes the
     /// streams by itself: for a clean-up, or because another client removed the container. In
     /// milliseconds; 0: 1000; CTRD_DRAIN_NONE: it does not wait; CTRD_FOREVER: until all is passed on.
-    /// What is left then is lost: ctrd_message_output_lost() and ctrd_client_counters() count it. With
+    /// Output that is still unread then is lost: ctrd_message_output_lost() and ctrd_client_counters() count it. With
     /// CTRD_FOREVER a clean-up does not happen while a reader is stuck, or while a descendant of the
     /// process has the output open. A client that recovers the container keeps to the same time.
     pub drain_ms: i64,
-    /// What is removed when the process has ended and every hook that was called for it has returned:
+    /// The clean-up when the process has ended and every hook that was called for it has returned:
     /// CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or CTRD_CLEANUP_ALL.
     pub cleanup: u32,
     /// Must be 0.
-    pub reserved2: u32,
+    pub reserved_2: u32,
 }
 
 // SAFETY: `repr(C)`, the size comes first, and zero is valid for numbers and pointers.
@@ -136,7 +136,7 @@ unsafe fn read_config(given: *const ctrd_container_config_t) -> Result<Container
         other => return Err(Error::invalid("cleanup", format!("{other} is not known"))),
     };
     arguments::reserved(given.reserved as u64)?;
-    arguments::reserved_as("reserved2", given.reserved2)?;
+    arguments::reserved_as("reserved_2", given.reserved_2)?;
     let keys = texts("label_keys", given.label_keys, given.labels_len)?;
     let values = texts("label_values", given.label_values, given.labels_len)?;
     // SAFETY: as the caller promises.
@@ -314,8 +314,8 @@ unsafe fn check_exec_id(exec_id: *const c_char) -> Result<()> {
 }
 
 /// Waits until a process has ended. Any number of threads may wait for the same one, and they all get the
-/// message. It can be had again until the container is destroyed; after CTRD_CLEANUP_ALL, or if another
-/// client has removed the container, as long as the comment of CTRD_CLEANUP_ALL says. If the message has
+/// message. Later calls give the message again, until the container is destroyed. If a clean-up or another
+/// client has removed the container, the comment of CTRD_CLEANUP_ALL says how long. If the message has
 /// no exit code, ctrd_message_error() says why.
 ///
 /// A client watches the containers that it has created, started, recovered, probed, or begun to watch
@@ -364,8 +364,8 @@ pub unsafe extern "C" fn ctrd_probe(
 /// Begins to watch a process of a container that another client made, or that an earlier run of this
 /// program made. Then hooks and queues report its exit, and ctrd_probe() can poll it. Streams and clean-up
 /// stay with the container's owner; ctrd_recover_container() would take them over. If this client watches
-/// the process already, nothing changes. If it knows its exit, it asks the server whether the id has
-/// another container or process by now, and watches that.
+/// the process already, nothing changes. If it already knows the exit, it asks the server whether
+/// a newer container or process has the id, and watches that one.
 ///
 /// @param client   the client.
 /// @param id       the container's id.
@@ -410,7 +410,7 @@ pub struct ctrd_destroy_config_t {
     /// count for it.
     pub grace_ms: i64,
     /// How long the function waits for output that is still in the pipes after the exit, if its reader is
-    /// behind, in milliseconds. What is left then is lost: ctrd_message_output_lost(). 0: 1000;
+    /// behind, in milliseconds. Output that is still unread then is lost: ctrd_message_output_lost(). 0: 1000;
     /// CTRD_DRAIN_NONE: it does not wait; CTRD_FOREVER: until all is passed on, so that nothing is lost.
     /// If the time of the call is over first, the function fails with CTRD_E_TIMEOUT, nothing is lost,
     /// and another destroy continues. A descendant of the process that is not in the container's pid

@@ -54,7 +54,7 @@ impl Drop for ctrd_daemon_t {
     }
 }
 
-/// How a private containerd is to run. The strings and arrays are only borrowed.
+/// How a private containerd is to run. The library does not keep the pointers.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct ctrd_daemon_config_t {

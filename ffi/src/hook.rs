@@ -82,8 +82,8 @@ pub(crate) unsafe fn read_filters(
     Ok(texts.into_iter().map(EventFilter::raw).collect())
 }
 
-/// What a hook receives, and how it runs. All-zero is refused: a hook needs kinds. Everything is only
-/// borrowed.
+/// The messages that a hook receives, and the way it runs. All-zero is refused: a hook needs kinds. The
+/// library does not keep the pointers.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct ctrd_hook_config_t {
@@ -210,9 +210,9 @@ pub unsafe extern "C" fn ctrd_add_hook(
 
 /// Removes a hook. When this function has returned CTRD_OK, the hook does not run any more and its
 /// userdata is destroyed. After CTRD_E_TIMEOUT, CTRD_E_WOULD_BLOCK or CTRD_E_CANCELLED the hook still
-/// runs; it is not started again, and its userdata is destroyed when it returns. Another call of this
-/// function waits for that. So does a call on a second thread while the first one waits, or while the
-/// client is being closed.
+/// runs; it is not started again, and its userdata is destroyed when it returns. To wait for it, call the
+/// function again. Several threads may wait for the same hook, also while another thread closes the
+/// client.
 ///
 /// Inside a hook, whichever it is, the function returns at once and does not wait for the removed hook.
 ///

@@ -21,15 +21,15 @@ pub const CTRD_IO_NONE: u32 = 0;
 pub const CTRD_IO_FD: u32 = 1;
 /// A stream: the shim gets the path as it is. It is the absolute path of a FIFO or file that exists. For
 /// output it may have file:// before it (the file is appended to, and made if it does not exist) or
-/// binary:// (a program that receives the output). Such a URI in stdout takes stderr too, which is then
-/// CTRD_IO_NONE or the same URI. The shim closes the file of file:// when stdout ends, and may lose the
+/// binary:// (a program that receives the output). The shim also makes missing directories of a file://
+/// path. If stdout is such a URI, stderr goes to it too, and must be CTRD_IO_NONE or the same URI. The shim closes the file of file:// when stdout ends, and may lose the
 /// end of stderr.
 pub const CTRD_IO_PATH: u32 = 2;
 /// A stream: a descriptor that the caller gives away. The library uses it itself, sets close-on-exec, and
 /// closes it. Otherwise as CTRD_IO_FD. Several streams may name the same descriptor.
 pub const CTRD_IO_FD_TAKE: u32 = 3;
 
-/// The streams of a process. All-zero: none. The strings are only borrowed.
+/// The streams of a process. All-zero: none. The library does not keep the pointers.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct ctrd_io_t {

@@ -1,7 +1,6 @@
 //! Log
 //!
-//! The library never prints. What it has to say besides the results of calls goes to a hook, if the
-//! program sets one.
+//! The library never prints. Its log messages go to a hook, if the program sets one.
 
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -23,11 +22,12 @@ pub const CTRD_LOG_OFF: u32 = 0;
 pub const CTRD_LOG_ERROR: u32 = 1;
 /// Something may do harm.
 pub const CTRD_LOG_WARN: u32 = 2;
-/// The main steps of the library.
+/// A client is opened or closed, a private containerd is started or stopped, a container is created,
+/// destroyed or recovered, an image is pulled or removed.
 pub const CTRD_LOG_INFO: u32 = 3;
-/// Every step, and each call that fails.
+/// The end of every operation, with its error if it has failed; and further steps of the library.
 pub const CTRD_LOG_DEBUG: u32 = 4;
-/// Everything.
+/// Every request to containerd.
 pub const CTRD_LOG_TRACE: u32 = 5;
 
 /// Receives what the library logs.

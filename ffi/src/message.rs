@@ -132,7 +132,7 @@ impl ctrd_message_t {
     }
 }
 
-/// What a message reports: one of the CTRD_KIND_ values.
+/// The kind of a message: one of the CTRD_KIND_ values.
 ///
 /// @param message  the message; NULL gives 0.
 /// @return the kind; a later version may add some.
@@ -202,7 +202,8 @@ pub extern "C" fn ctrd_message_origin(message: Option<&ctrd_message_t>) -> u32 {
 /// one with the lower number.
 ///
 /// @param message  the message; NULL gives 0.
-/// @return the number, from 1.
+/// @return the number, from 1; 0 for a completion (CTRD_KIND_DONE), and for the progress or overflow of a
+///         submitted call: its tag says to which call it belongs.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -262,7 +263,7 @@ pub extern "C" fn ctrd_message_generation(message: Option<&ctrd_message_t>) -> u
 /// or because the time for the output (drain_ms) was over while its reader was behind. Bytes that are in
 /// the program's own pipe or file have reached it.
 ///
-/// A message says what was known when it was given out. All is known when the streams have ended: in the
+/// A message says what was known when it was given out. The number is final when the streams have ended: in the
 /// message of ctrd_destroy_container(), and in that of a ctrd_probe() after a clean-up.
 ///
 /// @param message     the message; NULL gives 0.

@@ -109,7 +109,7 @@ pub extern "C" fn ctrd_progress_callback_free(callback: Option<Box<ctrd_progress
     guard::value(|| drop(callback));
 }
 
-/// What to pull, and how. The strings and arrays are only borrowed.
+/// The image that is to be pulled, and how. The library does not keep the pointers.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct ctrd_pull_config_t {

@@ -106,8 +106,8 @@ pub unsafe extern "C" fn ctrd_queue_new(
     })
 }
 
-/// What a queue receives of a client. All-zero is refused: a subscription needs kinds. Everything is only
-/// borrowed.
+/// The messages of a client that a queue receives. All-zero is refused: a subscription needs kinds. The
+/// library does not keep the pointers.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct ctrd_subscription_config_t {

@@ -97,8 +97,8 @@ impl From<Recovery> for ctrd_recovery_t {
 }
 
 /// Asks the caller for the streams of a container.
-fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, info: &ContainerInfo) -> Result<Stdio> {
-    let Some(io) = io else { return Ok(Stdio::new()) };
+fn ask(io: ctrd_recover_io_fn, userdata: Option<&Userdata>, info: &ContainerInfo) -> Result<Stdio> {
+    let (Some(io), Some(userdata)) = (io, userdata) else { return Ok(Stdio::new()) };
     let mut room = Room([0; size_of::<Room>()]);
     let place = (&raw mut room).cast::<ctrd_io_t>();
     let info = ctrd_container_info_t::from(info);
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn ctrd_message_take_recovery(
 
 /// Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
 /// threads that end with the call, and each within 5 s, for which the time of the callback does not count.
-/// One that is stuck delays the others little, and does not make the call fail. FIFOs of containers that
+/// A container that is stuck hardly delays the others, and does not make the call fail. FIFOs of containers that
 /// no longer exist are removed.
 ///
 /// @param client    the client.
@@ -211,8 +211,11 @@ pub unsafe extern "C" fn ctrd_recover_all(
     operation::run("recover_all", call, err, Handle::optional("out", out), || {
         // SAFETY: the caller's handle is as the header says.
         let client = unsafe { live(client)? };
+        // Without a callback nothing uses it: it is destroyed now, also if the call is submitted.
+        let userdata = io.is_some().then_some(userdata);
         let recover = operation::of(client, String::new(), move |client, call| {
-            let recovered = client.recover_all(&mut |info| ask(io, &userdata, info), call)?;
+            let recovered =
+                client.recover_all(&mut |info| ask(io, userdata.as_ref(), info), call)?;
             let recovered = recovered.into_iter().map(ctrd_recovery_t::from).collect();
             Ok(Box::new(ctrd_recovery_list_t(recovered)))
         });

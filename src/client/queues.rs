@@ -2,6 +2,7 @@
 
 use super::Client;
 use crate::call::Call;
+use crate::container;
 use crate::delivery::{Subscription, SubscriptionConfig};
 use crate::error::{Result, ResultExt};
 use crate::filter;
@@ -105,6 +106,7 @@ impl Client {
     /// The same of a call that changes the container `id`: see [`Client::submit_change`].
     pub fn change<'a>(&self, queue: &'a Queue, tag: u64, id: &str) -> Submission<'a> {
         let Inner { locks, config, .. } = &*self.inner;
-        self.submission(queue, tag).changing(locks, &config.namespace, id)
+        let note = container::note_watch(&self.inner, id);
+        self.submission(queue, tag).changing(locks, &config.namespace, id, note)
     }
 }

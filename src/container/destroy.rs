@@ -18,7 +18,7 @@ use crate::record::{
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
-use crate::submit;
+use crate::submit::{self, Held, Note};
 use crate::watch::Watch;
 
 /// How many processes of one container are stopped, one after the other, if another client starts it
@@ -95,8 +95,9 @@ pub(crate) fn destroy(
     let operation = client.begin_with(call, timeout)?;
     let ctx = &operation.ctx;
     // Another call may destroy it while this one waits for the lock.
-    let key = format!("destroy {} {id}", ctx.namespace);
-    let before = submit::remember(&key, || client.watches.find(&ctx.namespace, id));
+    let before = submit::remember(&watch_key(&ctx.namespace, id), || {
+        client.watches.find(&ctx.namespace, id)
+    });
     // Before the lock, so that it holds no lock while it waits for its turn.
     if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
         submit::begin_long()?;
@@ -110,6 +111,20 @@ pub(crate) fn destroy(
     }
     Err(Error::new(ErrorKind::Aborted, "another client starts the container again and again")
         .with_retryable(true))
+}
+
+/// Under which a destroy finds the watch that the container had when the call was accepted.
+fn watch_key(namespace: &str, id: &str) -> String {
+    format!("destroy {namespace} {id}")
+}
+
+/// Notes the watch of a container when a call that changes it is submitted: the calls before it may
+/// destroy the container.
+pub(crate) fn note_watch(client: &Inner, id: &str) -> Note {
+    let (watches, id) = (client.watches.clone(), id.to_owned());
+    Arc::new(move |namespace| {
+        (watch_key(namespace, &id), Arc::new(watches.find(namespace, &id)) as Held)
+    })
 }
 
 /// Destroys the container that has the id now. `None` if it got another process meanwhile.

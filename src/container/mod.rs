@@ -20,7 +20,7 @@ mod undo;
 pub use config::ContainerConfig;
 pub(crate) use create::create;
 pub use destroy::DestroyConfig;
-pub(crate) use destroy::destroy;
+pub(crate) use destroy::{destroy, note_watch};
 pub use info::{ContainerInfo, ContainerStatus};
 pub(crate) use info::{get, list};
 pub(crate) use probe::{probe, watch_container};

@@ -157,11 +157,17 @@ pub(crate) fn remove(
     by_name("reference", name, |name| images::delete(&operation.ctx, name, config.sync))
 }
 
+/// The longest name that containerd can store, in bytes: the longest key of its database (bbolt).
+const MAX_NAME: usize = 32768;
+
 /// Checks the name of an image before anything is sent. Any text may be one: containerd does not
 /// restrict names, and other clients record short references, digests and more.
 pub(crate) fn check_name(argument: &str, name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::invalid(argument, "must not be empty"));
+    }
+    if name.len() > MAX_NAME {
+        return Err(Error::invalid(argument, format!("has more than {MAX_NAME} bytes")));
     }
     Ok(())
 }

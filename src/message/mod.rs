@@ -252,8 +252,10 @@ impl Message {
         self.body.origin
     }
 
-    /// The number among the messages of the client. The numbers rise in the order in which the
-    /// client learned the facts. Messages about different things may be delivered in another order.
+    /// The number among the messages of the client, from 1. The numbers rise in the order in which the
+    /// client learned the facts. Messages about different things may be delivered in another order. 0
+    /// for a completion ([`MessageKind::Done`]), and for the progress and the overflow of a submitted
+    /// call: [`Message::tag`] says to which call they belong.
     pub fn seq(&self) -> u64 {
         self.body.seq
     }

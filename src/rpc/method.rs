@@ -85,6 +85,7 @@ where
     T: 'static,
 {
     let options = ctx.options()?;
+    log::trace!("{}", method.grpc.name);
     // gRPC may start a thread here, which must not take the host's signals.
     let receiver = sys::with_signals_blocked(|| {
         ctx.connection.client.unary_call_async(&method.grpc, request, options)

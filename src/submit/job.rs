@@ -22,7 +22,7 @@ type Made = Box<dyn Any + Send>;
 
 pub(super) type Run = Box<dyn FnMut(&Call) -> Result<Made> + Send>;
 
-type Held = Arc<dyn Any + Send + Sync>;
+pub(crate) type Held = Arc<dyn Any + Send + Sync>;
 
 /// One submitted call.
 pub(super) struct Job {

@@ -9,6 +9,7 @@
 mod job;
 mod pool;
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::keyed_mutex::{KeyGuard, KeyedMutex};
 use crate::message::Message;
 use crate::queue::{Generation, Queue};
 use crate::wait::block_on;
+pub(crate) use job::Held;
 use job::{Job, Parked};
 pub(crate) use pool::Group;
 pub use pool::set_call_threads;
@@ -55,11 +57,22 @@ pub struct Submission<'a> {
 }
 
 /// The container that a call changes: its client's locks, and the namespace of calls that name none.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Changes {
     locks: KeyedMutex,
     namespace: String,
     id: String,
+    note: Note,
+}
+
+/// Notes something about a container of this namespace when a call that changes it is accepted. The call
+/// finds it under the key: see [`remembered`].
+pub(crate) type Note = Arc<dyn Fn(&str) -> (String, Held) + Send + Sync>;
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// The key of a container's lock.
@@ -90,7 +103,7 @@ impl<'a> Submission<'a> {
         self
     }
 
-    /// What the error of a call names that ends before it began. Default: `submit`.
+    /// The operation and the subject in the error of a call that ends before it runs. Default: `submit`.
     pub fn named(mut self, operation: &'static str, subject: impl Into<String>) -> Submission<'a> {
         self.operation = operation;
         self.subject = subject.into();
@@ -104,9 +117,10 @@ impl<'a> Submission<'a> {
         locks: &KeyedMutex,
         namespace: &str,
         id: impl Into<String>,
+        note: Note,
     ) -> Submission<'a> {
         let (locks, namespace, id) = (locks.clone(), namespace.to_owned(), id.into());
-        self.changes = Some(Changes { locks, namespace, id });
+        self.changes = Some(Changes { locks, namespace, id, note });
         self
     }
 
@@ -188,7 +202,7 @@ impl<'a> Submission<'a> {
                 // A destructor may block, if there is one.
                 if std::mem::needs_drop::<T>() { pool::discard } else { drop },
             );
-            let first = changes.map(|changes| changes.wait(name, &call));
+            let first = changes.map(|changes| changes.wait(&job, name, &call));
             pool::begin(job, &limits, first)
         };
         submit().map_err(|error| error.at(name, &subject))
@@ -197,8 +211,10 @@ impl<'a> Submission<'a> {
 
 impl Changes {
     /// The wait for the container's lock, in the line for it from now on.
-    fn wait(self, operation: &'static str, call: &Call) -> Parked {
+    fn wait(self, job: &Job, operation: &'static str, call: &Call) -> Parked {
         let namespace = call.namespace.as_ref().unwrap_or(&self.namespace);
+        let (noted, value) = (self.note)(namespace);
+        job.hold(&noted, value);
         let key = lock_key(namespace, &self.id);
         let locking = self.locks.locking(key.clone(), operation);
         let output = Box::pin(async move { Arc::new(locking.await) as _ });
@@ -307,7 +323,7 @@ pub(crate) fn wait<T: Send + Sync + 'static>(
     Err(parked())
 }
 
-/// Begins what may last long. The pool has only so many threads for such calls, so that short ones are not
+/// Marks the operation as one that may last long. The pool has only so many threads for such calls, so that short ones are not
 /// kept waiting: a submitted call waits in the line for one.
 pub(crate) fn begin_long() -> Result<()> {
     match job::parkable() {

@@ -18,6 +18,11 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A call that changes a container notes nothing about it.
+fn nothing() -> Note {
+    Arc::new(|_| ("nothing".into(), Arc::new(())))
+}
+
 fn a_queue() -> Queue {
     Queue::new(&QueueConfig::new()).unwrap()
 }
@@ -284,7 +289,7 @@ fn changes_of_one_container_run_and_complete_in_the_order_of_their_submission() 
         let (held, runs) = (locks.clone(), runs.clone());
         let begin = Submission::new(&queue, tag).of(&group).named("start_container", "c");
         begin
-            .changing(&locks, "ns", "c")
+            .changing(&locks, "ns", "c", nothing())
             .submit(&Call::new().timeout(LONG), move |call| {
                 let key = lock_key("ns", "c");
                 let _guard = lock(&held, &key, "start_container", &call.limits(None))?;
@@ -300,7 +305,7 @@ fn changes_of_one_container_run_and_complete_in_the_order_of_their_submission() 
     let held = locks.lock(lock_key("ns", "c"), "the holder", &Limits::default()).unwrap();
     let soon = Call::new().timeout(Duration::from_millis(30));
     let begin = Submission::new(&queue, 0).of(&group).named("destroy_container", "c");
-    begin.changing(&locks, "ns", "c").submit(&soon, |_| Ok(())).unwrap();
+    begin.changing(&locks, "ns", "c", nothing()).submit(&soon, |_| Ok(())).unwrap();
     let message = next(&queue);
     let error = message.error().unwrap();
     assert_eq!((error.kind(), error.operation()), (ErrorKind::Busy, "destroy_container"));
@@ -643,7 +648,8 @@ fn a_call_that_was_accepted_runs_though_no_thread_can_be_made() {
     let _alone = alone();
     let (locks, queue) = (KeyedMutex::default(), a_queue());
     let begin = |tag| Submission::new(&queue, tag).named("start_container", "c");
-    let change = |tag| begin(tag).changing(&locks, "ns", "c").submit(&Call::new(), |_| Ok(()));
+    let change =
+        |tag| begin(tag).changing(&locks, "ns", "c", nothing()).submit(&Call::new(), |_| Ok(()));
     let held = locks.lock(lock_key("ns", "c"), "the holder", &Limits::default()).unwrap();
     change(1).unwrap();
     // One thread stays for it, longer than idle threads do.

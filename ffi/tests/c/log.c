@@ -31,6 +31,32 @@ static void on_destroy(void *userdata)
     __atomic_add_fetch(&seen->destroyed, 1, __ATOMIC_SEQ_CST);
 }
 
+static const char *awaited;
+static int heard;
+
+static void on_line(void *userdata, uint32_t level, const char *target, const char *message)
+{
+    CHECK(userdata == NULL && target != NULL);
+    if (strstr(message, awaited) != NULL && level == CTRD_LOG_INFO)
+        __atomic_add_fetch(&heard, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The main operations are logged when they end. */
+static void main_operations(void)
+{
+    ctrd_client_t *client;
+
+    awaited = "client_open";
+    OK(ctrd_set_log_hook(CTRD_LOG_INFO, on_line, NULL, NULL, &err));
+    client = test_client();
+    CHECK(heard == 1);
+    awaited = "client_close";
+    OK(ctrd_client_close(client, NULL, &err));
+    CHECK(heard == 2);
+    ctrd_client_free(client);
+    OK(ctrd_set_log_hook(CTRD_LOG_OFF, NULL, NULL, NULL, &err));
+}
+
 int main(void)
 {
     static struct seen first = {0, 0, 0, 99, 0, NULL}, second = {0, 0, 0, 99, 0, NULL};
@@ -60,5 +86,6 @@ int main(void)
     OK(ctrd_set_log_hook(CTRD_LOG_OFF, NULL, NULL, NULL, &err));
     CHECK(second.destroyed == 1);
     ctrd_client_free(first.client);
+    main_operations();
     return 0;
 }

@@ -418,9 +418,9 @@ static void cleanup(void)
     config.cleanup = CTRD_CLEANUP_ALL + 1;
     REFUSES("cleanup", ctrd_create_container(client, &config, NULL, NULL, NULL, &err));
     config.cleanup = CTRD_CLEANUP_TASK;
-    config.reserved2 = 1;
-    REFUSES("reserved2", ctrd_create_container(client, &config, NULL, NULL, NULL, &err));
-    config.reserved2 = 0;
+    config.reserved_2 = 1;
+    REFUSES("reserved_2", ctrd_create_container(client, &config, NULL, NULL, NULL, &err));
+    config.reserved_2 = 0;
     call.timeout_ms = 10000;
     OK(ctrd_create_container(client, &config, NULL, NULL, NULL, &err));
     ctrd_string_free(spec);

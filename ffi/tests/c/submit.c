@@ -337,6 +337,10 @@ static void callbacks(void)
     CHECK(destroyed == 1);
     ctrd_progress_callback_free(progress);
     CHECK(destroyed == 2);
+    /* Without a function nothing needs the userdata. */
+    OK(ctrd_recover_all(client, NULL, NULL, on_destroy, &call, NULL, &err));
+    CHECK(destroyed == 3);
+    completes(3, CTRD_OK);
     is_empty();
 
     config.progress = NULL;
