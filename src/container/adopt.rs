@@ -144,7 +144,7 @@ pub(super) fn adopt(
         clear_exit(ctx, &record.id)?;
     }
     let stdio = match stdio {
-        Some(stdio) if !has_streams() => open_streams(client, ctx, record, &paths, stdio)?,
+        Some(stdio) if !has_streams() => open_streams(client, ctx, record, None, &paths, stdio)?,
         _ => None,
     };
     if let Some(stdio) = stdio.as_ref().filter(|_| runs) {

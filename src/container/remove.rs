@@ -77,7 +77,7 @@ pub(super) fn remove_task(
     }
     match watch {
         Some(watch) => watch.close_stdio(client.fifo_dir(&ctx.namespace)),
-        None => stdio::remove_fifo_sets_of(client.fifo_dir(&ctx.namespace), id),
+        None => stdio::remove_fifo_sets_of(client.fifo_dir(&ctx.namespace), id, None),
     }
     delete_sandbox(ctx, record).step("delete the sandbox")?;
     Ok(deleted)

@@ -133,7 +133,7 @@ impl Watch {
             (Some(stdio), _) => stdio.close(),
             (None, Some(paths)) => stdio::remove_fifos(dir.state_dir, paths),
             // No task has named their paths.
-            (None, None) => stdio::remove_fifo_sets_of(dir, &self.key.container),
+            (None, None) => stdio::remove_fifo_sets_of(dir, &self.key.container, None),
         }
     }
 
