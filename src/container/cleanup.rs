@@ -91,7 +91,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
     let _lock = lock(client, ctx, id, "cleanup")?;
     let record = match containers::get(ctx, id) {
         // Another client has replaced the container.
-        Ok(record) if generation::of(&record) != watch.process.generation() => {
+        Ok(record) if generation::of(&record) != watch.generation() => {
             watch.close_streams();
             return Ok(());
         }

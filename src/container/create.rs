@@ -104,7 +104,7 @@ fn create_steps(
         }
         None => None,
     };
-    let process = Process::new(pid, generation, pidfd);
+    let process = Process::first(pid, generation, pidfd);
     let watch = client.watches.start(ctx, id, process, attached, after_exit);
     let watch = watch.step("watch the task")?;
     let (watches, watched) = (client.watches.clone(), watch.clone());

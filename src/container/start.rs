@@ -33,7 +33,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
     check_owner(&record, &client.config.owner)?;
     let mut watch = watch(client, ctx, id)?;
     let process = tasks::get(ctx, id, "").step(LOOK_UP)?;
-    if process.pid != watch.process.pid {
+    if process.pid != watch.pid {
         watch = adopt(client, ctx, &record, None)?;
     }
     if process.status != Status::Created {
@@ -50,7 +50,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
         clear_exit(ctx, id)?;
     }
     run(ctx, &watch)?;
-    Ok(watch.process.pid)
+    Ok(watch.pid)
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
         // If it were, the 137 of a process that never ran would count as its exit code.
         let namespace = &client.config.namespace;
-        assert!(!client.watches.find(namespace, "c").unwrap().is_started());
+        assert!(!client.watches.find(namespace, "c", None).unwrap().is_started());
         client.close(&Limits::default()).unwrap();
     }
 }

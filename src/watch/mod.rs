@@ -5,7 +5,7 @@
 //! about the process: the [`reconcile`]r then looks it up.
 
 mod displaced;
-mod drain;
+mod identity;
 mod lookup;
 mod pidfd;
 mod process;
@@ -13,12 +13,15 @@ mod queue;
 mod reconcile;
 mod report;
 mod retire;
+mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod waiters;
 mod watches;
 
 pub(crate) use displaced::IdOwner;
-pub(crate) use process::{AfterExit, Process, Watch};
+pub(crate) use identity::Process;
+pub(crate) use process::{AfterExit, Watch};
 pub(crate) use watches::{FoundProcess, Watches};
