@@ -5,6 +5,8 @@
 //! about the process: the [`reconcile`]r then looks it up.
 
 mod displaced;
+#[cfg(test)]
+mod exec_tests;
 mod identity;
 mod lookup;
 mod pidfd;

@@ -152,6 +152,15 @@ impl Watch {
         self.pid == process.pid && self.generation() == process.generation.get()
     }
 
+    /// A process that is executed in the container whose first process this watch is of.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the operation, which does not exist yet")
+    )]
+    pub(crate) fn exec(&self, exec: &str, pid: u32, pidfd: Option<Pidfd>) -> Process {
+        Process { exec: Some(exec.into()), pid, generation: self.generation.clone(), pidfd }
+    }
+
     /// The generation of the container that the process belongs to.
     pub(crate) fn generation(&self) -> String {
         self.generation.get()
