@@ -31,10 +31,10 @@ pub(crate) enum IdOwner {
 }
 
 impl Watches {
-    /// Finds out how a process ended whose task another client has deleted and created again.
-    /// containerd does not know the process any more.
+    /// Finds out how a process ended that another client has deleted, to create another one with its
+    /// name. containerd does not know the process any more.
     pub(super) fn resolve_replaced(&self, watch: &Arc<Watch>, limits: &Limits) {
-        let how = format!("{} was deleted and created again", watch.key.owner());
+        let how = format!("{} was deleted and created again", watch.key.subject());
         let why = Error::new(ErrorKind::NotFound, how.clone());
         let waited = self.wait_for_exit(watch, limits);
         if watch.is_over() {

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::Watch;
+use super::pidfd::Pidfd;
 use super::watches::FoundProcess;
+use super::{IdOwner, Watch};
 use crate::call::{Call, Limits};
 use crate::client_config::ClientConfig;
 use crate::container::{self, ContainerConfig, DestroyConfig};
@@ -88,18 +89,26 @@ impl Server {
 
     /// Executes a script in the container, and watches its process.
     fn exec(&self, exec: &str, script: &str) -> Arc<Watch> {
+        self.create_exec(exec, script);
+        let pid = tasks::start(&self.ctx(), &self.id, exec).unwrap();
+        self.watch(exec, pid, self.client.watches.pidfd(pid))
+    }
+
+    fn create_exec(&self, exec: &str, script: &str) {
         let process = json!({
             "args": ["/bin/sh", "-c", script],
             "cwd": "/",
             "env": ["PATH=/bin"],
             "user": { "uid": 0, "gid": 0 },
         });
-        let (ctx, spec) = (self.ctx(), Any::process(process.to_string().into_bytes()));
+        let spec = Any::process(process.to_string().into_bytes());
         let request =
             tasks::Exec { id: self.id.clone(), exec: exec.into(), spec, ..Default::default() };
-        tasks::exec(&ctx, request).unwrap();
-        let pid = tasks::start(&ctx, &self.id, exec).unwrap();
-        let pidfd = self.client.watches.pidfd(pid);
+        tasks::exec(&self.ctx(), request).unwrap();
+    }
+
+    /// Watches the process of an exec that was started.
+    fn watch(&self, exec: &str, pid: u32, pidfd: Option<Pidfd>) -> Arc<Watch> {
         let first = self.find(None).unwrap();
         let found = FoundProcess {
             process: first.exec(exec, pid, pidfd),
@@ -109,7 +118,7 @@ impl Server {
             after_exit: None,
             outcome: None,
         };
-        self.client.watches.adopt(&ctx, &self.id, found).unwrap()
+        self.client.watches.adopt(&self.ctx(), &self.id, found).unwrap()
     }
 
     /// Lets the scripts end that wait for this file.
@@ -240,6 +249,18 @@ fn an_exec_of_a_container_without_a_record_is_followed_to_its_end() {
     assert!(first.exit().is_none());
     kill(first.pid);
     wait(&first);
+}
+
+#[test]
+fn an_exec_is_not_taken_for_another_one_that_was_not_started() {
+    let server = Server::start();
+    server.create_exec("e", "exit 5");
+    // As if the first exec with this id had ended unnoticed.
+    let watch = server.watch("e", server.find(None).unwrap().pid, None);
+    let owner = server.client.watches.find_id_owner(&watch, &Limits::within(LONG));
+    assert!(matches!(owner, IdOwner::Exited));
+    let message = watch.exit().unwrap();
+    assert_eq!((message.exit_code(), message.origin()), (None, Origin::Gap));
 }
 
 /// The parent of a process.

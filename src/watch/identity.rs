@@ -33,8 +33,8 @@ impl Key {
         self.exec.is_none()
     }
 
-    /// How an error calls the thing at the server that has the process.
-    pub(super) fn owner(&self) -> &'static str {
+    /// The subject of an error about the process at the server.
+    pub(super) fn subject(&self) -> &'static str {
         if self.is_first() { "its task" } else { "the exec" }
     }
 }

@@ -63,14 +63,19 @@ impl Watches {
             Ok(process) => process,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let how = match is_own {
-                    true => format!("{} is gone from containerd", key.owner()),
+                    true => format!("{} is gone from containerd", key.subject()),
                     false => "another container has its id".to_owned(),
                 };
                 return self.resolve(watch, recorded, &how, why);
             }
             Err(error) => return Lookup::Retry(error),
         };
-        if process.pid != 0 && process.pid != watch.pid {
+        let is_another = match process.pid {
+            // An exec has no pid before its start. It is watched from its start on.
+            0 => !key.is_first() && process.status == Status::Created,
+            pid => pid != watch.pid,
+        };
+        if is_another {
             return self.resolve(watch, recorded, "another process has its id", why);
         }
         watch.lock().absent = None;

@@ -1,6 +1,8 @@
 //! Which processes are watched, and how they ended.
 //!
-//! A watch has one outstanding Wait at the server, however many callers probe it, and no thread of
+//! A watch is of one process: a container's first one, or an exec. Both are followed in the same way.
+//! Only containers have records, which may be replaced or removed: [`displaced`] and [`retire`]. A
+//! watch has one outstanding Wait at the server, however many callers probe it, and no thread of
 //! its own. It reports at most one exit. A Wait that ends in anything but an answer says nothing
 //! about the process: the [`reconcile`]r then looks it up.
 
