@@ -60,7 +60,7 @@ header:
 	    the_committed_header_is_the_generated_one
 
 # Compares the library with containerd's own client for Go.
-bench: root deps
+bench: root deps lib
 	tests/deps.sh benches/packages
 	GO111MODULE=off GOPATH=/usr/share/gocode go build -o $(PEER) benches/peer/main.go
 	cargo bench --profile release --bench figures -- $(PEER)

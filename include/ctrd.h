@@ -21,7 +21,8 @@
  * Errors
  *     A function that can fail returns CTRD_OK (0) or a negative CTRD_E_ value. Its last parameter is a
  *     ctrd_error_t **, which may be NULL. Every call sets what it points to: to NULL on success, and on
- *     failure to an error that the caller owns. There is no hidden last error.
+ *     failure to an error that the caller owns. There is no hidden last error. ctrd_error_reason() tells apart
+ *     what has the same status: with CTRD_E_NOT_FOUND it names the kind of object that is missing.
  *     An output that the caller is to own is set to NULL when the call begins, and stays NULL if the call
  *     fails. A number is written only on success.
  *
@@ -90,20 +91,21 @@
  *         if (ctrd_pull_image(client, &config, &call, NULL, &err) != CTRD_OK)
  *             fprintf(stderr, "%s\n", ctrd_error_text(err));
  *
- *     And later, when ctrd_queue_fd() is readable and ctrd_queue_next() has given a message:
+ *     And later, when ctrd_queue_fd() is readable and ctrd_queue_try_next() has given a message:
  *
  *         if (ctrd_message_kind(message) == CTRD_KIND_DONE && ctrd_message_tag(message) == 7)
- *             status = ctrd_message_take_image(message, &image, &err);
+ *             status = ctrd_message_take_image_info(message, &image, &err);
  *
  *     Every function that takes a ctrd_call_t can be submitted, except ctrd_queue_next() and ctrd_add_hook().
  *     Each call that was accepted has exactly one completion, also if it fails, is cancelled, or its client
  *     is closed. No completion is ever dropped, and none has the status CTRD_E_REENTRANT.
  *
  *     Results: every output except err must be NULL. The comment of an output names the function that takes
- *     the result out of the completion. Each result can be taken once. A process id stays in the message:
- *     ctrd_message_pid(). If nobody takes a result, a thread of the library's releases it. The progress of a
- *     pull comes as messages of kind CTRD_KIND_PROGRESS with the tag of the call. The queue drops them if it
- *     is full.
+ *     the result out of the completion: ctrd_message_take_ and the name of the handle. Each result can be
+ *     taken once. A process id and a generation stay in the message: ctrd_message_pid() and
+ *     ctrd_message_generation(). If nobody takes a result, a thread of the library's releases it. The
+ *     progress of a pull comes as messages of kind CTRD_KIND_PROGRESS with the tag of the call:
+ *     ctrd_message_progress(). The queue drops them if it is full.
  *
  *     Inside a hook or a callback: a call that is submitted there does not run there. So a submitted
  *     ctrd_client_close() or ctrd_remove_hook() waits until the hook has returned, and only then completes.
@@ -134,8 +136,8 @@
  *
  *     Limits: a client has at most max_calls submitted calls in flight (ctrd_client_config_t). Calls that
  *     belong to no client count towards the max_calls of their queue (ctrd_queue_config_t):
- *     ctrd_client_open() and ctrd_daemon_start(). A call counts until its completion is fetched with
- *     ctrd_queue_next(). ctrd_probe(), ctrd_client_close() and ctrd_daemon_stop() do not count.
+ *     ctrd_client_open() and ctrd_daemon_start(). A call counts until its completion is fetched from
+ *     the queue. ctrd_probe(), ctrd_client_close() and ctrd_daemon_stop() do not count.
  *
  *     Order: completions arrive in the order in which the operations end. Calls of one client that create,
  *     start, recover or destroy the same container run in the order in which they were submitted. In one
@@ -180,25 +182,28 @@
  *
  * Threads
  *     From any thread, at the same time as any other function on the same handle:
- *         ctrd_status_name ctrd_error_status ctrd_error_text ctrd_error_message
+ *         ctrd_status_name ctrd_error_status ctrd_error_reason ctrd_error_text ctrd_error_message
  *         ctrd_error_operation ctrd_error_subject ctrd_error_step ctrd_error_grpc_code
  *         ctrd_error_errno ctrd_error_flags ctrd_error_cause ctrd_forever ctrd_poll
  *         ctrd_cancel_new ctrd_call_init ctrd_set_call_threads ctrd_client_config_init
  *         ctrd_client_open ctrd_message_take_client ctrd_client_close ctrd_counters_init
  *         ctrd_client_counters ctrd_library_version ctrd_library_version_number ctrd_has_feature
- *         ctrd_version ctrd_message_take_version ctrd_version_info_version
- *         ctrd_version_info_revision ctrd_message_kind ctrd_message_tag ctrd_message_status
- *         ctrd_message_pid ctrd_message_origin ctrd_message_seq ctrd_message_namespace
- *         ctrd_message_container_id ctrd_message_exec_id ctrd_message_generation
- *         ctrd_message_output_lost ctrd_message_exit_code ctrd_message_exit_time
- *         ctrd_message_error ctrd_message_start_error ctrd_message_topic ctrd_message_json
- *         ctrd_message_event_time ctrd_message_dropped ctrd_message_take_message ctrd_message_ref
- *         ctrd_io_init ctrd_container_config_init ctrd_create_container ctrd_start_container
- *         ctrd_probe_config_init ctrd_probe ctrd_watch_container ctrd_destroy_config_init
- *         ctrd_destroy_container ctrd_container_pid ctrd_container_pids ctrd_message_take_pid_list
- *         ctrd_pid_list_len ctrd_pid_list_get ctrd_get_container ctrd_message_take_container
- *         ctrd_list_containers ctrd_message_take_container_list ctrd_container_info_id
- *         ctrd_container_info_image ctrd_container_info_runtime ctrd_container_info_snapshotter
+ *         ctrd_version ctrd_message_take_version_info ctrd_version_info_version
+ *         ctrd_version_info_revision ctrd_progress_list_len ctrd_progress_list_get
+ *         ctrd_progress_reference ctrd_progress_status ctrd_progress_offset ctrd_progress_total
+ *         ctrd_progress_started_at ctrd_progress_updated_at ctrd_message_kind ctrd_message_tag
+ *         ctrd_message_status ctrd_message_pid ctrd_message_origin ctrd_message_seq
+ *         ctrd_message_namespace ctrd_message_container_id ctrd_message_exec_id
+ *         ctrd_message_generation ctrd_message_output_lost ctrd_message_exit_code
+ *         ctrd_message_exit_time ctrd_message_error ctrd_message_start_error ctrd_message_topic
+ *         ctrd_message_json ctrd_message_progress ctrd_message_event_time ctrd_message_dropped
+ *         ctrd_message_take_message ctrd_message_ref ctrd_io_init ctrd_container_config_init
+ *         ctrd_create_container ctrd_start_container ctrd_probe_config_init ctrd_probe
+ *         ctrd_watch_container ctrd_destroy_config_init ctrd_destroy_container ctrd_container_pid
+ *         ctrd_container_pids ctrd_message_take_pid_list ctrd_pid_list_len ctrd_pid_list_get
+ *         ctrd_get_container ctrd_message_take_container_info ctrd_list_containers
+ *         ctrd_message_take_container_info_list ctrd_container_info_id ctrd_container_info_image
+ *         ctrd_container_info_runtime ctrd_container_info_snapshotter
  *         ctrd_container_info_snapshot_key ctrd_container_info_owner ctrd_container_info_cleanup
  *         ctrd_container_info_labels_len ctrd_container_info_label_key
  *         ctrd_container_info_label_value ctrd_container_info_label ctrd_container_info_terminal
@@ -206,33 +211,34 @@
  *         ctrd_container_info_exit_code ctrd_container_info_exit_time
  *         ctrd_container_info_created_at ctrd_container_info_updated_at
  *         ctrd_container_info_list_len ctrd_container_info_list_get ctrd_recover_container
- *         ctrd_recover_all ctrd_message_take_recovery ctrd_recovery_len ctrd_recovery_id
- *         ctrd_recovery_state ctrd_recovery_error ctrd_hook_config_init ctrd_add_hook
- *         ctrd_remove_hook ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
+ *         ctrd_message_take_recovery ctrd_recover_all ctrd_message_take_recovery_list
+ *         ctrd_recovery_id ctrd_recovery_state ctrd_recovery_pid ctrd_recovery_generation
+ *         ctrd_recovery_exit_code ctrd_recovery_error ctrd_recovery_list_len
+ *         ctrd_recovery_list_get ctrd_hook_config_init ctrd_add_hook ctrd_remove_hook
+ *         ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
  *         ctrd_subscription_config_init ctrd_queue_subscribe ctrd_message_take_subscription
- *         ctrd_queue_fd ctrd_queue_next ctrd_get_image ctrd_message_take_image ctrd_list_images
- *         ctrd_message_take_image_list ctrd_remove_image ctrd_image_info_name ctrd_image_info_id
- *         ctrd_image_info_digest ctrd_image_info_media_type ctrd_image_info_size
- *         ctrd_image_info_labels_len ctrd_image_info_label_key ctrd_image_info_label_value
- *         ctrd_image_info_created_at ctrd_image_info_updated_at ctrd_image_info_list_len
- *         ctrd_image_info_list_get ctrd_progress_callback_new ctrd_pull_config_init
- *         ctrd_pull_image ctrd_progress_list_len ctrd_progress_list_get ctrd_progress_reference
- *         ctrd_progress_status ctrd_progress_offset ctrd_progress_total ctrd_progress_started_at
- *         ctrd_progress_updated_at ctrd_get_snapshot ctrd_message_take_snapshot
- *         ctrd_remove_snapshot ctrd_snapshot_info_name ctrd_snapshot_info_parent
- *         ctrd_snapshot_info_kind ctrd_snapshot_info_labels_len ctrd_snapshot_info_label_key
- *         ctrd_snapshot_info_label_value ctrd_snapshot_info_created_at
- *         ctrd_snapshot_info_updated_at ctrd_default_spec ctrd_image_spec ctrd_message_take_string
- *         ctrd_daemon_config_init ctrd_daemon_start ctrd_message_take_daemon ctrd_daemon_address
- *         ctrd_daemon_pid ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
+ *         ctrd_queue_fd ctrd_queue_next ctrd_queue_try_next ctrd_get_image
+ *         ctrd_message_take_image_info ctrd_list_images ctrd_message_take_image_info_list
+ *         ctrd_remove_image ctrd_image_info_name ctrd_image_info_id ctrd_image_info_digest
+ *         ctrd_image_info_media_type ctrd_image_info_size ctrd_image_info_labels_len
+ *         ctrd_image_info_label_key ctrd_image_info_label_value ctrd_image_info_created_at
+ *         ctrd_image_info_updated_at ctrd_image_info_list_len ctrd_image_info_list_get
+ *         ctrd_progress_callback_new ctrd_pull_config_init ctrd_pull_image ctrd_get_snapshot
+ *         ctrd_message_take_snapshot_info ctrd_remove_snapshot ctrd_snapshot_info_name
+ *         ctrd_snapshot_info_parent ctrd_snapshot_info_kind ctrd_snapshot_info_labels_len
+ *         ctrd_snapshot_info_label_key ctrd_snapshot_info_label_value
+ *         ctrd_snapshot_info_created_at ctrd_snapshot_info_updated_at ctrd_default_spec
+ *         ctrd_image_spec ctrd_message_take_string ctrd_daemon_config_init ctrd_daemon_start
+ *         ctrd_message_take_daemon ctrd_daemon_address ctrd_daemon_pid ctrd_daemon_restarts
+ *         ctrd_daemon_stop ctrd_set_log_hook
  *     Like these, and also from a signal handler:
  *         ctrd_cancel_fire
  *     From one thread, when no other thread uses the handle any more:
  *         ctrd_error_free ctrd_cancel_free ctrd_client_free ctrd_version_info_free
  *         ctrd_message_free ctrd_pid_list_free ctrd_container_info_free
- *         ctrd_container_info_list_free ctrd_recovery_free ctrd_subscription_free ctrd_queue_free
- *         ctrd_image_info_free ctrd_image_info_list_free ctrd_progress_callback_free
- *         ctrd_snapshot_info_free ctrd_string_free ctrd_daemon_free
+ *         ctrd_container_info_list_free ctrd_recovery_free ctrd_recovery_list_free
+ *         ctrd_subscription_free ctrd_queue_free ctrd_image_info_free ctrd_image_info_list_free
+ *         ctrd_progress_callback_free ctrd_snapshot_info_free ctrd_string_free ctrd_daemon_free
  *
  * Generated from ffi/src by "make header". Licence: Apache-2.0.
  */
@@ -278,6 +284,10 @@ typedef struct ctrd_cancel_t ctrd_cancel_t;
 typedef struct ctrd_client_t ctrd_client_t;
 /** The version of a server. */
 typedef struct ctrd_version_info_t ctrd_version_info_t;
+/** The state of everything that a pull fetches. */
+typedef struct ctrd_progress_list_t ctrd_progress_list_t;
+/** The state of one item of a pull. */
+typedef struct ctrd_progress_t ctrd_progress_t;
 /** A report about a process, an event, a pull, a submitted call, or messages that are missing. */
 typedef struct ctrd_message_t ctrd_message_t;
 /** The process ids of a container, in the host's pid namespace. */
@@ -286,7 +296,9 @@ typedef struct ctrd_pid_list_t ctrd_pid_list_t;
 typedef struct ctrd_container_info_list_t ctrd_container_info_list_t;
 /** What containerd knows of a container. */
 typedef struct ctrd_container_info_t ctrd_container_info_t;
-/** The outcome of a recovery: what became of each container. */
+/** The outcomes of a recovery, one for each container. */
+typedef struct ctrd_recovery_list_t ctrd_recovery_list_t;
+/** The outcome of the recovery of a container. */
 typedef struct ctrd_recovery_t ctrd_recovery_t;
 /** Messages that wait until they are fetched. */
 typedef struct ctrd_queue_t ctrd_queue_t;
@@ -298,10 +310,6 @@ typedef struct ctrd_image_info_list_t ctrd_image_info_list_t;
 typedef struct ctrd_image_info_t ctrd_image_info_t;
 /** A callback for the progress of pulls. */
 typedef struct ctrd_progress_callback_t ctrd_progress_callback_t;
-/** The state of everything that a pull fetches. */
-typedef struct ctrd_progress_list_t ctrd_progress_list_t;
-/** The state of one item of a pull. */
-typedef struct ctrd_progress_t ctrd_progress_t;
 /** What a snapshotter knows of a snapshot. */
 typedef struct ctrd_snapshot_info_t ctrd_snapshot_info_t;
 /** A private containerd. */
@@ -378,6 +386,39 @@ typedef int32_t ctrd_status_t;
 /** The change may have been made although the call failed: look before you repeat it. */
 #define CTRD_ERROR_OUTCOME_UNKNOWN 2
 
+/** A reason: no container has this id. */
+#define CTRD_REASON_NO_CONTAINER 1
+
+/**
+ * A reason: the container exists. It has no task, and its record does not say how its process ended.
+ */
+#define CTRD_REASON_NO_TASK 2
+/** A reason: no image has this name. */
+#define CTRD_REASON_NO_IMAGE 3
+
+/**
+ * A reason: containerd does not have all the content of the image: a pull was not completed, or was one
+ * of another platform.
+ */
+#define CTRD_REASON_NO_CONTENT 4
+/** A reason: no snapshot has this key, or the snapshot that it is made from does not exist. */
+#define CTRD_REASON_NO_SNAPSHOT 5
+/** A reason: containerd has no snapshotter of this name. */
+#define CTRD_REASON_NO_SNAPSHOTTER 6
+/** A reason: containerd cannot find the runtime's program. */
+#define CTRD_REASON_NO_RUNTIME 7
+/** A reason: the call's lease does not exist. */
+#define CTRD_REASON_NO_LEASE 8
+/** A reason: the container belongs to another owner, or to none. */
+#define CTRD_REASON_OTHER_OWNER 9
+
+/**
+ * A reason: the container's shim died a moment ago, and containerd has not cleaned up after it yet.
+ */
+#define CTRD_REASON_SHIM_DIED 10
+/** A reason: another client writes the content of the image at the moment. */
+#define CTRD_REASON_CONTENT_LOCKED 11
+
 /**
  * The name of a status value, as in "CTRD_E_NOT_FOUND".
  *
@@ -397,6 +438,18 @@ const char *ctrd_status_name(ctrd_status_t status);
  * Blocking: no. Threads: any. Since: 0.1.
  */
 ctrd_status_t ctrd_error_status(const ctrd_error_t *error);
+
+/**
+ * The exact reason, if the status alone leaves it open. Of CTRD_E_NOT_FOUND it says which kind of object
+ * is missing.
+ *
+ * @param error  the error; NULL gives 0.
+ * @return one of the CTRD_REASON_ values; 0 if the status is all that is known. A later version may add
+ *         some, also to errors that have none now.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_error_reason(const ctrd_error_t *error);
 
 /**
  * The whole error as one line for a log: operation, subject, step and message. If it repeats something
@@ -899,7 +952,7 @@ int32_t ctrd_has_feature(const char *name);
  * @param client  the client.
  * @param call    limits of the call; NULL: the defaults (at most 10 s).
  * @param out     receives the version, which the caller owns: ctrd_version_info_free(). A submitted call
- *                gives it by ctrd_message_take_version().
+ *                gives it by ctrd_message_take_version_info().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK, or an error.
  *
@@ -920,7 +973,7 @@ CTRD_CHECK ctrd_status_t ctrd_version(
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_message_take_version(
+CTRD_CHECK ctrd_status_t ctrd_message_take_version_info(
     ctrd_message_t *message, ctrd_version_info_t **out, ctrd_error_t **err);
 
 /**
@@ -952,6 +1005,111 @@ const char *ctrd_version_info_revision(const ctrd_version_info_t *info);
  */
 void ctrd_version_info_free(ctrd_version_info_t *info);
 
+/* Progress ----------------------------------------------------------------------------------------
+ *
+ * A pull reports its progress: to a callback (ctrd_progress_callback_new()), and in messages of kind
+ * CTRD_KIND_PROGRESS (ctrd_message_progress()). Both give the same list.
+ */
+
+/** The status of an item: the reference is being looked up. */
+#define CTRD_PROGRESS_RESOLVING 1
+/** The status of an item: the digest of the reference is known. */
+#define CTRD_PROGRESS_RESOLVED 2
+/** The status of an item: it waits for its turn. */
+#define CTRD_PROGRESS_WAITING 3
+/** The status of an item: it is being fetched. */
+#define CTRD_PROGRESS_DOWNLOADING 4
+/** The status of an item: it is being unpacked. */
+#define CTRD_PROGRESS_EXTRACTING 5
+/** The status of an item: it is done. */
+#define CTRD_PROGRESS_DONE 6
+/** The status of an item: it did not have to be fetched. */
+#define CTRD_PROGRESS_EXISTS 7
+
+/**
+ * The number of items of a pull.
+ *
+ * @param list  the progress of the pull; NULL gives 0.
+ * @return the number.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+size_t ctrd_progress_list_len(const ctrd_progress_list_t *list);
+
+/**
+ * One item of a pull. It has the same position in every list of the same pull.
+ *
+ * @param list   the progress of the pull; NULL gives NULL.
+ * @param index  its position, from 0.
+ * @return the item, borrowed from the list; NULL beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const ctrd_progress_t *ctrd_progress_list_get(const ctrd_progress_list_t *list, size_t index);
+
+/**
+ * The name of an item: the image's reference, or "<kind>-<digest>" with the kind "index", "manifest",
+ * "config" or "layer".
+ *
+ * @param progress  the item; NULL gives "".
+ * @return the text, borrowed from the item.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_progress_reference(const ctrd_progress_t *progress);
+
+/**
+ * The status of an item: one of the CTRD_PROGRESS_ values.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @return the status; a later version may add some.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_progress_status(const ctrd_progress_t *progress);
+
+/**
+ * How much of an item has been fetched.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @return the number of bytes.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_progress_offset(const ctrd_progress_t *progress);
+
+/**
+ * The size of an item.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @return the number of bytes; 0 if it is not known yet.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_progress_total(const ctrd_progress_t *progress);
+
+/**
+ * When an item was begun, by this machine's clock.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @param out       receives the time; may be NULL.
+ * @return 1; 0 if progress is NULL, and then out is left unchanged.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_progress_started_at(const ctrd_progress_t *progress, ctrd_time_t *out);
+
+/**
+ * When an item last changed, by this machine's clock.
+ *
+ * @param progress  the item; NULL gives 0.
+ * @param out       receives the time; may be NULL.
+ * @return 1; 0 if progress is NULL, and then out is left unchanged.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_progress_updated_at(const ctrd_progress_t *progress, ctrd_time_t *out);
+
 /* Messages ----------------------------------------------------------------------------------------
  *
  * A message reports the end of a process, an event, progress, the completion of a submitted call, or that
@@ -977,7 +1135,7 @@ void ctrd_version_info_free(ctrd_version_info_t *info);
  * ctrd_message_dropped().
  */
 #define CTRD_KIND_OVERFLOW 16
-/** A kind of message: a pull made progress. */
+/** A kind of message: a pull made progress: ctrd_message_progress(). */
 #define CTRD_KIND_PROGRESS 32
 
 /**
@@ -1103,10 +1261,11 @@ const char *ctrd_message_exec_id(const ctrd_message_t *message);
 /**
  * A number that tells the container of a message from those that had its id before it, or get the id
  * later. It is the same in all messages about the container, also in those that a later run of the
- * program receives, and ctrd_container_info_generation() gives the same. It has no other meaning.
+ * program receives, and ctrd_container_info_generation() gives the same. It has no other meaning. The
+ * completion of a submitted ctrd_create_container() or ctrd_start_container() has it too.
  *
  * @param message  the message; NULL gives 0.
- * @return the number; 0 if the message is not about a container.
+ * @return the number; 0 if the message is not about a container, and for the completions of other calls.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
@@ -1186,9 +1345,9 @@ const ctrd_error_t *ctrd_message_start_error(const ctrd_message_t *message);
 const char *ctrd_message_topic(const ctrd_message_t *message);
 
 /**
- * An event as JSON, with its fields named as in containerd; for progress, an array of everything that
- * the pull fetches. The text is made when it is first asked for; in a child of the process that received
- * the message it is not made any more.
+ * An event as JSON, with its fields named as in containerd; for progress, an array of the items of
+ * ctrd_message_progress(). The text is made when it is first asked for; in a child of the process that
+ * received the message it is not made any more.
  *
  * @param message  the message; NULL gives "".
  * @return the text, borrowed from the message; "" for messages of other kinds.
@@ -1196,6 +1355,17 @@ const char *ctrd_message_topic(const ctrd_message_t *message);
  * Blocking: no. Threads: any. Since: 0.1.
  */
 const char *ctrd_message_json(const ctrd_message_t *message);
+
+/**
+ * The progress of a pull: the state of everything that it fetches, as the callback of a pull receives it.
+ * ctrd_message_topic() gives the reference of the image.
+ *
+ * @param message  the message; NULL gives NULL.
+ * @return the list, borrowed from the message; NULL for messages of other kinds than CTRD_KIND_PROGRESS.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const ctrd_progress_list_t *ctrd_message_progress(const ctrd_message_t *message);
 
 /**
  * When an event happened, by the server's clock.
@@ -1455,6 +1625,19 @@ typedef struct ctrd_container_config_t {
     { sizeof(ctrd_container_config_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
       NULL, 0, NULL, NULL, 0, 0, 0, 0, 0, 0 }
 
+/** The process of a container that was created or started. */
+typedef struct ctrd_process_t {
+    /**
+     * A number that tells its container from those that had its id before it, or get the id later:
+     * ctrd_message_generation() gives the same number for its exit.
+     */
+    uint64_t generation;
+    /** The id of the process in the host's pid namespace. */
+    uint32_t pid;
+    /** Always 0. */
+    uint32_t reserved;
+} ctrd_process_t;
+
 /** How to wait for a process. All-zero gives the defaults. */
 typedef struct ctrd_probe_config_t {
     /** sizeof(ctrd_probe_config_t). */
@@ -1512,41 +1695,46 @@ void ctrd_container_config_init(ctrd_container_config_t *config, size_t size);
  * before it are undone, and the error names the step. If the server does not answer or cannot be
  * reached, undoing may take up to 15 s, also beyond the call's timeout.
  *
- * @param client   the client.
- * @param config   what to create.
- * @param io       the streams of the process; NULL: none. Read before everything else.
- * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
- *                 call gives it by ctrd_message_pid().
- * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image; CTRD_E_ALREADY_EXISTS if there is a
- *         container with the id; CTRD_E_BUSY if another call changes the container for longer than this
- *         one may wait; CTRD_E_UNKNOWN if runc fails, as it does if the command is not in the image;
+ * @param client       the client.
+ * @param config       what to create.
+ * @param io           the streams of the process; NULL: none. Read before everything else.
+ * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param process_out  receives the process; may be NULL. A submitted call gives its id by
+ *                     ctrd_message_pid(), and its generation by ctrd_message_generation().
+ * @param err          receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if something is missing, and ctrd_error_reason() says what: the image
+ *         (CTRD_REASON_NO_IMAGE), a part of its content (CTRD_REASON_NO_CONTENT), a snapshot that another
+ *         client has removed meanwhile (CTRD_REASON_NO_SNAPSHOT), the lease (CTRD_REASON_NO_LEASE);
+ *         CTRD_E_ALREADY_EXISTS if there is a container with the id; CTRD_E_BUSY if another call changes
+ *         the container for longer than this one may wait; CTRD_E_UNKNOWN if runc fails, as it does if
+ *         the command is not in the image, and if there is no such runtime (CTRD_REASON_NO_RUNTIME);
+ *         CTRD_E_INVALID_ARGUMENT also if there is no such snapshotter (CTRD_REASON_NO_SNAPSHOTTER);
  *         CTRD_E_IO also if there is no room for FIFOs.
  *
  * Blocking: until the process runs. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_create_container(
     ctrd_client_t *client, const ctrd_container_config_t *config, const ctrd_io_t *io,
-    const ctrd_call_t *call, uint32_t *pid_out, ctrd_error_t **err);
+    const ctrd_call_t *call, ctrd_process_t *process_out, ctrd_error_t **err);
 
 /**
  * Starts the process of a container that was created with CTRD_CONTAINER_NO_START.
  *
- * @param client   the client.
- * @param id       the container's id.
- * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
- *                 call gives it by ctrd_message_pid().
- * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it was
- *         started before or belongs to another owner; CTRD_E_BUSY as ctrd_create_container();
+ * @param client       the client.
+ * @param id           the container's id.
+ * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param process_out  receives the process; may be NULL. A submitted call gives its id by
+ *                     ctrd_message_pid(), and its generation by ctrd_message_generation().
+ * @param err          receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+ *         task (CTRD_REASON_NO_TASK); CTRD_E_FAILED_PRECONDITION if it was started before, or belongs to
+ *         another owner (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container();
  *         CTRD_E_UNKNOWN if runc fails.
  *
  * Blocking: until the process runs. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_start_container(
-    ctrd_client_t *client, const char *id, const ctrd_call_t *call, uint32_t *pid_out,
+    ctrd_client_t *client, const char *id, const ctrd_call_t *call, ctrd_process_t *process_out,
     ctrd_error_t **err);
 
 /**
@@ -1579,8 +1767,8 @@ void ctrd_probe_config_init(ctrd_probe_config_t *config, size_t size);
  * @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
  *                 submitted call gives it by ctrd_message_take_message().
  * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
- *         given; with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
+ * @return CTRD_OK; CTRD_E_NOT_FOUND as ctrd_watch_container(); CTRD_E_UNSUPPORTED if exec_id is given;
+ *         with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
  *         CTRD_E_FAILED_PRECONDITION if this client does not watch the container.
  *
  * Blocking: until the process has ended. Threads: any. Since: 0.1.
@@ -1602,9 +1790,9 @@ CTRD_CHECK ctrd_status_t ctrd_probe(
  *                 container's first process.
  * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task and nothing says
- *         that its process ever ended; CTRD_E_UNAVAILABLE also if its shim does not answer;
- *         CTRD_E_UNSUPPORTED if exec_id is given.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+ *         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_UNAVAILABLE also
+ *         if its shim does not answer; CTRD_E_UNSUPPORTED if exec_id is given.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
@@ -1640,8 +1828,8 @@ void ctrd_destroy_config_init(ctrd_destroy_config_t *config, size_t size);
  *                (ctrd_message_start_error()); the call succeeds all the same.
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
- *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
- *         client starts it again and again.
+ *         belongs to another owner (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container();
+ *         CTRD_E_ABORTED if another client starts it again and again.
  *
  * Blocking: until the container is gone. Threads: any. Since: 0.1.
  */
@@ -1659,7 +1847,8 @@ CTRD_CHECK ctrd_status_t ctrd_destroy_container(
  * @param out     receives the process id in the host's pid namespace. A submitted call gives it by
  *                ctrd_message_pid().
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+ *         task (CTRD_REASON_NO_TASK).
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
@@ -1676,7 +1865,8 @@ CTRD_CHECK ctrd_status_t ctrd_container_pid(
  * @param out     receives the process ids, which the caller owns: ctrd_pid_list_free(). A submitted call
  *                gives them by ctrd_message_take_pid_list().
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+ *         task (CTRD_REASON_NO_TASK).
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
@@ -1760,7 +1950,7 @@ void ctrd_pid_list_free(ctrd_pid_list_t *list);
  * @param id      the container's id.
  * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param out     receives the container's info, which the caller owns: ctrd_container_info_free(). A
- *                submitted call gives it by ctrd_message_take_container().
+ *                submitted call gives it by ctrd_message_take_container_info().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK, also if the container's shim does not answer within the 2 s that containerd gives it
  *         (CTRD_CONTAINER_STATUS_UNKNOWN); CTRD_E_NOT_FOUND if there is no such container.
@@ -1783,7 +1973,7 @@ CTRD_CHECK ctrd_status_t ctrd_get_container(
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_message_take_container(
+CTRD_CHECK ctrd_status_t ctrd_message_take_container_info(
     ctrd_message_t *message, ctrd_container_info_t **out, ctrd_error_t **err);
 
 /**
@@ -1797,13 +1987,21 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_container(
  * ctrd_get_container() tells the two apart.
  *
  * @param client       the client.
+ * The label "io.ctrd.owner" of a container has the owner name of the client that made it. So these filters
+ * give the containers that clients with the owner name "epolld" have made, and those that any client of
+ * this library has made:
+ *
+ *     labels."io.ctrd.owner"=="epolld"
+ *     labels."io.ctrd.owner"
+ *
+ * In C the first one is "labels.\"io.ctrd.owner\"==\"epolld\"".
+ *
  * @param filters      filters in containerd's language, as in labels."org.example.role"==web:
- *                     filters_len strings. The filter labels."io.ctrd.owner"==NAME gives the containers
- *                     that were made by clients with this owner name.
+ *                     filters_len strings.
  * @param filters_len  the number of filters.
  * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param out          receives the containers, which the caller owns: ctrd_container_info_list_free(). A
- *                     submitted call gives them by ctrd_message_take_container_list().
+ *                     submitted call gives them by ctrd_message_take_container_info_list().
  * @param err          receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
  *         position: "filters[1]".
@@ -1826,7 +2024,7 @@ CTRD_CHECK ctrd_status_t ctrd_list_containers(
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_message_take_container_list(
+CTRD_CHECK ctrd_status_t ctrd_message_take_container_info_list(
     ctrd_message_t *message, ctrd_container_info_list_t **out, ctrd_error_t **err);
 
 /**
@@ -1934,7 +2132,8 @@ const char *ctrd_container_info_label_key(const ctrd_container_info_t *info, siz
 const char *ctrd_container_info_label_value(const ctrd_container_info_t *info, size_t index);
 
 /**
- * The value of the label that has a key.
+ * The value of one of a container's labels, by its key. NULL tells a container without the label from one
+ * whose label is empty.
  *
  * @param info  the container's info; NULL gives NULL.
  * @param key   the key; NULL gives NULL.
@@ -2081,28 +2280,29 @@ void ctrd_container_info_list_free(ctrd_container_info_list_t *list);
  */
 
 /**
- * The state of a container: its process runs or was created, and is watched. If it was only created, as
- * when a program dies inside ctrd_create_container(), ctrd_start_container() starts it; of a process
- * that runs, that function answers CTRD_E_FAILED_PRECONDITION.
+ * The state of a container: its process was created and not started, as when a program dies inside
+ * ctrd_create_container(). It is watched. ctrd_start_container() starts it.
  */
-#define CTRD_RECOVERY_ALIVE 1
+#define CTRD_RECOVERY_CREATED 1
+/** The state of a container: its process runs, or is paused. It is watched. */
+#define CTRD_RECOVERY_RUNNING 2
 
 /**
  * The state of a container: its process has ended. Hooks, queues and ctrd_probe() report the exit.
  */
-#define CTRD_RECOVERY_ENDED 2
+#define CTRD_RECOVERY_ENDED 3
 
 /**
  * The state of a container: it has no task, and nothing says that its process ever ended. It is left
  * unchanged.
  */
-#define CTRD_RECOVERY_NO_TASK 3
+#define CTRD_RECOVERY_NO_TASK 4
 
 /**
  * The state of a container: it could not be taken over, because its shim or the server does not answer,
  * or because of its streams. It is left unchanged.
  */
-#define CTRD_RECOVERY_FAILED 4
+#define CTRD_RECOVERY_FAILED 5
 
 /**
  * Says where the streams of a container go.
@@ -2131,17 +2331,36 @@ typedef int32_t (*ctrd_recover_io_fn)(
  * @param io      where its streams go: descriptors. Output without one is dropped; NULL: all of it. Read
  *                before everything else.
  * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out     receives the outcome, which the caller owns: ctrd_recovery_free(). Its state is
+ *                CTRD_RECOVERY_CREATED, CTRD_RECOVERY_RUNNING or CTRD_RECOVERY_ENDED. May be NULL. A
+ *                submitted call gives it by ctrd_message_take_recovery().
  * @param err     receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task and nothing says
- *         that its process ever ended; CTRD_E_FAILED_PRECONDITION if it belongs to another owner;
- *         CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if its shim does not answer;
- *         CTRD_E_IO also if a stream cannot be opened.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+ *         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK);
+ *         CTRD_E_FAILED_PRECONDITION if it belongs to another owner or to none
+ *         (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if
+ *         its shim does not answer; CTRD_E_IO also if a stream cannot be opened.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
 CTRD_CHECK ctrd_status_t ctrd_recover_container(
     ctrd_client_t *client, const char *id, const ctrd_io_t *io, const ctrd_call_t *call,
-    ctrd_error_t **err);
+    ctrd_recovery_t **out, ctrd_error_t **err);
+
+/**
+ * Takes the outcome out of the completion of a submitted ctrd_recover_container(). It works once, with
+ * any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the outcome, which the caller owns: ctrd_recovery_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_recovery(
+    ctrd_message_t *message, ctrd_recovery_t **out, ctrd_error_t **err);
 
 /**
  * Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
@@ -2156,9 +2375,9 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
  * @param userdata  handed to io.
  * @param destroy   called exactly once with userdata before this function returns. May be NULL.
  * @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
- * @param out       receives the outcome, in the order of the ids, which the caller owns:
- *                  ctrd_recovery_free(). May be NULL. A submitted call gives it by
- *                  ctrd_message_take_recovery().
+ * @param out       receives the outcomes, in the order of the ids, which the caller owns:
+ *                  ctrd_recovery_list_free(). May be NULL. A submitted call gives them by
+ *                  ctrd_message_take_recovery_list().
  * @param err       receives the error, or NULL.
  * @return CTRD_OK, or an error if the containers could not be listed.
  *
@@ -2166,75 +2385,124 @@ CTRD_CHECK ctrd_status_t ctrd_recover_container(
  */
 CTRD_CHECK ctrd_status_t ctrd_recover_all(
     ctrd_client_t *client, ctrd_recover_io_fn io, void *userdata, ctrd_destroy_fn destroy,
-    const ctrd_call_t *call, ctrd_recovery_t **out, ctrd_error_t **err);
+    const ctrd_call_t *call, ctrd_recovery_list_t **out, ctrd_error_t **err);
 
 /**
- * Takes the outcome out of the completion of a submitted ctrd_recover_all(). It works once, with any
+ * Takes the outcomes out of the completion of a submitted ctrd_recover_all(). It works once, with any
  * handle of the message.
  *
  * @param message  the message.
- * @param out      receives the outcome, which the caller owns: ctrd_recovery_free().
+ * @param out      receives the outcomes, which the caller owns: ctrd_recovery_list_free().
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
  *         before.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_message_take_recovery(
-    ctrd_message_t *message, ctrd_recovery_t **out, ctrd_error_t **err);
+CTRD_CHECK ctrd_status_t ctrd_message_take_recovery_list(
+    ctrd_message_t *message, ctrd_recovery_list_t **out, ctrd_error_t **err);
 
 /**
- * The number of containers in the outcome of a recovery.
+ * The id of the container.
+ *
+ * @param recovery  the outcome; NULL gives "".
+ * @return the text, borrowed from the outcome.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_recovery_id(const ctrd_recovery_t *recovery);
+
+/**
+ * The state of the container: one of the CTRD_RECOVERY_ values.
  *
  * @param recovery  the outcome; NULL gives 0.
- * @return the number.
+ * @return the state; a later version may add some.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-size_t ctrd_recovery_len(const ctrd_recovery_t *recovery);
+uint32_t ctrd_recovery_state(const ctrd_recovery_t *recovery);
 
 /**
- * The id of one of the containers.
- *
- * @param recovery  the outcome; NULL gives NULL.
- * @param index     the container's position, from 0.
- * @return the id, borrowed from the outcome; NULL beyond the last.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-const char *ctrd_recovery_id(const ctrd_recovery_t *recovery, size_t index);
-
-/**
- * The state of one of the containers: one of the CTRD_RECOVERY_ values.
+ * The process id of the container's first process, in the host's pid namespace. If the process has ended,
+ * another process may have the id.
  *
  * @param recovery  the outcome; NULL gives 0.
- * @param index     the container's position, from 0.
- * @return the state; 0 beyond the last. A later version may add some.
+ * @return the process id; 0 if it is not known, and if the container was not taken over.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-uint32_t ctrd_recovery_state(const ctrd_recovery_t *recovery, size_t index);
+uint32_t ctrd_recovery_pid(const ctrd_recovery_t *recovery);
 
 /**
- * Why one of the containers was not taken over.
+ * A number that tells the container from those that had its id before it, or get the id later.
+ * ctrd_message_generation() gives the same number. It has no other meaning.
+ *
+ * @param recovery  the outcome; NULL gives 0.
+ * @return the number; 0 if it is not known.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint64_t ctrd_recovery_generation(const ctrd_recovery_t *recovery);
+
+/**
+ * The exit code of a process that has ended: 128 plus the number of the signal if a signal ended it.
+ *
+ * @param recovery  the outcome; NULL gives 0.
+ * @param out       receives the code if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the code is known; 0 if the process has not ended, never ran, or nothing holds its code.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_recovery_exit_code(const ctrd_recovery_t *recovery, uint32_t *out);
+
+/**
+ * Why the container was not taken over.
  *
  * @param recovery  the outcome; NULL gives NULL.
- * @param index     the container's position, from 0.
- * @return the error, borrowed from the outcome and not to be freed; NULL if the container was taken
- *         over, and beyond the last.
+ * @return the error, borrowed from the outcome and not to be freed; NULL if the container was taken over.
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-const ctrd_error_t *ctrd_recovery_error(const ctrd_recovery_t *recovery, size_t index);
+const ctrd_error_t *ctrd_recovery_error(const ctrd_recovery_t *recovery);
 
 /**
- * Frees the outcome of a recovery.
+ * Frees the outcome of the recovery of a container. The outcomes of a list are freed with the list.
  *
  * @param recovery  the outcome; NULL does nothing.
  *
  * Blocking: no. Threads: owner. Since: 0.1.
  */
 void ctrd_recovery_free(ctrd_recovery_t *recovery);
+
+/**
+ * The number of containers in a list.
+ *
+ * @param list  the list; NULL gives 0.
+ * @return the number.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+size_t ctrd_recovery_list_len(const ctrd_recovery_list_t *list);
+
+/**
+ * The outcome of one container of a list.
+ *
+ * @param list   the list; NULL gives NULL.
+ * @param index  its position, from 0.
+ * @return the outcome, borrowed from the list and not to be freed; NULL beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const ctrd_recovery_t *ctrd_recovery_list_get(const ctrd_recovery_list_t *list, size_t index);
+
+/**
+ * Frees a list and the outcomes in it.
+ *
+ * @param list  the list; NULL does nothing.
+ *
+ * Blocking: no. Threads: owner. Since: 0.1.
+ */
+void ctrd_recovery_list_free(ctrd_recovery_list_t *list);
 
 /* Hooks -------------------------------------------------------------------------------------------
  *
@@ -2556,8 +2824,7 @@ void ctrd_subscription_free(ctrd_subscription_t *subscription);
 int32_t ctrd_queue_fd(const ctrd_queue_t *queue);
 
 /**
- * Fetches the next message. Several messages may have come, so a loop that polls the descriptor calls
- * this function with CTRD_POLL until it answers CTRD_E_WOULD_BLOCK.
+ * Waits for the next message, and fetches it. ctrd_queue_try_next() does not wait.
  *
  * @param queue  the queue.
  * @param call   limits of the call; NULL: the defaults (no end). It cannot be submitted, and its
@@ -2570,6 +2837,20 @@ int32_t ctrd_queue_fd(const ctrd_queue_t *queue);
  */
 CTRD_CHECK ctrd_status_t ctrd_queue_next(
     ctrd_queue_t *queue, const ctrd_call_t *call, ctrd_message_t **out, ctrd_error_t **err);
+
+/**
+ * Fetches the next message if there is one. Several messages may have come, so a loop that polls the
+ * descriptor calls this function until it does not return CTRD_OK.
+ *
+ * @param queue  the queue.
+ * @param out    receives the message, which the caller owns: ctrd_message_free().
+ * @param err    receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_WOULD_BLOCK if there is no message.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_queue_try_next(
+    ctrd_queue_t *queue, ctrd_message_t **out, ctrd_error_t **err);
 
 /**
  * Frees a queue with the messages that it holds. Subscriptions to it end. Submitted calls that are under
@@ -2598,7 +2879,7 @@ void ctrd_queue_free(ctrd_queue_t *queue);
  * @param reference  the image's name.
  * @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param out        receives the image's info, which the caller owns: ctrd_image_info_free(). A submitted
- *                   call gives it by ctrd_message_take_image().
+ *                   call gives it by ctrd_message_take_image_info().
  * @param err        receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image.
  *
@@ -2620,7 +2901,7 @@ CTRD_CHECK ctrd_status_t ctrd_get_image(
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_message_take_image(
+CTRD_CHECK ctrd_status_t ctrd_message_take_image_info(
     ctrd_message_t *message, ctrd_image_info_t **out, ctrd_error_t **err);
 
 /**
@@ -2631,7 +2912,7 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_image(
  * @param filters_len  the number of filters.
  * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param out          receives the images, which the caller owns: ctrd_image_info_list_free(). A
- *                     submitted call gives them by ctrd_message_take_image_list().
+ *                     submitted call gives them by ctrd_message_take_image_info_list().
  * @param err          receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
  *         position: "filters[1]".
@@ -2654,7 +2935,7 @@ CTRD_CHECK ctrd_status_t ctrd_list_images(
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_message_take_image_list(
+CTRD_CHECK ctrd_status_t ctrd_message_take_image_info_list(
     ctrd_message_t *message, ctrd_image_info_list_t **out, ctrd_error_t **err);
 
 /**
@@ -2829,21 +3110,6 @@ void ctrd_image_info_list_free(ctrd_image_info_list_t *list);
 /** A pull's flag: fetch the content and do not unpack it. */
 #define CTRD_PULL_NO_UNPACK 2
 
-/** The status of an item: the reference is being looked up. */
-#define CTRD_PROGRESS_RESOLVING 1
-/** The status of an item: the digest of the reference is known. */
-#define CTRD_PROGRESS_RESOLVED 2
-/** The status of an item: it waits for its turn. */
-#define CTRD_PROGRESS_WAITING 3
-/** The status of an item: it is being fetched. */
-#define CTRD_PROGRESS_DOWNLOADING 4
-/** The status of an item: it is being unpacked. */
-#define CTRD_PROGRESS_EXTRACTING 5
-/** The status of an item: it is done. */
-#define CTRD_PROGRESS_DONE 6
-/** The status of an item: it did not have to be fetched. */
-#define CTRD_PROGRESS_EXISTS 7
-
 /**
  * Receives the progress of a pull, about every 100 ms and once at the end.
  *
@@ -2887,7 +3153,8 @@ typedef struct ctrd_pull_config_t {
     size_t token_hosts_len;
     /**
      * Receives the progress. The pull keeps it until it is over, so the handle may be freed at any time.
-     * NULL: none. Must be NULL if the call is submitted: its progress comes as messages.
+     * NULL: none. Must be NULL if the call is submitted: its progress comes as messages
+     * (ctrd_message_progress()).
      */
     ctrd_progress_callback_t *progress;
     /** Must be 0. */
@@ -2947,7 +3214,7 @@ void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
  * @param config  what to pull.
  * @param call    limits of the call; NULL: the defaults (no end, as long as data keeps coming).
  * @param out     receives the image's info, which the caller owns: ctrd_image_info_free(); may be NULL.
- *                A submitted call gives it by ctrd_message_take_image().
+ *                A submitted call gives it by ctrd_message_take_image_info().
  * @param err     receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also if the reference cannot be read; CTRD_E_NOT_FOUND if
  *         the registry does not have the image, or not for the platform; CTRD_E_UNAUTHENTICATED if the
@@ -2960,90 +3227,6 @@ void ctrd_pull_config_init(ctrd_pull_config_t *config, size_t size);
 CTRD_CHECK ctrd_status_t ctrd_pull_image(
     ctrd_client_t *client, const ctrd_pull_config_t *config, const ctrd_call_t *call,
     ctrd_image_info_t **out, ctrd_error_t **err);
-
-/**
- * The number of items of a pull.
- *
- * @param list  the progress of the pull; NULL gives 0.
- * @return the number.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-size_t ctrd_progress_list_len(const ctrd_progress_list_t *list);
-
-/**
- * One item of a pull. It has the same position in every call of the callback.
- *
- * @param list   the progress of the pull; NULL gives NULL.
- * @param index  its position, from 0.
- * @return the item, borrowed from the list; NULL beyond the last.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-const ctrd_progress_t *ctrd_progress_list_get(const ctrd_progress_list_t *list, size_t index);
-
-/**
- * The name of an item: the image's reference, or "<kind>-<digest>" with the kind "index", "manifest",
- * "config" or "layer".
- *
- * @param progress  the item; NULL gives "".
- * @return the text, borrowed from the item.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-const char *ctrd_progress_reference(const ctrd_progress_t *progress);
-
-/**
- * The status of an item: one of the CTRD_PROGRESS_ values.
- *
- * @param progress  the item; NULL gives 0.
- * @return the status; a later version may add some.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-uint32_t ctrd_progress_status(const ctrd_progress_t *progress);
-
-/**
- * How much of an item has been fetched.
- *
- * @param progress  the item; NULL gives 0.
- * @return the number of bytes.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-uint64_t ctrd_progress_offset(const ctrd_progress_t *progress);
-
-/**
- * The size of an item.
- *
- * @param progress  the item; NULL gives 0.
- * @return the number of bytes; 0 if it is not known yet.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-uint64_t ctrd_progress_total(const ctrd_progress_t *progress);
-
-/**
- * When an item was begun, by this machine's clock.
- *
- * @param progress  the item; NULL gives 0.
- * @param out       receives the time; may be NULL.
- * @return 1; 0 if progress is NULL, and then out is left unchanged.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-int32_t ctrd_progress_started_at(const ctrd_progress_t *progress, ctrd_time_t *out);
-
-/**
- * When an item last changed, by this machine's clock.
- *
- * @param progress  the item; NULL gives 0.
- * @param out       receives the time; may be NULL.
- * @return 1; 0 if progress is NULL, and then out is left unchanged.
- *
- * Blocking: no. Threads: any. Since: 0.1.
- */
-int32_t ctrd_progress_updated_at(const ctrd_progress_t *progress, ctrd_time_t *out);
 
 /* Snapshots ---------------------------------------------------------------------------------------
  *
@@ -3065,7 +3248,7 @@ int32_t ctrd_progress_updated_at(const ctrd_progress_t *progress, ctrd_time_t *o
  * @param key          its key, or its name if it is committed.
  * @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param out          receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free(). A
- *                     submitted call gives it by ctrd_message_take_snapshot().
+ *                     submitted call gives it by ctrd_message_take_snapshot_info().
  * @param err          receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such snapshot; CTRD_E_INVALID_ARGUMENT also if
  *         there is no such snapshotter.
@@ -3088,7 +3271,7 @@ CTRD_CHECK ctrd_status_t ctrd_get_snapshot(
  *
  * Blocking: no. Threads: any. Since: 0.1.
  */
-CTRD_CHECK ctrd_status_t ctrd_message_take_snapshot(
+CTRD_CHECK ctrd_status_t ctrd_message_take_snapshot_info(
     ctrd_message_t *message, ctrd_snapshot_info_t **out, ctrd_error_t **err);
 
 /**

@@ -156,7 +156,7 @@ impl Limits {
 
     pub(crate) fn timed_out(&self) -> Error {
         if self.poll {
-            return Error::new(ErrorKind::WouldBlock, "it cannot be done without waiting");
+            return Error::new(ErrorKind::WouldBlock, "the call would have to wait");
         }
         Error::new(ErrorKind::Timeout, "the deadline passed").with_retryable(true)
     }

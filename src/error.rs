@@ -11,10 +11,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The kind of failure of an [`Error`]. Kinds are few and stable, so a program may branch on them.
 ///
 /// ```no_run
-/// use ctrd::{Call, Client, ErrorKind};
+/// use ctrd::{Call, Client, ErrorKind, RemoveImageConfig};
 ///
 /// # fn f(client: &Client) -> ctrd::Result<()> {
-/// match client.remove_image("busybox", false, &Call::new()) {
+/// match client.remove_image("busybox", &RemoveImageConfig::new(), &Call::new()) {
 ///     Err(error) if error.kind() == ErrorKind::NotFound => {}
 ///     result => result?,
 /// }
@@ -130,19 +130,49 @@ struct Repr {
     outcome_unknown: bool,
     #[source]
     source: Option<Error>,
-    reason: Option<Reason>,
+    reason: Option<ErrorReason>,
 }
 
-/// The exact reason, for decisions within the library. An error's kind is less exact, and no
-/// decision depends on the words of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// The container has no task, and its record does not say how its process ended.
+/// The exact reason of an [`Error`]. It says which object is missing, for example, where the kind
+/// says only that one is. Most errors have none: then the kind is all that a program can rely on.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, ContainerConfig, ErrorReason, PullConfig};
+///
+/// # fn f(client: &Client, config: &ContainerConfig) -> ctrd::Result<()> {
+/// match client.create_container(config, &Call::new()) {
+///     Err(error) if error.reason() == Some(ErrorReason::NoImage) => {
+///         client.pull_image(&PullConfig::new("busybox"), &mut |_| {}, &Call::new())?;
+///     }
+///     result => drop(result?),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorReason {
+    /// No container has this id.
+    NoContainer,
+    /// The container exists. It has no task, and its record does not say how its process ended.
     NoTask,
+    /// No image has this name.
+    NoImage,
+    /// containerd does not have all the content of the image: a pull was not completed, or was one
+    /// of another platform.
+    NoContent,
+    /// No snapshot has this key, or the snapshot that it is made from does not exist.
+    NoSnapshot,
+    /// containerd has no snapshotter of this name.
+    NoSnapshotter,
+    /// containerd cannot find the runtime's program.
+    NoRuntime,
+    /// The call's lease does not exist.
+    NoLease,
+    /// The container belongs to another owner ([`crate::ClientConfig::owner`]), or to none.
+    OtherOwner,
     /// The container's shim died a moment ago, and containerd has not cleaned up after it yet.
     ShimDied,
-    /// containerd has no such snapshotter.
-    NoSnapshotter,
     /// Another client writes the content under the same name at the moment.
     ContentLocked,
 }
@@ -294,13 +324,9 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_reason(mut self, reason: Option<Reason>) -> Error {
+    pub(crate) fn with_reason(mut self, reason: Option<ErrorReason>) -> Error {
         self.edit().reason = reason;
         self
-    }
-
-    pub(crate) fn reason(&self) -> Option<Reason> {
-        self.0.reason
     }
 
     /// Sets the cause of this error.
@@ -312,6 +338,11 @@ impl Error {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// The exact reason, if the error has one.
+    pub fn reason(&self) -> Option<ErrorReason> {
+        self.0.reason
     }
 
     /// The operation that failed, by the name of its function (`create_container`).
@@ -357,10 +388,12 @@ impl Error {
     }
 }
 
-/// What is done with a result of any operation.
+/// Adds the operation, the subject and the step to the error of a result.
 pub(crate) trait ResultExt<T> {
     fn at(self, operation: &'static str, subject: &str) -> Result<T>;
     fn step(self, step: &'static str) -> Result<T>;
+    /// If the object does not exist, the error gets this reason, unless it has one.
+    fn missing(self, reason: ErrorReason) -> Result<T>;
     /// `None` if the object does not exist.
     fn optional(self) -> Result<Option<T>>;
 }
@@ -372,6 +405,13 @@ impl<T> ResultExt<T> for Result<T> {
 
     fn step(self, step: &'static str) -> Result<T> {
         self.map_err(|e| e.step(step))
+    }
+
+    fn missing(self, reason: ErrorReason) -> Result<T> {
+        self.map_err(|e| match (e.kind(), e.reason()) {
+            (ErrorKind::NotFound, None) => e.with_reason(Some(reason)),
+            _ => e,
+        })
     }
 
     fn optional(self) -> Result<Option<T>> {
@@ -387,7 +427,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_long_loses_its_middle_between_characters() {
+    fn a_long_text_loses_its_middle_between_characters() {
         for (text, first, last, expected) in [
             ("", 2, 0, ""),
             ("ab", 2, 0, "ab"),

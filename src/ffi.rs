@@ -1,4 +1,4 @@
-//! What only the C interface needs of this crate. It is no part of the Rust API, and may change
+//! Items of this crate that only the C interface needs. It is no part of the Rust API, and may change
 //! with any version.
 
 use std::os::fd::BorrowedFd;

@@ -170,7 +170,7 @@ struct Parser<'a> {
     at: usize,
 }
 
-/// What is wrong, and at which offset.
+/// The error in a filter, and its offset.
 struct Wrong {
     what: &'static str,
     at: usize,

@@ -1,4 +1,4 @@
-//! What the operations of one client share, and how each of them begins.
+//! The state that the operations of one client share, and the beginning of each operation.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::stdio::{FifoDir, Pump};
 use crate::submit::{self, Group};
 use crate::watch::Watches;
 
-/// What the operations of one client share.
+/// The state that the operations of one client share.
 pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) connection: Arc<Connection>,
@@ -90,7 +90,7 @@ impl Inner {
     /// Begins an operation with this default timeout. `None`: without a limit.
     pub(crate) fn begin_with(&self, call: &Call, default: Option<Duration>) -> Result<Operation> {
         self.check_process()?;
-        submit::note_operation();
+        submit::begin_operation()?;
         let namespace = call.namespace.as_ref().unwrap_or(&self.config.namespace);
         identifier::check("namespace", namespace)?;
         if call.lease.as_deref() == Some("") {
@@ -127,15 +127,20 @@ impl Inner {
         gate::closed()
     }
 
-    /// Closes the client: lets no further operation in, ends the waits of the operations under way,
-    /// waits for these operations and for hooks that run, and ends the threads. From inside a hook
-    /// it does not wait.
-    pub(crate) fn close(&self, limits: &Limits) -> Result<()> {
+    /// Lets no further operation in, and ends the waits of the operations under way. Does not wait for
+    /// these operations.
+    pub(crate) fn shut(&self) {
         self.gate.close();
         self.watches.close();
         self.bus.shut();
         self.executor.close();
         self.calls.shut();
+    }
+
+    /// Closes the client: shuts it, waits for the operations under way and for hooks that run, and ends
+    /// the threads. From inside a hook it does not wait.
+    pub(crate) fn close(&self, limits: &Limits) -> Result<()> {
+        self.shut();
         if delivery::inside() {
             return Ok(());
         }

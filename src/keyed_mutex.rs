@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_the_line_lets_the_next_one_pass() {
+    fn a_caller_that_leaves_the_line_lets_the_next_one_pass() {
         let mutex = KeyedMutex::default();
         let limits = Limits::within(Duration::from_secs(30));
         let holder = mutex.lock("a".into(), "", &limits).unwrap();

@@ -24,7 +24,7 @@
 //! - **[`Call`]** has the options of one call: its timeout (each operation has a default; only
 //!   [`Client::wait`] and [`Client::pull_image`] have none), a [`Cancel`] handle, another
 //!   namespace, a lease. It is the last argument.
-//! - **[`Error`]** says what happened: a stable [`ErrorKind`], the operation, its object and step,
+//! - **[`Error`]** says what happened: a stable [`ErrorKind`], at times an [`ErrorReason`], the operation, its object and step,
 //!   the gRPC status, whether another attempt may help, and whether the change may have been made
 //!   nevertheless.
 //! - **[`Message`]** reports an exit. If no source has the exit code, the code is `None`: it is
@@ -40,7 +40,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations, missing_docs)]
 
-/// What the library reports after faults, for each version of containerd.
+/// The reports of the library after faults, for each version of containerd.
 pub mod guide {
     #![doc = include_str!("guide/what_happens_when.md")]
 }
@@ -65,6 +65,7 @@ mod inner;
 mod keyed_mutex;
 mod lease;
 mod message;
+mod per_process;
 mod queue;
 mod random;
 mod record;
@@ -86,17 +87,18 @@ pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
 pub use client_config::ClientConfig;
 pub use container::{
-    ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, Recovery, RecoveryState,
+    ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, NewProcess, Recovery,
+    RecoveryState,
 };
 pub use daemon::{Daemon, DaemonConfig};
 pub use delivery::{HookConfig, HookId, HookMode, Subscription, SubscriptionConfig};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, ErrorReason, Result};
 pub use filter::EventFilter;
-pub use image::{Credentials, Image, Progress, ProgressStatus, PullConfig};
-pub use message::{Message, MessageKind, Origin, OutputLost};
+pub use image::{Credentials, Image, PullConfig, RemoveImageConfig};
+pub use message::{Message, MessageKind, Origin, OutputLost, Progress, ProgressStatus};
 pub use queue::{Queue, QueueConfig, QueueFd};
 pub use record::Cleanup;
-pub use snapshot::{Snapshot, SnapshotKind};
+pub use snapshot::{Snapshot, SnapshotKey, SnapshotKind};
 pub use spec::default_spec;
 pub use stdio::{Stdio, Stream};
 pub use submit::{Submission, set_call_threads};
@@ -119,6 +121,7 @@ const _: () = {
     assert_send_sync::<DestroyConfig>();
     assert_send_sync::<Error>();
     assert_send_sync::<ErrorKind>();
+    assert_send_sync::<ErrorReason>();
     assert_send_sync::<EventFilter>();
     assert_send_sync::<HookConfig>();
     assert_send_sync::<HookId>();
@@ -126,6 +129,7 @@ const _: () = {
     assert_send_sync::<Image>();
     assert_send_sync::<Message>();
     assert_send_sync::<MessageKind>();
+    assert_send_sync::<NewProcess>();
     assert_send_sync::<Origin>();
     assert_send_sync::<OutputLost>();
     assert_send_sync::<Progress>();
@@ -136,7 +140,9 @@ const _: () = {
     assert_send_sync::<QueueFd>();
     assert_send_sync::<Recovery>();
     assert_send_sync::<RecoveryState>();
+    assert_send_sync::<RemoveImageConfig>();
     assert_send_sync::<Snapshot>();
+    assert_send_sync::<SnapshotKey>();
     assert_send_sync::<SnapshotKind>();
     assert_send_sync::<Stdio>();
     assert_send_sync::<Stream>();

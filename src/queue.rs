@@ -1,17 +1,18 @@
-//! A queue of messages: a channel, and a descriptor that says whether it holds something.
+//! A queue of messages: a channel, and a descriptor that is readable while the channel holds a message.
 //!
 //! A queue belongs to no client: any number of subscriptions and submitted calls fill it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::poll_fn;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::call::{Call, Limits};
@@ -19,8 +20,8 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::message::{Message, MessageKind, Permit};
 use crate::wait::block_on;
 
-/// Messages that come closer together than this are dense: a thread that waits for them sleeps so long
-/// and takes those that have come, because a wake-up for each costs more than the rest of its way.
+/// Messages that come closer together than this are dense. A thread that waits for dense messages
+/// sleeps this long and then takes all that have come, because it is cheaper than one wake-up for each.
 pub(crate) const NAP: Duration = Duration::from_micros(50);
 
 const MAX_CAPACITY: usize = 1 << 20;
@@ -114,18 +115,18 @@ pub struct Queue {
     shared: Arc<Shared>,
 }
 
-/// What fills a queue holds this of it.
+/// The part of a queue that subscriptions and submitted calls hold.
 pub(crate) struct Shared {
     process: u32,
     config: QueueConfig,
     receiver: Receiver<Message>,
-    /// Readable while the channel holds something. Made when somebody asks for it.
+    /// Readable while the channel holds a message. Made at the first request.
     event: Mutex<Option<Arc<OwnedFd>>>,
-    /// How many messages of each kind of limit wait, and how many calls without a client are in flight.
+    /// How many messages that count towards the capacity wait, how many exits wait, and how many calls
+    /// that belong to no client are in flight.
     bounded: Arc<AtomicUsize>,
     exits: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
-    freed: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -136,23 +137,93 @@ impl std::fmt::Debug for Shared {
 }
 
 struct State {
-    /// Gone once the queue is freed.
+    /// `None` once the queue is freed.
     sender: Option<Sender<Message>>,
-    /// The containers whose submitted start is not completed, each with the exits that wait for that.
-    starting: HashMap<Container, Vec<Message>>,
-    /// The threads that wait, by a number of their own.
+    /// The containers that submitted calls are starting, by generation.
+    starting: HashMap<Generation, Starting>,
+    /// The last messages of subscriptions that still have exits in `starting`.
+    ends: Vec<Sent>,
+    /// Ends a subscription when the queue is freed, by the subscription's number.
+    subscriptions: HashMap<u64, AtFree>,
+    /// The threads that wait, by number.
     waiters: HashMap<u64, Waker>,
-    next: u64,
-    /// When a message ended a wait last, and whether that was so soon after the one before that there
-    /// will be another one.
+    /// The number that was given last, to a subscription or to a thread that waits.
+    number: u64,
+    /// When a message last ended a wait, and whether the one before came so shortly before it that
+    /// another is likely to follow.
     woken: Option<Instant>,
     dense: bool,
     /// Whether the descriptor is readable.
     signalled: bool,
 }
 
-/// A container's namespace and id.
-pub(crate) type Container = (String, String);
+/// The generation of a container, as its messages have it. Another container with the same id, also one
+/// on another server, has another generation.
+pub(crate) type Generation = u64;
+
+/// A message, and the number of the subscription that it belongs to.
+type Sent = (u64, Message);
+
+/// What a subscription wants done when its queue is freed.
+type AtFree = Box<dyn FnOnce() + Send>;
+
+/// A container that submitted calls are starting.
+#[derive(Default)]
+struct Starting {
+    /// How many such calls are not completed.
+    calls: usize,
+    /// The exits of the container, which must come after the completions of these calls.
+    exits: Vec<Sent>,
+}
+
+impl State {
+    /// Keeps a message back if another one must come before it. Otherwise returns it.
+    fn hold_back(&mut self, subscription: u64, message: Message) -> Option<Message> {
+        match message.kind() {
+            MessageKind::Exit => {
+                let generation = message.generation();
+                match generation.and_then(|generation| self.starting.get_mut(&generation)) {
+                    Some(starting) => starting.exits.push((subscription, message)),
+                    None => return Some(message),
+                }
+            }
+            MessageKind::Closed if self.has_exits_of(subscription) => {
+                self.ends.push((subscription, message));
+            }
+            _ => return Some(message),
+        }
+        None
+    }
+
+    /// Whether exits of this subscription are kept back.
+    fn has_exits_of(&self, subscription: u64) -> bool {
+        let mut exits = self.starting.values().flat_map(|starting| &starting.exits);
+        exits.any(|(of, _)| *of == subscription)
+    }
+
+    /// Notes that a call that started these containers is completed. Returns the messages that need not
+    /// be kept back any more, in their order.
+    fn started(&mut self, containers: &[Generation]) -> Vec<Message> {
+        let mut free = Vec::new();
+        for generation in containers {
+            let Entry::Occupied(mut starting) = self.starting.entry(*generation) else { continue };
+            starting.get_mut().calls -= 1;
+            if starting.get().calls == 0 {
+                free.extend(starting.remove().exits);
+            }
+        }
+        let (waiting, ends) =
+            std::mem::take(&mut self.ends).into_iter().partition(|(of, _)| self.has_exits_of(*of));
+        self.ends = waiting;
+        free.extend::<Vec<Sent>>(ends);
+        free.into_iter().map(|(_, message)| message).collect()
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+}
 
 impl Shared {
     fn new(config: QueueConfig) -> Shared {
@@ -160,8 +231,10 @@ impl Shared {
         let state = State {
             sender: Some(sender),
             starting: HashMap::new(),
+            ends: Vec::new(),
+            subscriptions: HashMap::new(),
             waiters: HashMap::new(),
-            next: 0,
+            number: 0,
             woken: None,
             dense: false,
             signalled: false,
@@ -174,7 +247,6 @@ impl Shared {
             bounded: Arc::default(),
             exits: Arc::default(),
             calls: Arc::default(),
-            freed: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -191,9 +263,27 @@ impl Shared {
         Err(Error::new(ErrorKind::Forked, "the process forked after the queue was made"))
     }
 
-    /// Whether the program has freed the queue: nobody will fetch anything from it.
-    pub(crate) fn is_freed(&self) -> bool {
-        self.freed.load(Ordering::SeqCst)
+    /// The number of a new subscription.
+    pub(crate) fn number(&self) -> u64 {
+        self.lock().next_number()
+    }
+
+    /// Runs `end` when the queue is freed, unless the subscription ends before. If the queue is freed
+    /// already, this runs it now.
+    pub(crate) fn at_free(&self, subscription: u64, end: impl FnOnce() + Send + 'static) {
+        let mut state = self.lock();
+        if state.sender.is_some() {
+            state.subscriptions.insert(subscription, Box::new(end));
+            return;
+        }
+        drop(state);
+        end();
+    }
+
+    /// Notes that a subscription has ended.
+    pub(crate) fn forget(&self, subscription: u64) {
+        let end = self.lock().subscriptions.remove(&subscription);
+        drop(end);
     }
 
     /// Room for one more message that may be dropped.
@@ -206,7 +296,7 @@ impl Shared {
         Permit::take(&self.exits, usize::MAX)
     }
 
-    /// Whether so many exits wait that no further process is to be made.
+    /// Whether so many exits wait that the clients must make no further process.
     pub(crate) fn is_full_of_exits(&self) -> bool {
         self.exits.load(Ordering::SeqCst) >= self.config.max_exits
     }
@@ -216,45 +306,50 @@ impl Shared {
         Permit::take(&self.calls, self.config.max_calls)
     }
 
-    /// Adds a message and wakes the threads that wait. Exits of a container whose submitted start is not
-    /// completed wait for that: the completion comes first.
+    /// Adds a message of a submitted call and wakes the threads that wait.
     pub(crate) fn push(&self, message: Message) {
+        self.add(self.lock(), [message]);
+    }
+
+    /// Adds a message of a subscription and wakes the threads that wait. An exit of a container that a
+    /// submitted call is starting waits for the completion of that call. The last message of the
+    /// subscription waits for all its exits.
+    pub(crate) fn push_from(&self, subscription: u64, message: Message) {
         let mut state = self.lock();
-        let Some(sender) = state.sender.clone() else {
-            // A result may be dropped with it.
-            drop(state);
-            drop(message);
-            return;
+        let message = if state.sender.is_some() {
+            state.hold_back(subscription, message)
+        } else {
+            Some(message)
         };
-        if message.kind() == MessageKind::Exit && !state.starting.is_empty() {
-            let container = (message.namespace().to_owned(), message.container_id().to_owned());
-            if let Some(waiting) = state.starting.get_mut(&container) {
-                waiting.push(message);
-                return;
-            }
+        if let Some(message) = message {
+            self.add(state, [message]);
         }
-        // The receiver exists as long as this does.
-        let _ = sender.send(message);
-        self.signal(state);
     }
 
-    /// Lets exits of this container wait until its submitted start is completed.
-    pub(crate) fn begin_start(&self, container: &Container) {
-        self.lock().starting.entry(container.clone()).or_default();
+    /// Notes that a submitted call starts the container with this generation. The call must pass it to
+    /// [`Shared::complete`].
+    pub(crate) fn begin_start(&self, container: Generation) {
+        self.lock().starting.entry(container).or_default().calls += 1;
     }
 
-    /// Adds the completion of a submitted call, and then the exits that have waited for it.
-    pub(crate) fn complete(&self, completion: Message, started: &[Container]) {
+    /// Adds the completion of a submitted call, and then the messages that have waited for it.
+    /// `started`: the containers of its calls of [`Shared::begin_start`].
+    pub(crate) fn complete(&self, completion: Message, started: &[Generation]) {
         let mut state = self.lock();
-        let waiting: Vec<Vec<Message>> =
-            started.iter().filter_map(|container| state.starting.remove(container)).collect();
+        let waiting = state.started(started);
+        self.add(state, std::iter::once(completion).chain(waiting));
+    }
+
+    /// Adds messages and wakes the threads that wait. If the queue is freed, drops them.
+    fn add(&self, state: MutexGuard<'_, State>, messages: impl IntoIterator<Item = Message>) {
         let Some(sender) = state.sender.clone() else {
+            // The drop of a message may drop a result, so the lock is released first.
             drop(state);
-            drop(completion);
+            messages.into_iter().for_each(drop);
             return;
         };
-        let messages = std::iter::once(completion).chain(waiting.into_iter().flatten());
-        messages.for_each(|message| drop(sender.send(message)));
+        // This cannot fail, because the receiver exists as long as `self`.
+        messages.into_iter().for_each(|message| drop(sender.send(message)));
         self.signal(state);
     }
 
@@ -278,7 +373,7 @@ impl Shared {
         }
     }
 
-    /// Makes the descriptor unreadable, unless something has come meanwhile.
+    /// Makes the descriptor unreadable, unless a message has come meanwhile.
     fn make_unreadable(&self) {
         let mut state = self.lock();
         if state.signalled
@@ -290,19 +385,19 @@ impl Shared {
         }
     }
 
-    /// A message that has come.
-    fn fetch(&self) -> std::result::Result<Message, TryRecvError> {
-        let message = self.receiver.try_recv()?;
-        message.taken();
+    /// Takes a message that has come.
+    fn fetch(&self) -> Option<Message> {
+        let message = self.receiver.try_recv().ok();
+        message.iter().for_each(Message::taken);
+        // Also if there was none: the program may have taken it from the channel itself.
         if self.receiver.is_empty() {
             self.make_unreadable();
         }
-        Ok(message)
+        message
     }
 
     fn next(&self, limits: &Limits) -> Result<Message> {
-        // If many come there is one already, and nothing to wait for.
-        if let Ok(message) = self.fetch() {
+        if let Some(message) = self.fetch() {
             return Ok(message);
         }
         if !limits.poll
@@ -316,13 +411,10 @@ impl Shared {
             poll_fn(|cx| {
                 {
                     let mut state = self.lock();
-                    let number = *number.get_or_insert_with(|| {
-                        state.next += 1;
-                        state.next
-                    });
+                    let number = *number.get_or_insert_with(|| state.next_number());
                     state.waiters.insert(number, cx.waker().clone());
                 }
-                // After this thread is known to wait: whatever comes from here on wakes it.
+                // A message that comes after the look wakes this thread, because it is on the list.
                 self.fetch().map_or(Poll::Pending, Poll::Ready)
             }),
         );
@@ -340,13 +432,13 @@ impl Shared {
         waited
     }
 
-    /// Sleeps for a moment if messages are dense. Gives the first of those that came meanwhile.
+    /// Sleeps for a moment if messages are dense. Returns the first that came meanwhile.
     fn nap(&self) -> Option<Message> {
         if !self.lock().dense {
             return None;
         }
         thread::sleep(NAP);
-        let message = self.fetch().ok();
+        let message = self.fetch();
         self.lock().dense = message.is_some() && !self.receiver.is_empty();
         message
     }
@@ -374,8 +466,8 @@ impl Queue {
     }
 
     /// A descriptor that is readable as long as the queue holds a message (level-triggered). The program
-    /// only polls it, and fetches with [`Queue::next`]. It is made when it is asked for first, and is the
-    /// same each time.
+    /// only polls it, and fetches with [`Queue::next`]. The first call makes it, and later calls return the
+    /// same one.
     pub fn fd(&self) -> Result<QueueFd> {
         let fd = || {
             self.shared.check_process()?;
@@ -399,7 +491,10 @@ impl Queue {
     }
 
     /// The channel itself, for `crossbeam_channel::select!`. A message that is taken from it counts
-    /// towards the queue's limits until its last clone is dropped.
+    /// towards the queue's limits until its last clone is dropped. The channel does not change the
+    /// descriptor of [`Queue::fd`]: after the program has taken the last message from the channel, the
+    /// descriptor stays readable until the next call of [`Queue::next`], also one that polls and finds
+    /// no message.
     pub fn receiver(&self) -> &Receiver<Message> {
         &self.shared.receiver
     }
@@ -428,16 +523,17 @@ impl AsFd for QueueFd {
 }
 
 impl Queue {
-    /// Frees what the queue holds, and closes its descriptor, as its drop does: also while a submitted
-    /// call still holds the queue.
+    /// Does what the drop of the queue does, also while a submitted call still holds the queue: frees
+    /// its messages, closes its descriptor and ends its subscriptions.
     pub(crate) fn free(&self) {
-        self.shared.freed.store(true, Ordering::SeqCst);
-        let (sender, starting, event) = {
+        let (sender, held_back, subscriptions, event) = {
             let mut state = self.shared.lock();
             let event = self.shared.event.lock().unwrap_or_else(PoisonError::into_inner).take();
-            (state.sender.take(), std::mem::take(&mut state.starting), event)
+            let held_back = (std::mem::take(&mut state.starting), std::mem::take(&mut state.ends));
+            (state.sender.take(), held_back, std::mem::take(&mut state.subscriptions), event)
         };
-        drop((sender, starting, event));
+        drop((sender, held_back, event));
+        subscriptions.into_values().for_each(|end| end());
         while let Ok(message) = self.shared.receiver.try_recv() {
             drop(message);
         }
@@ -447,7 +543,7 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         if self.shared.check_process().is_err() {
-            // In a child a thread that does not exist there may hold a lock. What the queue holds stays.
+            // In a child, a thread that does not exist there may hold a lock. So nothing is freed.
             std::mem::forget(self.shared.clone());
             return;
         }

@@ -41,9 +41,11 @@ pub enum SnapshotKind {
 /// A snapshot, as its snapshotter describes it.
 ///
 /// ```no_run
-/// # fn f(client: &ctrd::Client) -> ctrd::Result<()> {
+/// use ctrd::{Call, Client, SnapshotKey};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
 /// // The snapshot of the container `web`, unless it was created with another key.
-/// let snapshot = client.get_snapshot(None, "web", &ctrd::Call::new())?;
+/// let snapshot = client.get_snapshot(&SnapshotKey::new("web"), &Call::new())?;
 /// println!("{} is on top of {:?}", snapshot.name(), snapshot.parent());
 /// # Ok(())
 /// # }
@@ -110,22 +112,58 @@ impl From<Info> for Snapshot {
     }
 }
 
+/// Which snapshot a call is about.
+///
+/// ```
+/// let layer = ctrd::SnapshotKey::new("sha256:5f70bf18").snapshotter("native");
+/// assert_eq!(layer.key(), "sha256:5f70bf18");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SnapshotKey {
+    key: String,
+    snapshotter: Option<String>,
+}
+
+impl SnapshotKey {
+    /// The snapshot with this key or, once it is committed, this name.
+    pub fn new(key: impl Into<String>) -> SnapshotKey {
+        SnapshotKey { key: key.into(), snapshotter: None }
+    }
+
+    /// The key that [`SnapshotKey::new`] was given.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The snapshotter that has it. Default: the client's.
+    pub fn snapshotter(mut self, snapshotter: impl Into<String>) -> SnapshotKey {
+        self.snapshotter = Some(snapshotter.into());
+        self
+    }
+
+    /// The snapshotter and the key, checked.
+    fn check<'a>(&'a self, client: &'a Inner) -> Result<(&'a str, &'a str)> {
+        let snapshotter = snapshotter(client, self.snapshotter.as_deref())?;
+        identifier::check_snapshot_key("key", &self.key)?;
+        Ok((snapshotter, &self.key))
+    }
+}
+
 /// The snapshotter of a call: the client's if the call names none.
 pub(crate) fn snapshotter<'a>(client: &'a Inner, named: Option<&'a str>) -> Result<&'a str> {
     named.map_or(Ok(()), identifier::check_snapshotter)?;
     Ok(named.unwrap_or(&client.config.snapshotter))
 }
 
-pub(crate) fn get(client: &Inner, named: Option<&str>, key: &str, call: &Call) -> Result<Snapshot> {
-    let snapshotter = snapshotter(client, named)?;
-    identifier::check_snapshot_key("key", key)?;
+pub(crate) fn get(client: &Inner, key: &SnapshotKey, call: &Call) -> Result<Snapshot> {
+    let (snapshotter, key) = key.check(client)?;
     let operation = client.begin(call)?;
     snapshots::stat(&operation.ctx, snapshotter, key).map(Snapshot::from)
 }
 
-pub(crate) fn remove(client: &Inner, named: Option<&str>, key: &str, call: &Call) -> Result<()> {
-    let snapshotter = snapshotter(client, named)?;
-    identifier::check_snapshot_key("key", key)?;
+pub(crate) fn remove(client: &Inner, key: &SnapshotKey, call: &Call) -> Result<()> {
+    let (snapshotter, key) = key.check(client)?;
     let operation = client.begin(call)?;
     snapshots::remove(&operation.ctx, snapshotter, key)
 }

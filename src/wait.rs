@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detached_future_is_polled_by_whoever_wakes_it() {
+    fn a_detached_future_is_polled_by_the_thread_that_wakes_it() {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..100 {
             let sender = sender.clone();

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 
 use crate::cancel::Cancel;
+use crate::per_process::PerProcess;
 use crate::{sys, wakeup};
 
 /// How long the thread waits for another waiter before it ends.
@@ -32,11 +33,11 @@ struct Waiter {
 }
 
 fn lock() -> MutexGuard<'static, State> {
-    static STATE: OnceLock<Mutex<State>> = OnceLock::new();
+    static STATE: PerProcess<Mutex<State>> = PerProcess::new();
     STATE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A waiter that is watched. The drop ends that.
+/// A registered waiter. The drop removes it.
 #[derive(Debug)]
 pub(crate) struct Watched(u64);
 
@@ -56,8 +57,8 @@ fn remove(state: &mut State, number: u64) -> Option<Waiter> {
     Some(waiter)
 }
 
-/// Calls `waker` once, when the deadline passes or the handle is fired: at once if that is so already.
-/// Gives `None` if no thread can be made: then the caller looks by itself now and then.
+/// Calls `waker` once: when the deadline passes or the handle is fired, or at once if that has happened
+/// before. Returns `None` if no thread can be made. Then the caller must check both from time to time.
 pub(crate) fn watch(
     deadline: Option<Instant>,
     cancel: Option<Cancel>,
@@ -78,7 +79,7 @@ pub(crate) fn watch(
     state.next += 1;
     let number = state.next;
     let is_first = deadline.is_some_and(|at| state.deadlines.first().is_none_or(|(f, _)| at < *f));
-    // The handle may have been fired before the thread knew of it.
+    // The handle may have been fired before the thread could see it.
     let is_fired = cancel.as_ref().is_some_and(Cancel::is_fired);
     if let Some(deadline) = deadline {
         state.deadlines.insert((deadline, number));
@@ -91,7 +92,7 @@ pub(crate) fn watch(
     Some(Watched(number))
 }
 
-/// Takes the waiters that are to be woken, and says when the next deadline passes.
+/// Takes the waiters that must be woken. Also returns the time of the next deadline.
 fn due(state: &mut State, look_at_handles: bool) -> (Vec<Waiter>, Option<Instant>) {
     let now = Instant::now();
     let mut numbers: Vec<u64> = state
@@ -129,7 +130,7 @@ fn run() {
         }
         drop(state);
         for waiter in due {
-            // A panic must not take the thread with it: all deadlines and cancel handles rely on it.
+            // A panic must not end the thread, because all deadlines and cancel handles rely on it.
             if catch_unwind(AssertUnwindSafe(|| waiter.waker.wake())).is_err() {
                 log::error!("the end of a wait panicked");
             }
@@ -143,7 +144,7 @@ fn run() {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
-        // It returns at once if the number has changed meanwhile.
+        // This returns at once if the number has changed meanwhile.
         wakeup::wait(changes, left.as_ref());
     }
 }
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn wakes_those_whose_handle_is_fired_before_or_after() {
+    fn wakes_waiters_whose_handle_is_fired_before_or_after() {
         let (cancel, other) = (Cancel::new(), Cancel::new());
         let (first, first_woken) = waker();
         let (second, second_woken) = waker();
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_who_waits_no_longer() {
+    fn forgets_a_waiter_that_is_dropped() {
         let (waker, woken) = waker();
         let watched = watch(Some(Instant::now() + Duration::from_secs(3600)), None, waker).unwrap();
         let number = watched.0;

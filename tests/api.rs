@@ -101,8 +101,26 @@ fn no_public_struct_has_public_fields() {
     assert_eq!(without(is_closed), [""; 0]);
 }
 
+/// A bool or an `Option` among the arguments does not say at the call what it means.
 #[test]
-fn what_must_not_be_dropped_at_once_says_so() {
+fn no_method_of_the_client_takes_a_bool_or_an_option() {
+    let mut sources = Vec::new();
+    read_sources(Path::new("src/client"), &mut sources);
+    let mut methods = 0;
+    for method in sources.iter().flat_map(|text| text.split("\n    pub fn ").skip(1)) {
+        let (parameters, _) = method.split_once(" {\n").unwrap();
+        let (parameters, _) = parameters.rsplit_once(')').unwrap();
+        assert!(
+            !parameters.contains(": bool") && !parameters.contains(": Option<"),
+            "{parameters}"
+        );
+        methods += 1;
+    }
+    assert!(methods > 25, "{methods}");
+}
+
+#[test]
+fn types_that_must_not_be_dropped_at_once_say_so() {
     let must_use = |name: &str, found: &Declaration| {
         let is_named = ["Call", "Client", "Daemon", "Queue", "Submission", "Subscription"];
         let matters = name.ends_with("Config") || is_named.contains(&name);

@@ -1,4 +1,4 @@
-//! What a program that is killed or stopped leaves behind, and what a later run of it receives.
+//! The remains of a program that is killed or stopped, and the messages that a later run of it receives.
 
 mod ground;
 
@@ -184,7 +184,7 @@ fn later_run(plot: &Plot, proxy: &Proxy, id: &str, grace: Duration, is_ending: b
     }
     let destroyed = client.destroy_container(id, &DestroyConfig::new().grace(grace), &within(30));
     told.extend(destroyed.iter().cloned());
-    if matches!(state, Some(RecoveryState::Alive | RecoveryState::Ended)) {
+    if !matches!(state, None | Some(RecoveryState::NoTask | RecoveryState::Failed)) {
         told.push(hook.recv_timeout(Duration::from_secs(30)).expect("a hook that is told"));
     }
     drop(client);
@@ -202,7 +202,7 @@ fn expire_leases(plot: &Plot) {
 }
 
 #[test]
-fn a_create_can_be_cleared_away_wherever_its_program_was_killed() {
+fn a_create_can_be_removed_after_a_kill_at_any_step() {
     for (streams, starts) in [(true, true), (false, true), (true, false), (false, false)] {
         let shape = Shape { streams, starts };
         let plot = Plot::new();
@@ -217,7 +217,8 @@ fn a_create_can_be_cleared_away_wherever_its_program_was_killed() {
 
             let later = later_run(&plot, &proxy, &id, Duration::ZERO, false);
             let state = match death {
-                _ if death.has_done("Tasks/Create") => Some(RecoveryState::Alive),
+                _ if death.has_done("Tasks/Start") => Some(RecoveryState::Running),
+                _ if death.has_done("Tasks/Create") => Some(RecoveryState::Created),
                 _ if death.has_done("Containers/Create") => Some(RecoveryState::NoTask),
                 _ => None,
             };
@@ -264,12 +265,12 @@ fn kill_in_a_destroy(starts: bool, code: Option<u32>, is_ending: impl Fn(&Death)
 }
 
 #[test]
-fn a_destroy_can_be_finished_wherever_its_program_was_killed() {
+fn a_destroy_can_be_finished_after_a_kill_at_any_step() {
     kill_in_a_destroy(true, Some(3), |death| death.has_done("Tasks/Kill"));
 }
 
 #[test]
-fn a_destroy_of_what_never_ran_tells_no_code_wherever_its_program_was_killed() {
+fn a_killed_destroy_leaves_no_code_for_a_process_that_never_ran() {
     kill_in_a_destroy(false, None, |death| {
         death.has_done("Tasks/Kill") && !death.has_done("Tasks/Delete")
     });
@@ -352,8 +353,8 @@ fn containers_of_a_killed_program_are_taken_over_with_their_streams() {
     let recovered = client.recover_all(&mut streams, &within(30)).unwrap();
     let state = |id: &str| recovered.iter().find(|one| one.container_id() == id).unwrap().state();
     let states = [&talking, &lonely, &ending].map(|id| state(id));
-    let [alive, ended] = [RecoveryState::Alive, RecoveryState::Ended];
-    assert_eq!(states, [alive, alive, ended], "{recovered:?}");
+    let [running, ended] = [RecoveryState::Running, RecoveryState::Ended];
+    assert_eq!(states, [running, running, ended], "{recovered:?}");
     assert_eq!(fifos(&plot), standing);
 
     File::from(input).write_all(b"two\n").unwrap();
@@ -437,7 +438,7 @@ fn watch(job: Job) {
 }
 
 #[test]
-fn a_program_that_was_stopped_is_told_what_happened_meanwhile() {
+fn a_program_that_was_stopped_learns_what_happened_meanwhile() {
     let plot = Plot::new();
     let proxy = proxy_of(plot.ground);
     let output = plot.ground.dir().join(unique("output"));
@@ -495,7 +496,7 @@ fn a_program_that_was_stopped_is_told_what_happened_meanwhile() {
 }
 
 #[test]
-fn an_undo_of_what_never_ran_tells_no_code_where_its_program_was_killed() {
+fn a_killed_undo_leaves_no_code_for_a_process_that_never_ran() {
     let plot = Plot::new();
     let proxy = proxy_of(plot.ground);
     // The container ends between these two calls, and the task exists.

@@ -4,23 +4,27 @@ mod ground;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ctrd::{
-    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, Origin, PullConfig, Stdio,
-    Stream,
+    Call, Cancel, Client, ContainerConfig, DestroyConfig, ErrorKind, ErrorReason, Origin,
+    PullConfig, SnapshotKey, Stdio, Stream,
 };
 use ground::image::Recipe;
-use ground::plot::{Plot, at_once, client_of, create, gently, kill, pipe, stop, within};
+use ground::plot::{
+    Plot, assert_nothing_is_left, at_once, client_of, create, gently, kill, pipe, stop, within,
+};
 use ground::proxy::Proxy;
 use ground::{Ground, unique, wait_until};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
-fn exits_are_told_with_their_real_codes() {
+fn exits_have_their_real_codes() {
     let plot = Plot::new();
     for (script, code) in [
         ("exit 0", 0),
@@ -46,7 +50,7 @@ fn exits_are_told_with_their_real_codes() {
 }
 
 #[test]
-fn a_killed_process_is_told_of_with_its_signal() {
+fn the_exit_of_a_killed_process_has_its_signal() {
     let plot = Plot::new();
     let config = plot.shell("sleep 1000");
     let (id, pid) = create(&plot.client, config);
@@ -244,6 +248,43 @@ fn a_prepared_root_is_used_and_left_alone() {
     assert_eq!(std::fs::read_to_string(root.join("kept")).unwrap(), "kept\n");
 }
 
+/// A mount that is unmounted with the test, even if that fails.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn tmpfs(point: PathBuf) -> Mounted {
+        std::fs::create_dir(&point).unwrap();
+        mount("tmpfs", &point, "tmpfs", MountFlags::empty(), None).unwrap();
+        Mounted(point)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_container_is_destroyed_though_something_is_mounted_below_its_root() {
+    let plot = Plot::new();
+    let root = plot.ground.dir().join(unique("root"));
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    std::fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
+    let mounted = Mounted::tmpfs(root.join("data"));
+    std::fs::write(root.join("data/file"), "inside\n").unwrap();
+    let script = "read line < /data/file; echo $line > /kept; exit 9";
+    let config = ContainerConfig::new(unique("root")).rootfs(&root);
+    let id = plot.create(config.args(["/bin/sh", "-c", script]));
+    assert_eq!(plot.probe(&id).exit_code(), Some(9));
+    plot.destroy(&id);
+    assert_eq!(std::fs::read_to_string(root.join("kept")).unwrap(), "inside\n");
+    assert!(root.join("data/file").exists());
+    // Nothing else has it mounted.
+    unmount(&mounted.0, UnmountFlags::empty()).unwrap();
+    assert_nothing_is_left(&plot, "a container of a directory");
+}
+
 #[test]
 fn a_specification_of_the_callers_keeps_what_we_do_not_know() {
     let plot = Plot::new();
@@ -341,7 +382,7 @@ fn destroying_at_the_same_time_gives_the_same_exit() {
     for result in results {
         match result {
             Ok(message) => assert_eq!(message.exit_code(), Some(13)),
-            // Who comes when all is over finds nothing.
+            // A call that comes when all is over finds nothing.
             Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
         }
     }
@@ -374,7 +415,7 @@ fn changes_of_one_container_take_turns() {
 }
 
 #[test]
-fn who_finds_a_container_held_is_told_by_what() {
+fn a_busy_error_names_the_operation_that_runs() {
     let plot = Plot::new();
     let id = plot.create(plot.shell("trap '' TERM; while :; do sleep 0.1; done"));
     thread::sleep(Duration::from_millis(300));
@@ -459,7 +500,7 @@ fn a_missing_snapshot_of_the_image_is_unpacked_again() {
     wait_until("the snapshots go", || {
         for line in list().lines().filter(|line| line.contains("Committed")) {
             let key = line.split_whitespace().next().unwrap();
-            let _ = plot.client.remove_snapshot(None, key, &Call::new());
+            let _ = plot.client.remove_snapshot(&SnapshotKey::new(key), &Call::new());
         }
         !list().contains("Committed")
     });
@@ -535,13 +576,18 @@ fn bad_arguments_are_named() {
     let unknown = good().image("localhost/no/such:image");
     let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.reason(), Some(ErrorReason::NoImage), "{error}");
     let unknown = good().snapshotter("no-such-snapshotter");
     let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::NoSnapshotter), "{error}");
     assert_eq!(error.failed_step(), Some("prepare the snapshot"), "{error}");
     let unknown = good().runtime("io.containerd.no-such.v1");
     let error = plot.client.create_container(&unknown, &Call::new()).unwrap_err();
     assert_eq!(error.failed_step(), Some("create the task"), "{error}");
     assert!(error.message().contains("no-such"), "{error}");
+    assert_eq!(error.reason(), Some(ErrorReason::NoRuntime), "{error}");
+    let error = plot.client.create_container(&good(), &Call::new().lease("none")).unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::NoLease), "{error}");
     assert_eq!(plot.holdings(), before);
     // And the daemon is well.
     assert_eq!(plot.run(plot.shell("echo well")), (Some(0), "well\n".into()));
@@ -697,7 +743,7 @@ fn a_poll_asks_nobody() {
     }
     // Each took 1 s when polls asked the server.
     assert!(start.elapsed() < Duration::from_secs(1) * POLLS / 10, "{:?}", start.elapsed());
-    // What has to ask is bounded.
+    // A call that has to ask the server is bounded.
     let short = Call::new().timeout(Duration::from_millis(200));
     let error = other.watch_container(&unwatched, &short).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");

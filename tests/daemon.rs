@@ -382,7 +382,7 @@ fn is_stopped_when_dropped() {
 }
 
 #[test]
-fn cleans_up_by_itself_where_containerd_was_killed() {
+fn cleans_up_by_itself_after_containerd_was_killed() {
     let place = Place::new();
     let config = place.config().restart(false);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
@@ -543,7 +543,7 @@ fn one_that_is_to_outlive_its_owner_is_left_by_the_drop_and_ended_by_the_stop() 
 }
 
 #[test]
-fn a_begun_stop_is_finished_by_the_drop_of_one_that_is_to_outlive_its_owner() {
+fn the_drop_finishes_a_stop_that_was_begun() {
     let place = Place::new();
     let config = place.config().outlive_owner(true);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
@@ -581,6 +581,33 @@ fn a_killed_containerd_comes_back_and_its_containers_live_on() {
     daemon.stop(&Call::new()).unwrap();
     assert_eq!((daemon.pid(), daemon.is_running(), daemon.restarts()), (0, false, 3));
     place.assert_gone(&[container, new]);
+}
+
+#[test]
+fn an_id_can_be_used_again_though_the_removal_of_its_bundle_was_cut_short() {
+    let place = Place::new();
+    let daemon = place.start();
+    let first = place.container("a");
+    let id = place.id("a");
+    let shim = place.processes().into_iter().find(|(_, line)| line.contains("-namespace"));
+    let (shim, _) = shim.unwrap();
+    // containerd was killed between the renaming of an earlier bundle and the removal of its files.
+    let bundles = place.daemon.join("state/io.containerd.runtime.v2.task/default");
+    assert!(bundles.join(&id).exists());
+    let renamed = bundles.join(format!(".{id}"));
+    fs::create_dir(&renamed).unwrap();
+    fs::write(renamed.join("config.json"), "{}").unwrap();
+    kill(daemon.pid(), Signal::KILL);
+    kill(shim, Signal::KILL);
+    wait_until("containerd does not come up", || {
+        daemon.restarts() == 1 && place.client().is_ok_and(|c| c.version(&Call::new()).is_ok())
+    });
+    wait_until("containerd keeps the task", || !place.ctr(&["task", "ls"]).contains(&id));
+    place.ctr(&["container", "rm", &id]);
+    let second = place.container("a");
+    assert!(!renamed.exists());
+    daemon.stop(&Call::new()).unwrap();
+    place.assert_gone(&[first, second]);
 }
 
 #[test]
@@ -731,7 +758,7 @@ fn stops_while_it_is_being_restarted() {
 }
 
 #[test]
-fn stays_dead_where_no_restart_is_wanted() {
+fn without_restart_a_dead_containerd_stays_dead() {
     let place = Place::new();
     let config = place.config().restart(false);
     let daemon = Daemon::start(&config, &Call::new()).unwrap();
@@ -787,7 +814,7 @@ fn says_what_is_not_installed() {
 }
 
 #[test]
-fn an_early_death_is_told_with_the_log() {
+fn an_early_death_is_reported_with_the_log() {
     let place = Place::new();
     let dying = "echo early >&2; echo \"the last words\" >&2; exit 3";
     let config = place.config().binary(place.script(dying));

@@ -12,7 +12,8 @@ use std::time::Duration;
 use ctrd::{
     Call, Cancel, Cleanup, Client, ContainerInfo, ContainerStatus, Daemon, DaemonConfig, Error,
     ErrorKind, EventFilter, HookConfig, HookMode, Message, MessageKind, Origin, PullConfig, Queue,
-    QueueConfig, RecoveryState, Stdio, Stream, Subscription, SubscriptionConfig, default_spec,
+    QueueConfig, RecoveryState, RemoveImageConfig, SnapshotKey, Stdio, Stream, Subscription,
+    SubscriptionConfig, default_spec,
 };
 use ground::plot::{Plot, at_once, create, gently, kill, pipe, within};
 use ground::proxy::Proxy;
@@ -40,7 +41,7 @@ fn queue_of(client: &Client, config: &SubscriptionConfig) -> (Queue, Subscriptio
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
-fn hooks_and_queues_are_told_of_each_exit_once() {
+fn hooks_and_queues_get_each_exit_once() {
     let plot = Plot::new();
     let hook = stop_hook(&plot.client, HookMode::Thread);
     let dispatched = stop_hook(&plot.client, HookMode::Dispatch);
@@ -77,15 +78,15 @@ fn call_everything(plot: &Plot, ended: &str) {
     let (client, call) = (&plot.client, &within(30));
     let fails = |kind: ErrorKind, error: ctrd::Error| assert_eq!(error.kind(), kind, "{error}");
 
-    // What has ended.
+    // A process that has ended.
     assert_eq!(client.probe(ended, call).unwrap().exit_code(), Some(1));
-    client.get_snapshot(None, ended, call).unwrap();
+    client.get_snapshot(&SnapshotKey::new(ended), call).unwrap();
     client.destroy_container(ended, &at_once(), call).unwrap();
-    fails(ErrorKind::NotFound, client.remove_snapshot(None, ended, call).unwrap_err());
+    fails(ErrorKind::NotFound, client.remove_snapshot(&SnapshotKey::new(ended), call).unwrap_err());
 
     // Images.
     let pull = PullConfig::new(&plot.image);
-    client.remove_image(&plot.image, true, call).unwrap();
+    client.remove_image(&plot.image, &RemoveImageConfig::new().sync(true), call).unwrap();
     client.pull_image(&pull, &mut |_| {}, call).unwrap();
     client.get_image(&plot.image, call).unwrap();
     assert_eq!(client.list_images(&[], call).unwrap().len(), 1);
@@ -108,11 +109,12 @@ fn call_everything(plot: &Plot, ended: &str) {
     let config = SubscriptionConfig::new([MessageKind::Exit, MessageKind::Event]).filters(filters);
     let (queue, subscription) = queue_of(client, &config);
 
-    // What runs.
+    // A process that runs.
     let config = plot.shell("sleep 1000").start(false);
     let id = config.id().to_owned();
-    let pid = client.create_container(&config, call).unwrap();
-    assert_eq!(client.start_container(&id, call).unwrap(), pid);
+    let process = client.create_container(&config, call).unwrap();
+    assert_eq!(client.start_container(&id, call).unwrap(), process);
+    let pid = process.pid();
     assert_eq!(client.container_pid(&id, call).unwrap(), pid);
     assert!(client.container_pids(&id, call).unwrap().contains(&pid));
     client.recover_container(&id, &Stdio::new(), call).unwrap();
@@ -124,7 +126,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     let other = another(plot);
     other.version(call).unwrap();
     let recovered = other.recover_all(&mut |_| Ok(Stdio::new()), call).unwrap();
-    assert_eq!((recovered.len(), recovered[0].state()), (1, RecoveryState::Alive));
+    assert_eq!((recovered.len(), recovered[0].state()), (1, RecoveryState::Running));
     other.close(call).unwrap();
     fails(ErrorKind::Closed, other.version(call).unwrap_err());
     drop(other);
@@ -140,7 +142,7 @@ fn call_everything(plot: &Plot, ended: &str) {
     let daemon = Daemon::start(&DaemonConfig::new(directory), call).unwrap();
     daemon.stop(call).unwrap();
 
-    // What does not block; of all this only the dispatch is refused.
+    // Calls that do not block: only the dispatch is refused.
     assert!(client.dispatch_fd().is_ok());
     assert_eq!(client.counters().outstanding(), 0);
     assert!(default_spec(&plot.namespace, &id).is_ok());
@@ -217,7 +219,7 @@ fn a_client_is_closed_from_a_hook_and_while_one_runs() {
 }
 
 #[test]
-fn events_are_told_from_the_subscription_on() {
+fn events_come_from_the_subscription_on() {
     let plot = Plot::new();
     let here = || EventFilter::new().namespace(&plot.namespace);
     let (sender, hook) = mpsc::channel();
@@ -270,7 +272,7 @@ fn events_are_told_from_the_subscription_on() {
 }
 
 #[test]
-fn a_gap_is_told_before_the_events_after_it() {
+fn a_gap_comes_before_the_events_after_it() {
     let plot = Plot::new();
     let path = plot.ground.dir().join(unique("proxy"));
     let proxy = Proxy::start(plot.ground.address().as_ref(), &path);
@@ -309,11 +311,11 @@ fn progress_goes_to_queues_too() {
     assert_eq!(message.topic(), Some(plot.ground.image()));
     let json: serde_json::Value = serde_json::from_str(message.json().unwrap()).unwrap();
     assert_eq!(json[0]["Ref"], plot.ground.image(), "{json}");
-    plot.client.remove_image(&plot.image, true, &call).unwrap();
+    plot.client.remove_image(&plot.image, &RemoveImageConfig::new().sync(true), &call).unwrap();
 }
 
 #[test]
-fn what_a_policy_names_is_removed_after_the_hooks() {
+fn the_parts_that_a_policy_names_are_removed_after_the_hooks() {
     let plot = Plot::new();
     for cleanup in [Cleanup::Task, Cleanup::All] {
         let (release, released) = mpsc::channel::<()>();
@@ -344,6 +346,35 @@ fn what_a_policy_names_is_removed_after_the_hooks() {
         plot.client.remove_hook(hook, &within(10)).unwrap();
     }
     assert!(plot.holdings().only_images());
+}
+
+#[test]
+fn hooks_that_hang_do_not_hold_a_clean_up_up() {
+    let plot = Plot::new();
+    let (entered, running) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let hanging = unique("hangs");
+    for _ in 0..16 {
+        let (entered, released) = (entered.clone(), released.clone());
+        let hook = move |_: &Message| {
+            entered.send(()).unwrap();
+            let _ = released.lock().unwrap().recv();
+        };
+        let config = HookConfig::new([MessageKind::Exit]).container(&hanging);
+        plot.client.add_hook(&config, hook, &Call::new()).unwrap();
+    }
+    plot.create(plot.shell_of(&hanging, "exit 3"));
+    (0..16).for_each(|_| running.recv_timeout(LONG).unwrap());
+    let id = plot.create(plot.shell("exit 4").cleanup(Cleanup::All));
+    let other = another(&plot);
+    wait_until("the clean-up", || {
+        let pid = other.container_pid(&id, &within(10));
+        pid.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    });
+    assert_eq!(plot.probe(&id).exit_code(), Some(4));
+    drop(release);
+    plot.destroy(&hanging);
 }
 
 #[test]
@@ -397,9 +428,9 @@ fn a_later_run_of_the_program_takes_containers_over() {
         .unwrap();
     let states: BTreeMap<_, _> = recovered.iter().map(|r| (r.container_id(), r.state())).collect();
     let expected = BTreeMap::from([
-        (talking.as_str(), RecoveryState::Alive),
-        (running.as_str(), RecoveryState::Alive),
-        (waiting.as_str(), RecoveryState::Alive),
+        (talking.as_str(), RecoveryState::Created),
+        (running.as_str(), RecoveryState::Running),
+        (waiting.as_str(), RecoveryState::Running),
         (ended.as_str(), RecoveryState::Ended),
         (without_task.as_str(), RecoveryState::NoTask),
     ]);
@@ -443,7 +474,7 @@ fn pipe_in() -> (std::os::fd::OwnedFd, std::fs::File) {
 }
 
 #[test]
-fn what_a_killed_program_left_of_fifos_is_removed() {
+fn the_fifos_of_a_killed_program_are_removed() {
     let plot = Plot::new();
     let (_output, stdout) = pipe();
     let config = plot.shell("sleep 1000").stdio(Stdio::new().stdout(Stream::fd(stdout)));
@@ -478,7 +509,7 @@ fn what_a_killed_program_left_of_fifos_is_removed() {
 }
 
 #[test]
-fn who_only_probes_leaves_the_clean_up_to_the_owner() {
+fn a_client_that_only_probes_leaves_the_clean_up_to_the_owner() {
     let plot = Plot::new();
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
@@ -600,7 +631,7 @@ fn streams_of_several_kinds_are_taken_over() {
 }
 
 #[test]
-fn who_probes_before_he_recovers_loses_nothing() {
+fn a_probe_before_a_recover_loses_nothing() {
     let plot = Plot::new();
     let first = another(&plot);
     let made = |script: &str, cleanup| {
@@ -623,9 +654,9 @@ fn who_probes_before_he_recovers_loses_nothing() {
     // The policies are known from here on, and which process it is.
     let recovered = second.recover_all(&mut |_| Ok(Stdio::new()), &within(30)).unwrap();
     let state = |id: &str| recovered.iter().find(|r| r.container_id() == id).unwrap().state();
-    assert_eq!(state(&running), RecoveryState::Alive);
+    assert_eq!(state(&running), RecoveryState::Running);
     assert_eq!(state(&ended), RecoveryState::Ended);
-    assert_eq!(state(&again), RecoveryState::Alive);
+    assert_eq!(state(&again), RecoveryState::Running);
     kill(process);
     second.destroy_container(&again, &gently(), &within(30)).unwrap();
     wait_until("the end of everything", || plot.holdings().only_images());
@@ -705,7 +736,7 @@ fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
     let states: BTreeMap<_, _> =
         recovered.iter().map(|one| (one.container_id().to_owned(), one.state())).collect();
     let mut expected: BTreeMap<_, _> =
-        ids.iter().map(|id| (id.clone(), RecoveryState::Alive)).collect();
+        ids.iter().map(|id| (id.clone(), RecoveryState::Running)).collect();
     expected.remove(&destroyed);
     expected.insert(refused.clone(), RecoveryState::Failed);
     expected.insert(ended.clone(), RecoveryState::Ended);
@@ -752,7 +783,7 @@ fn a_panic_of_the_callback_ends_a_recovery() {
     assert!(panicked.is_err());
     assert_eq!(count, 3);
     let recovered = second.recover_all(&mut |_| Ok(Stdio::new()), &within(30)).unwrap();
-    assert!(recovered.iter().all(|one| one.state() == RecoveryState::Alive), "{recovered:?}");
+    assert!(recovered.iter().all(|one| one.state() == RecoveryState::Running), "{recovered:?}");
     assert_eq!(recovered.len(), ids.len());
     for id in ids {
         second.destroy_container(&id, &at_once(), &within(20)).unwrap();

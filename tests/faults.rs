@@ -1,4 +1,4 @@
-//! What the library reports of containers while connections break, containerd dies or shims hang.
+//! The reports of the library about containers while connections break, containerd dies or shims hang.
 
 mod ground;
 
@@ -85,7 +85,7 @@ fn a_broken_connection_is_no_exit() {
 }
 
 #[test]
-fn a_container_that_was_made_anew_is_another_one() {
+fn a_container_that_was_created_again_is_another_one() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     let unseen = unseen_proxy_of(plot.ground);
@@ -116,7 +116,7 @@ fn a_container_that_was_made_anew_is_another_one() {
 }
 
 #[test]
-fn a_known_exit_is_not_told_of_a_later_container() {
+fn a_known_exit_is_not_reported_for_a_later_container() {
     let plot = Plot::new();
     let config = plot.shell("exit 4");
     let id = plot.create(config);
@@ -268,7 +268,7 @@ fn a_stuck_shim_delays_nobody_else() {
 }
 
 #[test]
-fn stopped_tasks_are_kept_where_it_is_asked_for() {
+fn stopped_tasks_are_kept_if_the_client_asks_for_it() {
     let ground = own_ground();
     let mut plot = Plot::with_image(ground, ground.image());
     let config = plot.client_config().keep_stopped_tasks(true);
@@ -287,7 +287,7 @@ fn stopped_tasks_are_kept_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_machine_that_starts_anew_has_no_tasks() {
+fn after_a_restart_of_the_machine_there_are_no_tasks() {
     let ground = own_ground();
     let plot = Plot::with_image(ground, ground.image());
     let first = client_of(&plot);
@@ -470,7 +470,7 @@ fn faulty_create(fault: Fault, call: &str) -> Option<Error> {
         if call == "Tasks/Wait" && matches!(fault, Fault::CutAfter) {
             // The answer comes when the process ends. It must not hit one of the calls of the
             // destroy.
-            kill(*process);
+            kill(process.pid());
             rule.wait_until_fired();
         }
         // The client may not have noticed yet that the connection is another one.
@@ -518,7 +518,7 @@ fn a_create_whose_connection_breaks_leaves_nothing() {
 }
 
 #[test]
-fn what_the_server_makes_after_a_break_is_undone() {
+fn objects_that_the_server_makes_after_a_break_are_removed() {
     let calls = ["Leases/Create", "Snapshots/Prepare", "Containers/Create", "Tasks/Create"];
     thread::scope(|scope| {
         for call in calls {
@@ -565,7 +565,7 @@ fn a_create_whose_server_hangs_ends_and_leaves_nothing() {
 }
 
 #[test]
-fn what_is_answered_after_the_end_of_a_create_is_undone() {
+fn an_answer_after_the_end_of_a_create_is_undone() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     for (call, next) in [
@@ -744,7 +744,7 @@ fn a_pull_whose_connection_breaks_can_be_made_again() {
 }
 
 #[test]
-fn an_exit_is_told_though_the_id_is_taken_over() {
+fn an_exit_is_reported_though_the_id_has_a_new_container() {
     let plot = Plot::new();
     for recover in [true, false] {
         let (proxy, client) = behind_a_proxy(&plot);
@@ -833,7 +833,7 @@ fn a_close_from_a_hook_ends_what_is_being_opened() {
 }
 
 #[test]
-fn an_exit_is_told_though_the_container_is_gone() {
+fn an_exit_is_reported_though_the_container_is_gone() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     let (sender, told) = mpsc::channel();

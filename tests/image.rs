@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ctrd::{
     Call, Cancel, Client, ContainerConfig, Credentials, Error, ErrorKind, Image, Progress,
-    ProgressStatus, PullConfig, default_spec,
+    ProgressStatus, PullConfig, RemoveImageConfig, default_spec,
 };
 use serde_json::{Value, json};
 
@@ -120,11 +120,11 @@ fn other_clients_can_use_what_is_pulled() {
     let listed = ground.client().list_images(&[], &call).unwrap();
     assert_eq!((listed.len(), listed[0].size(), listed[0].id()), (1, image.size(), image.id()));
 
-    client.remove_image(&reference, true, &call).unwrap();
+    client.remove_image(&reference, &RemoveImageConfig::new().sync(true), &call).unwrap();
     assert_empty(ground, &namespace);
     for error in [
         client.get_image(&reference, &call).unwrap_err(),
-        client.remove_image(&reference, true, &call).unwrap_err(),
+        client.remove_image(&reference, &RemoveImageConfig::new().sync(true), &call).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(error.to_string().contains(&reference), "{error}");
@@ -155,7 +155,7 @@ fn many_pulls_of_one_image_fetch_it_once() {
     assert_eq!(gets.len(), all, "something was fetched twice");
     let holdings = ground.holdings(&namespace);
     assert_eq!((holdings.leases, holdings.ingests, holdings.active_snapshots), (0, 0, 0));
-    client.remove_image(&reference, true, &call).unwrap();
+    client.remove_image(&reference, &RemoveImageConfig::new().sync(true), &call).unwrap();
     assert_empty(ground, &namespace);
 }
 
@@ -170,14 +170,14 @@ fn garbage_collection_leaves_a_pull_alone() {
         let collecting = scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 pull(&client, &config(&other), &call).unwrap();
-                client.remove_image(&other, true, &call).unwrap();
+                client.remove_image(&other, &RemoveImageConfig::new().sync(true), &call).unwrap();
             }
         });
         for _ in 0..10 {
             pull(&client, &config(&one), &call).unwrap();
             let check = ground.ctr(&["-n", &namespace, "images", "check", &format!("name=={one}")]);
             assert!(check.contains("complete ("), "{check}");
-            client.remove_image(&one, true, &call).unwrap();
+            client.remove_image(&one, &RemoveImageConfig::new().sync(true), &call).unwrap();
         }
         over.store(true, Ordering::SeqCst);
         collecting.join().unwrap();
@@ -285,7 +285,13 @@ fn leaves_the_callers_lease_in_place() {
     let call = call(&namespace).lease(lease.as_str());
     let reference = push(ground, 1);
     pull(&client, &config(&reference), &call).unwrap();
-    client.remove_image(&reference, true, &Call::new().namespace(namespace.as_str())).unwrap();
+    client
+        .remove_image(
+            &reference,
+            &RemoveImageConfig::new().sync(true),
+            &Call::new().namespace(namespace.as_str()),
+        )
+        .unwrap();
     let holdings = ground.holdings(&namespace);
     assert_eq!((holdings.leases, holdings.images, holdings.snapshots), (1, 0, 4));
     ground.ctr(&["-n", &namespace, "leases", "rm", "--sync", &lease]);
@@ -391,7 +397,7 @@ fn an_error_says_what_is_wrong_with_a_reference() {
         for error in [
             pull(&client, &config(reference), &Call::new()).unwrap_err(),
             client.get_image(reference, &Call::new()).unwrap_err(),
-            client.remove_image(reference, false, &Call::new()).unwrap_err(),
+            client.remove_image(reference, &RemoveImageConfig::new(), &Call::new()).unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{reference}");
             assert!(error.message().starts_with("reference: "), "{error}");
@@ -439,7 +445,7 @@ fn every_name_that_is_listed_can_be_used() {
         client.image_spec(name, "c", &Call::new()).unwrap();
     }
     for (removed, name) in names.iter().enumerate() {
-        client.remove_image(name, false, &Call::new()).unwrap();
+        client.remove_image(name, &RemoveImageConfig::new(), &Call::new()).unwrap();
         let left = client.list_images(&[], &Call::new()).unwrap();
         assert_eq!(left.len(), names.len() - removed - 1);
         assert!(left.iter().all(|image| image.name() != *name), "{name} is left: {left:?}");
@@ -461,13 +467,13 @@ fn the_exact_name_comes_before_the_completed_one() {
     };
     assert_eq!(get().unwrap(), "busybox:9");
     assert_eq!(image_of_a_new_container(), "busybox:9");
-    client.remove_image("busybox:9", false, &Call::new()).unwrap();
+    client.remove_image("busybox:9", &RemoveImageConfig::new(), &Call::new()).unwrap();
     assert_eq!(get().unwrap(), full);
     assert_eq!(image_of_a_new_container(), full);
-    client.remove_image("busybox:9", false, &Call::new()).unwrap();
+    client.remove_image("busybox:9", &RemoveImageConfig::new(), &Call::new()).unwrap();
     for error in [
         get().unwrap_err(),
-        client.remove_image("busybox:9", false, &Call::new()).unwrap_err(),
+        client.remove_image("busybox:9", &RemoveImageConfig::new(), &Call::new()).unwrap_err(),
         client.image_spec("busybox:9", "c", &Call::new()).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
@@ -492,7 +498,7 @@ fn an_exact_name_takes_one_call() {
         proxy.take();
         client.get_image(name, &Call::new()).unwrap();
         assert_eq!(proxy.take(), get, "{name}");
-        client.remove_image(name, false, &Call::new()).unwrap();
+        client.remove_image(name, &RemoveImageConfig::new(), &Call::new()).unwrap();
         assert_eq!(proxy.take(), remove, "{name}");
     }
 }
@@ -590,7 +596,7 @@ fn an_image_is_unpacked_for_its_specification_only_if_a_name_needs_its_files() {
         assert_eq!(spec["linux"]["cgroupsPath"], format!("/{namespace}/c"));
         let holdings = ground.holdings(&namespace);
         assert_eq!((holdings.snapshots, holdings.active_snapshots), (snapshots, 0));
-        client.remove_image(&reference, true, &call).unwrap();
+        client.remove_image(&reference, &RemoveImageConfig::new().sync(true), &call).unwrap();
         assert_empty(ground, &namespace);
     }
 }

@@ -1,11 +1,12 @@
-//! What the server knows of containers: get and list.
+//! Looking containers up: get and list.
 
 mod ground;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use ctrd::{
-    Call, Cleanup, Client, ContainerConfig, ContainerInfo, ContainerStatus, Error, ErrorKind, Stdio,
+    Call, Cleanup, Client, ContainerConfig, ContainerInfo, ContainerStatus, Error, ErrorKind,
+    RecoveryState, Stdio,
 };
 use ground::plot::{
     Plot, at_once, client_behind, client_of, create, kill, proxy_of, shim_of, stop, within,
@@ -43,7 +44,7 @@ fn a_container_is_described_by_its_record() {
         .cleanup(Cleanup::Task)
         .stdio(Stdio::new().terminal(true));
     let id = plot.create(config);
-    // Whoever asks.
+    // For every client.
     for client in [&plot.client, &client_of(&plot)] {
         let info = look(client, &id);
         assert_eq!(info.id(), id);
@@ -154,7 +155,7 @@ fn the_state_of_the_process_is_given() {
 }
 
 #[test]
-fn the_generation_tells_one_life_of_an_id_from_the_next() {
+fn the_generation_distinguishes_containers_with_one_id() {
     let plot = Plot::new();
     let mut generations = Vec::new();
     for code in [3, 4] {
@@ -163,14 +164,17 @@ fn the_generation_tells_one_life_of_an_id_from_the_next() {
         let probed = plot.probe("same");
         // A later run of the program.
         let later = client_of(&plot);
-        later.recover_container("same", &Stdio::new(), &within(10)).unwrap();
+        let taken = later.recover_container("same", &Stdio::new(), &within(10)).unwrap();
+        assert_eq!((taken.state(), taken.exit_code()), (RecoveryState::Ended, Some(code)));
+        assert_eq!((taken.pid(), taken.generation()), (Some(process.pid()), process.generation()));
         let recovered = later.probe("same", &within(10)).unwrap();
         let generation = look(&later, "same").generation();
         let destroyed = plot.destroy("same");
         for message in [&probed, &recovered, &destroyed] {
             assert_eq!(message.exit_code(), Some(code));
-            assert_eq!(message.pid(), Some(process));
+            assert_eq!(message.pid(), Some(process.pid()));
             assert_eq!(message.generation(), generation);
+            assert_eq!(message.generation(), process.generation());
         }
         generations.push(generation.unwrap());
     }

@@ -1,4 +1,4 @@
-//! What the library reports of containers that other clients of the same containerd change.
+//! The reports of the library about containers that other clients of the same containerd change.
 
 mod ground;
 
@@ -201,7 +201,7 @@ fn a_policy_is_not_that_of_another_record() {
 }
 
 #[test]
-fn each_of_two_processes_of_a_record_is_told() {
+fn the_exits_of_two_processes_of_a_record_are_reported() {
     let plot = Plot::new();
     let told = stop_hook(&plot.client);
     // Its second run has ended when it is destroyed.
@@ -261,7 +261,7 @@ fn a_shim_that_hangs_under_a_record_that_is_gone_is_no_exit() {
 }
 
 #[test]
-fn a_look_that_fails_is_no_start() {
+fn a_failed_look_up_is_no_start() {
     let plot = Plot::new();
     let (proxy, client) = behind_a_proxy(&plot);
     for at in 1..=2 {
@@ -427,7 +427,7 @@ fn a_clean_up_leaves_a_later_process_alone() {
 }
 
 #[test]
-fn what_another_client_never_started_has_no_code() {
+fn a_process_that_another_client_never_started_has_no_code() {
     let plot = Plot::new();
     for piped in [false, true] {
         let told = stop_hook(&plot.client);
@@ -494,7 +494,7 @@ fn a_start_that_is_only_seen_lets_the_input_go() {
 }
 
 #[test]
-fn what_is_not_known_is_kept_as_that() {
+fn an_unknown_outcome_is_kept_as_unknown() {
     let plot = Plot::new();
     for (proxy, expected) in [
         (proxy_of(plot.ground), by_the_kernel(137)),

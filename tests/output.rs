@@ -21,7 +21,7 @@ const WRITTEN: u64 = 200_000;
 /// Longer than the time for which output is waited for by default.
 const LATE: Duration = Duration::from_millis(2500);
 
-/// What the pipe of the host and the FIFO hold together: the shim has nothing left.
+/// The bytes that the pipe of the host and the FIFO hold together: the shim has nothing left.
 const WRITTEN_TO_FIFO: u64 = 120_000;
 
 /// A container that writes, and ends; and the other end of its output.
@@ -89,7 +89,7 @@ fn output_for_a_reader_that_has_gone_is_reported() {
 }
 
 #[test]
-fn a_destroy_waits_for_a_late_reader_as_long_as_it_is_told_to() {
+fn a_destroy_waits_for_a_late_reader_as_long_as_its_drain_says() {
     let plot = Plot::new();
     for drain in [Duration::from_secs(30), Duration::MAX] {
         let (container, reader) = writer(&plot);
@@ -240,7 +240,7 @@ fn output_of_a_container_that_another_client_removes_is_waited_for_and_counted()
         client.destroy_container(id, &gently(), &within(30)).unwrap();
     };
     for late in [false, true] {
-        // What the shim still holds is lost with it, and nobody can count that.
+        // The bytes that the shim still holds are lost with it, and nobody can count them.
         let (mut container, reader) = running(&plot, &writing(WRITTEN_TO_FIFO));
         if late {
             container = container.drain(Duration::MAX);

@@ -34,7 +34,7 @@ fn parse(directory: &str, inputs: &[PathBuf]) -> FileDescriptorSet {
         .unwrap()
 }
 
-/// What the protos say. The well-known types that they import are no part of it.
+/// The content of the protos, without the well-known types that they import.
 fn facts_of_protos(files: &FileDescriptorSet) -> Facts {
     let mut facts = Facts::new();
     for file in &files.file {
@@ -124,7 +124,7 @@ fn add_service(facts: &mut Facts, package: &str, service: &ServiceDescriptorProt
     }
 }
 
-/// What the contract says.
+/// The content of the contract.
 fn facts_of_contract(contract: &Value) -> Facts {
     let mut facts = Facts::new();
     let mut section = |section: &str, word: &str, fact: fn(&Value) -> String| {
@@ -147,7 +147,7 @@ fn facts_of_contract(contract: &Value) -> Facts {
     facts
 }
 
-/// Where two accounts differ, a line each.
+/// The differences of two accounts, a line each.
 fn differences(protos: &Facts, contract: &Facts) -> Vec<String> {
     let mut all = Vec::new();
     for (key, fact) in protos {

@@ -81,8 +81,8 @@ impl Program<'_> {
     fn create(&self, args: &[&str]) -> (String, u32) {
         let id = unique("bench");
         let config = ContainerConfig::new(&id).image(self.image).args(args.iter().copied());
-        let pid = self.client.create_container(&config, &Call::new()).unwrap();
-        (id, pid)
+        let process = self.client.create_container(&config, &Call::new()).unwrap();
+        (id, process.pid())
     }
 
     fn destroy(&self, id: &str) {

@@ -5,6 +5,7 @@
 //! with the same containerd, each in a process of its own, in turns. Nothing here is a test,
 //! because figures depend on the machine.
 
+mod epolld;
 mod job;
 
 #[path = "../../tests/ground/mod.rs"]
@@ -35,10 +36,14 @@ const SUBMISSION_ROUNDS: usize = 3;
 /// The argument that makes this program a client.
 const JOB: &str = "--job";
 
+/// The argument with which it measures only the example `epolld`.
+const EPOLLD: &str = "--epolld";
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [first, job @ ..] if first == JOB => job::run(job),
+        [first] if first == EPOLLD => epolld::figures(),
         [peer, ..] if Path::new(peer).is_file() => figures(peer),
         _ => panic!("the program of the peer is to be the first argument: make bench"),
     }
@@ -69,6 +74,8 @@ fn figures(peer: &str) {
     waits(both);
     println!();
     submission(&ctrd);
+    println!();
+    epolld::figures();
     println!();
     for (name, calls) in ["ctrd", "the Go client"].into_iter().zip(calls) {
         println!("RPCs of {name}: {}\n", calls.join(" "));

@@ -83,7 +83,7 @@ impl Told {
     }
 }
 
-/// What happened, in numbers.
+/// The counts of what happened.
 #[derive(Default)]
 pub struct Tally {
     pub exits: AtomicUsize,
@@ -410,7 +410,7 @@ impl<'a> Pool<'a> {
             return Err("not ready".into());
         }
         let id = id.to_owned();
-        Ok(Running { id, process, code, ending: None, successor: None })
+        Ok(Running { id, process: process.pid(), code, ending: None, successor: None })
     }
 
     /// Makes the client watch a container that the other client has made. `before` is the number of

@@ -93,7 +93,7 @@ fn left(plot: &Plot) -> Holdings {
     }
 }
 
-/// What this program knows of a container.
+/// The knowledge of this program about a container.
 struct Known {
     /// The exit codes that may be reported. There is one, unless it is not known how far the
     /// creation came.
@@ -316,5 +316,5 @@ fn make(client: &Client, image: &str, id: &str, code: &str) -> ctrd::Result<u32>
     let process = client.create_container(&config, &Call::new())?;
     drop(config);
     output.read_exact(&mut [0]).expect("its output");
-    Ok(process)
+    Ok(process.pid())
 }

@@ -44,8 +44,8 @@ pub fn run(options: &Options, report: &mut Report) {
     let states: HashMap<&str, RecoveryState> =
         recovered.iter().map(|r| (r.container_id(), r.state())).collect();
     let of = |state| states.values().filter(|found| **found == state).count();
-    report.count("containers recovered, one shim stopped", of(RecoveryState::Alive), count - 1);
-    report.count("of the others", count - of(RecoveryState::Alive), 1);
+    report.count("containers recovered, one shim stopped", of(RecoveryState::Running), count - 1);
+    report.count("of the others", count - of(RecoveryState::Running), 1);
     let failed = states.get(stuck.as_str()) == Some(&RecoveryState::Failed);
     report.count("failed: the one that is stuck", usize::from(failed), 1);
     report.figure("time", millis(time), "at most 10 s", time <= LIMIT);

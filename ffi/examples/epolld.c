@@ -20,7 +20,8 @@
  *   status ID     the same line for one container
  *   stop ID       destroy a container, and keep it stopped until it is started
  *   start ID      start a container, also if its policy does not
- *   pull IMAGE    pull an image; before the last line come "progress" and JSON
+ *   pull IMAGE    pull an image; before the last line come lines of "progress", with the bytes that
+ *                 have arrived and those that are known to come
  *   quit          end the daemon; the containers run on
  *   quit --stop   destroy all containers, then end the daemon
  *
@@ -51,6 +52,7 @@
 /* The library labels our containers with the owner's name. For the next daemon we add labels that say
  * what the container runs, and how often it was started again. */
 #define OWNER "epolld"
+#define OWN_CONTAINERS "labels.\"io.ctrd.owner\"==\"" OWNER "\"" /* a filter */
 #define LABEL_WHAT "epolld.what"
 #define LABEL_RESTARTS "epolld.restarts"
 
@@ -89,12 +91,13 @@ struct service {
         CREATED, /* it was never started */
         RUNNING,
         ENDED
-    } state, found_as; /* found_as: what FOUND becomes when the client watches it */
+    } state;
     enum { PRESENT, MISSING, PULLED } image_is; /* as far as we know */
     int listed;  /* while the list is read */
     int replace; /* it is to be destroyed and created again: the list has changed, or a peer asked */
     struct operation *operation; /* in flight: never more than one */
     uint64_t asker; /* the peer that waits for a start or a stop; 0: none */
+    uint64_t generation; /* of the container that has the id; none before or after it has the same */
     uint32_t pid, exit_code;
     int exit_known;
     unsigned long restarts;
@@ -299,6 +302,7 @@ static void submit(enum kind kind, struct service *service, const char *image, u
     static uint64_t serial;
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_pull_config_t pull = CTRD_PULL_CONFIG_INIT;
+    const char *filter = OWN_CONTAINERS;
     ctrd_error_t *err = NULL;
     ctrd_status_t status = CTRD_OK;
     struct operation *operation;
@@ -331,9 +335,9 @@ static void submit(enum kind kind, struct service *service, const char *image, u
     switch (kind) {
     case NOTHING: break;
     case OPEN: status = submit_open(&call, &err); break;
-    case LIST: status = ctrd_list_containers(client, NULL, 0, &call, NULL, &err); break;
+    case LIST: status = ctrd_list_containers(client, &filter, 1, &call, NULL, &err); break;
     case LOOK: status = ctrd_get_container(client, id, &call, NULL, &err); break;
-    case RECOVER: status = ctrd_recover_container(client, id, NULL, &call, &err); break;
+    case RECOVER: status = ctrd_recover_container(client, id, NULL, &call, NULL, &err); break;
     case PULL: status = ctrd_pull_image(client, &pull, &call, NULL, &err); break;
     case CREATE: status = submit_create(service, &call, &err); break;
     case START: status = ctrd_start_container(client, id, &call, NULL, &err); break;
@@ -463,14 +467,7 @@ static void learn(struct service *service, const ctrd_container_info_t *info)
     const char *number = ctrd_container_info_label(info, LABEL_RESTARTS);
 
     service->state = FOUND;
-    service->pid = ctrd_container_info_pid(info);
-    service->exit_known = ctrd_container_info_exit_code(info, &service->exit_code);
-    switch (ctrd_container_info_status(info)) {
-    case CTRD_CONTAINER_STATUS_CREATED: service->found_as = CREATED; break;
-    case CTRD_CONTAINER_STATUS_NO_TASK:
-    case CTRD_CONTAINER_STATUS_STOPPED: service->found_as = ENDED; break;
-    default: service->found_as = RUNNING; break;
-    }
+    service->generation = ctrd_container_info_generation(info);
     service->replace = what == NULL || strcmp(what, service->what) != 0;
     service->restarts = number != NULL ? strtoul(number, NULL, 10) : 0;
 }
@@ -478,23 +475,19 @@ static void learn(struct service *service, const ctrd_container_info_t *info)
 static void take_over(const ctrd_container_info_list_t *list)
 {
     struct service *service;
-    unsigned count = 0;
 
     for (size_t i = 0; i < ctrd_container_info_list_len(list); i++) {
         const ctrd_container_info_t *info = ctrd_container_info_list_get(list, i);
         const char *id = ctrd_container_info_id(info);
 
-        if (strcmp(ctrd_container_info_owner(info), OWNER) != 0)
-            continue;
-        /* One that the list does not have is taken over to be destroyed. */
+        /* One that our list does not have is taken over to be destroyed. */
         service = find_service(id);
         learn(service != NULL ? service : add_service(id), info);
-        count++;
     }
     for (service = services; service != NULL; service = service->next)
         if (service->state == UNKNOWN)
             service->state = ABSENT;
-    say("%u containers to take over", count);
+    say("%lu containers to take over", (unsigned long)ctrd_container_info_list_len(list));
     taken_over = now_ms();
     decide_all();
 }
@@ -503,7 +496,7 @@ static void looked(struct service *service, ctrd_message_t *message)
 {
     ctrd_container_info_t *info = NULL;
 
-    if (ctrd_message_take_container(message, &info, NULL) != CTRD_OK)
+    if (ctrd_message_take_container_info(message, &info, NULL) != CTRD_OK)
         return;
     if (strcmp(ctrd_container_info_owner(info), OWNER) == 0)
         learn(service, info);
@@ -512,26 +505,48 @@ static void looked(struct service *service, ctrd_message_t *message)
     ctrd_container_info_free(info);
 }
 
+/* This client watches a container now. */
+static void recovered(struct service *service, ctrd_message_t *message)
+{
+    ctrd_recovery_t *recovery = NULL;
+
+    if (ctrd_message_take_recovery(message, &recovery, NULL) != CTRD_OK)
+        return;
+    service->pid = ctrd_recovery_pid(recovery);
+    service->started_at = now_ms();
+    /* The message that it has ended may have come first. */
+    if (service->state == FOUND) {
+        service->exit_known = ctrd_recovery_exit_code(recovery, &service->exit_code);
+        switch (ctrd_recovery_state(recovery)) {
+        case CTRD_RECOVERY_CREATED: service->state = CREATED; break;
+        case CTRD_RECOVERY_ENDED: service->state = ENDED; break;
+        default: service->state = RUNNING; break;
+        }
+    }
+    ctrd_recovery_free(recovery);
+}
+
 /* An operation on a container is over. */
 static void operation_is_over(struct service *service, enum kind kind, ctrd_message_t *message,
                               ctrd_status_t status, const ctrd_error_t *err)
 {
-    int not_found = status == CTRD_E_NOT_FOUND;
+    uint32_t reason = ctrd_error_reason(err);
+    int no_image = reason == CTRD_REASON_NO_IMAGE || reason == CTRD_REASON_NO_CONTENT;
 
-    if (kind == DESTROY && (status == CTRD_OK || not_found)) {
+    if (kind == DESTROY && (status == CTRD_OK || reason == CTRD_REASON_NO_CONTAINER)) {
         service->restarts = service->state == ENDED && !service->replace
                                 ? service->restarts + 1 : 0;
         service->state = ABSENT;
         service->replace = 0;
         service->pid = 0;
-    } else if (kind == LOOK && not_found) {
+    } else if ((kind == LOOK || kind == RECOVER) && reason == CTRD_REASON_NO_CONTAINER) {
         service->state = ABSENT;
-    } else if (kind == RECOVER && not_found) {
+    } else if (kind == RECOVER && reason == CTRD_REASON_NO_TASK) {
         /* The daemon before us may have died while it created the container. containerd may still be at
          * it, and what is destroyed meanwhile can leave files that block the id. So we look again. */
         service->state = now_ms() < taken_over + SETTLE ? UNKNOWN : REMNANT;
         service->retry_at = service->state == UNKNOWN ? now_ms() + FIRST_DELAY : 0;
-    } else if (kind == CREATE && not_found && service->image_is == PRESENT) {
+    } else if (kind == CREATE && no_image && service->image_is == PRESENT) {
         service->image_is = MISSING;
     } else if (status != CTRD_OK) {
         /* A part of the change may be made. We repeat a destroy; after the others we look. */
@@ -550,15 +565,13 @@ static void operation_is_over(struct service *service, enum kind kind, ctrd_mess
             service->image_is = PULLED;
             break;
         case RECOVER:
-            service->started_at = now_ms();
-            /* The message that it has ended may have come first. */
-            if (service->state == FOUND)
-                service->state = service->found_as;
+            recovered(service, message);
             break;
         default: /* CREATE, START: the message of the exit comes after this one */
             service->started_at = now_ms();
             service->state = RUNNING;
             service->pid = ctrd_message_pid(message);
+            service->generation = ctrd_message_generation(message);
             service->error[0] = '\0';
             service->image_is = PRESENT;
             say("%s: runs as process %u", service->id, (unsigned)service->pid);
@@ -591,7 +604,7 @@ static void finish(struct operation *operation, ctrd_message_t *message, ctrd_st
             back_off(&client_at, &client_delay);
         break;
     case LIST:
-        if (status == CTRD_OK && ctrd_message_take_container_list(message, &list, NULL) == 0)
+        if (status == CTRD_OK && ctrd_message_take_container_info_list(message, &list, NULL) == 0)
             take_over(list);
         else
             back_off(&client_at, &client_delay);
@@ -613,12 +626,11 @@ static void finish(struct operation *operation, ctrd_message_t *message, ctrd_st
 static void container_has_ended(const ctrd_message_t *message)
 {
     struct service *service = find_service(ctrd_message_container_id(message));
-    uint32_t pid = ctrd_message_pid(message);
 
     if (service == NULL || service->state == ABSENT || service->state == UNKNOWN)
         return;
     /* The message may be about an earlier container of the same id. */
-    if (service->pid != 0 && pid != service->pid)
+    if (ctrd_message_generation(message) != service->generation)
         return;
     service->state = ENDED;
     service->exit_known = ctrd_message_exit_code(message, &service->exit_code);
@@ -635,21 +647,28 @@ static void container_has_ended(const ctrd_message_t *message)
 static void pull_made_progress(const ctrd_message_t *message)
 {
     const struct operation *operation = find_operation(ctrd_message_tag(message));
+    const ctrd_progress_list_t *list = ctrd_message_progress(message);
+    uint64_t arrived = 0, total = 0;
 
+    for (size_t i = 0; i < ctrd_progress_list_len(list); i++) {
+        const ctrd_progress_t *item = ctrd_progress_list_get(list, i);
+
+        arrived += ctrd_progress_offset(item);
+        total += ctrd_progress_total(item);
+    }
     if (operation != NULL)
-        answer(operation->asker, "progress %s", ctrd_message_json(message));
+        answer(operation->asker, "progress %llu %llu", (unsigned long long)arrived,
+               (unsigned long long)total);
 }
 
 static void on_messages(struct source *source, uint32_t events)
 {
-    ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_message_t *message = NULL;
     struct operation *operation;
 
     (void)source, (void)events;
-    call.timeout_ms = CTRD_POLL;
     /* The descriptor stays readable while the queue holds more. */
-    for (int i = 0; i < MESSAGES_AT_ONCE && !ctrd_queue_next(queue, &call, &message, NULL); i++) {
+    for (int i = 0; i < MESSAGES_AT_ONCE && !ctrd_queue_try_next(queue, &message, NULL); i++) {
         switch (ctrd_message_kind(message)) {
         case CTRD_KIND_DONE:
             operation = find_operation(ctrd_message_tag(message));

@@ -51,13 +51,11 @@ static void print(const ctrd_message_t *message)
 /* Prints the messages in the queue. */
 static int drain(ctrd_queue_t *queue)
 {
-    ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_message_t *message = NULL;
     ctrd_error_t *err = NULL;
     ctrd_status_t status;
 
-    call.timeout_ms = CTRD_POLL;
-    while ((status = ctrd_queue_next(queue, &call, &message, &err)) == CTRD_OK) {
+    while ((status = ctrd_queue_try_next(queue, &message, &err)) == CTRD_OK) {
         print(message);
         ctrd_message_free(message);
     }

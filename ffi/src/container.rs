@@ -8,13 +8,14 @@ use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, ErrorKind, Result};
 
 use crate::abi::arguments::{self, text};
 use crate::abi::errors::ctrd_error_t;
-use crate::abi::outputs::{Handle, Nothing, Number};
+use crate::abi::outputs::{Handle, Nothing, Plain};
 use crate::abi::times;
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
 use crate::io::{self, ctrd_io_t};
 use crate::message::{ctrd_message_t, take};
+use crate::process::ctrd_process_t;
 use crate::status::ctrd_status_t;
 
 /// A container's flag: create it and do not start it; ctrd_start_container() does.
@@ -189,16 +190,20 @@ pub unsafe extern "C" fn ctrd_container_config_init(
 /// before it are undone, and the error names the step. If the server does not answer or cannot be
 /// reached, undoing may take up to 15 s, also beyond the call's timeout.
 ///
-/// @param client   the client.
-/// @param config   what to create.
-/// @param io       the streams of the process; NULL: none. Read before everything else.
-/// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
-///                 call gives it by ctrd_message_pid().
-/// @param err      receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image; CTRD_E_ALREADY_EXISTS if there is a
-///         container with the id; CTRD_E_BUSY if another call changes the container for longer than this
-///         one may wait; CTRD_E_UNKNOWN if runc fails, as it does if the command is not in the image;
+/// @param client       the client.
+/// @param config       what to create.
+/// @param io           the streams of the process; NULL: none. Read before everything else.
+/// @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param process_out  receives the process; may be NULL. A submitted call gives its id by
+///                     ctrd_message_pid(), and its generation by ctrd_message_generation().
+/// @param err          receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if something is missing, and ctrd_error_reason() says what: the image
+///         (CTRD_REASON_NO_IMAGE), a part of its content (CTRD_REASON_NO_CONTENT), a snapshot that another
+///         client has removed meanwhile (CTRD_REASON_NO_SNAPSHOT), the lease (CTRD_REASON_NO_LEASE);
+///         CTRD_E_ALREADY_EXISTS if there is a container with the id; CTRD_E_BUSY if another call changes
+///         the container for longer than this one may wait; CTRD_E_UNKNOWN if runc fails, as it does if
+///         the command is not in the image, and if there is no such runtime (CTRD_REASON_NO_RUNTIME);
+///         CTRD_E_INVALID_ARGUMENT also if there is no such snapshotter (CTRD_REASON_NO_SNAPSHOTTER);
 ///         CTRD_E_IO also if there is no room for FIFOs.
 ///
 /// Blocking: until the process runs. Threads: any. Since: 0.1.
@@ -208,29 +213,31 @@ pub unsafe extern "C" fn ctrd_create_container(
     config: *const ctrd_container_config_t,
     io: *const ctrd_io_t,
     call: *const ctrd_call_t,
-    pid_out: Option<&mut u32>,
+    process_out: Option<&mut ctrd_process_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    operation::run("create_container", call, err, Number::optional("pid_out", pid_out), || {
+    let out = Plain::optional("process_out", process_out);
+    operation::run("create_container", call, err, out, || {
         // SAFETY: the caller's structs, strings and handle are as the header says.
         let (io, client, config) = unsafe { (io::read(io)?, live(client)?, read_config(config)?) };
         let (id, config) = (config.id().to_owned(), config.stdio(io));
         Ok(operation::change(client, id, move |client, call| {
-            client.create_container(&config, call)
+            client.create_container(&config, call).map(ctrd_process_t::from)
         }))
     })
 }
 
 /// Starts the process of a container that was created with CTRD_CONTAINER_NO_START.
 ///
-/// @param client   the client.
-/// @param id       the container's id.
-/// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param pid_out  receives the id of the process in the host's pid namespace; may be NULL. A submitted
-///                 call gives it by ctrd_message_pid().
-/// @param err      receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it was
-///         started before or belongs to another owner; CTRD_E_BUSY as ctrd_create_container();
+/// @param client       the client.
+/// @param id           the container's id.
+/// @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param process_out  receives the process; may be NULL. A submitted call gives its id by
+///                     ctrd_message_pid(), and its generation by ctrd_message_generation().
+/// @param err          receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+///         task (CTRD_REASON_NO_TASK); CTRD_E_FAILED_PRECONDITION if it was started before, or belongs to
+///         another owner (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container();
 ///         CTRD_E_UNKNOWN if runc fails.
 ///
 /// Blocking: until the process runs. Threads: any. Since: 0.1.
@@ -239,14 +246,15 @@ pub unsafe extern "C" fn ctrd_start_container(
     client: *mut ctrd_client_t,
     id: *const c_char,
     call: *const ctrd_call_t,
-    pid_out: Option<&mut u32>,
+    process_out: Option<&mut ctrd_process_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    operation::run("start_container", call, err, Number::optional("pid_out", pid_out), || {
+    let out = Plain::optional("process_out", process_out);
+    operation::run("start_container", call, err, out, || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
         Ok(operation::change(client, id.clone(), move |client, call| {
-            client.start_container(&id, call)
+            client.start_container(&id, call).map(ctrd_process_t::from)
         }))
     })
 }
@@ -324,8 +332,8 @@ unsafe fn check_exec_id(exec_id: *const c_char) -> Result<()> {
 /// @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
 ///                 submitted call gives it by ctrd_message_take_message().
 /// @param err      receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_UNSUPPORTED if exec_id is
-///         given; with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
+/// @return CTRD_OK; CTRD_E_NOT_FOUND as ctrd_watch_container(); CTRD_E_UNSUPPORTED if exec_id is given;
+///         with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
 ///         CTRD_E_FAILED_PRECONDITION if this client does not watch the container.
 ///
 /// Blocking: until the process has ended. Threads: any. Since: 0.1.
@@ -365,9 +373,9 @@ pub unsafe extern "C" fn ctrd_probe(
 ///                 container's first process.
 /// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param err      receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task and nothing says
-///         that its process ever ended; CTRD_E_UNAVAILABLE also if its shim does not answer;
-///         CTRD_E_UNSUPPORTED if exec_id is given.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+///         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_UNAVAILABLE also
+///         if its shim does not answer; CTRD_E_UNSUPPORTED if exec_id is given.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -466,8 +474,8 @@ unsafe fn read_destroy(given: *const ctrd_destroy_config_t) -> Result<DestroyCon
 ///                (ctrd_message_start_error()); the call succeeds all the same.
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
-///         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another
-///         client starts it again and again.
+///         belongs to another owner (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container();
+///         CTRD_E_ABORTED if another client starts it again and again.
 ///
 /// Blocking: until the container is gone. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -500,7 +508,8 @@ pub unsafe extern "C" fn ctrd_destroy_container(
 /// @param out     receives the process id in the host's pid namespace. A submitted call gives it by
 ///                ctrd_message_pid().
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+///         task (CTRD_REASON_NO_TASK).
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -511,7 +520,7 @@ pub unsafe extern "C" fn ctrd_container_pid(
     out: Option<&mut u32>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    operation::run("container_pid", call, err, Number::required("out", out), || {
+    operation::run("container_pid", call, err, Plain::required("out", out), || {
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
         Ok(operation::of(client, id.clone(), move |client, call| client.container_pid(&id, call)))
@@ -529,7 +538,8 @@ pub struct ctrd_pid_list_t(Vec<u32>);
 /// @param out     receives the process ids, which the caller owns: ctrd_pid_list_free(). A submitted call
 ///                gives them by ctrd_message_take_pid_list().
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+///         task (CTRD_REASON_NO_TASK).
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -97,7 +97,7 @@ pub struct ctrd_container_info_list_t(Vec<ctrd_container_info_t>);
 /// @param id      the container's id.
 /// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param out     receives the container's info, which the caller owns: ctrd_container_info_free(). A
-///                submitted call gives it by ctrd_message_take_container().
+///                submitted call gives it by ctrd_message_take_container_info().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK, also if the container's shim does not answer within the 2 s that containerd gives it
 ///         (CTRD_CONTAINER_STATUS_UNKNOWN); CTRD_E_NOT_FOUND if there is no such container.
@@ -131,12 +131,12 @@ pub unsafe extern "C" fn ctrd_get_container(
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ctrd_message_take_container(
+pub unsafe extern "C" fn ctrd_message_take_container_info(
     message: *mut ctrd_message_t,
     out: Option<&mut *mut ctrd_container_info_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("message_take_container", Handle::required("out", out), err, || {
+    guard::produce("message_take_container_info", Handle::required("out", out), err, || {
         // SAFETY: the caller's handle is as the header says.
         unsafe { take(message) }
     })
@@ -152,13 +152,21 @@ pub unsafe extern "C" fn ctrd_message_take_container(
 /// ctrd_get_container() tells the two apart.
 ///
 /// @param client       the client.
+/// The label "io.ctrd.owner" of a container has the owner name of the client that made it. So these filters
+/// give the containers that clients with the owner name "epolld" have made, and those that any client of
+/// this library has made:
+///
+///     labels."io.ctrd.owner"=="epolld"
+///     labels."io.ctrd.owner"
+///
+/// In C the first one is "labels.\"io.ctrd.owner\"==\"epolld\"".
+///
 /// @param filters      filters in containerd's language, as in labels."org.example.role"==web:
-///                     filters_len strings. The filter labels."io.ctrd.owner"==NAME gives the containers
-///                     that were made by clients with this owner name.
+///                     filters_len strings.
 /// @param filters_len  the number of filters.
 /// @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param out          receives the containers, which the caller owns: ctrd_container_info_list_free(). A
-///                     submitted call gives them by ctrd_message_take_container_list().
+///                     submitted call gives them by ctrd_message_take_container_info_list().
 /// @param err          receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
 ///         position: "filters[1]".
@@ -197,12 +205,12 @@ pub unsafe extern "C" fn ctrd_list_containers(
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ctrd_message_take_container_list(
+pub unsafe extern "C" fn ctrd_message_take_container_info_list(
     message: *mut ctrd_message_t,
     out: Option<&mut *mut ctrd_container_info_list_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("message_take_container_list", Handle::required("out", out), err, || {
+    guard::produce("message_take_container_info_list", Handle::required("out", out), err, || {
         // SAFETY: the caller's handle is as the header says.
         unsafe { take(message) }
     })
@@ -334,7 +342,8 @@ pub extern "C" fn ctrd_container_info_label_value(
     guard::read(info, |info| info.labels.value(index))
 }
 
-/// The value of the label that has a key.
+/// The value of one of a container's labels, by its key. NULL tells a container without the label from one
+/// whose label is empty.
 ///
 /// @param info  the container's info; NULL gives NULL.
 /// @param key   the key; NULL gives NULL.

@@ -31,6 +31,19 @@ pub extern "C" fn ctrd_error_status(error: Option<&ctrd_error_t>) -> ctrd_status
     guard::read(error, |error| error.status)
 }
 
+/// The exact reason, if the status alone leaves it open. Of CTRD_E_NOT_FOUND it says which kind of object
+/// is missing.
+///
+/// @param error  the error; NULL gives 0.
+/// @return one of the CTRD_REASON_ values; 0 if the status is all that is known. A later version may add
+///         some, also to errors that have none now.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_error_reason(error: Option<&ctrd_error_t>) -> u32 {
+    guard::read(error, |error| error.reason)
+}
+
 /// The whole error as one line for a log: operation, subject, step and message. If it repeats something
 /// very long, "…" (in UTF-8) stands for a part that is left out.
 ///

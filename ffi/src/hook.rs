@@ -16,7 +16,7 @@ use ctrd::{Client, Error, EventFilter, HookConfig, HookMode, Message, Result};
 use crate::abi::arguments::{self, optional_text};
 use crate::abi::callbacks::{Userdata, ctrd_destroy_fn};
 use crate::abi::errors::ctrd_error_t;
-use crate::abi::outputs::{Nothing, Number, give};
+use crate::abi::outputs::{Nothing, Plain, give};
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
@@ -195,7 +195,7 @@ pub unsafe extern "C" fn ctrd_add_hook(
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
     let userdata = Userdata::new(userdata, destroy);
-    operation::run("add_hook", call, err, Number::optional("hook_out", hook_out), || {
+    operation::run("add_hook", call, err, Plain::optional("hook_out", hook_out), || {
         // SAFETY: the caller's struct, strings and handle are as the header says.
         let (client, config) = unsafe { (live(client)?, read_config(config)?) };
         let hook = Arc::new(Hook::new(callback, userdata)?);

@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_char};
 use std::time::SystemTime;
 
-use ctrd::Image;
+use ctrd::{Image, RemoveImageConfig};
 
 use crate::abi::arguments::{self, text};
 use crate::abi::errors::ctrd_error_t;
@@ -56,7 +56,7 @@ pub struct ctrd_image_info_list_t(Vec<ctrd_image_info_t>);
 /// @param reference  the image's name.
 /// @param call       limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param out        receives the image's info, which the caller owns: ctrd_image_info_free(). A submitted
-///                   call gives it by ctrd_message_take_image().
+///                   call gives it by ctrd_message_take_image_info().
 /// @param err        receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such image.
 ///
@@ -89,12 +89,12 @@ pub unsafe extern "C" fn ctrd_get_image(
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ctrd_message_take_image(
+pub unsafe extern "C" fn ctrd_message_take_image_info(
     message: *mut ctrd_message_t,
     out: Option<&mut *mut ctrd_image_info_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("message_take_image", Handle::required("out", out), err, || {
+    guard::produce("message_take_image_info", Handle::required("out", out), err, || {
         // SAFETY: the caller's handle is as the header says.
         unsafe { take(message) }
     })
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn ctrd_message_take_image(
 /// @param filters_len  the number of filters.
 /// @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param out          receives the images, which the caller owns: ctrd_image_info_list_free(). A
-///                     submitted call gives them by ctrd_message_take_image_list().
+///                     submitted call gives them by ctrd_message_take_image_info_list().
 /// @param err          receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also for a filter that containerd cannot read, named by its
 ///         position: "filters[1]".
@@ -146,12 +146,12 @@ pub unsafe extern "C" fn ctrd_list_images(
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ctrd_message_take_image_list(
+pub unsafe extern "C" fn ctrd_message_take_image_info_list(
     message: *mut ctrd_message_t,
     out: Option<&mut *mut ctrd_image_info_list_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("message_take_image_list", Handle::required("out", out), err, || {
+    guard::produce("message_take_image_info_list", Handle::required("out", out), err, || {
         // SAFETY: the caller's handle is as the header says.
         unsafe { take(message) }
     })
@@ -182,9 +182,9 @@ pub unsafe extern "C" fn ctrd_remove_image(
         // SAFETY: the caller's string and handle are as the header says.
         let (client, reference) = unsafe { (live(client)?, text("reference", reference)?) };
         arguments::flags("flags", flags.into(), CTRD_REMOVE_IMAGE_SYNC.into())?;
-        let sync = flags & CTRD_REMOVE_IMAGE_SYNC != 0;
+        let config = RemoveImageConfig::new().sync(flags & CTRD_REMOVE_IMAGE_SYNC != 0);
         Ok(operation::of(client, reference.clone(), move |client, call| {
-            client.remove_image(&reference, sync, call)
+            client.remove_image(&reference, &config, call)
         }))
     })
 }

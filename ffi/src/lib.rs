@@ -22,6 +22,8 @@ mod image;
 mod io;
 mod log;
 mod message;
+mod process;
+mod progress;
 mod pull;
 mod queue;
 mod recovery;

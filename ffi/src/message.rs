@@ -14,6 +14,8 @@ use crate::abi::errors::ctrd_error_t;
 use crate::abi::outputs::{Handle, c_string, give, give_present, nullable};
 use crate::abi::times::ctrd_time_t;
 use crate::abi::{fork, guard};
+use crate::process::ctrd_process_t;
+use crate::progress::ctrd_progress_list_t;
 use crate::status::{CTRD_OK, ctrd_status_t};
 
 /// A kind of message: a container's first process has ended.
@@ -28,7 +30,7 @@ pub const CTRD_KIND_GAP: u32 = 8;
 /// A kind of message: a queue or a hook was full, and messages for it were dropped:
 /// ctrd_message_dropped().
 pub const CTRD_KIND_OVERFLOW: u32 = 16;
-/// A kind of message: a pull made progress.
+/// A kind of message: a pull made progress: ctrd_message_progress().
 pub const CTRD_KIND_PROGRESS: u32 = 32;
 /// A kind of message: a submitted call is over. ctrd_message_tag() gives the call's tag,
 /// ctrd_message_status() its outcome.
@@ -78,7 +80,9 @@ struct Content {
     topic: CString,
     /// Made when it is first asked for.
     json: OnceLock<CString>,
+    progress: Option<ctrd_progress_list_t>,
     pid: u32,
+    generation: u64,
     error: Option<ctrd_error_t>,
     start_error: Option<ctrd_error_t>,
 }
@@ -107,14 +111,19 @@ pub(crate) unsafe fn take_value<V: 'static>(message: *const ctrd_message_t) -> R
 
 impl ctrd_message_t {
     pub(crate) fn new(message: Message) -> Box<ctrd_message_t> {
+        // The numbers that a submitted call gives stay in the message.
+        let made: Option<ctrd_process_t> = ctrd::ffi::peek_result(&message);
+        let pid = message.pid().or(made.map(|made| made.pid));
+        let generation = message.generation().or(made.map(|made| made.generation));
         let content = Content {
             namespace: c_string(message.namespace()),
             container_id: c_string(message.container_id()),
             exec_id: message.exec_id().map(c_string),
             topic: c_string(message.topic().unwrap_or_default()),
             json: OnceLock::new(),
-            // A number that a submitted call gives stays there.
-            pid: message.pid().or_else(|| ctrd::ffi::peek_result(&message)).unwrap_or(0),
+            progress: message.progress().map(ctrd_progress_list_t::from),
+            pid: pid.or_else(|| ctrd::ffi::peek_result(&message)).unwrap_or(0),
+            generation: generation.unwrap_or(0),
             error: message.error().map(|error| ctrd_error_t::new(error, "")),
             start_error: message.start_error().map(|error| ctrd_error_t::new(error, "")),
             message,
@@ -237,15 +246,16 @@ pub extern "C" fn ctrd_message_exec_id(message: Option<&ctrd_message_t>) -> *con
 
 /// A number that tells the container of a message from those that had its id before it, or get the id
 /// later. It is the same in all messages about the container, also in those that a later run of the
-/// program receives, and ctrd_container_info_generation() gives the same. It has no other meaning.
+/// program receives, and ctrd_container_info_generation() gives the same. It has no other meaning. The
+/// completion of a submitted ctrd_create_container() or ctrd_start_container() has it too.
 ///
 /// @param message  the message; NULL gives 0.
-/// @return the number; 0 if the message is not about a container.
+/// @return the number; 0 if the message is not about a container, and for the completions of other calls.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_message_generation(message: Option<&ctrd_message_t>) -> u64 {
-    guard::read(message, |message| message.0.message.generation().unwrap_or(0))
+    guard::read(message, |message| message.0.generation)
 }
 
 /// How much of the process's output did not reach the program's descriptors, because a descriptor failed,
@@ -346,9 +356,9 @@ pub extern "C" fn ctrd_message_topic(message: Option<&ctrd_message_t>) -> *const
     guard::text(message, |message| Some(&message.0.topic))
 }
 
-/// An event as JSON, with its fields named as in containerd; for progress, an array of everything that
-/// the pull fetches. The text is made when it is first asked for; in a child of the process that received
-/// the message it is not made any more.
+/// An event as JSON, with its fields named as in containerd; for progress, an array of the items of
+/// ctrd_message_progress(). The text is made when it is first asked for; in a child of the process that
+/// received the message it is not made any more.
 ///
 /// @param message  the message; NULL gives "".
 /// @return the text, borrowed from the message; "" for messages of other kinds.
@@ -365,6 +375,20 @@ pub extern "C" fn ctrd_message_json(message: Option<&ctrd_message_t>) -> *const 
         let make = || c_string(content.message.json().unwrap_or_default());
         Some(content.json.get_or_init(make))
     })
+}
+
+/// The progress of a pull: the state of everything that it fetches, as the callback of a pull receives it.
+/// ctrd_message_topic() gives the reference of the image.
+///
+/// @param message  the message; NULL gives NULL.
+/// @return the list, borrowed from the message; NULL for messages of other kinds than CTRD_KIND_PROGRESS.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_message_progress(
+    message: Option<&ctrd_message_t>,
+) -> Option<&ctrd_progress_list_t> {
+    guard::read(message, |message| message.0.progress.as_ref())
 }
 
 /// When an event happened, by the server's clock.

@@ -1,21 +1,21 @@
 //! Pulling images
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use ctrd::{Credentials, Error, Progress, ProgressStatus, PullConfig, Result};
+use ctrd::{Credentials, Error, Progress, PullConfig, Result};
 
 use crate::abi::arguments::{self, text};
 use crate::abi::callbacks::{Userdata, ctrd_destroy_fn};
 use crate::abi::errors::ctrd_error_t;
 use crate::abi::fork::Maker;
-use crate::abi::outputs::{Handle, c_string, give_present};
-use crate::abi::times::ctrd_time_t;
+use crate::abi::outputs::Handle;
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
 use crate::image::ctrd_image_info_t;
+use crate::progress::ctrd_progress_list_t;
 use crate::status::ctrd_status_t;
 
 /// A pull's flag: use HTTP to talk to the registry. Without it only loopback addresses are tried with
@@ -23,36 +23,6 @@ use crate::status::ctrd_status_t;
 pub const CTRD_PULL_PLAIN_HTTP: u64 = 1;
 /// A pull's flag: fetch the content and do not unpack it.
 pub const CTRD_PULL_NO_UNPACK: u64 = 2;
-
-/// The status of an item: the reference is being looked up.
-pub const CTRD_PROGRESS_RESOLVING: u32 = 1;
-/// The status of an item: the digest of the reference is known.
-pub const CTRD_PROGRESS_RESOLVED: u32 = 2;
-/// The status of an item: it waits for its turn.
-pub const CTRD_PROGRESS_WAITING: u32 = 3;
-/// The status of an item: it is being fetched.
-pub const CTRD_PROGRESS_DOWNLOADING: u32 = 4;
-/// The status of an item: it is being unpacked.
-pub const CTRD_PROGRESS_EXTRACTING: u32 = 5;
-/// The status of an item: it is done.
-pub const CTRD_PROGRESS_DONE: u32 = 6;
-/// The status of an item: it did not have to be fetched.
-pub const CTRD_PROGRESS_EXISTS: u32 = 7;
-
-/// The state of one item of a pull.
-pub struct ctrd_progress_t {
-    reference: CString,
-    progress: Progress,
-}
-
-impl From<&Progress> for ctrd_progress_t {
-    fn from(progress: &Progress) -> ctrd_progress_t {
-        ctrd_progress_t { reference: c_string(progress.reference()), progress: progress.clone() }
-    }
-}
-
-/// The state of everything that a pull fetches.
-pub struct ctrd_progress_list_t(Vec<ctrd_progress_t>);
 
 /// Receives the progress of a pull, about every 100 ms and once at the end.
 ///
@@ -81,7 +51,7 @@ struct Callback {
 
 impl Callback {
     fn run(&self, items: &[Progress]) {
-        let list = ctrd_progress_list_t(items.iter().map(ctrd_progress_t::from).collect());
+        let list = ctrd_progress_list_t::from(items);
         // SAFETY: the caller gave the function together with its userdata; the list lives until it
         // returns.
         unsafe { (self.run)(self.userdata.pointer(), &raw const list) };
@@ -165,7 +135,8 @@ pub struct ctrd_pull_config_t {
     /// The number of token_hosts.
     pub token_hosts_len: usize,
     /// Receives the progress. The pull keeps it until it is over, so the handle may be freed at any time.
-    /// NULL: none. Must be NULL if the call is submitted: its progress comes as messages.
+    /// NULL: none. Must be NULL if the call is submitted: its progress comes as messages
+    /// (ctrd_message_progress()).
     pub progress: *mut ctrd_progress_callback_t,
     /// Must be 0.
     pub reserved: usize,
@@ -244,7 +215,7 @@ pub unsafe extern "C" fn ctrd_pull_config_init(config: *mut ctrd_pull_config_t, 
 /// @param config  what to pull.
 /// @param call    limits of the call; NULL: the defaults (no end, as long as data keeps coming).
 /// @param out     receives the image's info, which the caller owns: ctrd_image_info_free(); may be NULL.
-///                A submitted call gives it by ctrd_message_take_image().
+///                A submitted call gives it by ctrd_message_take_image_info().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_INVALID_ARGUMENT also if the reference cannot be read; CTRD_E_NOT_FOUND if
 ///         the registry does not have the image, or not for the platform; CTRD_E_UNAUTHENTICATED if the
@@ -276,119 +247,5 @@ pub unsafe extern "C" fn ctrd_pull_image(
         });
         let pull = pull.default_timeout(None);
         Ok(if has_callback { pull.with_callback("progress") } else { pull })
-    })
-}
-
-/// The number of items of a pull.
-///
-/// @param list  the progress of the pull; NULL gives 0.
-/// @return the number.
-///
-/// Blocking: no. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_progress_list_len(list: Option<&ctrd_progress_list_t>) -> usize {
-    guard::read(list, |list| list.0.len())
-}
-
-/// One item of a pull. It has the same position in every call of the callback.
-///
-/// @param list   the progress of the pull; NULL gives NULL.
-/// @param index  its position, from 0.
-/// @return the item, borrowed from the list; NULL beyond the last.
-///
-/// Blocking: no. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_progress_list_get(
-    list: Option<&ctrd_progress_list_t>,
-    index: usize,
-) -> Option<&ctrd_progress_t> {
-    guard::read(list, |list| list.0.get(index))
-}
-
-/// The name of an item: the image's reference, or "<kind>-<digest>" with the kind "index", "manifest",
-/// "config" or "layer".
-///
-/// @param progress  the item; NULL gives "".
-/// @return the text, borrowed from the item.
-///
-/// Blocking: no. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_progress_reference(progress: Option<&ctrd_progress_t>) -> *const c_char {
-    guard::text(progress, |progress| Some(&progress.reference))
-}
-
-/// The status of an item: one of the CTRD_PROGRESS_ values.
-///
-/// @param progress  the item; NULL gives 0.
-/// @return the status; a later version may add some.
-///
-/// Blocking: no. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_progress_status(progress: Option<&ctrd_progress_t>) -> u32 {
-    guard::read(progress, |progress| match progress.progress.status() {
-        ProgressStatus::Resolving => CTRD_PROGRESS_RESOLVING,
-        ProgressStatus::Resolved => CTRD_PROGRESS_RESOLVED,
-        ProgressStatus::Waiting => CTRD_PROGRESS_WAITING,
-        ProgressStatus::Downloading => CTRD_PROGRESS_DOWNLOADING,
-        ProgressStatus::Extracting => CTRD_PROGRESS_EXTRACTING,
-        ProgressStatus::Done => CTRD_PROGRESS_DONE,
-        ProgressStatus::Exists => CTRD_PROGRESS_EXISTS,
-        _ => 0,
-    })
-}
-
-/// How much of an item has been fetched.
-///
-/// @param progress  the item; NULL gives 0.
-/// @return the number of bytes.
-///
-/// Blocking: no. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_progress_offset(progress: Option<&ctrd_progress_t>) -> u64 {
-    guard::read(progress, |progress| progress.progress.offset())
-}
-
-/// The size of an item.
-///
-/// @param progress  the item; NULL gives 0.
-/// @return the number of bytes; 0 if it is not known yet.
-///
-/// Blocking: no. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_progress_total(progress: Option<&ctrd_progress_t>) -> u64 {
-    guard::read(progress, |progress| progress.progress.total())
-}
-
-/// When an item was begun, by this machine's clock.
-///
-/// @param progress  the item; NULL gives 0.
-/// @param out       receives the time; may be NULL.
-/// @return 1; 0 if progress is NULL, and then out is left unchanged.
-///
-/// Blocking: no. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_progress_started_at(
-    progress: Option<&ctrd_progress_t>,
-    out: Option<&mut ctrd_time_t>,
-) -> i32 {
-    guard::read(progress, |progress| {
-        give_present(Some(ctrd_time_t::from(progress.progress.started_at())), out)
-    })
-}
-
-/// When an item last changed, by this machine's clock.
-///
-/// @param progress  the item; NULL gives 0.
-/// @param out       receives the time; may be NULL.
-/// @return 1; 0 if progress is NULL, and then out is left unchanged.
-///
-/// Blocking: no. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_progress_updated_at(
-    progress: Option<&ctrd_progress_t>,
-    out: Option<&mut ctrd_time_t>,
-) -> i32 {
-    guard::read(progress, |progress| {
-        give_present(Some(ctrd_time_t::from(progress.progress.updated_at())), out)
     })
 }

@@ -7,13 +7,13 @@ use std::ffi::c_char;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-use ctrd::{Queue, QueueConfig, Result, Subscription, SubscriptionConfig};
+use ctrd::{Call, Queue, QueueConfig, Result, Subscription, SubscriptionConfig};
 
 use crate::abi::errors::ctrd_error_t;
 use crate::abi::fork::Maker;
 use crate::abi::outputs::Handle;
 use crate::abi::queues::{ctrd_queue_t, live_queue};
-use crate::abi::{arguments, guard, operation};
+use crate::abi::{arguments, fork, guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
 use crate::hook::read_filters;
@@ -264,8 +264,7 @@ pub extern "C" fn ctrd_queue_fd(queue: Option<&ctrd_queue_t>) -> i32 {
     })
 }
 
-/// Fetches the next message. Several messages may have come, so a loop that polls the descriptor calls
-/// this function with CTRD_POLL until it answers CTRD_E_WOULD_BLOCK.
+/// Waits for the next message, and fetches it. ctrd_queue_try_next() does not wait.
 ///
 /// @param queue  the queue.
 /// @param call   limits of the call; NULL: the defaults (no end). It cannot be submitted, and its
@@ -287,6 +286,29 @@ pub unsafe extern "C" fn ctrd_queue_next(
         let queue = unsafe { live_queue(queue)? };
         let next = move |call: &_| queue.next(call).map(ctrd_message_t::new);
         Ok(operation::of_none(String::new(), None, next).never_submitted())
+    })
+}
+
+/// Fetches the next message if there is one. Several messages may have come, so a loop that polls the
+/// descriptor calls this function until it does not return CTRD_OK.
+///
+/// @param queue  the queue.
+/// @param out    receives the message, which the caller owns: ctrd_message_free().
+/// @param err    receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_WOULD_BLOCK if there is no message.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_queue_try_next(
+    queue: *mut ctrd_queue_t,
+    out: Option<&mut *mut ctrd_message_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("queue_try_next", Handle::required("out", out), err, || {
+        fork::check()?;
+        // SAFETY: the caller's handle is as the header says.
+        let queue = unsafe { live_queue(queue)? };
+        queue.next(&Call::new().poll()).map(ctrd_message_t::new)
     })
 }
 

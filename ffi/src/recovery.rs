@@ -13,7 +13,7 @@ use ctrd::{ContainerInfo, Error, ErrorKind, Recovery, RecoveryState, Result, Std
 use crate::abi::arguments::{self, text};
 use crate::abi::callbacks::{Userdata, ctrd_destroy_fn};
 use crate::abi::errors::ctrd_error_t;
-use crate::abi::outputs::{Handle, Nothing, c_string, nullable};
+use crate::abi::outputs::{Handle, c_string, give_present};
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
 use crate::client::{ctrd_client_t, live};
@@ -22,18 +22,19 @@ use crate::io::{self, ctrd_io_t};
 use crate::message::{ctrd_message_t, take};
 use crate::status::ctrd_status_t;
 
-/// The state of a container: its process runs or was created, and is watched. If it was only created, as
-/// when a program dies inside ctrd_create_container(), ctrd_start_container() starts it; of a process
-/// that runs, that function answers CTRD_E_FAILED_PRECONDITION.
-pub const CTRD_RECOVERY_ALIVE: u32 = 1;
+/// The state of a container: its process was created and not started, as when a program dies inside
+/// ctrd_create_container(). It is watched. ctrd_start_container() starts it.
+pub const CTRD_RECOVERY_CREATED: u32 = 1;
+/// The state of a container: its process runs, or is paused. It is watched.
+pub const CTRD_RECOVERY_RUNNING: u32 = 2;
 /// The state of a container: its process has ended. Hooks, queues and ctrd_probe() report the exit.
-pub const CTRD_RECOVERY_ENDED: u32 = 2;
+pub const CTRD_RECOVERY_ENDED: u32 = 3;
 /// The state of a container: it has no task, and nothing says that its process ever ended. It is left
 /// unchanged.
-pub const CTRD_RECOVERY_NO_TASK: u32 = 3;
+pub const CTRD_RECOVERY_NO_TASK: u32 = 4;
 /// The state of a container: it could not be taken over, because its shim or the server does not answer,
 /// or because of its streams. It is left unchanged.
-pub const CTRD_RECOVERY_FAILED: u32 = 4;
+pub const CTRD_RECOVERY_FAILED: u32 = 5;
 
 /// Room for the streams of one container, and for the members that a later header adds.
 #[repr(C, align(16))]
@@ -62,26 +63,34 @@ pub type ctrd_recover_io_fn = Option<
     ) -> i32,
 >;
 
-/// The outcome of a recovery: what became of each container.
-pub struct ctrd_recovery_t(Vec<Recovered>);
-
-struct Recovered {
+/// The outcome of the recovery of a container.
+pub struct ctrd_recovery_t {
     id: CString,
     state: u32,
+    pid: u32,
+    generation: u64,
+    exit_code: Option<u32>,
     error: Option<ctrd_error_t>,
 }
 
-impl From<Recovery> for Recovered {
-    fn from(recovery: Recovery) -> Recovered {
-        Recovered {
+/// The outcomes of a recovery, one for each container.
+pub struct ctrd_recovery_list_t(Vec<ctrd_recovery_t>);
+
+impl From<Recovery> for ctrd_recovery_t {
+    fn from(recovery: Recovery) -> ctrd_recovery_t {
+        ctrd_recovery_t {
             id: c_string(recovery.container_id()),
             state: match recovery.state() {
-                RecoveryState::Alive => CTRD_RECOVERY_ALIVE,
+                RecoveryState::Created => CTRD_RECOVERY_CREATED,
+                RecoveryState::Running => CTRD_RECOVERY_RUNNING,
                 RecoveryState::Ended => CTRD_RECOVERY_ENDED,
                 RecoveryState::NoTask => CTRD_RECOVERY_NO_TASK,
                 RecoveryState::Failed => CTRD_RECOVERY_FAILED,
                 _ => 0,
             },
+            pid: recovery.pid().unwrap_or(0),
+            generation: recovery.generation().unwrap_or(0),
+            exit_code: recovery.exit_code(),
             error: recovery.error().map(|error| ctrd_error_t::new(error, "")),
         }
     }
@@ -118,11 +127,15 @@ fn ask(io: ctrd_recover_io_fn, userdata: &Userdata, info: &ContainerInfo) -> Res
 /// @param io      where its streams go: descriptors. Output without one is dropped; NULL: all of it. Read
 ///                before everything else.
 /// @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param out     receives the outcome, which the caller owns: ctrd_recovery_free(). Its state is
+///                CTRD_RECOVERY_CREATED, CTRD_RECOVERY_RUNNING or CTRD_RECOVERY_ENDED. May be NULL. A
+///                submitted call gives it by ctrd_message_take_recovery().
 /// @param err     receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task and nothing says
-///         that its process ever ended; CTRD_E_FAILED_PRECONDITION if it belongs to another owner;
-///         CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if its shim does not answer;
-///         CTRD_E_IO also if a stream cannot be opened.
+/// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+///         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK);
+///         CTRD_E_FAILED_PRECONDITION if it belongs to another owner or to none
+///         (CTRD_REASON_OTHER_OWNER); CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNAVAILABLE also if
+///         its shim does not answer; CTRD_E_IO also if a stream cannot be opened.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -131,61 +144,20 @@ pub unsafe extern "C" fn ctrd_recover_container(
     id: *const c_char,
     io: *const ctrd_io_t,
     call: *const ctrd_call_t,
+    out: Option<&mut *mut ctrd_recovery_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    operation::run("recover_container", call, err, Nothing, || {
+    operation::run("recover_container", call, err, Handle::optional("out", out), || {
         // SAFETY: the caller's struct, strings and handle are as the header says.
         let (io, client, id) = unsafe { (io::read(io)?, live(client)?, text("id", id)?) };
         Ok(operation::change(client, id.clone(), move |client, call| {
-            client.recover_container(&id, &io, call)
+            Ok(Box::new(ctrd_recovery_t::from(client.recover_container(&id, &io, call)?)))
         }))
     })
 }
 
-/// Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
-/// threads that end with the call, and each within 5 s, for which the time of the callback does not count.
-/// One that is stuck delays the others little, and does not make the call fail. FIFOs of containers that
-/// no longer exist are removed.
-///
-/// @param client    the client.
-/// @param io        called for the streams of the containers; NULL: the output of all is dropped. A
-///                  submitted call takes no callback: use ctrd_recover_container() for the containers
-///                  whose streams are wanted.
-/// @param userdata  handed to io.
-/// @param destroy   called exactly once with userdata before this function returns. May be NULL.
-/// @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
-/// @param out       receives the outcome, in the order of the ids, which the caller owns:
-///                  ctrd_recovery_free(). May be NULL. A submitted call gives it by
-///                  ctrd_message_take_recovery().
-/// @param err       receives the error, or NULL.
-/// @return CTRD_OK, or an error if the containers could not be listed.
-///
-/// Blocking: until every container was looked at. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ctrd_recover_all(
-    client: *mut ctrd_client_t,
-    io: ctrd_recover_io_fn,
-    userdata: *mut c_void,
-    destroy: ctrd_destroy_fn,
-    call: *const ctrd_call_t,
-    out: Option<&mut *mut ctrd_recovery_t>,
-    err: Option<&mut *mut ctrd_error_t>,
-) -> ctrd_status_t {
-    let userdata = Userdata::new(userdata, destroy);
-    operation::run("recover_all", call, err, Handle::optional("out", out), || {
-        // SAFETY: the caller's handle is as the header says.
-        let client = unsafe { live(client)? };
-        let recover = operation::of(client, String::new(), move |client, call| {
-            let recovered = client.recover_all(&mut |info| ask(io, &userdata, info), call)?;
-            let recovered = recovered.into_iter().map(Recovered::from).collect();
-            Ok(Box::new(ctrd_recovery_t(recovered)))
-        });
-        Ok(if io.is_some() { recover.with_callback("io") } else { recover })
-    })
-}
-
-/// Takes the outcome out of the completion of a submitted ctrd_recover_all(). It works once, with any
-/// handle of the message.
+/// Takes the outcome out of the completion of a submitted ctrd_recover_container(). It works once, with
+/// any handle of the message.
 ///
 /// @param message  the message.
 /// @param out      receives the outcome, which the caller owns: ctrd_recovery_free().
@@ -206,61 +178,143 @@ pub unsafe extern "C" fn ctrd_message_take_recovery(
     })
 }
 
-/// The number of containers in the outcome of a recovery.
+/// Takes over every container of the namespace that has the client's owner label: 16 at the same time, on
+/// threads that end with the call, and each within 5 s, for which the time of the callback does not count.
+/// One that is stuck delays the others little, and does not make the call fail. FIFOs of containers that
+/// no longer exist are removed.
+///
+/// @param client    the client.
+/// @param io        called for the streams of the containers; NULL: the output of all is dropped. A
+///                  submitted call takes no callback: use ctrd_recover_container() for the containers
+///                  whose streams are wanted.
+/// @param userdata  handed to io.
+/// @param destroy   called exactly once with userdata before this function returns. May be NULL.
+/// @param call      limits of the call; NULL: the defaults (at most the client's call timeout).
+/// @param out       receives the outcomes, in the order of the ids, which the caller owns:
+///                  ctrd_recovery_list_free(). May be NULL. A submitted call gives them by
+///                  ctrd_message_take_recovery_list().
+/// @param err       receives the error, or NULL.
+/// @return CTRD_OK, or an error if the containers could not be listed.
+///
+/// Blocking: until every container was looked at. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_recover_all(
+    client: *mut ctrd_client_t,
+    io: ctrd_recover_io_fn,
+    userdata: *mut c_void,
+    destroy: ctrd_destroy_fn,
+    call: *const ctrd_call_t,
+    out: Option<&mut *mut ctrd_recovery_list_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    let userdata = Userdata::new(userdata, destroy);
+    operation::run("recover_all", call, err, Handle::optional("out", out), || {
+        // SAFETY: the caller's handle is as the header says.
+        let client = unsafe { live(client)? };
+        let recover = operation::of(client, String::new(), move |client, call| {
+            let recovered = client.recover_all(&mut |info| ask(io, &userdata, info), call)?;
+            let recovered = recovered.into_iter().map(ctrd_recovery_t::from).collect();
+            Ok(Box::new(ctrd_recovery_list_t(recovered)))
+        });
+        Ok(if io.is_some() { recover.with_callback("io") } else { recover })
+    })
+}
+
+/// Takes the outcomes out of the completion of a submitted ctrd_recover_all(). It works once, with any
+/// handle of the message.
+///
+/// @param message  the message.
+/// @param out      receives the outcomes, which the caller owns: ctrd_recovery_list_free().
+/// @param err      receives the error, or NULL.
+/// @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+///         before.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ctrd_message_take_recovery_list(
+    message: *mut ctrd_message_t,
+    out: Option<&mut *mut ctrd_recovery_list_t>,
+    err: Option<&mut *mut ctrd_error_t>,
+) -> ctrd_status_t {
+    guard::produce("message_take_recovery_list", Handle::required("out", out), err, || {
+        // SAFETY: the caller's handle is as the header says.
+        unsafe { take(message) }
+    })
+}
+
+/// The id of the container.
+///
+/// @param recovery  the outcome; NULL gives "".
+/// @return the text, borrowed from the outcome.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_recovery_id(recovery: Option<&ctrd_recovery_t>) -> *const c_char {
+    guard::text(recovery, |recovery| Some(&recovery.id))
+}
+
+/// The state of the container: one of the CTRD_RECOVERY_ values.
 ///
 /// @param recovery  the outcome; NULL gives 0.
-/// @return the number.
+/// @return the state; a later version may add some.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn ctrd_recovery_len(recovery: Option<&ctrd_recovery_t>) -> usize {
-    guard::read(recovery, |recovery| recovery.0.len())
+pub extern "C" fn ctrd_recovery_state(recovery: Option<&ctrd_recovery_t>) -> u32 {
+    guard::read(recovery, |recovery| recovery.state)
 }
 
-/// The id of one of the containers.
-///
-/// @param recovery  the outcome; NULL gives NULL.
-/// @param index     the container's position, from 0.
-/// @return the id, borrowed from the outcome; NULL beyond the last.
-///
-/// Blocking: no. Threads: any. Since: 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn ctrd_recovery_id(
-    recovery: Option<&ctrd_recovery_t>,
-    index: usize,
-) -> *const c_char {
-    guard::read(recovery, |recovery| nullable(recovery.0.get(index).map(|found| &*found.id)))
-}
-
-/// The state of one of the containers: one of the CTRD_RECOVERY_ values.
+/// The process id of the container's first process, in the host's pid namespace. If the process has ended,
+/// another process may have the id.
 ///
 /// @param recovery  the outcome; NULL gives 0.
-/// @param index     the container's position, from 0.
-/// @return the state; 0 beyond the last. A later version may add some.
+/// @return the process id; 0 if it is not known, and if the container was not taken over.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn ctrd_recovery_state(recovery: Option<&ctrd_recovery_t>, index: usize) -> u32 {
-    guard::read(recovery, |recovery| recovery.0.get(index).map_or(0, |found| found.state))
+pub extern "C" fn ctrd_recovery_pid(recovery: Option<&ctrd_recovery_t>) -> u32 {
+    guard::read(recovery, |recovery| recovery.pid)
 }
 
-/// Why one of the containers was not taken over.
+/// A number that tells the container from those that had its id before it, or get the id later.
+/// ctrd_message_generation() gives the same number. It has no other meaning.
+///
+/// @param recovery  the outcome; NULL gives 0.
+/// @return the number; 0 if it is not known.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_recovery_generation(recovery: Option<&ctrd_recovery_t>) -> u64 {
+    guard::read(recovery, |recovery| recovery.generation)
+}
+
+/// The exit code of a process that has ended: 128 plus the number of the signal if a signal ended it.
+///
+/// @param recovery  the outcome; NULL gives 0.
+/// @param out       receives the code if it is known; else it is left unchanged. May be NULL.
+/// @return 1 if the code is known; 0 if the process has not ended, never ran, or nothing holds its code.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_recovery_exit_code(
+    recovery: Option<&ctrd_recovery_t>,
+    out: Option<&mut u32>,
+) -> i32 {
+    guard::read(recovery, |recovery| give_present(recovery.exit_code, out))
+}
+
+/// Why the container was not taken over.
 ///
 /// @param recovery  the outcome; NULL gives NULL.
-/// @param index     the container's position, from 0.
-/// @return the error, borrowed from the outcome and not to be freed; NULL if the container was taken
-///         over, and beyond the last.
+/// @return the error, borrowed from the outcome and not to be freed; NULL if the container was taken over.
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn ctrd_recovery_error(
-    recovery: Option<&ctrd_recovery_t>,
-    index: usize,
-) -> Option<&ctrd_error_t> {
-    guard::read(recovery, |recovery| recovery.0.get(index)?.error.as_ref())
+pub extern "C" fn ctrd_recovery_error(recovery: Option<&ctrd_recovery_t>) -> Option<&ctrd_error_t> {
+    guard::read(recovery, |recovery| recovery.error.as_ref())
 }
 
-/// Frees the outcome of a recovery.
+/// Frees the outcome of the recovery of a container. The outcomes of a list are freed with the list.
 ///
 /// @param recovery  the outcome; NULL does nothing.
 ///
@@ -268,4 +322,40 @@ pub extern "C" fn ctrd_recovery_error(
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_recovery_free(recovery: Option<Box<ctrd_recovery_t>>) {
     guard::value(|| drop(recovery));
+}
+
+/// The number of containers in a list.
+///
+/// @param list  the list; NULL gives 0.
+/// @return the number.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_recovery_list_len(list: Option<&ctrd_recovery_list_t>) -> usize {
+    guard::read(list, |list| list.0.len())
+}
+
+/// The outcome of one container of a list.
+///
+/// @param list   the list; NULL gives NULL.
+/// @param index  its position, from 0.
+/// @return the outcome, borrowed from the list and not to be freed; NULL beyond the last.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_recovery_list_get(
+    list: Option<&ctrd_recovery_list_t>,
+    index: usize,
+) -> Option<&ctrd_recovery_t> {
+    guard::read(list, |list| list.0.get(index))
+}
+
+/// Frees a list and the outcomes in it.
+///
+/// @param list  the list; NULL does nothing.
+///
+/// Blocking: no. Threads: owner. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_recovery_list_free(list: Option<Box<ctrd_recovery_list_t>>) {
+    guard::value(|| drop(list));
 }

@@ -5,7 +5,7 @@
 use std::ffi::{CString, c_char};
 use std::time::SystemTime;
 
-use ctrd::{Snapshot, SnapshotKind};
+use ctrd::{Result, Snapshot, SnapshotKey, SnapshotKind};
 
 use crate::abi::arguments::{optional_text, text};
 use crate::abi::errors::ctrd_error_t;
@@ -52,6 +52,21 @@ impl From<Snapshot> for ctrd_snapshot_info_t {
     }
 }
 
+/// Reads which snapshot is meant.
+///
+/// # Safety
+/// Both are as `arguments::text` wants them; the snapshotter may be NULL.
+unsafe fn read_key(snapshotter: *const c_char, key: *const c_char) -> Result<SnapshotKey> {
+    // SAFETY: as the caller promises.
+    let (snapshotter, key) =
+        unsafe { (optional_text("snapshotter", snapshotter)?, text("key", key)?) };
+    let key = SnapshotKey::new(key);
+    Ok(match snapshotter {
+        Some(snapshotter) => key.snapshotter(snapshotter),
+        None => key,
+    })
+}
+
 /// Looks a snapshot up.
 ///
 /// @param client       the client.
@@ -59,7 +74,7 @@ impl From<Snapshot> for ctrd_snapshot_info_t {
 /// @param key          its key, or its name if it is committed.
 /// @param call         limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param out          receives the snapshot's info, which the caller owns: ctrd_snapshot_info_free(). A
-///                     submitted call gives it by ctrd_message_take_snapshot().
+///                     submitted call gives it by ctrd_message_take_snapshot_info().
 /// @param err          receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such snapshot; CTRD_E_INVALID_ARGUMENT also if
 ///         there is no such snapshotter.
@@ -76,11 +91,9 @@ pub unsafe extern "C" fn ctrd_get_snapshot(
 ) -> ctrd_status_t {
     operation::run("get_snapshot", call, err, Handle::required("out", out), || {
         // SAFETY: the caller's strings and handle are as the header says.
-        let (client, snapshotter, key) = unsafe {
-            (live(client)?, optional_text("snapshotter", snapshotter)?, text("key", key)?)
-        };
-        Ok(operation::of(client, key.clone(), move |client, call| {
-            let snapshot = client.get_snapshot(snapshotter.as_deref(), &key, call)?;
+        let (client, key) = unsafe { (live(client)?, read_key(snapshotter, key)?) };
+        Ok(operation::of(client, key.key().to_owned(), move |client, call| {
+            let snapshot = client.get_snapshot(&key, call)?;
             Ok(Box::new(ctrd_snapshot_info_t::from(snapshot)))
         }))
     })
@@ -97,12 +110,12 @@ pub unsafe extern "C" fn ctrd_get_snapshot(
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ctrd_message_take_snapshot(
+pub unsafe extern "C" fn ctrd_message_take_snapshot_info(
     message: *mut ctrd_message_t,
     out: Option<&mut *mut ctrd_snapshot_info_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("message_take_snapshot", Handle::required("out", out), err, || {
+    guard::produce("message_take_snapshot_info", Handle::required("out", out), err, || {
         // SAFETY: the caller's handle is as the header says.
         unsafe { take(message) }
     })
@@ -129,11 +142,9 @@ pub unsafe extern "C" fn ctrd_remove_snapshot(
 ) -> ctrd_status_t {
     operation::run("remove_snapshot", call, err, Nothing, || {
         // SAFETY: the caller's strings and handle are as the header says.
-        let (client, snapshotter, key) = unsafe {
-            (live(client)?, optional_text("snapshotter", snapshotter)?, text("key", key)?)
-        };
-        Ok(operation::of(client, key.clone(), move |client, call| {
-            client.remove_snapshot(snapshotter.as_deref(), &key, call)
+        let (client, key) = unsafe { (live(client)?, read_key(snapshotter, key)?) };
+        Ok(operation::of(client, key.key().to_owned(), move |client, call| {
+            client.remove_snapshot(&key, call)
         }))
     })
 }

@@ -88,7 +88,7 @@ pub unsafe extern "C" fn ctrd_has_feature(name: *const c_char) -> i32 {
 /// @param client  the client.
 /// @param call    limits of the call; NULL: the defaults (at most 10 s).
 /// @param out     receives the version, which the caller owns: ctrd_version_info_free(). A submitted call
-///                gives it by ctrd_message_take_version().
+///                gives it by ctrd_message_take_version_info().
 /// @param err     receives the error, or NULL.
 /// @return CTRD_OK, or an error.
 ///
@@ -126,12 +126,12 @@ pub unsafe extern "C" fn ctrd_version(
 ///
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ctrd_message_take_version(
+pub unsafe extern "C" fn ctrd_message_take_version_info(
     message: *mut ctrd_message_t,
     out: Option<&mut *mut ctrd_version_info_t>,
     err: Option<&mut *mut ctrd_error_t>,
 ) -> ctrd_status_t {
-    guard::produce("message_take_version", Handle::required("out", out), err, || {
+    guard::produce("message_take_version_info", Handle::required("out", out), err, || {
         // SAFETY: the caller's handle is as the header says.
         unsafe { take(message) }
     })

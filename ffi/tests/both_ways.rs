@@ -63,13 +63,17 @@ impl<'a> Operation<'a> {
         let kind = self.function.types[self.output?].strip_suffix('*').unwrap().trim();
         let comment = &self.function.comment;
         let name = &self.function.name;
-        if kind == "uint32_t" {
-            assert!(
-                comment.contains("ctrd_message_pid()"),
-                "{name} does not say how to get its result"
-            );
-            let take = "out = ctrd_message_pid(message)".to_owned();
-            return Some((kind.to_owned(), take, "number".into(), "(void)".into()));
+        if ["uint32_t", "ctrd_process_t"].contains(&kind) {
+            let (noun, accessors) = match kind {
+                "uint32_t" => ("number", &["pid"][..]),
+                _ => ("process", &["pid", "generation"][..]),
+            };
+            for accessor in accessors {
+                let accessor = format!("ctrd_message_{accessor}()");
+                assert!(comment.contains(&accessor), "{name} does not name {accessor}");
+            }
+            let take = format!("out = {noun}_of(message)");
+            return Some((kind.to_owned(), take, noun.into(), "(void)".into()));
         }
         let pointer = format!("{kind}*");
         let taker = takers
@@ -83,6 +87,7 @@ impl<'a> Operation<'a> {
             "char" => ("string", "ctrd_string_free".to_owned()),
             noun => (noun, format!("ctrd_{noun}_free")),
         };
+        assert_eq!(*taker, format!("ctrd_message_take_{noun}"), "it has the name of its handle");
         Some((kind.to_owned(), format!("OK({taker}(message, &out, &err))"), noun.into(), free))
     }
 
@@ -92,7 +97,11 @@ impl<'a> Operation<'a> {
         let (mut declared, mut taken, mut described) =
             (String::new(), String::new(), String::new());
         if let Some((kind, take, noun, free)) = &result {
-            let zero = if kind == "uint32_t" { "0" } else { "NULL" };
+            let zero = match kind.as_str() {
+                "uint32_t" => "0",
+                "ctrd_process_t" => "{0, 0, 0}",
+                _ => "NULL",
+            };
             declared = format!("    {kind} out = {zero};\n\n");
             taken =
                 format!("            if (outcome->status == CTRD_OK)\n                {take};\n");

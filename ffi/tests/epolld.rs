@@ -110,7 +110,7 @@ impl Site {
         self.connect().ask(request)
     }
 
-    /// What the daemon says of its containers: by id, the state and the rest.
+    /// The daemon's report about its containers: by id, the state and the rest.
     fn states(&self) -> BTreeMap<String, (String, String)> {
         let mut lines = self.ask("list");
         assert_eq!(lines.pop().as_deref(), Some("ok"));
@@ -136,7 +136,7 @@ impl Site {
         }
     }
 
-    /// What a container has written, in all its lives.
+    /// The output of a container, in all its lives.
     fn output(&self, id: &str) -> String {
         fs::read_to_string(self.path(&format!("{id}.log"))).unwrap_or_default()
     }
@@ -331,7 +331,7 @@ fn its_socket_answers_while_containerd_is_stopped() {
 
     let containerd = pid(ground.daemon().pid());
     stop(containerd);
-    // What needs containerd waits, and nobody waits for it.
+    // Requests that need containerd wait, and no other request waits for them.
     let (mut stopping, mut pulling) = (site.connect(), site.connect());
     stopping.send(&format!("stop {other}"));
     pulling.send(&format!("pull {}", ground.image()));
@@ -472,7 +472,7 @@ fn it_ends_in_order_and_takes_its_containers_over() {
     let holdings = site.ground.holdings(&site.namespace);
     assert_eq!((holdings.containers, holdings.tasks), (2, 2), "{holdings:?}");
 
-    // What was stopped stays stopped; what had its restarts has no more.
+    // A container that was stopped stays stopped. One that used up its restarts is not restarted.
     site.start();
     site.until(&steady, "running");
     site.until(&failing, "ended");

@@ -25,6 +25,7 @@ fn argument(function: &Prototype, position: usize) -> String {
         "ctrd_counters_t *" => "&(ctrd_counters_t)CTRD_COUNTERS_INIT".into(),
         "uint32_t *" | "uint64_t *" => format!("&({pointee}){{0}}"),
         "ctrd_time_t *" => "&(ctrd_time_t){0, 0, 0}".into(),
+        "ctrd_process_t *" => "&(ctrd_process_t){0, 0, 0}".into(),
         "size_t" if name == "size" => {
             format!("sizeof({})", function.types[0].strip_suffix(" *").unwrap())
         }

@@ -81,7 +81,7 @@ fn common_errors_are_said_once() {
     }
 }
 
-/// What changes something takes a handle that is not const; accessors take a const one.
+/// A function that changes something takes a handle that is not const; accessors take a const one.
 #[test]
 fn handles_are_const_for_accessors_alone() {
     for function in prototypes(&generate::header()) {
@@ -89,7 +89,7 @@ fn handles_are_const_for_accessors_alone() {
             continue;
         };
         let changes = function.parameters.iter().any(|parameter| parameter == "call")
-            || ["_free", "_init", "_fire", "_take_", "ctrd_add_", "ctrd_dispatch"]
+            || ["_free", "_init", "_fire", "_take_", "_try_", "ctrd_add_", "ctrd_dispatch"]
                 .iter()
                 .any(|word| function.name.contains(word) && !function.name.ends_with("_fd"));
         // These read what they begin with.

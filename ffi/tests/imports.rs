@@ -62,7 +62,7 @@ fn no_module_imports_itself_through_others() {
         })
         .collect();
     assert!(left["client"].contains("abi::guard") && left["queue"].contains("hook"), "{left:?}");
-    // What is below the nouns knows none of them, but the status values and, to read them, the calls.
+    // The modules below the nouns know none of them, except the status values and, to read them, the calls.
     for (name, imports) in left.iter().filter(|(name, _)| name.starts_with("abi::")) {
         for import in imports {
             let known = import.starts_with("abi::") || *import == "status";

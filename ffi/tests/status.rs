@@ -38,6 +38,34 @@ const SNAPSHOT: &[(&str, i32)] = &[
     ("CTRD_E_PANIC", -24),
 ];
 
+/// The reasons. Once they are released they never change, and new ones are added at the end.
+const REASONS: &[&str] = &[
+    "NO_CONTAINER",
+    "NO_TASK",
+    "NO_IMAGE",
+    "NO_CONTENT",
+    "NO_SNAPSHOT",
+    "NO_SNAPSHOTTER",
+    "NO_RUNTIME",
+    "NO_LEASE",
+    "OTHER_OWNER",
+    "SHIM_DIED",
+    "CONTENT_LOCKED",
+];
+
+#[test]
+fn the_reasons_are_those_of_the_list() {
+    let header = macros(&read("include/ctrd.h"));
+    let defined: Vec<_> = header
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix("CTRD_REASON_")?, value.as_str())))
+        .collect();
+    let numbers: Vec<_> = (1..=REASONS.len()).map(|number| number.to_string()).collect();
+    let expected: Vec<_> =
+        REASONS.iter().copied().zip(numbers.iter().map(String::as_str)).collect();
+    assert_eq!(defined, expected);
+}
+
 #[test]
 fn the_values_are_those_of_the_list() {
     let defined: Vec<_> = macros(&read("include/ctrd.h"))

@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::call::Call;
-use crate::container::{self, ContainerConfig, ContainerInfo, DestroyConfig, Recovery};
+use crate::container::{self, ContainerConfig, ContainerInfo, DestroyConfig, NewProcess, Recovery};
 use crate::error::{Result, ResultExt};
 use crate::message::Message;
 use crate::stdio::Stdio;
@@ -20,8 +20,9 @@ impl Client {
 
     /// Lists the containers of the namespace, of every owner, in the order of their ids: those
     /// that match any of the filters, or all if there is none. Filters are in containerd's language, as
-    /// `ctr containers ls` takes them: `labels."org.example.role"==web`, `image~="busybox"`. Those of
-    /// this program are `labels."io.ctrd.owner"==NAME`, with the client's owner name.
+    /// `ctr containers ls` takes them: `labels."org.example.role"==web`, `image~="busybox"`. The filter
+    /// `labels."io.ctrd.owner"=="epolld"` gives the containers that clients with the owner name
+    /// `epolld` have made, and `labels."io.ctrd.owner"` those that any client of this library has.
     ///
     /// It asks for all records and then for all tasks, which is two calls however many there are. The
     /// list of tasks takes as long as containerd needs for it: it asks the shims one after the other,
@@ -39,21 +40,21 @@ impl Client {
     // served among the calls of one client. If a call's time is over first, the error is `Busy` and
     // names the operation that changes the container.
 
-    /// Creates a container and starts its process, unless the configuration says not to. Returns
-    /// the pid of the process. If a step fails, the steps before it are undone, and the error names
-    /// the step.
+    /// Creates a container and starts its process, unless the configuration says not to. If a step
+    /// fails, the steps before it are undone, and the error names the step. If something is missing,
+    /// [`crate::Error::reason`] says what: the image, its content, the runtime.
     ///
     /// Blocks for at most the client's call timeout unless `call` says otherwise. If the server
     /// does not answer, the undoing may take up to 15 s more.
-    pub fn create_container(&self, config: &ContainerConfig, call: &Call) -> Result<u32> {
+    pub fn create_container(&self, config: &ContainerConfig, call: &Call) -> Result<NewProcess> {
         container::create(&self.inner, config, call).at("create_container", config.id())
     }
 
-    /// Starts the process of a container that was created without starting it. Returns its pid.
+    /// Starts the process of a container that was created without starting it.
     ///
     /// Blocks for at most the client's call timeout unless `call` says otherwise. Fails with
     /// [`crate::ErrorKind::FailedPrecondition`] if the process was started before.
-    pub fn start_container(&self, id: &str, call: &Call) -> Result<u32> {
+    pub fn start_container(&self, id: &str, call: &Call) -> Result<NewProcess> {
         container::start(&self.inner, id, call).at("start_container", id)
     }
 
@@ -88,10 +89,11 @@ impl Client {
     /// as they are.
     ///
     /// Fails with [`crate::ErrorKind::FailedPrecondition`] if the container does not have this client's
-    /// owner label; with [`crate::ErrorKind::NotFound`] if there is no such container, or it has no task
-    /// and its record does not say how its process ended; with [`crate::ErrorKind::Unavailable`] if its
+    /// owner label; with [`crate::ErrorKind::NotFound`] if there is no such container
+    /// ([`crate::ErrorReason::NoContainer`]), or it has no task and its record does not say how its
+    /// process ended ([`crate::ErrorReason::NoTask`]); with [`crate::ErrorKind::Unavailable`] if its
     /// shim does not answer. Then the container is left as it is.
-    pub fn recover_container(&self, id: &str, stdio: &Stdio, call: &Call) -> Result<()> {
+    pub fn recover_container(&self, id: &str, stdio: &Stdio, call: &Call) -> Result<Recovery> {
         container::recover(&self.inner, id, stdio, call).at("recover_container", id)
     }
 

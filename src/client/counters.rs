@@ -1,6 +1,6 @@
-//! What a client counts.
+//! The counters of a client.
 
-/// What a client has counted since it was opened ([`crate::Client::counters`]).
+/// The counters of a client since it was opened ([`crate::Client::counters`]).
 ///
 /// ```no_run
 /// # fn f(client: &ctrd::Client) {

@@ -12,6 +12,7 @@ use crate::events;
 use crate::filter;
 use crate::inner::{Inner, Operation};
 use crate::message::{Message, MessageKind};
+use crate::submit;
 
 impl Client {
     /// How long removing a hook may take if the call names no timeout.
@@ -43,6 +44,7 @@ impl Client {
             let filters = filter::render(&config.filters)?;
             if !config.wants_events() {
                 self.inner.check_process()?;
+                submit::begin_operation()?;
                 return Ok(self.inner.bus.add_hook(config, hook)?.consumer);
             }
             let operation = self.inner.begin(call)?;
@@ -83,12 +85,12 @@ impl Client {
     /// From inside a hook it does not wait: the function is dropped when the hook has returned, and
     /// that drop counts as inside the hook.
     pub fn remove_hook(&self, hook: HookId, call: &Call) -> Result<()> {
-        self.inner
-            .check_process()
-            .and_then(|()| {
-                self.inner.bus.remove_hook(hook, &call.limits(Some(Client::REMOVE_HOOK_TIMEOUT)))
-            })
-            .at("remove_hook", &hook.0.to_string())
+        let remove = || {
+            self.inner.check_process()?;
+            submit::begin_operation()?;
+            self.inner.bus.remove_hook(hook, &call.limits(Some(Client::REMOVE_HOOK_TIMEOUT)))
+        };
+        remove().at("remove_hook", &hook.0.to_string())
     }
 
     /// A descriptor that is readable while [`Client::dispatch`] has something to do. The caller may

@@ -3,7 +3,8 @@
 use super::Client;
 use crate::call::Call;
 use crate::error::{Result, ResultExt};
-use crate::image::{self, Image, Progress, PullConfig};
+use crate::image::{self, Image, PullConfig, RemoveImageConfig};
+use crate::message::Progress;
 
 impl Client {
     /// Pulls an image and unpacks it: see [`PullConfig`]. Blocks until the image is complete. Without a
@@ -39,13 +40,18 @@ impl Client {
     }
 
     /// Removes an image's record. Content and snapshots that nothing else refers to are removed by the next
-    /// garbage collection; with `sync` the call waits for it.
+    /// garbage collection; with [`RemoveImageConfig::sync`] the call waits for it.
     ///
     /// The name is looked up as in [`Client::get_image`]. So removing a short name twice may remove two
     /// images: that of exactly this name, then that with the completed name. After an error with an
     /// unknown outcome, look before you repeat.
-    pub fn remove_image(&self, reference: &str, sync: bool, call: &Call) -> Result<()> {
-        image::remove(&self.inner, reference, sync, call).at("remove_image", reference)
+    pub fn remove_image(
+        &self,
+        reference: &str,
+        config: &RemoveImageConfig,
+        call: &Call,
+    ) -> Result<()> {
+        image::remove(&self.inner, reference, config, call).at("remove_image", reference)
     }
 
     /// The runtime specification (JSON) that [`Client::create_container`] would make by default for a

@@ -21,6 +21,7 @@ use crate::delivery;
 use crate::error::{Result, ResultExt};
 use crate::inner::Inner;
 use crate::rpc;
+use crate::submit;
 pub use counters::Counters;
 use socket::{socket_path, try_socket};
 pub use version::Version;
@@ -29,7 +30,9 @@ pub use version::Version;
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to a containerd. Clones are the same client, which may be used from any thread. The
-/// drop of the last clone closes the client, and waits for hooks that run for at most 10 s.
+/// drop of the last clone closes the client, and waits for hooks that run for at most 10 s. A submitted
+/// call holds a clone until it completes: if it waits for an exit without a timeout, only
+/// [`Client::close`] ends it.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, ClientConfig};
@@ -99,6 +102,7 @@ impl Client {
 
     fn open_at(config: &ClientConfig, call: &Call) -> Result<Client> {
         config.check()?;
+        submit::begin_long_operation()?;
         let path = socket_path(&config.address)?;
         rpc::check_process()?;
         rpc::check_threads()?;
@@ -126,6 +130,10 @@ impl Client {
             if !delivery::inside() {
                 self.inner.check_reentrant()?;
             }
+            submit::begin_operation()?;
+            // First: it ends the pulls for which a submitted close would wait in the line.
+            self.inner.shut();
+            submit::begin_long()?;
             self.inner.close(&call.limits(Some(Client::OPEN_TIMEOUT)))
         };
         close().at("client_close", &self.inner.config.address)

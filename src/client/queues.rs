@@ -33,7 +33,18 @@ impl Client {
     }
 
     /// Submits a call of this client: `operation` runs on a thread of the library, and its completion
-    /// comes through `queue` with `tag`. See [`Submission`].
+    /// comes through `queue` with `tag`. Does not block. See [`Submission::submit`] for the errors.
+    ///
+    /// **`operation` may run several times** until its first operation of the library is over. It passes
+    /// that operation's error on with `?`, and does nothing of its own before it that must not happen
+    /// twice. See [`Submission::submit`].
+    ///
+    /// A call that names no timeout has none while it waits for a thread or for its container:
+    /// [`Submission::default_timeout`] sets one.
+    ///
+    /// The call keeps the client open until it completes, also if the program drops its last handle of
+    /// the client. [`Client::close`] completes it with [`crate::ErrorKind::Closed`] if it waits, and
+    /// otherwise waits for it.
     ///
     /// ```no_run
     /// use ctrd::{Call, Client, ClientConfig, Image, Queue, QueueConfig};
@@ -62,7 +73,7 @@ impl Client {
     /// before it in this way and change the same container. Otherwise as [`Client::submit`].
     ///
     /// ```no_run
-    /// use ctrd::{Call, Client, ClientConfig, Queue, QueueConfig};
+    /// use ctrd::{Call, Client, ClientConfig, NewProcess, Queue, QueueConfig};
     ///
     /// # fn main() -> ctrd::Result<()> {
     /// let client = Client::open(&ClientConfig::new(), &Call::new())?;
@@ -70,7 +81,7 @@ impl Client {
     /// client.submit_change(&queue, 1, "hello", &Call::new(), |client, call| {
     ///     client.start_container("hello", call)
     /// })?;
-    /// let pid: u32 = queue.next(&Call::new())?.take_result()?;
+    /// let process: NewProcess = queue.next(&Call::new())?.take_result()?;
     /// # Ok(())
     /// # }
     /// ```

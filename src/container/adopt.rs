@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cleanup;
 use super::streams::open_streams;
 use super::task::{LOOK_UP, has_another_process, no_answer};
-use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::inner::Inner;
 use crate::message::Message;
 use crate::record::{Cleanup, ExitLabel, ProcessOutcome, clear_exit, generation};
@@ -88,7 +88,7 @@ fn is_reported(process: &tasks::Process, watch: &Watch, message: &Message) -> bo
 
 /// Begins to watch the process that the server has for a record, or reports the exit that the
 /// record has. With `stdio`, the client takes its streams over as well. If there is neither a task
-/// nor such an exit, the error's reason is [`Reason::NoTask`].
+/// nor such an exit, the error's reason is [`ErrorReason::NoTask`].
 pub(super) fn adopt(
     client: &Arc<Inner>,
     ctx: &Ctx,
@@ -168,5 +168,5 @@ pub(super) fn adopt(
 }
 
 fn no_task(error: Error) -> Error {
-    error.context("the container has no task").step(LOOK_UP).with_reason(Some(Reason::NoTask))
+    error.context("the container has no task").step(LOOK_UP).with_reason(Some(ErrorReason::NoTask))
 }

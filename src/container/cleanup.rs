@@ -1,18 +1,21 @@
-//! What the library removes by itself after the exit of a container's process, when the hooks have
+//! The clean-up that the library does by itself after the exit of a container's process, when the hooks have
 //! returned.
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::lock::lock;
 use super::remove::{remove, remove_task, report_other_process};
 use super::task::{Deletion, has_another_process};
 use crate::call::Call;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::executor::Kept;
 use crate::inner::Inner;
+use crate::keyed_mutex::KeyGuard;
 use crate::record::{Cleanup, OWNER_LABEL, generation};
 use crate::rpc::containers;
+use crate::submit;
 use crate::watch::{AfterExit, Watch};
 
 /// The clean-up as a job for the time after the exit. `None` if there is nothing to remove.
@@ -46,7 +49,7 @@ struct Work {
     watch: Arc<Watch>,
     cleanup: Cleanup,
     pause: Duration,
-    /// Keeps the thread that tries again: when it is needed, no new one might be had.
+    /// Keeps the retry thread alive: later it may be impossible to start one.
     _kept: Kept,
 }
 
@@ -58,9 +61,29 @@ impl Work {
         client.watches.run_drained(&watch, Box::new(move || self.run()));
     }
 
-    fn run(mut self) {
+    /// Waits for the container's lock without a thread: a submitted change may hold it for long while it
+    /// waits for its turn, and few clean-ups have a thread at a time.
+    fn run(self) {
         let Some(client) = self.client.upgrade() else { return };
-        let result = clean_up(&client, &self.namespace, &self.watch, self.cleanup);
+        let key = submit::lock_key(&self.namespace, self.watch.container());
+        let mut locking = Box::pin(client.locks.locking(key, "cleanup"));
+        if let Poll::Ready(lock) = locking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return self.run_locked(&client, lock);
+        }
+        let bus = client.bus.clone();
+        let unlocked = async move {
+            // It would hold the lock while it waits for a thread, so it takes it then.
+            drop(locking.await);
+            bus.run(Box::new(move || self.run()));
+        };
+        if let Err(e) = client.executor.spawn(unlocked) {
+            log::debug!("a clean-up is given up: {e}");
+        }
+    }
+
+    fn run_locked(mut self, client: &Inner, lock: KeyGuard) {
+        let result = clean_up(client, &self.namespace, &self.watch, self.cleanup);
+        drop(lock);
         match result.at("cleanup", self.watch.container()) {
             Ok(()) => {}
             // A later client that recovers the container cleans up.
@@ -83,12 +106,12 @@ impl Work {
     }
 }
 
+/// The caller holds the container's lock.
 fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanup) -> Result<()> {
     let limit = client.config.call_timeout.min(LIMIT);
     let operation = client.begin_with(&Call::new().namespace(namespace), Some(limit))?;
     let ctx = &operation.ctx;
     let id = watch.container();
-    let _lock = lock(client, ctx, id, "cleanup")?;
     let record = match containers::get(ctx, id) {
         // Another client has replaced the container.
         Ok(record) if generation::of(&record) != watch.generation() => {
@@ -115,7 +138,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
         watch.close_streams();
         return Ok(());
     }
-    // The time for the output is over. Not before the lock is held: a destroy may give it more time.
+    // The time for the output is over. It is dropped only under the lock: a destroy may give it more time.
     watch.drain(Duration::ZERO, &ctx.limits).step("drop the output")?;
     let remove = match cleanup {
         Cleanup::Keep => return Ok(()),

@@ -13,7 +13,6 @@ use crate::image;
 use crate::inner::Inner;
 use crate::random::random_hex;
 use crate::record::{Cleanup, DEFAULT_DRAIN, LABEL_PREFIX, OWNER_LABEL, drain_label, generation};
-use crate::rpc::snapshots::Mount;
 use crate::snapshot;
 use crate::spec;
 use crate::stdio::Stdio;
@@ -29,7 +28,7 @@ use crate::stdio::Stdio;
 ///     .image("docker.io/library/busybox:latest")
 ///     .args(["httpd", "-f", "-p", "8080"])
 ///     .labels([("org.example.role", "web")]);
-/// let pid = client.create_container(&config, &Call::new())?;
+/// let process = client.create_container(&config, &Call::new())?;
 /// # let _ = pid;
 /// # Ok(())
 /// # }
@@ -89,8 +88,9 @@ impl ContainerConfig {
         self
     }
 
-    /// A directory that is its root file system: an absolute path that containerd sees too. The
-    /// caller prepares it, and the library never removes anything in it.
+    /// A directory that is its root file system: an absolute path that containerd sees too. It
+    /// becomes `root.path` of the specification. The caller prepares it, also with mounts below it,
+    /// and the library never removes anything in it.
     pub fn rootfs(mut self, directory: impl Into<PathBuf>) -> ContainerConfig {
         self.rootfs = Some(directory.into());
         self
@@ -172,7 +172,7 @@ impl ContainerConfig {
         self
     }
 
-    /// What the library removes by itself after the exit of its process. Default: nothing.
+    /// The parts that the library removes by itself after the exit of its process. Default: none.
     pub fn cleanup(mut self, cleanup: Cleanup) -> ContainerConfig {
         self.cleanup = cleanup;
         self
@@ -202,7 +202,7 @@ impl ContainerConfig {
 pub(super) struct CheckedConfig {
     pub(super) id: String,
     pub(super) image: Option<String>,
-    pub(super) rootfs: Option<Mount>,
+    pub(super) rootfs: Option<String>,
     pub(super) snapshotter: String,
     pub(super) snapshot_key: String,
     pub(super) runtime: String,
@@ -228,11 +228,11 @@ impl CheckedConfig {
                 return Err(Error::invalid("rootfs", "both image and rootfs are given"));
             }
             (Some(_), None) => None,
-            (None, Some(path)) => Some(bind_mount(path)?),
+            (None, Some(path)) => Some(check_rootfs(path)?),
         };
         config.image.as_deref().map_or(Ok(()), |image| image::check_name("image", image))?;
         if config.apply_image && config.image.is_none() {
-            return Err(Error::invalid("apply_image", "there is no image, but a rootfs"));
+            return Err(Error::invalid("apply_image", "needs an image, not a rootfs"));
         }
         let snapshotter = snapshot::snapshotter(client, config.snapshotter.as_deref())?;
         let snapshot_key = config.snapshot_key.as_ref().unwrap_or(&config.id);
@@ -276,8 +276,7 @@ impl CheckedConfig {
     }
 }
 
-/// The mount that makes a directory the root file system.
-fn bind_mount(directory: &Path) -> Result<Mount> {
+fn check_rootfs(directory: &Path) -> Result<String> {
     let path = directory.to_str().ok_or_else(|| Error::invalid("rootfs", "is not UTF-8"))?;
     if !directory.is_absolute() {
         return Err(Error::invalid("rootfs", format!("{path} is not absolute")));
@@ -285,12 +284,7 @@ fn bind_mount(directory: &Path) -> Result<Mount> {
     if !directory.is_dir() {
         return Err(Error::invalid("rootfs", format!("{path} is not a directory")));
     }
-    Ok(Mount {
-        kind: "bind".into(),
-        source: path.to_owned(),
-        target: String::new(),
-        options: vec!["rbind".into(), "rw".into()],
-    })
+    Ok(path.to_owned())
 }
 
 fn wants_terminal(spec: &Value) -> bool {

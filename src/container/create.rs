@@ -7,13 +7,14 @@ use std::sync::Arc;
 use super::cleanup;
 use super::config::{CheckedConfig, ContainerConfig};
 use super::lock::lock;
+use super::processes::NewProcess;
 use super::sandbox::{SANDBOX_LABEL, create_sandbox};
 use super::start::run;
 use super::streams::{end_of_input, prepare_stdio};
 use super::task::delete_task;
 use super::undo::{Undo, existed};
 use crate::call::Call;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::image::{self, ResolvedImage};
 use crate::inner::Inner;
 use crate::lease::Lease;
@@ -25,13 +26,17 @@ use crate::spec;
 use crate::submit;
 use crate::watch::Process;
 
-pub(crate) fn create(client: &Arc<Inner>, config: &ContainerConfig, call: &Call) -> Result<u32> {
+pub(crate) fn create(
+    client: &Arc<Inner>,
+    config: &ContainerConfig,
+    call: &Call,
+) -> Result<NewProcess> {
     let config = CheckedConfig::new(client, config)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, &config.id, "create_container")?;
     client.bus.check_backlog()?;
-    submit::begin_start(&(ctx.namespace.clone(), config.id.clone()));
+    generation::number(&config.generation).into_iter().for_each(submit::begin_start);
     let image = match &config.image {
         Some(name) => Some(image::resolve(client, ctx, name).step("look the image up")?),
         None => None,
@@ -52,12 +57,12 @@ fn create_steps(
     config: CheckedConfig,
     image: Option<ResolvedImage>,
     undo: &mut Undo,
-) -> Result<u32> {
-    let mounts = match (&image, &config.rootfs) {
-        (Some(image), _) => {
-            prepare(client, ctx, &config, image, undo).step("prepare the snapshot")?
-        }
-        (None, rootfs) => rootfs.iter().cloned().collect(),
+) -> Result<NewProcess> {
+    let mounts = match &image {
+        Some(image) => prepare(client, ctx, &config, image, undo).step("prepare the snapshot")?,
+        // The runtime mounts a directory by itself, in the container's mount namespace only. A mount of
+        // the shim would outlive the container if something is mounted below the directory.
+        None => Vec::new(),
     };
     let spec = spec::build(spec::SpecOptions {
         namespace: &ctx.namespace,
@@ -67,7 +72,8 @@ fn create_steps(
         apply_image: config.apply_image,
         args: &config.args,
         terminal: config.stdio.terminal,
-        rootfs: &|| Ok(mounts.clone()),
+        directory: config.rootfs.as_deref(),
+        mounts: &|| Ok(mounts.clone()),
     })
     .step("make the specification")?;
     let spec = serde_json::to_vec(&spec).map_err(|e| {
@@ -104,6 +110,7 @@ fn create_steps(
         }
         None => None,
     };
+    let new_process = NewProcess::new(pid, &generation);
     let process = Process::first(pid, generation, pidfd);
     let watch = client.watches.start(ctx, id, process, attached, after_exit);
     let watch = watch.step("watch the task")?;
@@ -120,7 +127,7 @@ fn create_steps(
     if let Some(stdio) = watch.stdio() {
         stdio.keep_fifos();
     }
-    Ok(pid)
+    Ok(new_process)
 }
 
 /// Prepares the snapshot, unless one with the key exists, and gives its mounts.
@@ -136,7 +143,9 @@ fn prepare(
     let chain_id = &image.content.chain_id;
     let attempt = || snapshots::prepare(ctx, snapshotter, key, chain_id, &labels);
     let prepared = match attempt() {
-        Err(e) if e.kind() == ErrorKind::NotFound => {
+        Err(e) if e.reason() == Some(ErrorReason::NoSnapshot) => {
+            // Nothing is made yet but the lease, which goes if this call is begun again.
+            submit::begin_long()?;
             image::unpack(client, ctx, image, snapshotter).step("unpack the image")?;
             attempt()
         }
@@ -230,8 +239,8 @@ fn create_task(
                     None => tasks::get(ctx, &id, "").optional()?.map(|process| process.pid),
                 };
                 if let Some(pid) = pid.filter(|_| !may_run.get()) {
-                    // If this breaks off, the exit of the process means nothing to a client that
-                    // finds it.
+                    // If this undo is interrupted, the label says to another client that the
+                    // exit code of the process means nothing.
                     let label = ExitLabel { pid, outcome: ProcessOutcome::NeverStarted };
                     let label = label.label(&generation);
                     let _ = containers::set_labels(ctx, &id, &[label]);

@@ -77,8 +77,8 @@ impl DestroyConfig {
         self
     }
 
-    /// How long a destroy may take whose call names no timeout, if the client's call timeout is
-    /// `call_timeout`: each of the two has a clock of its own. `None`: without a limit.
+    /// The default timeout of a destroy: grace period, time for the output and `call_timeout`, the
+    /// client's call timeout, together. `None`: without a limit.
     pub(crate) fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
         self.grace.checked_add(self.drain)?.checked_add(call_timeout)
     }
@@ -97,10 +97,11 @@ pub(crate) fn destroy(
     // Another call may destroy it while this one waits for the lock.
     let key = format!("destroy {} {id}", ctx.namespace);
     let before = submit::remember(&key, || client.watches.find(&ctx.namespace, id, None));
-    let _lock = lock(client, ctx, id, "destroy_container")?;
+    // Before the lock, so that it holds no lock while it waits for its turn.
     if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
         submit::begin_long()?;
     }
+    let _lock = lock(client, ctx, id, "destroy_container")?;
 
     for _ in 0..ATTEMPTS {
         if let Some(message) = destroy_once(client, ctx, id, config, before.as_ref().as_ref())? {
@@ -183,7 +184,7 @@ fn destroy_once(
     }
 }
 
-/// What became of a task whose process may not have been started.
+/// The state of a task whose process may not have been started.
 enum Unstarted {
     /// Its process was started: nothing was deleted.
     Started,

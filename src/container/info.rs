@@ -1,4 +1,4 @@
-//! What the server knows of containers: one by its id, or all that match a filter.
+//! Looking containers up: one by its id, or all that match a filter.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Exit, Process, Status};
 
-/// What a container is, and the state of its process, at the time of the call.
+/// A container, and the state of its process, at the time of the call.
 ///
 /// ```no_run
 /// # fn f(client: &ctrd::Client) -> ctrd::Result<()> {
@@ -113,7 +113,7 @@ impl ContainerInfo {
         self.owner.as_deref()
     }
 
-    /// What is removed after the exit.
+    /// The parts that are removed after the exit.
     pub fn cleanup(&self) -> Cleanup {
         self.cleanup
     }
@@ -189,7 +189,7 @@ impl ContainerInfo {
         }
     }
 
-    /// What the record says. The state of the process is not known yet.
+    /// The content of the record. The state of the process is not known yet.
     pub(super) fn new(record: Container) -> ContainerInfo {
         let (generation, exit_label) = (generation::of(&record), ExitLabel::of(&record));
         let (cleanup, terminal) = (Cleanup::of(&record), has_terminal(&record.spec.value));
@@ -244,7 +244,7 @@ impl ContainerInfo {
             _ => None,
         };
         if matches!(self.status, ContainerStatus::Stopped | ContainerStatus::NoTask) {
-            // What is known about another process of the container says nothing about this one.
+            // The state of another process of the container says nothing about this one.
             let is_its = |pid| task.is_none_or(|task| task.pid == pid);
             let recorded = self.exit_label.filter(|label| is_its(label.pid));
             let recorded = recorded.map(|label| label.outcome);

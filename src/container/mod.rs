@@ -24,6 +24,7 @@ pub(crate) use destroy::destroy;
 pub use info::{ContainerInfo, ContainerStatus};
 pub(crate) use info::{get, list};
 pub(crate) use probe::{probe, watch_container};
+pub use processes::NewProcess;
 pub(crate) use processes::{pid, pids};
 pub use recover::{Recovery, RecoveryState};
 pub(crate) use recover::{recover, recover_all};

@@ -40,7 +40,7 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
 fn poll(client: &Inner, id: &str, call: &Call) -> Result<Message> {
     let operation = client.begin(call)?;
     let Some(watch) = client.watches.find(&operation.ctx.namespace, id, None) else {
-        let why = "this client does not watch the container: watch_container begins to";
+        let why = "this client does not watch the container; call watch_container first";
         return Err(Error::new(ErrorKind::FailedPrecondition, why));
     };
     watch.take_unseen_exit().or_else(|| watch.exit()).ok_or_else(|| {

@@ -1,19 +1,71 @@
 //! The processes of a container.
 
 use crate::call::Call;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, ErrorReason, Result};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::rpc::tasks;
+use crate::record::generation;
+use crate::rpc::{Ctx, containers, tasks};
+
+/// The process of a container that was created or started.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, ContainerConfig, Message};
+///
+/// # fn f(client: &Client, exit: &Message) -> ctrd::Result<()> {
+/// let config = ContainerConfig::new("web").image("busybox");
+/// let process = client.create_container(&config, &Call::new())?;
+/// // Whether the exit is that of this container, and not of an earlier one with the same id.
+/// let is_its = exit.generation() == process.generation();
+/// # let _ = is_its;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewProcess {
+    pid: u32,
+    generation: Option<u64>,
+}
+
+impl NewProcess {
+    pub(super) fn new(pid: u32, generation: &str) -> NewProcess {
+        NewProcess { pid, generation: generation::number(generation) }
+    }
+
+    /// The id of the process, in the server's pid namespace.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Tells its container from another of the same id, before or after it:
+    /// [`crate::Message::generation`] is the same number. `None` only if another client made the
+    /// container and the server does not know when.
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
+    }
+}
 
 pub(crate) fn pid(client: &Inner, id: &str, call: &Call) -> Result<u32> {
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
-    tasks::get(&operation.ctx, id, "").map(|process| process.pid)
+    let process = tasks::get(&operation.ctx, id, "");
+    process.map(|process| process.pid).map_err(|e| name_missing(&operation.ctx, id, e))
 }
 
 pub(crate) fn pids(client: &Inner, id: &str, call: &Call) -> Result<Vec<u32>> {
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
-    tasks::list_pids(&operation.ctx, id)
+    tasks::list_pids(&operation.ctx, id).map_err(|e| name_missing(&operation.ctx, id, e))
+}
+
+/// containerd gives the same error for a container that does not exist and for one without a task.
+/// This gives the error the reason that is true.
+fn name_missing(ctx: &Ctx, id: &str, error: Error) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    match containers::get(ctx, id) {
+        Ok(_) => error.with_reason(Some(ErrorReason::NoTask)),
+        Err(why) => error.with_reason(why.reason()),
+    }
 }

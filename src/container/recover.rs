@@ -11,10 +11,10 @@ use super::info::{ContainerInfo, ContainerStatus, look_task_up};
 use super::lock::lock;
 use super::task::{LOOK_UP, has_another_process, no_answer};
 use crate::call::Call;
-use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::OWNER_LABEL;
+use crate::record::{OWNER_LABEL, generation};
 use crate::rpc::Ctx;
 use crate::rpc::containers::{self, Container};
 use crate::stdio::{self, Stdio};
@@ -27,7 +27,7 @@ const THREADS: usize = 16;
 /// containerd answers for it after 2 s.
 const EACH: Duration = Duration::from_secs(5);
 
-/// What became of one container of [`crate::Client::recover_all`].
+/// The outcome of the recovery of a container.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, Stdio};
@@ -45,6 +45,9 @@ const EACH: Duration = Duration::from_secs(5);
 pub struct Recovery {
     container_id: String,
     state: RecoveryState,
+    pid: Option<u32>,
+    generation: Option<u64>,
+    exit_code: Option<u32>,
     error: Option<Error>,
 }
 
@@ -57,6 +60,25 @@ impl Recovery {
     /// The state of the container.
     pub fn state(&self) -> RecoveryState {
         self.state
+    }
+
+    /// The id of the container's first process, in the server's pid namespace. If the process has
+    /// exited, another one may have the id. `None` if it is not known, and if the container could not
+    /// be recovered.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// Tells this container from another of the same id, before or after it:
+    /// [`crate::Message::generation`] is the same number.
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
+    }
+
+    /// The exit code of a process that has exited. `None` if it has not, never ran, or no source has
+    /// the code.
+    pub fn exit_code(&self) -> Option<u32> {
+        self.exit_code
     }
 
     /// Why the container could not be recovered. `None` if it was.
@@ -77,8 +99,11 @@ impl Recovery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryState {
-    /// Its process was created or runs, and the client watches it.
-    Alive,
+    /// Its process was created and not started, and the client watches it.
+    /// [`crate::Client::start_container`] starts it.
+    Created,
+    /// Its process runs, or is paused, and the client watches it.
+    Running,
     /// Its process has exited. Hooks, queues and callers that probe get the exit.
     Ended,
     /// It has no task, and its record does not say how its process ended. It was left as it is.
@@ -88,7 +113,12 @@ pub enum RecoveryState {
     Failed,
 }
 
-pub(crate) fn recover(client: &Arc<Inner>, id: &str, stdio: &Stdio, call: &Call) -> Result<()> {
+pub(crate) fn recover(
+    client: &Arc<Inner>,
+    id: &str,
+    stdio: &Stdio,
+    call: &Call,
+) -> Result<Recovery> {
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
@@ -97,22 +127,18 @@ pub(crate) fn recover(client: &Arc<Inner>, id: &str, stdio: &Stdio, call: &Call)
         ErrorKind::NotFound => e.context("container"),
         _ => e,
     });
-    take_over(client, ctx, &record.step("look the record up")?, stdio.clone()).map(drop)
+    take_over(client, ctx, &record.step("look the record up")?, stdio.clone())
 }
 
-fn take_over(
-    client: &Arc<Inner>,
-    ctx: &Ctx,
-    record: &Container,
-    stdio: Stdio,
-) -> Result<RecoveryState> {
+fn take_over(client: &Arc<Inner>, ctx: &Ctx, record: &Container, stdio: Stdio) -> Result<Recovery> {
     let owner = record.labels.get(OWNER_LABEL).map_or("", String::as_str);
     if owner != client.config.owner {
         let why = match owner {
             "" => "the container has no owner".to_owned(),
             owner => format!("the container is the owner {owner}'s, not {}'s", client.config.owner),
         };
-        return Err(Error::new(ErrorKind::FailedPrecondition, why));
+        let error = Error::new(ErrorKind::FailedPrecondition, why);
+        return Err(error.with_reason(Some(ErrorReason::OtherOwner)));
     }
     if let Some(known) = watch_of_record(client, ctx, record)?
         && known.exit().is_some()
@@ -121,7 +147,19 @@ fn take_over(
         client.watches.release(&known);
     }
     let watch = adopt(client, ctx, record, Some(stdio))?;
-    Ok(if watch.exit().is_some() { RecoveryState::Ended } else { RecoveryState::Alive })
+    let exit = watch.exit();
+    Ok(Recovery {
+        container_id: record.id.clone(),
+        state: match &exit {
+            Some(_) => RecoveryState::Ended,
+            None if watch.is_started() => RecoveryState::Running,
+            None => RecoveryState::Created,
+        },
+        pid: Some(watch.pid).filter(|pid| *pid != 0),
+        generation: generation::number(&watch.generation()),
+        exit_code: exit.and_then(|message| message.exit_code()),
+        error: None,
+    })
 }
 
 /// Recovers every container of this client's owner. `streams` runs on the calling thread.
@@ -133,7 +171,8 @@ pub(crate) fn recover_all(
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
     submit::begin_long()?;
-    submit::keep_thread();
+    // From here on it keeps its thread: it cannot be begun again.
+    submit::begin_operation()?;
     let own = list_own(client, ctx)?;
     let count = own.len();
     let (work, results) = (Mutex::new(own.into_iter()), Mutex::new(Vec::with_capacity(count)));
@@ -223,19 +262,20 @@ fn recover_one(
     info: ContainerInfo,
     ask: &mut Ask<'_>,
 ) -> std::result::Result<Option<Recovery>, Panicked> {
-    let container_id = info.id().to_owned();
-    let id = container_id.as_str();
+    let (id, generation) = (info.id().to_owned(), info.generation());
+    let id = id.as_str();
+    let failed = |error| Ok(Some(failed(id, generation, error)));
     let start = Instant::now();
     let within = |time| ctx.with_limits(ctx.limits.at_most(time));
     let info = match look(client, &within(EACH), info) {
         Ok(info) => info,
-        Err(e) => return Ok(Some(failed(container_id, e))),
+        Err(e) => return failed(e),
     };
     // The callback has its own time, and the container is not locked meanwhile.
     let left = EACH.saturating_sub(start.elapsed());
     let stdio = match ask(info)? {
         Ok(stdio) => stdio,
-        Err(e) => return Ok(Some(failed(container_id, e.step("take the streams")))),
+        Err(e) => return failed(e.step("take the streams")),
     };
     let ctx = &within(left);
     let recover = || {
@@ -247,11 +287,7 @@ fn recover_one(
         };
         take_over(client, ctx, &record, stdio).map(Some)
     };
-    Ok(match recover() {
-        Ok(Some(state)) => Some(Recovery { container_id, state, error: None }),
-        Ok(None) => None,
-        Err(e) => Some(failed(container_id, e)),
-    })
+    recover().or_else(failed)
 }
 
 /// Looks the task up, so that nobody gives streams for a container that cannot be recovered.
@@ -262,17 +298,17 @@ fn look(client: &Inner, ctx: &Ctx, info: ContainerInfo) -> Result<ContainerInfo>
         ContainerStatus::Unknown => Err(no_answer()),
         ContainerStatus::NoTask if !info.has_outcome() => {
             let why = Error::new(ErrorKind::NotFound, "the container has no task");
-            Err(why.step(LOOK_UP).with_reason(Some(Reason::NoTask)))
+            Err(why.step(LOOK_UP).with_reason(Some(ErrorReason::NoTask)))
         }
         _ => Ok(info),
     }
 }
 
-fn failed(container_id: String, error: Error) -> Recovery {
+fn failed(id: &str, generation: Option<u64>, error: Error) -> Recovery {
     let state = match error.reason() {
-        Some(Reason::NoTask) => RecoveryState::NoTask,
+        Some(ErrorReason::NoTask) => RecoveryState::NoTask,
         _ => RecoveryState::Failed,
     };
-    let error = Some(error.at("recover_all", &container_id));
-    Recovery { container_id, state, error }
+    let error = Some(error.at("recover_all", id));
+    Recovery { container_id: id.to_owned(), state, pid: None, generation, exit_code: None, error }
 }

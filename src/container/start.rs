@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::adopt::{adopt, watch};
 use super::lock::lock;
+use super::processes::NewProcess;
 use super::task::LOOK_UP;
 use crate::call::Call;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::{ExitLabel, ProcessOutcome, check_owner, clear_exit};
+use crate::record::{ExitLabel, ProcessOutcome, check_owner, clear_exit, generation};
 use crate::rpc::Ctx;
 use crate::rpc::containers;
 use crate::rpc::tasks::{self, Status};
@@ -22,17 +23,17 @@ pub(super) fn run(ctx: &Ctx, watch: &Watch) -> Result<()> {
     watch.note_start().step("start stdin")
 }
 
-pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
+pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<NewProcess> {
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, id, "start_container")?;
     client.bus.check_backlog()?;
-    submit::begin_start(&(ctx.namespace.clone(), id.to_owned()));
     let record = containers::get(ctx, id).step("look the record up")?;
     check_owner(&record, &client.config.owner)?;
+    generation::number(&generation::of(&record)).into_iter().for_each(submit::begin_start);
     let mut watch = watch(client, ctx, id)?;
-    let process = tasks::get(ctx, id, "").step(LOOK_UP)?;
+    let process = tasks::get(ctx, id, "").missing(ErrorReason::NoTask).step(LOOK_UP)?;
     if process.pid != watch.pid {
         watch = adopt(client, ctx, &record, None)?;
     }
@@ -46,11 +47,11 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<u32> {
         ));
     }
     if ExitLabel::of(&record).is_some_and(|label| label.outcome == ProcessOutcome::NeverStarted) {
-        // A destroy has written that and broken off.
+        // A destroy that was interrupted wrote this label.
         clear_exit(ctx, id)?;
     }
     run(ctx, &watch)?;
-    Ok(watch.pid)
+    Ok(NewProcess::new(watch.pid, &watch.generation()))
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ pub(super) fn prepare_stdio(
     stdio::prepare(&client.pump, client.fifo_dir(&ctx.namespace), id, exec, stdio).map(Some)
 }
 
-/// What runs when the host's input for a process has ended: it tells the shim so.
+/// Returns the function that runs when the host's input for a process has ended. It closes the shim's
+/// end.
 pub(super) fn end_of_input(
     client: &Inner,
     namespace: &str,

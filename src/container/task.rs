@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::rpc::Ctx;
 use crate::rpc::tasks::{self, Exit};
 use crate::watch::Watch;
@@ -27,7 +27,7 @@ pub(super) fn no_answer() -> Error {
 pub(super) fn signal(ctx: &Ctx, id: &str, signal: i32) -> Result<bool> {
     match tasks::kill(ctx, id, "", signal.unsigned_abs(), true) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) if e.reason() == Some(Reason::ShimDied) => Ok(false),
+        Err(e) if e.reason() == Some(ErrorReason::ShimDied) => Ok(false),
         other => other.map(|()| true),
     }
 }
@@ -35,7 +35,7 @@ pub(super) fn signal(ctx: &Ctx, id: &str, signal: i32) -> Result<bool> {
 /// How long it may take until a task can be deleted.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What became of a task that was to be deleted.
+/// The result of the deletion of a task.
 pub(super) enum Deletion {
     /// It is deleted, or did not exist.
     Done,

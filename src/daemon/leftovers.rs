@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -108,6 +108,23 @@ pub(super) fn remove(directory: &Directory, path: &SearchPath, limits: &Limits) 
         }
     }
     unmount_all(directory.path()).step("unmount")
+}
+
+/// Removes the bundles that a killed containerd was about to remove. containerd renames a bundle to
+/// `.<id>` before it removes its files, and never looks at such a directory again. While it has
+/// files, no other bundle of that id can be removed, and so none can be created. containerd must have
+/// ended.
+pub(super) fn remove_renamed_bundles(directory: &Directory) {
+    let bundles = directory.bundles();
+    for namespace in names(&bundles) {
+        let namespace = bundles.join(namespace);
+        // The id of a container begins with a letter or a digit.
+        for name in names(&namespace).iter().filter(|name| name.as_bytes().starts_with(b".")) {
+            if let Err(error) = remove_if_exists(&namespace.join(name)) {
+                log::warn!("{error}");
+            }
+        }
+    }
 }
 
 /// Kills the shims of this containerd. Returns the program of each, by its namespace and id.

@@ -115,7 +115,7 @@ impl Daemon {
     }
 
     fn start_in(config: &DaemonConfig, limits: &Limits) -> Result<Daemon> {
-        submit::begin_long()?;
+        submit::begin_long_operation()?;
         rpc::check_process()?;
         rpc::check_threads()?;
         limits.check()?;
@@ -212,7 +212,7 @@ impl Daemon {
     }
 
     fn stop_within(&self, limits: &Limits) -> Result<()> {
-        submit::begin_long()?;
+        submit::begin_long_operation()?;
         if std::process::id() != self.owner {
             return Err(Error::new(
                 ErrorKind::Forked,

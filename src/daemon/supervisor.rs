@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::directory::Directory;
+use super::leftovers;
 use super::process::{Process, SearchPath, check_program, tick};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -40,6 +41,7 @@ impl Recipe {
             // Checked here, because a failing child process might be reaped by the host before this
             // thread waits for it.
             check_program(&self.binary)?;
+            leftovers::remove_renamed_bundles(&self.directory);
             let mut command =
                 self.directory.command(&self.binary, &self.path, &self.environment)?;
             if !self.outlives_owner {
@@ -91,7 +93,7 @@ struct State {
     gone: bool,
 }
 
-/// What an end of containerd means.
+/// The meaning of an end of containerd.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
     /// The start fails: it still waits until containerd is ready.

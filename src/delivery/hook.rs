@@ -2,19 +2,26 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::subscription::{check_kinds, wants};
-use super::{Item, Shared, Wants, overflow};
+use super::after::After;
+use super::counters::Counters;
+use super::threads::Work;
+use super::wants::{Wants, check_kinds};
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::EventFilter;
 use crate::identifier;
-use crate::message::{Message, MessageKind};
+use crate::message::{Dropped, Message, MessageKind};
 use crate::queue::NAP;
-use crate::wait::wait_while;
+use crate::wait::block_on;
+
+/// How many messages a hook handles on a thread of the library before another hook gets its turn.
+const TURN: usize = 64;
 
 /// How long a hook runs before another hook gets its turn. One message may take longer.
 const TURN_TIME: Duration = Duration::from_millis(10);
@@ -152,7 +159,7 @@ impl HookConfig {
     }
 
     pub(super) fn wants(&self) -> Wants {
-        wants(&self.kinds, self.container.as_ref(), self.exec.as_ref())
+        Wants::new(&self.kinds, self.container.as_ref(), self.exec.as_ref())
     }
 }
 
@@ -188,6 +195,13 @@ pub(crate) type Run = Arc<dyn Fn(&Message) + Send + Sync>;
 /// lane; otherwise there is one for each container.
 type Lane = Option<(String, String)>;
 
+/// A message for a hook, and the job that runs once all hooks that got the message have returned.
+pub(super) struct Item {
+    pub(super) message: Message,
+    /// Held until the hook has returned.
+    pub(super) _after: Option<Arc<After>>,
+}
+
 pub(crate) struct Hook {
     id: u64,
     mode: HookMode,
@@ -195,9 +209,8 @@ pub(crate) struct Hook {
     capacity: usize,
     /// How many times it may run at once.
     concurrency: usize,
-    bus: Weak<Shared>,
+    counters: Arc<Counters>,
     state: Mutex<State>,
-    ended: Condvar,
 }
 
 struct State {
@@ -222,6 +235,8 @@ struct State {
     dropped: u64,
     /// When its last run ended.
     rested: Option<Instant>,
+    /// Those that wait until it is gone.
+    waiting: Vec<Waker>,
 }
 
 /// Whether the message may be dropped if too many wait.
@@ -230,13 +245,13 @@ fn is_bounded(message: &Message) -> bool {
 }
 
 impl Hook {
-    pub(super) fn new(id: u64, config: &HookConfig, run: Run, bus: Weak<Shared>) -> Hook {
+    pub(super) fn new(id: u64, config: &HookConfig, run: Run, counters: Arc<Counters>) -> Hook {
         Hook {
             id,
             mode: config.mode,
             capacity: EVENTS,
             concurrency: config.concurrency,
-            bus,
+            counters,
             state: Mutex::new(State {
                 run: Some(run),
                 lanes: HashMap::new(),
@@ -248,8 +263,8 @@ impl Hook {
                 gone: false,
                 dropped: 0,
                 rested: None,
+                waiting: Vec::new(),
             }),
-            ended: Condvar::new(),
         }
     }
 
@@ -287,18 +302,14 @@ impl Hook {
             drop(item);
             return false;
         }
-        let bus = self.bus.upgrade();
         if is_bounded && state.bounded >= self.capacity {
             state.dropped += 1;
             drop(state);
-            bus.into_iter().for_each(|bus| bus.count_dropped());
+            self.counters.count_dropped();
             return false;
         }
         state.bounded += usize::from(is_bounded);
-        let overflow = match (state.dropped, bus) {
-            (1.., Some(bus)) => Some(overflow(bus.next_seq(), std::mem::take(&mut state.dropped))),
-            _ => None,
-        };
+        let overflow = self.overflow(&mut state);
         let State { lanes, ready, .. } = &mut *state;
         let waiting = lanes.entry(lane.clone()).or_insert_with(|| {
             ready.push_back(lane);
@@ -324,10 +335,14 @@ impl Hook {
             return None;
         }
         // No message has come since the drop, and none may come for a long time.
-        let dropped = std::mem::take(&mut state.dropped);
-        let bus = self.bus.upgrade().filter(|_| dropped > 0)?;
-        let message = overflow(bus.next_seq(), dropped);
+        let message = self.overflow(state)?;
         Some((None, Item { message, _after: None }))
+    }
+
+    /// The message that reports how many messages were dropped, if the hook does not know it yet.
+    fn overflow(&self, state: &mut State) -> Option<Message> {
+        let dropped = std::mem::take(&mut state.dropped);
+        (dropped > 0).then(|| self.counters.overflow(Dropped::number(dropped)))
     }
 
     /// Runs the hook for at most `max` messages. Returns how many it handled, and whether more
@@ -416,19 +431,48 @@ impl Hook {
             log::error!("the end of hook {} panicked", self.id);
         }
         drop(inside);
-        self.lock().gone = true;
-        self.ended.notify_all();
+        let waiting = {
+            let mut state = self.lock();
+            state.gone = true;
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// A future that is ready when a removed hook is gone.
+    pub(super) fn gone(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
+        let hook = self.clone();
+        poll_fn(move |cx| {
+            let mut state = hook.lock();
+            if state.gone {
+                return Poll::Ready(());
+            }
+            if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
     }
 
     /// Waits until a removed hook is gone.
-    pub(super) fn wait_until_gone(&self, limits: &Limits) -> Result<()> {
-        wait_while(&self.ended, self.lock(), limits, |state| !state.gone).map(drop).map_err(|e| {
-            match e.kind() {
-                ErrorKind::Timeout => e.context("the hook still runs"),
-                _ => e,
-            }
-        })
+    pub(super) fn wait_until_gone(self: &Arc<Self>, limits: &Limits) -> Result<()> {
+        block_on(limits, self.gone()).map_err(still_runs)
+    }
+}
+
+/// The error of a call that could not wait until a hook was gone.
+pub(super) fn still_runs(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Timeout => error.context("the hook still runs"),
+        _ => error,
     }
 }
 
 pub(super) type SharedHook = Arc<Hook>;
+
+impl Work for SharedHook {
+    fn work(self) -> Option<SharedHook> {
+        let (_, more) = self.run(TURN);
+        more.then_some(self)
+    }
+}

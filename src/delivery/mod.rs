@@ -4,31 +4,42 @@
 //! A thread that publishes a message, which may be gRPC's, only puts it into the consumers' lists: no
 //! code of the host's runs here, and nothing waits.
 
+mod after;
+mod counters;
 mod dispatch;
 mod hook;
 mod liveness;
 mod subscription;
 mod threads;
+mod wants;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::call::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::Executor;
-use crate::message::{Body, Dropped, Message, MessageKind, Origin};
+use crate::message::{Body, Message, MessageKind, Origin};
 use crate::queue::Queue;
+use crate::submit;
+pub(crate) use after::{After, Job};
+use counters::Counters;
 use dispatch::Dispatch;
-use hook::Hook;
+use hook::{Hook, Item, SharedHook, still_runs};
 pub use hook::{HookConfig, HookId, HookMode};
 pub(crate) use hook::{Run, inside};
 pub(crate) use liveness::Liveness;
 use liveness::{Alive, liveness};
-use subscription::Subscriber;
+use subscription::{End, Subscriber};
 pub use subscription::{Subscription, SubscriptionConfig};
-pub(crate) use threads::Job;
 use threads::Threads;
+use wants::Wants;
+
+/// How many hooks may run at once. Hooks that hang make other hooks wait, but no job.
+const MAX_HOOKS: usize = 16;
+
+/// How many jobs may run at once. A job may take as long as a call, and no hook waits for that.
+const MAX_JOBS: usize = 4;
 
 /// How long to wait for a hook that already runs, if adding it fails.
 const WITHDRAWAL: Duration = Duration::from_secs(1);
@@ -38,12 +49,10 @@ const WITHDRAWAL: Duration = Duration::from_secs(1);
 pub(crate) struct Bus(Arc<Shared>);
 
 struct Shared {
-    seq: AtomicU64,
-    /// How many messages were dropped, summed over all full consumers.
-    dropped: AtomicU64,
-    reconnects: AtomicU64,
+    counters: Arc<Counters>,
     consumers: Mutex<Consumers>,
-    threads: Threads,
+    hooks: Threads<SharedHook>,
+    jobs: Threads<Job>,
     dispatch: Dispatch,
 }
 
@@ -65,17 +74,6 @@ struct Consumer {
     _alive: Alive,
 }
 
-/// Which messages a consumer wants.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wants {
-    /// Events in this list come by a subscription of the consumer's own, and not from the bus.
-    pub(crate) kinds: Vec<MessageKind>,
-    /// Only messages about this container, of any namespace.
-    pub(crate) container: Option<String>,
-    /// Only messages about this exec.
-    pub(crate) exec: Option<String>,
-}
-
 /// A consumer that was added.
 pub(crate) struct Added<T> {
     pub(crate) consumer: T,
@@ -83,46 +81,11 @@ pub(crate) struct Added<T> {
     pub(crate) liveness: Liveness,
 }
 
-impl Wants {
-    fn include(&self, message: &Message) -> bool {
-        self.kinds.contains(&message.kind())
-            && self.container.as_ref().is_none_or(|id| id == message.container_id())
-            && self.exec.as_deref().is_none_or(|id| Some(id) == message.exec_id())
-    }
-}
-
 /// Where a consumer's messages go.
 #[derive(Clone)]
 pub(crate) enum Sink {
     Hook(Arc<Hook>),
     Queue(Arc<Subscriber>),
-}
-
-/// A message for a hook, and the job that runs once all hooks that got the message have returned.
-pub(crate) struct Item {
-    message: Message,
-    /// Held until the hook has returned.
-    _after: Option<Arc<After>>,
-}
-
-/// Runs its job when the last hook that holds it has returned.
-pub(crate) struct After {
-    job: Mutex<Option<Job>>,
-    threads: Threads,
-}
-
-impl After {
-    /// Sets the job, also while hooks run.
-    pub(crate) fn set(&self, job: Job) {
-        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
-    }
-}
-
-impl Drop for After {
-    fn drop(&mut self) {
-        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).take();
-        job.into_iter().for_each(|job| self.threads.run(job));
-    }
 }
 
 impl Consumers {
@@ -142,11 +105,10 @@ impl Bus {
     /// If no thread can be made, `executor` tries again later.
     pub(crate) fn new(executor: &Executor) -> Bus {
         Bus(Arc::new(Shared {
-            seq: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            reconnects: AtomicU64::new(0),
+            counters: Arc::default(),
             consumers: Mutex::default(),
-            threads: Threads::new(executor.clone()),
+            hooks: Threads::new(executor.clone(), "ctrd-hook", MAX_HOOKS),
+            jobs: Threads::new(executor.clone(), "ctrd-job", MAX_JOBS),
             dispatch: Dispatch::default(),
         }))
     }
@@ -157,22 +119,22 @@ impl Bus {
 
     /// An empty message body of this kind, with the next number.
     pub(crate) fn body(&self, kind: MessageKind) -> Body {
-        Body::new(kind, self.0.seq.fetch_add(1, Ordering::SeqCst) + 1)
+        self.0.counters.body(kind)
     }
 
     /// How many messages were dropped because a queue or hook was full.
     pub(crate) fn dropped(&self) -> u64 {
-        self.0.dropped.load(Ordering::SeqCst)
+        self.0.counters.dropped()
     }
 
     /// Whether any consumer wants messages of this kind.
     pub(crate) fn wants(&self, kind: MessageKind) -> bool {
-        self.lock().list.iter().any(|consumer| consumer.wants.kinds.contains(&kind))
+        self.lock().list.iter().any(|consumer| consumer.wants.includes_kind(kind))
     }
 
     /// A job that a thread of the library runs once all hooks have handled a message.
     pub(crate) fn after(&self, job: Option<Job>) -> Arc<After> {
-        Arc::new(After { job: Mutex::new(job), threads: self.0.threads.clone() })
+        Arc::new(After::new(job, self.0.jobs.clone()))
     }
 
     /// Delivers a message to every consumer that wants it. Each consumer gets messages in the order
@@ -187,11 +149,11 @@ impl Bus {
                         let item = Item { message: message.clone(), _after: after.clone() };
                         hooks.extend(self.give(hook, item));
                     }
-                    Sink::Queue(subscriber) => subscriber.push(&self.0, message),
+                    Sink::Queue(subscriber) => subscriber.push(message),
                 }
             }
         }
-        hooks.into_iter().for_each(|hook| self.0.threads.wake(hook));
+        hooks.into_iter().for_each(|hook| self.0.hooks.push(hook));
         drop(after);
     }
 
@@ -200,9 +162,9 @@ impl Bus {
         match sink {
             Sink::Hook(hook) => {
                 let hook = self.give(hook, Item { message, _after: None });
-                hook.into_iter().for_each(|hook| self.0.threads.wake(hook));
+                hook.into_iter().for_each(|hook| self.0.hooks.push(hook));
             }
-            Sink::Queue(subscriber) => subscriber.push(&self.0, &message),
+            Sink::Queue(subscriber) => subscriber.push(&message),
         }
     }
 
@@ -236,11 +198,7 @@ impl Bus {
     fn add(&self, wants: Wants, make: impl FnOnce(u64) -> Sink) -> Result<Added<u64>> {
         let (alive, liveness) = liveness();
         let mut consumers = self.lock();
-        // Subscriptions whose queue the program has freed.
-        let freed: Vec<Consumer> = consumers.list.extract_if(.., |c| c.is_freed()).collect();
         if consumers.closed {
-            drop(consumers);
-            drop(freed);
             return Err(Error::new(ErrorKind::Closed, "the client is closed"));
         }
         consumers.next += 1;
@@ -248,15 +206,13 @@ impl Bus {
         let sink = make(id);
         let consumer = Consumer { id, wants, sink: sink.clone(), _alive: alive };
         consumers.list.push(consumer);
-        drop(consumers);
-        drop(freed);
         Ok(Added { consumer: id, sink, liveness })
     }
 
     /// Adds a hook.
     pub(crate) fn add_hook(&self, config: &HookConfig, run: Run) -> Result<Added<HookId>> {
-        let bus = Arc::downgrade(&self.0);
-        let make = |id| Sink::Hook(Arc::new(Hook::new(id, config, run, bus)));
+        let counters = self.0.counters.clone();
+        let make = |id| Sink::Hook(Arc::new(Hook::new(id, config, run, counters)));
         let Added { consumer, sink, liveness } = self.add(config.wants(), make)?;
         Ok(Added { consumer: HookId(consumer), sink, liveness })
     }
@@ -267,24 +223,53 @@ impl Bus {
         queue: &Queue,
         config: &SubscriptionConfig,
     ) -> Result<Added<Subscription>> {
-        let subscriber = Arc::new(Subscriber::new(queue.shared().clone(), config.tag));
-        let added = self.add(config.wants(), |_| Sink::Queue(subscriber))?;
+        let (queue, counters) = (queue.shared().clone(), self.0.counters.clone());
+        let subscriber = Arc::new(Subscriber::new(queue, config.tag, counters));
+        let added = self.add(config.wants(), |_| Sink::Queue(subscriber.clone()))?;
         let Added { consumer, sink, liveness } = added;
         let bus = Arc::downgrade(&self.0);
-        Ok(Added { consumer: Subscription::new(bus, consumer), sink, liveness })
+        let end: End = Arc::new(move || {
+            if let Some(bus) = bus.upgrade() {
+                Bus(bus).unsubscribe(consumer);
+            }
+        });
+        let at_free = end.clone();
+        subscriber.at_free(move || at_free());
+        Ok(Added { consumer: Subscription::new(end), sink, liveness })
     }
 
-    /// Takes a consumer off the list. The caller must end it.
-    fn remove(&self, id: u64) -> Option<Consumer> {
-        let mut consumers = self.lock();
-        let position = consumers.list.iter().position(|consumer| consumer.id == id)?;
-        Some(consumers.list.remove(position))
+    /// Ends a subscription of a queue. Does nothing if it has ended.
+    fn unsubscribe(&self, id: u64) {
+        let removed = {
+            let mut consumers = self.lock();
+            let position = consumers.list.iter().position(|consumer| consumer.id == id);
+            position.map(|position| consumers.list.remove(position))
+        };
+        if let Some(Sink::Queue(subscriber)) = removed.as_ref().map(|consumer| &consumer.sink) {
+            subscriber.end(None);
+        }
+        drop(removed);
     }
 
     /// Removes a hook. When this returns, the hook does not run, and its function is dropped; but a
     /// call from inside a hook does not wait for that. If the limits end the wait, the hook is not
-    /// started again, and another call can go on waiting.
+    /// started again, and another call can go on waiting. A submitted call waits without a thread.
     pub(crate) fn remove_hook(&self, id: HookId, limits: &Limits) -> Result<()> {
+        let key = format!("remove_hook {}", id.0);
+        if submit::remembered::<()>(&key).is_some() {
+            // A submitted call has waited for it, and is begun again.
+            return Ok(());
+        }
+        let hook = self.end_hook(id)?;
+        if inside() {
+            Ok(())
+        } else {
+            submit::hold(limits, &key, hook.gone(), still_runs).map(drop)
+        }
+    }
+
+    /// Has a hook not started again, and gives it: it may still run.
+    fn end_hook(&self, id: HookId) -> Result<SharedHook> {
         let (hook, removed) = {
             let mut consumers = self.lock();
             consumers.leaving.retain(|hook| !hook.is_gone());
@@ -302,13 +287,14 @@ impl Bus {
         };
         drop(removed);
         hook.end();
-        if inside() { Ok(()) } else { hook.wait_until_gone(limits) }
+        Ok(hook)
     }
 
     /// Removes a hook whose subscription to events failed. If events have come before the failure,
     /// the hook may run; this waits only a short time for it.
     pub(crate) fn withdraw_hook(&self, id: HookId) {
-        if let Err(e) = self.remove_hook(id, &Limits::within(WITHDRAWAL)) {
+        let limits = Limits::within(WITHDRAWAL);
+        if let Err(e) = self.end_hook(id).and_then(|hook| hook.wait_until_gone(&limits)) {
             log::debug!("hook {}: {e}", id.0);
         }
     }
@@ -326,22 +312,23 @@ impl Bus {
 
     /// Runs a job that may block, on a thread of the library. After the close it drops the job.
     pub(crate) fn run(&self, job: Job) {
-        self.0.threads.run(job);
+        self.0.jobs.push(job);
     }
 
-    /// Runs the hooks that wait because no thread could be made. Every operation calls this when it
-    /// begins.
+    /// Runs the hooks and jobs that wait because no thread could be made. Every operation calls this
+    /// when it begins.
     pub(crate) fn retry(&self) {
-        self.0.threads.retry();
+        self.0.hooks.retry();
+        self.0.jobs.retry();
     }
 
     /// Counts a subscription to events that was opened again.
     pub(crate) fn count_reconnect(&self) {
-        self.0.reconnects.fetch_add(1, Ordering::SeqCst);
+        self.0.counters.count_reconnect();
     }
 
     pub(crate) fn reconnects(&self) -> u64 {
-        self.0.reconnects.load(Ordering::SeqCst)
+        self.0.counters.reconnects()
     }
 
     /// Starts no more hooks, and tells the queues that the client is closed.
@@ -359,7 +346,8 @@ impl Bus {
             }
         }
         leaving.iter().for_each(|hook| hook.end());
-        self.0.threads.shut();
+        self.0.hooks.shut();
+        self.0.jobs.shut();
     }
 
     /// Waits until every hook is gone and the threads have ended. Must not be called inside a hook.
@@ -367,22 +355,9 @@ impl Bus {
         self.0.dispatch.end(limits)?;
         let leaving = self.lock().leaving.clone();
         leaving.iter().try_for_each(|hook| hook.wait_until_gone(limits))?;
-        self.0.threads.end(limits)
+        self.0.hooks.end(limits)?;
+        self.0.jobs.end(limits)
     }
-}
-
-impl Consumer {
-    fn is_freed(&self) -> bool {
-        matches!(&self.sink, Sink::Queue(subscriber) if subscriber.is_freed())
-    }
-}
-
-/// The message that reports how many messages were dropped.
-fn overflow(seq: u64, dropped: u64) -> Message {
-    Message::new(Body {
-        dropped: Dropped::number(dropped),
-        ..Body::new(MessageKind::Overflow, seq)
-    })
 }
 
 /// The message that reports a broken subscription.
@@ -390,16 +365,7 @@ pub(crate) fn gap(bus: &Bus, why: Error) -> Message {
     Message::new(Body { origin: Origin::Gap, error: Some(why), ..bus.body(MessageKind::Gap) })
 }
 
-impl Shared {
-    /// Counts a message that was dropped.
-    fn count_dropped(&self) {
-        self.dropped.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn next_seq(&self) -> u64 {
-        self.seq.fetch_add(1, Ordering::SeqCst) + 1
-    }
-}
-
+#[cfg(test)]
+mod backlog_tests;
 #[cfg(test)]
 mod tests;

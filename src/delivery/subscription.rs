@@ -1,40 +1,15 @@
 //! A subscription: it puts the messages of one client into a queue.
 
+use std::fmt;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Bus, Shared, Sink, Wants};
-use crate::error::{Error, Result};
+use super::counters::Counters;
+use super::wants::{Wants, check_kinds};
+use crate::error::Result;
 use crate::filter::EventFilter;
-use crate::message::{Body, Dropped, Lost, Message, MessageKind, Permit};
+use crate::message::{Dropped, Lost, Message, MessageKind, Permit};
 use crate::queue;
-
-/// The kinds that a program can subscribe to.
-const KINDS: [MessageKind; 4] =
-    [MessageKind::Exit, MessageKind::ExecExit, MessageKind::Event, MessageKind::Progress];
-
-pub(super) fn check_kinds(kinds: &[MessageKind], filters: &[EventFilter]) -> Result<()> {
-    if kinds.is_empty() {
-        return Err(Error::invalid("kinds", "must not be empty"));
-    }
-    if let Some(other) = kinds.iter().find(|kind| !KINDS.contains(kind)) {
-        return Err(Error::invalid("kinds", format!("{other:?} cannot be asked for")));
-    }
-    if !filters.is_empty() && !kinds.contains(&MessageKind::Event) {
-        return Err(Error::invalid("filters", "are for events, which kinds does not name"));
-    }
-    Ok(())
-}
-
-/// The messages that the bus itself publishes. Events come by a subscription at the server.
-pub(super) fn wants(
-    kinds: &[MessageKind],
-    container: Option<&String>,
-    exec: Option<&String>,
-) -> Wants {
-    let kinds = kinds.iter().copied().filter(|kind| *kind != MessageKind::Event).collect();
-    Wants { kinds, container: container.cloned(), exec: exec.cloned() }
-}
 
 /// Which messages of a client a queue receives.
 ///
@@ -84,7 +59,7 @@ impl SubscriptionConfig {
     }
 
     pub(super) fn wants(&self) -> Wants {
-        wants(&self.kinds, None, None)
+        Wants::new(&self.kinds, None, None)
     }
 }
 
@@ -103,32 +78,32 @@ impl SubscriptionConfig {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "the drop ends the subscription"]
 pub struct Subscription {
-    bus: Weak<Shared>,
-    consumer: u64,
+    end: End,
     process: u32,
 }
 
+/// Ends a subscription. Does nothing if it has ended.
+pub(super) type End = Arc<dyn Fn() + Send + Sync>;
+
 impl Subscription {
-    pub(super) fn new(bus: Weak<Shared>, consumer: u64) -> Subscription {
-        Subscription { bus, consumer, process: std::process::id() }
+    pub(super) fn new(end: End) -> Subscription {
+        Subscription { end, process: std::process::id() }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").finish_non_exhaustive()
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         // In a forked child, a lock may be held by a thread that does not exist there.
-        if std::process::id() != self.process {
-            return;
-        }
-        if let Some(bus) = self.bus.upgrade() {
-            let removed = Bus(bus).remove(self.consumer);
-            if let Some(Sink::Queue(subscriber)) = removed.as_ref().map(|consumer| &consumer.sink) {
-                subscriber.end(None);
-            }
-            drop(removed);
+        if std::process::id() == self.process {
+            (self.end)();
         }
     }
 }
@@ -137,8 +112,11 @@ impl Drop for Subscription {
 pub(crate) struct Subscriber {
     queue: Arc<queue::Shared>,
     tag: u64,
+    counters: Arc<Counters>,
     /// Messages that were dropped because the queue was full.
     lost: Arc<Lost>,
+    /// The number of the subscription among those of the queue.
+    number: u64,
     /// Counts the messages about gaps in the queue. One is enough.
     gaps: Arc<AtomicUsize>,
     /// Whether nothing more comes. Held while a message is added, so that none comes after the end.
@@ -146,35 +124,44 @@ pub(crate) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(queue: Arc<queue::Shared>, tag: u64) -> Subscriber {
+    pub(super) fn new(queue: Arc<queue::Shared>, tag: u64, counters: Arc<Counters>) -> Subscriber {
         Subscriber {
+            number: queue.number(),
             queue,
             tag,
+            counters,
             lost: Arc::default(),
             gaps: Arc::default(),
             ended: Mutex::new(false),
         }
     }
 
-    pub(super) fn is_freed(&self) -> bool {
-        self.queue.is_freed()
+    /// Runs `end` if the queue is freed before the subscription ends.
+    pub(super) fn at_free(&self, end: impl FnOnce() + Send + 'static) {
+        self.queue.at_free(self.number, end);
     }
 
     pub(super) fn is_full_of_exits(&self) -> bool {
         self.queue.is_full_of_exits()
     }
 
-    /// Ends the subscription: no message comes after this, except the last one if it is given.
+    /// Ends the subscription. After this, only the messages that the queue keeps back come, and then
+    /// `last`.
     pub(super) fn end(&self, last: Option<&Message>) {
+        self.queue.forget(self.number);
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::mem::replace(&mut *ended, true) {
-            last.into_iter().for_each(|last| self.queue.push(last.tagged(self.tag, None)));
+            last.into_iter().for_each(|last| self.send(last, None));
         }
+    }
+
+    fn send(&self, message: &Message, permit: Option<Permit>) {
+        self.queue.push_from(self.number, message.tagged(self.tag, permit));
     }
 
     /// Adds a message. If the queue is full, only events and progress are dropped, and the queue
     /// reports how many.
-    pub(super) fn push(&self, bus: &Shared, message: &Message) {
+    pub(super) fn push(&self, message: &Message) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if *ended {
             return;
@@ -182,7 +169,7 @@ impl Subscriber {
         let permit = match message.kind() {
             MessageKind::Event | MessageKind::Progress => match self.queue.room() {
                 Some(room) => Some(room),
-                None => return self.drop_one(bus),
+                None => return self.drop_one(),
             },
             MessageKind::Gap => match Permit::take(&self.gaps, 1) {
                 Some(one) => Some(one),
@@ -191,15 +178,13 @@ impl Subscriber {
             MessageKind::Exit | MessageKind::ExecExit => self.queue.count_exit(),
             _ => None,
         };
-        self.queue.push(message.tagged(self.tag, permit));
+        self.send(message, permit);
     }
 
-    fn drop_one(&self, bus: &Shared) {
-        bus.count_dropped();
+    fn drop_one(&self) {
+        self.counters.count_dropped();
         if self.lost.add() {
-            let dropped = Dropped::of(self.lost.clone());
-            let body = Body { dropped, ..Body::new(MessageKind::Overflow, bus.next_seq()) };
-            self.queue.push(Message::new(body).tagged(self.tag, None));
+            self.send(&self.counters.overflow(Dropped::of(self.lost.clone())), None);
         }
     }
 }

@@ -1,5 +1,5 @@
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Barrier, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ fn sender(bus: &Bus, mode: HookMode) -> (HookId, mpsc::Receiver<Message>, Arc<At
 }
 
 #[test]
-fn hooks_are_told_in_order_and_only_of_what_they_want() {
+fn hooks_get_their_kinds_of_messages_in_order() {
     let bus = a_bus();
     let (_, all, _) = sender(&bus, HookMode::Thread);
     let (one, of_one) = mpsc::channel();
@@ -176,7 +176,7 @@ fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
 }
 
 #[test]
-fn whoever_removes_a_hook_waits_for_its_end() {
+fn the_removal_of_a_hook_waits_until_it_returns() {
     let bus = a_bus();
     let (id, ends, begun, release) = slow_to_end(&bus);
     thread::scope(|scope| {
@@ -202,7 +202,7 @@ fn whoever_removes_a_hook_waits_for_its_end() {
 }
 
 #[test]
-fn whoever_removes_a_hook_beside_a_close_waits_for_its_end() {
+fn a_removal_of_a_hook_during_a_close_waits_until_it_returns() {
     let bus = a_bus();
     let (first, ends, begun, release) = slow_to_end(&bus);
     let (second, runs, ended) = ending(&bus, HookMode::Dispatch, || {});
@@ -283,18 +283,18 @@ fn a_hook_keeps_its_function_if_nothing_waits_for_it() {
     let run = Arc::new(move |_: &Message| {
         let _held = &held;
     });
-    // Without a client, nothing reports that a message was dropped.
-    let hook = Hook::new(1, &exits().mode(HookMode::Dispatch), run, std::sync::Weak::new());
+    let hook = Hook::new(1, &exits().mode(HookMode::Dispatch), run, Arc::default());
     let push = |kind| hook.push(Item { message: Message::new(Body::new(kind, 1)), _after: None });
     assert!(push(MessageKind::Progress));
     (0..hook::EVENTS).for_each(|_| assert!(!push(MessageKind::Progress)));
     let mut ran = 0;
-    while ran < hook::EVENTS {
+    // One message was dropped, and another one reports that.
+    while ran <= hook::EVENTS {
         let (now, _) = hook.run(hook::EVENTS);
         assert!(now > 0);
         ran += now;
     }
-    assert_eq!((ran, hook.run(1)), (hook::EVENTS, (0, false)));
+    assert_eq!((ran, hook.run(1)), (hook::EVENTS + 1, (0, false)));
     assert_eq!(ends.load(Ordering::SeqCst), 0);
     assert!(push(EXIT));
     assert_eq!(hook.run(1), (1, false));
@@ -313,7 +313,7 @@ fn a_hook_is_run_for_its_turn_and_not_once_it_is_removed() {
             me.get().unwrap().remove();
         }
     });
-    let new = Hook::new(1, &exits().mode(HookMode::Thread), run, std::sync::Weak::new());
+    let new = Hook::new(1, &exits().mode(HookMode::Thread), run, Arc::default());
     let hook = hook.get_or_init(|| new);
     for _ in 0..6 {
         hook.push(Item { message: Message::new(Body::new(EXIT, 1)), _after: None });
@@ -326,7 +326,7 @@ fn a_hook_is_run_for_its_turn_and_not_once_it_is_removed() {
 #[test]
 fn a_turn_of_a_slow_hook_is_one_message() {
     let run = Arc::new(|_: &Message| std::thread::sleep(Duration::from_millis(20)));
-    let hook = Hook::new(1, &exits().mode(HookMode::Thread), run, std::sync::Weak::new());
+    let hook = Hook::new(1, &exits().mode(HookMode::Thread), run, Arc::default());
     for _ in 0..3 {
         hook.push(Item { message: Message::new(Body::new(EXIT, 1)), _after: None });
     }
@@ -399,7 +399,7 @@ fn the_host_dispatches_when_the_descriptor_says_so() {
 }
 
 #[test]
-fn what_follows_a_message_comes_after_every_hook() {
+fn the_job_after_a_message_runs_after_every_hook() {
     let bus = a_bus();
     let (done, over) = mpsc::channel();
     let release = Arc::new(Barrier::new(2));
@@ -454,7 +454,7 @@ fn dropped_messages_are_counted_and_reported() {
 }
 
 #[test]
-fn a_hook_is_told_how_many_messages_were_dropped() {
+fn a_hook_learns_how_many_messages_were_dropped() {
     let bus = a_bus();
     let (sender, received) = mpsc::channel();
     let run = Arc::new(move |message: &Message| {
@@ -538,6 +538,93 @@ fn nothing_comes_after_the_end_of_a_subscription() {
         let expected: Vec<_> = [MessageKind::Event].into_iter().chain(last).collect();
         assert_eq!(kinds, expected);
     }
+}
+
+/// An exit of a container with this id and generation.
+fn exit_of(bus: &Bus, id: &str, generation: u64) {
+    let generation = Some(generation);
+    let body = Body { container_id: id.into(), generation, ..bus.body(EXIT) };
+    bus.publish(&Message::new(body), None);
+}
+
+fn complete(queue: &Queue, started: &[u64]) {
+    queue.shared().complete(Message::new(Body::new(MessageKind::Done, 0)), started);
+}
+
+/// The kinds and tags of the messages in the queue, which this takes.
+fn taken(queue: &Queue) -> Vec<(MessageKind, u64)> {
+    let next = || queue.next(&Call::new().poll()).ok();
+    std::iter::from_fn(next).map(|message| (message.kind(), message.tag())).collect()
+}
+
+#[test]
+fn the_end_of_a_subscription_waits_for_the_exits_that_a_start_keeps_back() {
+    let (bus, other) = (a_bus(), a_bus());
+    let (queue, _subscription) = a_queue(&bus, 1);
+    let _second = other.subscribe(&queue, &SubscriptionConfig::new([EXIT]).tag(8)).unwrap();
+    let (done, exit) = ((MessageKind::Done, 0), (EXIT, 7));
+    for generation in [1, 2] {
+        queue.shared().begin_start(generation);
+        exit_of(&bus, "a", generation);
+    }
+    bus.shut();
+    // The other client has no exit that waits.
+    other.shut();
+    assert_eq!(taken(&queue), [(MessageKind::Closed, 8)]);
+    complete(&queue, &[1]);
+    assert_eq!(taken(&queue), [done, exit]);
+    complete(&queue, &[2]);
+    assert_eq!(taken(&queue), [done, exit, (MessageKind::Closed, 7)]);
+}
+
+#[test]
+fn only_starts_of_the_same_container_keep_its_exit_back() {
+    let (bus, other) = (a_bus(), a_bus());
+    let (queue, _subscription) = a_queue(&bus, 1);
+    let _second = other.subscribe(&queue, &SubscriptionConfig::new([EXIT]).tag(8)).unwrap();
+    let done = (MessageKind::Done, 0);
+    // Both clients start the same container. Another container has the same id.
+    (0..2).for_each(|_| queue.shared().begin_start(1));
+    exit_of(&other, "a", 2);
+    assert_eq!(taken(&queue), [(EXIT, 8)]);
+    exit_of(&bus, "a", 1);
+    complete(&queue, &[1]);
+    assert_eq!(taken(&queue), [done]);
+    complete(&queue, &[1]);
+    assert_eq!(taken(&queue), [done, (EXIT, 7)]);
+    exit_of(&bus, "a", 1);
+    assert_eq!(taken(&queue), [(EXIT, 7)]);
+}
+
+#[test]
+fn the_descriptor_is_right_again_after_the_channel_was_emptied() {
+    let bus = a_bus();
+    let (queue, _subscription) = a_queue(&bus, 1);
+    let fd = queue.fd().unwrap();
+    publish(&bus, "a");
+    drop(queue.receiver().recv().unwrap());
+    assert_eq!(taken(&queue), []);
+    assert!(!is_readable(&fd));
+    publish(&bus, "a");
+    assert!(is_readable(&fd));
+}
+
+#[test]
+fn the_stream_of_events_ends_with_the_queue() {
+    let is_gone = |liveness: &Liveness| {
+        liveness.poll_gone(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    };
+    let bus = a_bus();
+    let config = SubscriptionConfig::new([MessageKind::Event]);
+    let queue = Queue::new(&QueueConfig::new()).unwrap();
+    let [first, second] = [(); 2].map(|()| bus.subscribe(&queue, &config).unwrap());
+    drop(first.consumer);
+    assert!(is_gone(&first.liveness) && !is_gone(&second.liveness));
+    queue.free();
+    assert!(is_gone(&second.liveness));
+    // A submitted call may still hold the queue.
+    let late = bus.subscribe(&queue, &config).unwrap();
+    assert!(is_gone(&late.liveness));
 }
 
 #[test]
@@ -630,12 +717,40 @@ fn threads_are_few_and_end() {
     for _ in 0..50 {
         publish(&bus, "a");
     }
-    assert!(bus.0.threads.count() <= 4);
+    assert!(bus.0.hooks.count() <= 4);
     let start = Instant::now();
-    while bus.0.threads.count() > 0 {
+    while bus.0.hooks.count() > 0 {
         assert!(start.elapsed() < Duration::from_secs(20));
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn hooks_that_hang_do_not_hold_jobs_up() {
+    let bus = a_bus();
+    let (entered, running) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let run = Arc::new(move |_: &Message| {
+        entered.send(()).unwrap();
+        let _ = released.lock().unwrap().recv();
+    });
+    for _ in 0..16 {
+        bus.add_hook(&exits().container("hangs"), run.clone()).unwrap();
+    }
+    publish(&bus, "hangs");
+    (0..16).for_each(|_| running.recv_timeout(Duration::from_secs(30)).unwrap());
+    // No hook is to be told of these exits.
+    let (done, over) = mpsc::channel();
+    for _ in 0..20 {
+        let done = done.clone();
+        let job: Job = Box::new(move || done.send(()).unwrap());
+        bus.publish(&exit(&bus, "other"), Some(bus.after(Some(job))));
+    }
+    (0..20).for_each(|_| over.recv_timeout(Duration::from_secs(30)).unwrap());
+    drop(release);
+    bus.shut();
+    bus.end(&within(30_000)).unwrap();
 }
 
 #[test]

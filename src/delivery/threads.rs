@@ -1,46 +1,43 @@
-//! The threads that run hooks, and jobs that may block and have no caller.
+//! Threads for one sort of work: hooks, or jobs of the library.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::hook::SharedHook;
 use crate::call::Limits;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::sys;
 use crate::wait::wait_while;
 
-/// The highest number of threads. A hook takes one thread at a time, so this many hooks may hang
-/// before others wait.
-const MAX_THREADS: usize = 16;
-
-/// How many threads may run jobs at once. A job may take as long as a call, and hooks must not wait
-/// for that.
-const MAX_JOBS: usize = 4;
-
 /// How long an idle thread waits for work before it ends.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How many messages a hook handles before another hook gets its turn.
-const TURN: usize = 64;
-
-pub(crate) type Job = Box<dyn FnOnce() + Send>;
-
-enum Work {
-    Hook(SharedHook),
-    Job(Job),
+/// Work for a thread.
+pub(super) trait Work: Sized + Send + 'static {
+    /// Does the work, or a part of it. Returns the rest, which comes after other work that waits.
+    /// Must not panic.
+    fn work(self) -> Option<Self>;
 }
 
-#[derive(Clone)]
-pub(super) struct Threads(Arc<Shared>);
+/// Threads for one sort of work. They are made on demand, and end when they are idle.
+pub(super) struct Threads<W>(Arc<Shared<W>>);
 
-struct Shared {
+impl<W> Clone for Threads<W> {
+    fn clone(&self) -> Threads<W> {
+        Threads(self.0.clone())
+    }
+}
+
+struct Shared<W> {
     executor: Executor,
-    state: Mutex<State>,
+    /// The beginning of the threads' names.
+    name: &'static str,
+    /// The highest number of threads.
+    most: usize,
+    state: Mutex<State<W>>,
     changed: Condvar,
     ended: Condvar,
     /// Whether work waits because a thread could not be made.
@@ -50,12 +47,8 @@ struct Shared {
 /// The pause before the next attempt to make a thread.
 const RETRY: Duration = Duration::from_millis(100);
 
-#[derive(Default)]
-struct State {
-    hooks: VecDeque<SharedHook>,
-    jobs: VecDeque<Job>,
-    /// How many threads run jobs.
-    at_jobs: usize,
+struct State<W> {
+    waiting: VecDeque<W>,
     threads: Vec<JoinHandle<()>>,
     /// How many threads exist, and how many of them are idle.
     running: usize,
@@ -68,36 +61,27 @@ struct State {
     closed: bool,
 }
 
-impl State {
-    /// Takes the next piece of work.
-    fn pop(&mut self) -> Option<Work> {
-        if let Some(hook) = self.hooks.pop_front() {
-            return Some(Work::Hook(hook));
+impl<W> Default for State<W> {
+    fn default() -> State<W> {
+        State {
+            waiting: VecDeque::new(),
+            threads: Vec::new(),
+            running: 0,
+            idle: 0,
+            starting: 0,
+            made: 0,
+            retried: false,
+            closed: false,
         }
-        let job = if self.at_jobs < MAX_JOBS { self.jobs.pop_front() } else { None };
-        self.at_jobs += usize::from(job.is_some());
-        job.map(Work::Job)
-    }
-
-    fn put(&mut self, work: Work) {
-        match work {
-            Work::Hook(hook) => self.hooks.push_back(hook),
-            Work::Job(job) => self.jobs.push_back(job),
-        }
-    }
-
-    /// How much work waits that a thread may take.
-    fn waiting(&self) -> usize {
-        self.hooks.len() + self.jobs.len().min(MAX_JOBS.saturating_sub(self.at_jobs))
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<W: Work> Shared<W> {
+    fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(self: &Arc<Self>, work: Work) -> Result<()> {
+    fn push(self: &Arc<Self>, work: W) -> Result<()> {
         let mut state = self.lock();
         if state.closed {
             drop(state);
@@ -106,7 +90,7 @@ impl Shared {
             drop(work);
             return Ok(());
         }
-        state.put(work);
+        state.waiting.push_back(work);
         let made = self.make_thread(&mut state);
         drop(state);
         self.changed.notify_one();
@@ -115,12 +99,12 @@ impl Shared {
 
     /// Makes a thread if more work waits than there are threads for it. If no thread can be made,
     /// tries again later.
-    fn make_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
-        if state.waiting() <= state.idle + state.starting || state.running >= MAX_THREADS {
+    fn make_thread(self: &Arc<Self>, state: &mut State<W>) -> Result<()> {
+        if state.waiting.len() <= state.idle + state.starting || state.running >= self.most {
             return Ok(());
         }
         let shared = self.clone();
-        let name = format!("ctrd-hook-{}", state.made % 1_000_000);
+        let name = format!("{}-{}", self.name, state.made % 1_000_000);
         let thread = sys::with_signals_blocked(|| {
             std::thread::Builder::new().name(name).spawn(move || shared.run())
         });
@@ -167,30 +151,18 @@ impl Shared {
         let mut state = self.lock();
         state.starting -= 1;
         loop {
-            if let Some(work) = state.pop() {
+            if let Some(work) = state.waiting.pop_front() {
                 drop(state);
-                match work {
-                    Work::Hook(hook) => {
-                        let (_, more) = hook.run(TURN);
-                        let unfinished = more.then_some(hook);
-                        state = self.lock();
-                        if state.closed {
-                            drop(state);
-                            drop(unfinished);
-                            state = self.lock();
-                        } else {
-                            // Add it at the end, so that another hook gets its turn. This thread is
-                            // free to take it.
-                            state.hooks.extend(unfinished);
-                        }
-                    }
-                    Work::Job(job) => {
-                        if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                            log::error!("a job of the library panicked");
-                        }
-                        state = self.lock();
-                        state.at_jobs -= 1;
-                    }
+                let rest = work.work();
+                state = self.lock();
+                if state.closed {
+                    drop(state);
+                    drop(rest);
+                    state = self.lock();
+                } else {
+                    // Add it at the end, so that other work gets its turn. This thread is free to take
+                    // it.
+                    state.waiting.extend(rest);
                 }
                 continue;
             }
@@ -202,7 +174,7 @@ impl Shared {
                 self.changed.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
             state = new;
             state.idle -= 1;
-            if timeout.timed_out() && state.waiting() == 0 {
+            if timeout.timed_out() && state.waiting.is_empty() {
                 break;
             }
         }
@@ -212,10 +184,14 @@ impl Shared {
     }
 }
 
-impl Threads {
-    pub(super) fn new(executor: Executor) -> Threads {
+impl<W: Work> Threads<W> {
+    /// At most `most` threads, whose names begin with `name`. If no thread can be made, `executor`
+    /// tries again later.
+    pub(super) fn new(executor: Executor, name: &'static str, most: usize) -> Threads<W> {
         Threads(Arc::new(Shared {
             executor,
+            name,
+            most,
             state: Mutex::default(),
             changed: Condvar::new(),
             ended: Condvar::new(),
@@ -223,10 +199,10 @@ impl Threads {
         }))
     }
 
-    /// Wakes a thread for the hook.
-    pub(super) fn wake(&self, hook: SharedHook) {
-        if let Err(e) = self.0.push(Work::Hook(hook)) {
-            log::warn!("a hook has to wait: {e}");
+    /// Has a thread do the work. After the close it drops the work.
+    pub(super) fn push(&self, work: W) {
+        if let Err(e) = self.0.push(work) {
+            log::warn!("work for the threads {} has to wait: {e}", self.0.name);
         }
     }
 
@@ -237,17 +213,10 @@ impl Threads {
         }
         let mut state = self.0.lock();
         // Make one for each piece of waiting work, because the first ones may take long.
-        for _ in state.idle..state.waiting() {
+        for _ in state.idle..state.waiting.len() {
             if self.0.make_thread(&mut state).is_err() {
                 break;
             }
-        }
-    }
-
-    /// Runs a job on a thread. After the close it drops the job.
-    pub(super) fn run(&self, job: Job) {
-        if let Err(e) = self.0.push(Work::Job(job)) {
-            log::warn!("a job of the library has to wait: {e}");
         }
     }
 
@@ -256,16 +225,16 @@ impl Threads {
         let work = {
             let mut state = self.0.lock();
             state.closed = true;
-            (std::mem::take(&mut state.hooks), std::mem::take(&mut state.jobs))
+            std::mem::take(&mut state.waiting)
         };
         self.0.changed.notify_all();
         drop(work);
     }
 
-    /// Waits until the threads have ended. Each ends when the hook or job that it runs returns.
+    /// Waits until the threads have ended. Each ends when the work that it does is over.
     pub(super) fn end(&self, limits: &Limits) -> Result<()> {
         let mut state = wait_while(&self.0.ended, self.0.lock(), limits, |s| s.running > 0)
-            .map_err(|e| e.context("a hook still runs"))?;
+            .map_err(|e| e.context("a hook or a clean-up still runs"))?;
         let threads = std::mem::take(&mut state.threads);
         drop(state);
         for thread in threads {

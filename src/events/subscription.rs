@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_twice_is_given_once() {
+    fn an_event_that_comes_twice_is_delivered_once() {
         let envelope = |i: u64| Envelope {
             timestamp: Some(UNIX_EPOCH + Duration::from_nanos(i)),
             namespace: "n".into(),

@@ -92,7 +92,7 @@ impl Server {
         block_on(&ctx.limits, answer).unwrap().unwrap();
     }
 
-    /// What ctr prints.
+    /// The output of ctr.
     fn ctr(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("ctr");
         command.arg("-a").arg(self.daemon.address()).args(arguments);
@@ -152,7 +152,7 @@ fn filters_are_read_as_containerd_reads_them() {
 }
 
 #[test]
-fn what_is_filtered_for_comes_and_nothing_else() {
+fn only_events_that_match_the_filter_come() {
     let server = Server::start();
     // As values of a filter, and as prefixes of a topic if a topic may have these characters.
     for id in ["plain", "é ü", r#"a"b\c,d==e"#, "a\nb\0c\u{7f}", "/|'`", "\u{fffd}", r"\x41", ".*"]
@@ -194,7 +194,7 @@ fn what_is_filtered_for_comes_and_nothing_else() {
 }
 
 #[test]
-fn a_stream_needs_no_thread_and_tells_of_its_end() {
+fn a_stream_needs_no_thread_and_reports_its_end() {
     let server = Server::start();
     let mut stream = server.open(&[EventFilter::new().topic("/test")]).unwrap();
     let (sender, receiver) = channel();

@@ -23,7 +23,7 @@ pub(super) struct CachedImage {
     pub(super) content: Option<ImageContent>,
 }
 
-/// What a container needs of an image's content.
+/// The part of an image's content that a container needs.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageContent {
     /// The chain ID of all layers, which is the name of the snapshot to start from. Empty if the

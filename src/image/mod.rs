@@ -25,10 +25,9 @@ mod url;
 
 pub use self::auth::Credentials;
 pub(crate) use self::progress::publish_progress;
-pub use self::progress::{Progress, ProgressStatus};
 pub(crate) use self::pull::pull;
 pub use self::pull_config::PullConfig;
-pub use self::records::Image;
+pub use self::records::{Image, RemoveImageConfig};
 pub(crate) use self::records::{check_name, get, list, remove};
 pub(crate) use self::resolve::{ResolvedImage, resolve};
 pub(crate) use self::spec::image_spec;

@@ -1,113 +1,14 @@
 //! The progress of a pull: its own threads write it, and the caller's thread reads it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
 use crate::inner::Inner;
-use crate::message::{Body, Detail, Message, MessageKind};
+use crate::message::{Body, Detail, Message, MessageKind, Progress, ProgressStatus};
 use crate::submit;
 use crate::timestamp::rfc3339;
-
-/// The state of one item of a pull: the reference, a document or a layer.
-///
-/// ```no_run
-/// use ctrd::{Call, Client, Progress, PullConfig};
-///
-/// # fn f(client: &Client) -> ctrd::Result<()> {
-/// let mut progress = |items: &[Progress]| {
-///     let arrived: u64 = items.iter().map(Progress::offset).sum();
-///     println!("{arrived} bytes");
-/// };
-/// client.pull_image(&PullConfig::new("busybox"), &mut progress, &Call::new())?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct Progress {
-    reference: String,
-    status: ProgressStatus,
-    offset: u64,
-    total: u64,
-    started_at: SystemTime,
-    updated_at: SystemTime,
-}
-
-impl Progress {
-    /// The image's reference, or `<kind>-<digest>` with kind `index`, `manifest`, `config` or `layer`.
-    pub fn reference(&self) -> &str {
-        &self.reference
-    }
-
-    /// What happens to the item at the moment.
-    pub fn status(&self) -> ProgressStatus {
-        self.status
-    }
-
-    /// How many bytes have arrived.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// How many bytes the item has; 0 if that is not known yet.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
-    /// When the item was first mentioned, by this machine's clock.
-    pub fn started_at(&self) -> SystemTime {
-        self.started_at
-    }
-
-    /// When the item last changed, by this machine's clock.
-    pub fn updated_at(&self) -> SystemTime {
-        self.updated_at
-    }
-}
-
-/// What happens to an item of a pull.
-///
-/// ```no_run
-/// # fn f(item: &ctrd::Progress) {
-/// if item.status() == ctrd::ProgressStatus::Downloading {
-///     println!("{}: {} of {} bytes", item.reference(), item.offset(), item.total());
-/// }
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ProgressStatus {
-    /// The registry is asked for the reference's digest.
-    Resolving,
-    /// The reference's digest is known.
-    Resolved,
-    /// The download has not begun.
-    Waiting,
-    /// The item is being downloaded.
-    Downloading,
-    /// The layer is being unpacked.
-    Extracting,
-    /// The item has been downloaded, and unpacked if it is a layer.
-    Done,
-    /// The item was in containerd before the pull.
-    Exists,
-}
-
-impl ProgressStatus {
-    /// The seed's word for it.
-    fn as_str(self) -> &'static str {
-        match self {
-            ProgressStatus::Resolving => "resolving",
-            ProgressStatus::Resolved => "resolved",
-            ProgressStatus::Waiting => "waiting",
-            ProgressStatus::Downloading => "downloading",
-            ProgressStatus::Extracting => "extracting",
-            ProgressStatus::Done => "done",
-            ProgressStatus::Exists => "exists",
-        }
-    }
-}
 
 /// Sends the progress of a pull to the hooks and queues that want it, as the seed's JSON array;
 /// also to the queue of a pull that was submitted.
@@ -119,7 +20,8 @@ pub(crate) fn publish_progress(client: &Inner, reference: &str, items: &[Progres
 }
 
 fn message(client: &Inner, reference: &str, items: &[Progress]) -> Message {
-    let items = items.to_vec();
+    let items: Arc<[Progress]> = items.into();
+    let shown = items.clone();
     let make = move || {
         let item = |item: &Progress| {
             json!({
@@ -131,9 +33,10 @@ fn message(client: &Inner, reference: &str, items: &[Progress]) -> Message {
                 "UpdatedAt": time(item.updated_at),
             })
         };
-        items.iter().map(item).collect::<serde_json::Value>().to_string()
+        shown.iter().map(item).collect::<serde_json::Value>().to_string()
     };
     let detail = Detail::new(reference.to_owned(), Some(SystemTime::now()), make);
+    let detail = detail.with_progress(items);
     let body = client.bus.body(MessageKind::Progress);
     Message::new(Body { detail: Some(detail), ..body })
 }

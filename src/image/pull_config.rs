@@ -1,4 +1,4 @@
-//! What a pull is asked to do.
+//! The configuration of a pull.
 
 use super::auth::Credentials;
 

@@ -8,7 +8,7 @@ use super::platform::Platform;
 use super::reference::Reference;
 use super::store;
 use crate::call::Call;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, ErrorReason, Result};
 use crate::filter;
 use crate::inner::Inner;
 use crate::rpc::content::Descriptor;
@@ -115,10 +115,46 @@ pub(crate) fn list(client: &Inner, filters: &[&str], call: &Call) -> Result<Vec<
     records.into_iter().map(with_size).collect()
 }
 
-pub(crate) fn remove(client: &Inner, name: &str, sync: bool, call: &Call) -> Result<()> {
+/// How an image is removed.
+///
+/// ```no_run
+/// use ctrd::{Call, Client, RemoveImageConfig};
+///
+/// # fn f(client: &Client) -> ctrd::Result<()> {
+/// // When this returns, the image's space on the disk is free again.
+/// client.remove_image("busybox", &RemoveImageConfig::new().sync(true), &Call::new())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct RemoveImageConfig {
+    sync: bool,
+}
+
+impl RemoveImageConfig {
+    /// The image's record is removed; the next garbage collection removes the rest.
+    pub fn new() -> RemoveImageConfig {
+        RemoveImageConfig::default()
+    }
+
+    /// Whether to wait until the garbage collection has removed everything that only the image
+    /// referred to. Default: no.
+    pub fn sync(mut self, sync: bool) -> RemoveImageConfig {
+        self.sync = sync;
+        self
+    }
+}
+
+pub(crate) fn remove(
+    client: &Inner,
+    name: &str,
+    config: &RemoveImageConfig,
+    call: &Call,
+) -> Result<()> {
     check_name("reference", name)?;
     let operation = client.begin(call)?;
-    by_name("reference", name, |name| images::delete(&operation.ctx, name, sync))
+    by_name("reference", name, |name| images::delete(&operation.ctx, name, config.sync))
 }
 
 /// Checks the name of an image before anything is sent. Any text may be one: containerd does not
@@ -145,7 +181,10 @@ fn by_name<T>(argument: &str, name: &str, request: impl Fn(&str) -> Result<T>) -
         other => return other,
     };
     let completed = Reference::parse_argument(argument, name)
-        .map_err(|e| e.followed_by(", and no image has this name"))?
+        .map_err(|e| {
+            let e = e.followed_by(", and no image has this name");
+            e.with_reason(Some(ErrorReason::NoImage))
+        })?
         .to_string();
     if completed == name {
         return Err(not_found);

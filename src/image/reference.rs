@@ -88,7 +88,7 @@ impl Reference {
         Ok(Reference { domain: domain.to_owned(), path, tag, digest })
     }
 
-    /// What to ask the registry for: the digest if there is one, otherwise the tag.
+    /// The name to ask the registry for: the digest if there is one, otherwise the tag.
     pub(super) fn object(&self) -> &str {
         self.digest.as_deref().or(self.tag.as_deref()).unwrap_or("latest")
     }

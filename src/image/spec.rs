@@ -6,13 +6,14 @@ use super::records::check_name;
 use super::resolve::{ResolvedImage, resolve};
 use super::unpack::unpack;
 use crate::call::Call;
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{ErrorReason, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::lease::Lease;
 use crate::rpc::Ctx;
 use crate::snapshot::View;
 use crate::spec::{self, SpecOptions};
+use crate::submit;
 
 pub(crate) fn image_spec(client: &Inner, name: &str, id: &str, call: &Call) -> Result<String> {
     check_name("image", name)?;
@@ -37,7 +38,8 @@ pub(crate) fn image_spec(client: &Inner, name: &str, id: &str, call: &Call) -> R
         apply_image: true,
         args: &[],
         terminal: false,
-        rootfs: &rootfs,
+        directory: None,
+        mounts: &rootfs,
     })
     .step("make the specification")?;
     Ok(spec.to_string())
@@ -48,7 +50,8 @@ fn view(client: &Inner, ctx: &Ctx, image: &ResolvedImage) -> Result<View> {
     let snapshotter = &client.config.snapshotter;
     let attempt = || View::create(ctx, snapshotter, &image.content.chain_id);
     match attempt() {
-        Err(e) if e.kind() == ErrorKind::NotFound => {
+        Err(e) if e.reason() == Some(ErrorReason::NoSnapshot) => {
+            submit::begin_long()?;
             unpack(client, ctx, image, snapshotter).step("unpack the image")?;
             attempt()
         }

@@ -47,7 +47,7 @@ impl Request {
     }
 }
 
-/// What the server answers.
+/// An answer of the server.
 #[derive(Default)]
 pub(super) struct Reply {
     pub(super) status: u16,

@@ -1,6 +1,7 @@
 //! Messages to a program: exits, events, gaps, progress, and the completions of submitted calls.
 
 mod made;
+mod progress;
 mod room;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use made::{CallResult, Discard};
+pub use progress::{Progress, ProgressStatus};
 pub(crate) use room::{Dropped, Lost, Permit};
 
 /// What a message is about.
@@ -186,6 +188,7 @@ pub(crate) struct Detail {
     pub(crate) topic: String,
     pub(crate) time: Option<SystemTime>,
     json: Arc<Json>,
+    progress: Option<Arc<[Progress]>>,
 }
 
 /// JSON that is made at the first request.
@@ -200,7 +203,13 @@ impl Detail {
         time: Option<SystemTime>,
         make: impl Fn() -> String + Send + Sync + 'static,
     ) -> Detail {
-        Detail { topic, time, json: Arc::new(Json { text: OnceLock::new(), make: Box::new(make) }) }
+        let json = Arc::new(Json { text: OnceLock::new(), make: Box::new(make) });
+        Detail { topic, time, json, progress: None }
+    }
+
+    /// The same with the items of a pull.
+    pub(crate) fn with_progress(self, items: Arc<[Progress]>) -> Detail {
+        Detail { progress: Some(items), ..self }
     }
 }
 
@@ -334,6 +343,12 @@ impl Message {
     pub fn json(&self) -> Option<&str> {
         let json = &self.body.detail.as_ref()?.json;
         Some(json.text.get_or_init(|| (json.make)()))
+    }
+
+    /// The state of every item of a pull, if this is a [`MessageKind::Progress`]: what the function
+    /// for the progress of [`crate::Client::pull_image`] receives.
+    pub fn progress(&self) -> Option<&[Progress]> {
+        self.body.detail.as_ref()?.progress.as_deref()
     }
 
     /// How many messages were dropped, if this is an [`MessageKind::Overflow`]. Otherwise 0.

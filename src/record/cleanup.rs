@@ -1,8 +1,8 @@
-//! What the library removes by itself after the exit of a container's process.
+//! The clean-up policy: the parts of a container that the library removes after the exit.
 
 use crate::rpc::containers::Container;
 
-/// What the library removes by itself once a container's process has exited and every hook that got the
+/// The parts of a container that the library removes by itself, once its process has exited and every hook that got the
 /// exit has returned.
 ///
 /// ```

@@ -35,7 +35,7 @@ pub(crate) struct ExitLabel {
 }
 
 impl ExitLabel {
-    /// What a record says about a process of its own.
+    /// The exit that a record keeps of its process.
     pub(crate) fn of(record: &Container) -> Option<ExitLabel> {
         let mut words = record.labels.get(KEY)?.split(' ');
         let (code, at, pid, of) = (words.next()?, words.next()?, words.next()?, words.next()?);

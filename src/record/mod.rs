@@ -1,4 +1,4 @@
-//! What a container's record says in labels of this library, beside what containerd itself reads.
+//! The labels of this library in a container's record.
 
 mod cleanup;
 mod drain;
@@ -7,7 +7,7 @@ pub(crate) mod generation;
 mod outcome;
 mod owner;
 
-/// What the labels of this library begin with.
+/// The beginning of the labels of this library.
 pub(crate) const LABEL_PREFIX: &str = "io.ctrd.";
 
 pub use cleanup::Cleanup;

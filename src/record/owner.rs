@@ -1,6 +1,6 @@
 //! The owner of a container: the program that created it.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, ErrorReason, Result};
 use crate::rpc::containers::Container;
 
 /// The label that names the owner of a container or a lease.
@@ -13,7 +13,8 @@ pub(crate) fn check_owner(record: &Container, own: &str) -> Result<()> {
         Some(owner) if owner != own => Err(Error::new(
             ErrorKind::FailedPrecondition,
             format!("the container belongs to the owner {owner}, not to {own}"),
-        )),
+        )
+        .with_reason(Some(ErrorReason::OtherOwner))),
         _ => Ok(()),
     }
 }

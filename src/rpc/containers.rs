@@ -16,7 +16,7 @@ use super::wire::containers::{
     DeleteContainerRequest, GetContainerRequest, GetContainerResponse, ListContainerMessage,
     ListContainersRequest, UpdateContainerRequest, UpdateContainerResponse,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 
 methods! { "containerd.services.containers.v1.Containers":
     GET = read "Get" (GetContainerRequest) -> GetContainerResponse;
@@ -82,7 +82,9 @@ impl Container {
 /// The record with this id.
 pub(crate) fn get(ctx: &Ctx, id: &str) -> Result<Container> {
     let request = GetContainerRequest { id: id.into(), ..Default::default() };
-    call(ctx, &GET, &request).and_then(|response| record(response.container))
+    call(ctx, &GET, &request)
+        .missing(ErrorReason::NoContainer)
+        .and_then(|response| record(response.container))
 }
 
 /// The same without blocking.

@@ -16,7 +16,7 @@ use super::wire::content::{
 };
 use super::wire::types::Descriptor as WireDescriptor;
 use crate::call::Limits;
-use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 
 methods! { "containerd.services.content.v1.Content":
     INFO = read "Info" (InfoRequest) -> InfoResponse;
@@ -87,7 +87,7 @@ pub(crate) fn read(ctx: &Ctx, digest: &str, limit: u64) -> Result<Vec<u8>> {
     let request = ReadContentRequest { digest: digest.into(), ..Default::default() };
     let mut stream = receive(ctx, &READ, &request)?;
     let mut data = Vec::new();
-    while let Some(part) = stream.next(&ctx.limits)? {
+    while let Some(part) = stream.next(&ctx.limits).missing(ErrorReason::NoContent)? {
         if data.len() as u64 + part.data.len() as u64 > limit {
             return Err(Error::new(
                 ErrorKind::ResourceExhausted,
@@ -150,7 +150,7 @@ impl Writer {
         match writer.exchange(limits, request) {
             Ok(()) => Ok(Opened::Writer(Box::new(writer))),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Opened::Exists),
-            Err(e) if e.reason() == Some(Reason::ContentLocked) => Ok(Opened::Locked),
+            Err(e) if e.reason() == Some(ErrorReason::ContentLocked) => Ok(Opened::Locked),
             Err(e) => Err(e),
         }
     }

@@ -7,7 +7,7 @@ use super::content::Descriptor;
 use super::method::{call, methods};
 use super::snapshots::Mount;
 use super::wire::diff::{ApplyRequest, ApplyResponse};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 
 methods! { "containerd.services.diff.v1.Diff":
     APPLY = change "Apply" (ApplyRequest) -> ApplyResponse;
@@ -20,7 +20,8 @@ pub(crate) fn apply(ctx: &Ctx, layer: &Descriptor, mounts: &[Mount]) -> Result<D
         mounts: mounts.iter().cloned().map(Mount::into_wire).collect(),
         ..Default::default()
     };
-    call(ctx, &APPLY, &request)?
+    call(ctx, &APPLY, &request)
+        .missing(ErrorReason::NoContent)?
         .applied
         .into_option()
         .map(Descriptor::from_wire)

@@ -136,7 +136,7 @@ macro_rules! fields {
     };
 }
 
-/// The same of messages that are events, by the package that is in their type's URL. `json_of`
+/// The same for messages that are events, by the package that is in their type's URL. `json_of`
 /// writes one of them; `None` if the type is unknown or the bytes cannot be decoded.
 macro_rules! events {
     ($($package:literal: $($message:ident $fields:tt)+)+) => {
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_given_as_it_is() {
+    fn an_unknown_event_is_passed_on_as_it_is() {
         let any =
             |type_url: &str, value: &[u8]| Any { type_url: type_url.into(), value: value.to_vec() };
         let event = any("example.Other", b"\x00\xff");

@@ -15,7 +15,7 @@ use super::wire::images::{
     Image as WireImage, ListImagesRequest, ListImagesResponse, UpdateImageRequest,
     UpdateImageResponse,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 
 methods! { "containerd.services.images.v1.Images":
     GET = read "Get" (GetImageRequest) -> GetImageResponse;
@@ -74,7 +74,7 @@ fn only(image: MessageField<WireImage>) -> Result<Image> {
 /// The record with this name.
 pub(crate) fn get(ctx: &Ctx, name: &str) -> Result<Image> {
     let request = GetImageRequest { name: name.into(), ..Default::default() };
-    only(call(ctx, &GET, &request)?.image)
+    only(call(ctx, &GET, &request).missing(ErrorReason::NoImage)?.image)
 }
 
 /// The records that match any of the filters, or all if there is none.
@@ -106,5 +106,5 @@ pub(crate) fn update(ctx: &Ctx, image: Image, paths: &[&str]) -> Result<Image> {
 /// Deletes a record. With `sync` it waits for the garbage collection that follows.
 pub(crate) fn delete(ctx: &Ctx, name: &str, sync: bool) -> Result<()> {
     let request = DeleteImageRequest { name: name.into(), sync, ..Default::default() };
-    call(ctx, &DELETE, &request).map(drop)
+    call(ctx, &DELETE, &request).missing(ErrorReason::NoImage).map(drop)
 }

@@ -15,7 +15,7 @@ use super::wire::snapshots::{
     StatSnapshotResponse, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 use super::wire::types::Mount as WireMount;
-use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 
 methods! { "containerd.services.snapshots.v1.Snapshots":
     PREPARE = change "Prepare" (PrepareSnapshotRequest) -> PrepareSnapshotResponse;
@@ -97,8 +97,9 @@ impl Info {
 /// Sends a request. If there is no such snapshotter, the error names the argument, which the server
 /// does not do.
 fn ask<Q: Message, A: Message + Unpin>(ctx: &Ctx, method: &Method<Q, A>, request: &Q) -> Result<A> {
-    call(ctx, method, request).map_err(|e| match e.reason() {
-        Some(Reason::NoSnapshotter) => e.context("snapshotter"),
+    let answer = call(ctx, method, request).missing(ErrorReason::NoSnapshot);
+    answer.map_err(|e| match e.reason() {
+        Some(ErrorReason::NoSnapshotter) => e.context("snapshotter"),
         _ => e,
     })
 }

@@ -2,7 +2,7 @@
 
 use grpcio::{RpcStatus, RpcStatusCode};
 
-use crate::error::{Error, ErrorKind, Reason};
+use crate::error::{Error, ErrorKind, ErrorReason};
 
 /// Translates an error that `grpcio` reports for a call. `changes` says whether the method changes
 /// anything.
@@ -53,12 +53,16 @@ fn from_status(status: &RpcStatus, changes: bool) -> Error {
 }
 
 /// Finds the reasons that containerd gives only in the words of its message (1.6 to 2.1).
-fn reason(code: RpcStatusCode, text: &str) -> Option<Reason> {
+fn reason(code: RpcStatusCode, text: &str) -> Option<ErrorReason> {
     match code {
-        RpcStatusCode::UNKNOWN if text.contains("ttrpc: closed") => Some(Reason::ShimDied),
-        _ if text.starts_with("snapshotter not loaded") => Some(Reason::NoSnapshotter),
+        RpcStatusCode::UNKNOWN if text.contains("ttrpc: closed") => Some(ErrorReason::ShimDied),
+        RpcStatusCode::UNKNOWN if text.contains("failed to resolve runtime path") => {
+            Some(ErrorReason::NoRuntime)
+        }
+        RpcStatusCode::NOT_FOUND if text.starts_with("lease ") => Some(ErrorReason::NoLease),
+        _ if text.starts_with("snapshotter not loaded") => Some(ErrorReason::NoSnapshotter),
         // The code alone is also that of a lost connection.
-        RpcStatusCode::UNAVAILABLE if text.contains("locked") => Some(Reason::ContentLocked),
+        RpcStatusCode::UNAVAILABLE if text.contains("locked") => Some(ErrorReason::ContentLocked),
         _ => None,
     }
 }
@@ -129,14 +133,21 @@ mod tests {
         let reason = |code, text| error(code, text, true).reason();
         assert_eq!(
             reason(RpcStatusCode::UNKNOWN, "ttrpc: closed: unknown"),
-            Some(Reason::ShimDied)
+            Some(ErrorReason::ShimDied)
         );
         assert_eq!(reason(RpcStatusCode::INTERNAL, "ttrpc: closed"), None);
         let text = "snapshotter not loaded: zfs: invalid argument";
-        assert_eq!(reason(RpcStatusCode::INVALID_ARGUMENT, text), Some(Reason::NoSnapshotter));
+        assert_eq!(reason(RpcStatusCode::INVALID_ARGUMENT, text), Some(ErrorReason::NoSnapshotter));
         let text = "ref layer-sha256:0 locked for 1s (since 2s): unavailable";
-        assert_eq!(reason(RpcStatusCode::UNAVAILABLE, text), Some(Reason::ContentLocked));
+        assert_eq!(reason(RpcStatusCode::UNAVAILABLE, text), Some(ErrorReason::ContentLocked));
         assert_eq!(reason(RpcStatusCode::UNAVAILABLE, "Socket closed"), None);
         assert_eq!(reason(RpcStatusCode::NOT_FOUND, "no such task"), None);
+        // Looked up by its name; and where something is added to it.
+        for text in ["lease \"x\": not found", "lease does not exist: not found"] {
+            assert_eq!(reason(RpcStatusCode::NOT_FOUND, text), Some(ErrorReason::NoLease));
+        }
+        let text = "failed to start shim: failed to resolve runtime path: runtime \"x\" binary not \
+                    installed \"containerd-shim-x\": file does not exist: unknown";
+        assert_eq!(reason(RpcStatusCode::UNKNOWN, text), Some(ErrorReason::NoRuntime));
     }
 }

@@ -16,7 +16,7 @@ use super::wire::tasks::{
     ListPidsResponse, ListTasksRequest, ListTasksResponse, StartRequest, StartResponse,
     WaitRequest, WaitResponse,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 
 methods! { "containerd.services.tasks.v1.Tasks":
     CREATE = change "Create" (CreateTaskRequest) -> CreateTaskResponse;
@@ -134,14 +134,16 @@ pub(crate) fn create(ctx: &Ctx, task: Create) -> Result<u32> {
         terminal: task.terminal,
         ..Default::default()
     };
-    call(ctx, &CREATE, &request).map(|response| response.pid)
+    let created = call(ctx, &CREATE, &request).missing(ErrorReason::NoContainer);
+    created.map(|response| response.pid)
 }
 
 /// Starts a process that was created. An empty `exec` means the container's first process.
 pub(crate) fn start(ctx: &Ctx, id: &str, exec: &str) -> Result<u32> {
     let request =
         StartRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
-    call(ctx, &START, &request).map(|response| response.pid)
+    let started = call(ctx, &START, &request).missing(ErrorReason::NoTask);
+    started.map(|response| response.pid)
 }
 
 /// Asks for a process's exit. The server answers when the process has exited, and again until its

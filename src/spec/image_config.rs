@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_named() {
+    fn a_damaged_member_is_named() {
         for (config, part) in [
             (json!([]), "config is not an object"),
             (json!({ "Env": "A=1" }), "Env is not an array"),

@@ -40,7 +40,7 @@ pub fn default_spec(namespace: &str, id: &str) -> Result<String> {
     default::spec(namespace, id).map(|spec| spec.to_string())
 }
 
-/// From what the specification of a container is made.
+/// The inputs of a container's specification.
 pub(crate) struct SpecOptions<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) id: &'a str,
@@ -54,9 +54,11 @@ pub(crate) struct SpecOptions<'a> {
     /// The caller's command.
     pub(crate) args: &'a [String],
     pub(crate) terminal: bool,
-    /// Returns the mounts of the root file system. It is called only if a user or a group has to be
-    /// looked up.
-    pub(crate) rootfs: &'a dyn Fn() -> Result<Vec<Mount>>,
+    /// The directory that is the root file system, if it is not made of mounts.
+    pub(crate) directory: Option<&'a str>,
+    /// Returns the mounts of the image's root file system. It is called only if a user or a group has
+    /// to be looked up.
+    pub(crate) mounts: &'a dyn Fn() -> Result<Vec<Mount>>,
 }
 
 /// Parses a caller's specification: a JSON object with an object `process`. The members that this
@@ -160,7 +162,9 @@ pub(crate) fn without_command_check(mut options: SpecOptions<'_>) -> Result<Valu
         }
     }
 
-    if is_absent(&spec["root"]["path"]) {
+    if let Some(directory) = options.directory {
+        spec["root"]["path"] = directory.into();
+    } else if is_absent(&spec["root"]["path"]) {
         spec["root"]["path"] = default::ROOT_PATH.into();
     }
     // Without a cgroups path, runc would put containers of the same id in two namespaces into the same
@@ -252,7 +256,7 @@ fn look_up_user(user: &str, options: &SpecOptions<'_>) -> Result<User> {
         let rootfs = match opened {
             Some(ref rootfs) => rootfs,
             None => {
-                let mounts = (options.rootfs)().inspect_err(|e| mounts_error = Some(e.clone()))?;
+                let mounts = (options.mounts)().inspect_err(|e| mounts_error = Some(e.clone()))?;
                 opened.insert(Rootfs::open(&mounts)?)
             }
         };
@@ -295,7 +299,8 @@ mod tests {
             args: &[],
             terminal: false,
             apply_image: false,
-            rootfs: &|| Ok(Vec::new()),
+            directory: None,
+            mounts: &|| Ok(Vec::new()),
         }
     }
 
@@ -505,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_image_does_not_name_stays_the_callers() {
+    fn members_that_an_image_does_not_name_stay_the_callers() {
         let image = json!({ "config": { "Env": ["A=1"] } });
         let given = json!({
             "process": { "args": ["sh"], "cwd": "/home", "user": { "uid": 7, "gid": 0 } },
@@ -549,13 +554,13 @@ mod tests {
                     image_config: Some(&image),
                     apply_image: true,
                     terminal,
-                    rootfs: &rootfs,
+                    mounts: &rootfs,
                     ..options()
                 };
                 let default = build(options(None)).unwrap();
                 let spec = parse(&default_spec("ns", "c1").unwrap()).unwrap();
                 assert_eq!(build(options(Some(spec))).unwrap(), default, "{user:?}");
-                // What was edited and handed back is what it was, too.
+                // A specification that was edited and handed back is unchanged too.
                 assert_eq!(build(options(Some(default.clone()))).unwrap(), default, "{user:?}");
             }
         }
@@ -588,7 +593,7 @@ mod tests {
             let options = SpecOptions {
                 image_config: Some(&image),
                 args: &args,
-                rootfs: &unopenable,
+                mounts: &unopenable,
                 ..options()
             };
             build(options).map(|spec| spec["process"]["user"].clone())
@@ -605,7 +610,7 @@ mod tests {
         let image = json!({ "config": { "Cmd": ["sh"] } });
         let options = SpecOptions {
             image_config: Some(&image),
-            rootfs: &|| Err(Error::new(ErrorKind::NotFound, "no such snapshot")),
+            mounts: &|| Err(Error::new(ErrorKind::NotFound, "no such snapshot")),
             ..options()
         };
         assert_eq!(build(options).unwrap_err().kind(), ErrorKind::NotFound);
@@ -690,7 +695,7 @@ mod tests {
             let options = SpecOptions {
                 namespace: &namespace,
                 image_config: Some(&image),
-                rootfs: &|| Ok(bundle.mounts().into()),
+                mounts: &|| Ok(bundle.mounts().into()),
                 ..options()
             };
             let output = bundle.run(&namespace, "c1", &build(options).unwrap());

@@ -5,16 +5,16 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::ThreadId;
+use std::thread::{self, ThreadId};
 
 use super::pool;
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::message::{Body, CallResult, Discard, Dropped, Lost, Message, MessageKind, Permit};
-use crate::queue::{self, Container};
+use crate::queue::{self, Generation};
 use crate::watchdog::{self, Watched};
 
 /// What an operation gives.
@@ -32,46 +32,60 @@ pub(super) struct Job {
     /// Operation and subject, for an error of the job's own.
     name: (&'static str, String),
     call: Call,
-    run: Mutex<Option<Run>>,
     queue: Arc<queue::Shared>,
     tag: u64,
-    slot: Mutex<Option<Permit>>,
     state: Mutex<State>,
-    /// Whether it is one of those that may last long, and whether the pool counts it as one that runs.
+    /// What it waits for without a thread. It has a lock of its own, which is held while the future is
+    /// polled.
+    parked: Mutex<Option<Parked>>,
+    /// How often the future was woken since it was polled.
+    wakes: AtomicUsize,
+    /// Whether it may last long, and whether the pool counts it as one that does and runs. Both are
+    /// guarded by the pool's lock.
     pub(super) long: AtomicBool,
     pub(super) counts_as_long: AtomicBool,
-    /// How many operations this run of it has begun.
-    operations: AtomicU32,
-    /// What it waits for without a thread.
-    parked: Mutex<Option<Parked>>,
-    /// How often that was woken since it was polled.
-    wakes: AtomicUsize,
-    /// What it holds until it is over, as the lock of a container.
-    held: Mutex<Vec<(String, Held)>>,
-    /// The containers that it starts.
-    starts: Mutex<Vec<Container>>,
     /// Drops a result that nobody takes.
     discard: Discard,
     /// Steps of progress that were dropped.
     lost: Arc<Lost>,
     /// Ends the wait in the line, and the wait without a thread.
     watched: OnceLock<Watched>,
+    /// Whether its completion is in the queue, and it holds nothing any more.
+    completed: AtomicBool,
 }
 
 struct State {
     phase: Phase,
-    /// The thread that runs it.
-    thread: Option<ThreadId>,
+    own: Own,
+}
+
+/// What a job has until it is over.
+#[derive(Default)]
+struct Own {
+    /// The operation, unless it runs.
+    run: Option<Run>,
+    slot: Option<Permit>,
+    /// What it holds under a key, such as the lock of a container.
+    held: Vec<(String, Held)>,
+    /// The containers that it starts.
+    starts: Vec<Generation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// In the pool's line.
     Queued,
-    Running,
+    Running(ThreadId),
     /// Waits without a thread.
     Parked,
     Over,
+}
+
+impl Phase {
+    /// Of a job that this thread runs.
+    fn running_here() -> Phase {
+        Phase::Running(thread::current().id())
+    }
 }
 
 /// What a job waits for without a thread.
@@ -103,12 +117,15 @@ enum Ended {
 }
 
 thread_local! {
-    /// The job that runs on this thread, and how it gives the thread up.
+    /// The job that runs on this thread.
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
 struct Current {
     job: Arc<Job>,
+    /// How many operations this run of it has begun.
+    operations: u32,
+    /// How it gives the thread up when the run returns.
     gives_up: Option<Ended>,
 }
 
@@ -119,7 +136,23 @@ pub(super) fn current() -> Option<Arc<Job>> {
 
 /// The same, if it may give the thread up.
 pub(super) fn parkable() -> Option<Arc<Job>> {
-    current().filter(|job| job.operations.load(Ordering::SeqCst) <= 1)
+    CURRENT.with_borrow(|current| {
+        let may = current.as_ref().filter(|run| run.operations <= 1 && run.gives_up.is_none());
+        may.map(|current| current.job.clone())
+    })
+}
+
+/// Counts an operation that begins on this thread. Says whether it may: not if the run has given the
+/// thread up, because it will be repeated.
+pub(super) fn begin_operation() -> bool {
+    CURRENT.with_borrow_mut(|current| match current {
+        Some(Current { gives_up: Some(_), .. }) => false,
+        Some(current) => {
+            current.operations += 1;
+            true
+        }
+        None => true,
+    })
 }
 
 fn give_up(ended: Ended) {
@@ -148,26 +181,23 @@ impl Job {
         slot: Option<Permit>,
         discard: Discard,
     ) -> Arc<Job> {
+        let own = Own { run: Some(run), slot, ..Own::default() };
         Arc::new(Job {
             group,
             number: pool::next_number(),
             name,
             call,
-            run: Mutex::new(Some(run)),
             queue,
             tag,
-            slot: Mutex::new(slot),
-            state: Mutex::new(State { phase: Phase::Queued, thread: None }),
-            long: AtomicBool::new(false),
-            counts_as_long: AtomicBool::new(false),
-            operations: AtomicU32::new(0),
+            state: Mutex::new(State { phase: Phase::Queued, own }),
             parked: Mutex::new(None),
             wakes: AtomicUsize::new(0),
-            held: Mutex::default(),
-            starts: Mutex::default(),
+            long: AtomicBool::new(false),
+            counts_as_long: AtomicBool::new(false),
             discard,
             lost: Arc::default(),
             watched: OnceLock::new(),
+            completed: AtomicBool::new(false),
         })
     }
 
@@ -196,7 +226,6 @@ impl Job {
         let is_there = state.phase == from;
         if is_there {
             state.phase = to;
-            state.thread = (to == Phase::Running).then(|| std::thread::current().id());
         }
         is_there
     }
@@ -205,16 +234,23 @@ impl Job {
         self.state().phase == Phase::Over
     }
 
-    /// Whether it runs on another thread.
-    pub(super) fn runs_elsewhere(&self) -> bool {
-        let state = self.state();
-        state.phase == Phase::Running && state.thread != Some(std::thread::current().id())
+    pub(super) fn is_completed(&self) -> bool {
+        self.completed.load(Ordering::SeqCst)
+    }
+
+    /// Whether another thread runs it, or a thread completes it.
+    pub(super) fn is_busy_elsewhere(&self) -> bool {
+        match self.state().phase {
+            Phase::Running(thread) => thread != thread::current().id(),
+            // The thread that completes it then takes it off the client's list.
+            Phase::Over => true,
+            Phase::Queued | Phase::Parked => false,
+        }
     }
 
     /// Whether it runs on this thread.
     pub(super) fn runs_here(&self) -> bool {
-        let state = self.state();
-        state.phase == Phase::Running && state.thread == Some(std::thread::current().id())
+        self.state().phase == Phase::running_here()
     }
 
     /// Has it wait without a thread before it runs for the first time.
@@ -236,20 +272,22 @@ impl Job {
     /// Runs it on this thread, unless it is over by now. Says whether it goes on the line of those that
     /// may last long.
     pub(super) fn run(self: &Arc<Job>) -> bool {
-        if !self.advance(Phase::Queued, Phase::Running) {
+        if !self.advance(Phase::Queued, Phase::running_here()) {
             return false;
         }
-        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut run) = run else { return false };
-        self.operations.store(0, Ordering::SeqCst);
-        CURRENT.set(Some(Current { job: self.clone(), gives_up: None }));
+        let Some(mut run) = self.state().own.run.take() else { return false };
+        CURRENT.set(Some(Current { job: self.clone(), operations: 0, gives_up: None }));
         let result = catch_unwind(AssertUnwindSafe(|| run(&self.call)));
         let gives_up = CURRENT.take().and_then(|current| current.gives_up);
         let ended = match (result, gives_up) {
-            (Ok(Err(_)), Some(gives_up)) => gives_up,
-            (Ok(result), _) => Ended::Over(result),
             (Err(_), _) => {
                 Ended::Over(Err(Error::new(ErrorKind::Panic, "a submitted call panicked")))
+            }
+            (Ok(result), None) => Ended::Over(result),
+            // Whatever it returns: its first operation is not over, and the next run repeats it all.
+            (Ok(result), Some(gives_up)) => {
+                result.into_iter().for_each(self.discard);
+                gives_up
             }
         };
         match ended {
@@ -259,28 +297,25 @@ impl Job {
                     log::error!("the end of a submitted call panicked");
                 }
                 let (name, subject) = &self.name;
-                self.finish(&[Phase::Running], result.at(name, subject));
+                let ends = |phase| phase == Phase::running_here();
+                self.finish(ends, result.at(name, subject));
                 false
             }
             Ended::Wait(parked) => {
-                self.keep(run);
-                drop(self.park(Phase::Running, parked));
+                self.state().own.run = Some(run);
+                drop(self.park(Phase::running_here(), parked));
                 // The watchdog may have come while it ran.
                 self.expire();
                 self.clone().wake();
                 false
             }
             Ended::Long => {
-                self.keep(run);
-                self.advance(Phase::Running, Phase::Queued);
+                self.state().own.run = Some(run);
+                self.advance(Phase::running_here(), Phase::Queued);
                 self.expire();
                 true
             }
         }
-    }
-
-    fn keep(&self, run: Run) {
-        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
     }
 
     /// Completes it if its call's limits have ended its wait.
@@ -300,32 +335,27 @@ impl Job {
         drop(parked);
         let (name, subject) = &self.name;
         let error = error.at(name, subject);
-        self.finish(&[Phase::Queued, Phase::Parked], Err(error));
+        self.finish(|phase| matches!(phase, Phase::Queued | Phase::Parked), Err(error));
     }
 
     /// Ends it without a completion, unless the watchdog has completed it: the call is refused.
     pub(super) fn refuse(&self) -> bool {
-        self.end(&[Phase::Queued])
+        self.end(|phase| phase == Phase::Queued).is_some()
     }
 
-    /// Says whether it was in one of these phases; then it is over.
-    fn end(&self, phases: &[Phase]) -> bool {
+    /// Ends it if it is in such a phase, and gives what it had.
+    fn end(&self, is_in: fn(Phase) -> bool) -> Option<Own> {
         let mut state = self.state();
-        let ends = phases.contains(&state.phase);
-        if ends {
-            *state = State { phase: Phase::Over, thread: None };
+        if !is_in(state.phase) {
+            return None;
         }
-        ends
+        state.phase = Phase::Over;
+        Some(std::mem::take(&mut state.own))
     }
 
-    /// Completes it if it is in one of these phases.
-    fn finish(self: &Arc<Job>, phases: &[Phase], result: Result<Made>) {
-        if !self.end(phases) {
-            return;
-        }
-        let take =
-            |held: &Mutex<Option<Run>>| held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let run = take(&self.run);
+    /// Completes it if it is in such a phase.
+    fn finish(self: &Arc<Job>, is_in: fn(Phase) -> bool, result: Result<Made>) {
+        let Some(Own { run, slot, held, starts }) = self.end(is_in) else { return };
         let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(parked);
         let (made, error) = match result {
@@ -337,33 +367,29 @@ impl Job {
             result: made.map(|made| CallResult::new(made, self.discard)),
             ..Body::new(MessageKind::Done, 0)
         });
-        let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let starts =
-            std::mem::take(&mut *self.starts.lock().unwrap_or_else(PoisonError::into_inner));
         self.queue.complete(message.tagged(self.tag, slot), &starts);
         // After the completion: that of the next call on the same container comes later.
-        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
         drop(held);
-        pool::over(self);
+        self.completed.store(true, Ordering::SeqCst);
         if let Some(run) = run {
             // It may hold what takes long to drop, and this may be the watchdog's thread.
             pool::discard(Box::new(run));
         }
-    }
-
-    pub(super) fn note_operation(&self) {
-        self.operations.fetch_add(1, Ordering::SeqCst);
+        pool::over(self);
     }
 
     /// What it holds under this key.
     pub(super) fn held(&self, key: &str) -> Option<Held> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.iter().find(|(of, _)| of == key).map(|(_, held)| held.clone())
+        let state = self.state();
+        state.own.held.iter().find(|(of, _)| of == key).map(|(_, held)| held.clone())
     }
 
-    /// Holds something under this key until it is over.
+    /// Holds something under this key until it is over. Drops it if it is over already.
     pub(super) fn hold(&self, key: &str, held: Held) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).push((key.to_owned(), held));
+        let mut state = self.state();
+        if state.phase != Phase::Over {
+            state.own.held.push((key.to_owned(), held));
+        }
     }
 
     /// Gives its thread up when its operation has returned, until the future is ready.
@@ -376,9 +402,9 @@ impl Job {
         give_up(Ended::Long);
     }
 
-    pub(super) fn begin_start(&self, container: &Container) {
+    pub(super) fn begin_start(&self, container: Generation) {
         self.queue.begin_start(container);
-        self.starts.lock().unwrap_or_else(PoisonError::into_inner).push(container.clone());
+        self.state().own.starts.push(container);
     }
 
     pub(super) fn report(&self, message: &Message) {
@@ -414,11 +440,6 @@ impl Wake for Job {
                 }
                 if self.advance(Phase::Parked, Phase::Queued) {
                     pool::resume(self.clone());
-                } else {
-                    // It ended meanwhile, and nothing else lets go of what it holds.
-                    let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-                    let held = std::mem::take(&mut *held);
-                    drop(held);
                 }
             }
             if self.wakes.fetch_sub(answered, Ordering::SeqCst) == answered {

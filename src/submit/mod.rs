@@ -2,9 +2,9 @@
 //! queue.
 //!
 //! The threads are a bounded pool for the whole process; they are made on demand and end when idle. An
-//! operation that has to wait for an exit, or for another call that changes its container, gives its
-//! thread up: it returns, and is begun again from its start when the wait is over. A change can do so
-//! only before it has changed anything.
+//! operation that has to wait for an exit, for a hook that it removes, or for another call that changes
+//! its container, gives its thread up: it returns an error, and the call runs again from its start when
+//! the wait is over. A change can do so only before it has changed anything.
 
 mod job;
 mod pool;
@@ -17,7 +17,7 @@ use crate::call::{Call, Limits, Timeout};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed_mutex::{KeyGuard, KeyedMutex};
 use crate::message::Message;
-use crate::queue::{Container, Queue};
+use crate::queue::{Generation, Queue};
 use crate::wait::block_on;
 use job::{Job, Parked};
 pub(crate) use pool::Group;
@@ -116,9 +116,13 @@ impl<'a> Submission<'a> {
         self
     }
 
-    /// How long the call may take if it names no timeout, from now on. An operation has a default of its
-    /// own, but it is known only once the operation runs: a call without a timeout waits for a thread
-    /// without a limit. Default: none.
+    /// Sets how long the call may take if it names no timeout, counted from [`Submission::submit`].
+    ///
+    /// Each operation has a default timeout of its own, but the library does not know which operation
+    /// `operation` will call. So a call that names no timeout, and has no default here, waits for a thread
+    /// without a limit. Once its operation runs, the operation's own default holds. That also counts from
+    /// [`Submission::submit`]: an operation that has waited longer fails at once with
+    /// [`ErrorKind::Timeout`]. Default: none.
     pub fn default_timeout(mut self, timeout: Duration) -> Submission<'a> {
         self.default_timeout = Some(timeout);
         self
@@ -129,13 +133,21 @@ impl<'a> Submission<'a> {
     /// passes or its client is closed. The call's time counts from now, time in the pool's line
     /// included.
     ///
-    /// `operation` hands the call that it receives to one operation of the library. It may be begun
-    /// again from its start, so it clones what it gives away.
+    /// `operation` hands the call that it receives to one operation of the library. **It may run several
+    /// times**: if that operation has to wait for an exit, a hook, a container or its turn, it returns an
+    /// error, and `operation` runs again from its start when the wait is over. Until then every further
+    /// operation fails too, and the library drops the value or error that `operation` returns. So
+    /// `operation` passes errors on with `?`, clones what it gives away, and does nothing of its own
+    /// before the operation that must not happen twice. From its second operation on it runs once.
+    ///
+    /// A call that names no timeout has none while it waits for a thread: see
+    /// [`Submission::default_timeout`].
     ///
     /// Does not block. An error says that nothing was submitted: [`ErrorKind::InvalidArgument`] for a
     /// call that polls, [`ErrorKind::Timeout`] if the deadline has passed, [`ErrorKind::Cancelled`],
     /// [`ErrorKind::ResourceExhausted`] if too many calls are in flight, [`ErrorKind::Closed`],
-    /// [`ErrorKind::Io`] if no thread can be made.
+    /// [`ErrorKind::Io`] if there is no thread and none can be made. A call that was accepted has a
+    /// thread, whether or not another one can be made later.
     pub fn submit<T: Send + 'static>(
         self,
         call: &Call,
@@ -165,7 +177,7 @@ impl<'a> Submission<'a> {
                 Some(group) => Some(group.slot().ok_or_else(too_many)?),
                 None => Some(queue.slot().ok_or_else(too_many)?),
             };
-            let group = group.as_ref().map_or(0, |group| group.number);
+            let group = group.as_ref().map_or(pool::NO_CLIENT, |group| group.number);
             let job = Job::new(
                 group,
                 (name, subject.clone()),
@@ -213,8 +225,8 @@ pub(crate) fn lock(
     operation: &'static str,
     limits: &Limits,
 ) -> Result<Arc<KeyGuard>> {
-    // A submitted call may hold it since it was accepted.
-    if let Some(held) = remembered(key) {
+    // A submitted call may hold it since it was accepted, and holds it until it is over.
+    if let Some(held) = job::current().and_then(|job| job.held(key)?.downcast().ok()) {
         return Ok(held);
     }
     let (all, name) = (locks.clone(), key.to_owned());
@@ -228,33 +240,28 @@ fn too_many() -> Error {
     Error::new(ErrorKind::ResourceExhausted, why).with_retryable(true)
 }
 
-/// Notes that an operation begins on this thread. Only the first one of a submitted call may give the
-/// thread up: the call is begun again from its start.
-pub(crate) fn note_operation() {
-    if let Some(job) = job::current() {
-        job.note_operation();
-    }
+/// Begins an operation. In a submitted call, only the first one may give the thread up. If it has, the
+/// call will be repeated from its start, so the operations that follow it fail.
+pub(crate) fn begin_operation() -> Result<()> {
+    if job::begin_operation() { Ok(()) } else { Err(parked()) }
 }
 
-/// What `make` gives. A submitted call that is begun again finds what it gave the first time.
+/// What `make` gives. If the first operation of a submitted call is begun again, it finds what it gave
+/// the first time.
 pub(crate) fn remember<T: Send + Sync + 'static>(key: &str, make: impl FnOnce() -> T) -> Arc<T> {
-    let Some(job) = job::current() else { return Arc::new(make()) };
     if let Some(known) = remembered(key) {
         return known;
     }
     let made = Arc::new(make());
-    job.hold(key, made.clone());
+    if let Some(job) = job::parkable() {
+        job.hold(key, made.clone());
+    }
     made
 }
 
-/// What a submitted call has remembered under this key before it was begun again.
+/// What the first operation of a submitted call has remembered under this key before it was begun again.
 pub(crate) fn remembered<T: Send + Sync + 'static>(key: &str) -> Option<Arc<T>> {
-    job::current()?.held(key)?.downcast().ok()
-}
-
-/// Keeps the thread from here on: the operation that runs cannot be begun again.
-pub(crate) fn keep_thread() {
-    note_operation();
+    job::parkable()?.held(key)?.downcast().ok()
 }
 
 /// Waits for `future`. A submitted call gives its thread up meanwhile, and finds the output under `key`
@@ -300,8 +307,8 @@ pub(crate) fn wait<T: Send + Sync + 'static>(
     Err(parked())
 }
 
-/// Begins what may last long. Of the pool's threads such calls hold at most half, so that short ones are
-/// not kept waiting: a submitted call waits in the line for one.
+/// Begins what may last long. The pool has only so many threads for such calls, so that short ones are not
+/// kept waiting: a submitted call waits in the line for one.
 pub(crate) fn begin_long() -> Result<()> {
     match job::parkable() {
         Some(job) if !pool::begin_long(&job) => Err(parked()),
@@ -309,9 +316,15 @@ pub(crate) fn begin_long() -> Result<()> {
     }
 }
 
+/// The same, of an operation that is not begun with a client.
+pub(crate) fn begin_long_operation() -> Result<()> {
+    begin_operation()?;
+    begin_long()
+}
+
 /// Lets the exit of this container come after the completion of the submitted call that starts it, in the
 /// call's own queue.
-pub(crate) fn begin_start(container: &Container) {
+pub(crate) fn begin_start(container: Generation) {
     if let Some(job) = job::current() {
         job.begin_start(container);
     }
@@ -325,7 +338,8 @@ pub(crate) fn report(make: impl FnOnce() -> Message) {
     }
 }
 
-/// What a submitted call answers that gave its thread up. Nobody sees it.
+/// The error of an operation that gave its thread up. The program never gets it in a completion: the call
+/// is begun again, whatever its closure makes of the error.
 fn parked() -> Error {
     Error::new(ErrorKind::Internal, "the call waits without a thread")
 }

@@ -71,11 +71,21 @@ impl Drop for Filled {
     }
 }
 
+/// Waits until so many threads are left.
+fn await_threads(count: usize) {
+    let began = Instant::now();
+    while pool::threads() > count {
+        assert!(began.elapsed() < LONG);
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Half of the threads: what one client may hold.
 const SHARE: usize = 8;
 
 #[test]
 fn a_completion_has_the_tag_and_what_the_operation_made() {
+    let _alone = alone();
     let queue = a_queue();
     Submission::new(&queue, 5).submit(&Call::new(), |_| Ok("made".to_owned())).unwrap();
     let message = next(&queue);
@@ -94,6 +104,7 @@ fn a_completion_has_the_tag_and_what_the_operation_made() {
 
 #[test]
 fn a_panic_is_a_completion() {
+    let _alone = alone();
     let queue = a_queue();
     let panics = |_: &Call| -> Result<()> { panic!("on purpose") };
     Submission::new(&queue, 0).submit(&Call::new(), panics).unwrap();
@@ -101,7 +112,8 @@ fn a_panic_is_a_completion() {
 }
 
 #[test]
-fn what_cannot_be_submitted_is_refused_without_a_message() {
+fn a_call_that_cannot_be_submitted_is_refused_without_a_message() {
+    let _alone = alone();
     let queue = a_queue();
     let cancel = Cancel::new();
     cancel.fire();
@@ -235,7 +247,7 @@ fn waits_hold_no_thread() {
         Submission::new(&queue, tag)
             .of(&group)
             .submit(&call, move |call| {
-                note_operation();
+                begin_operation()?;
                 let locking = locks.locking("c".into(), "another");
                 let blame = locks.clone();
                 let refuse = move |error| blame.blame("c", error);
@@ -307,7 +319,7 @@ fn only_the_first_operation_of_a_call_gives_its_thread_up() {
     Submission::new(&queue, 0)
         .submit(&call, move |call| {
             count.fetch_add(1, Ordering::SeqCst);
-            (0..2).for_each(|_| note_operation());
+            (0..2).try_for_each(|_| begin_operation())?;
             let locking = waiting.locking("c".into(), "the second");
             hold(&call.limits(None), "c", locking, |error| error)?;
             Ok(())
@@ -352,6 +364,39 @@ fn closing_a_client_completes_its_calls() {
     drop(held);
 }
 
+/// A value whose drop waits until its sender is gone.
+struct SlowToDrop(Mutex<mpsc::Receiver<()>>);
+
+impl Drop for SlowToDrop {
+    fn drop(&mut self) {
+        let _ = self.0.get_mut().unwrap().recv();
+    }
+}
+
+#[test]
+fn closing_a_client_waits_for_a_call_that_is_being_completed() {
+    let _alone = alone();
+    let (queue, group) = (a_queue(), a_group());
+    let (release, released) = mpsc::channel::<()>();
+    let mut held = Some(SlowToDrop(Mutex::new(released)));
+    let call = move |_: &Call| {
+        drop(remember("held", || held.take()));
+        Ok(())
+    };
+    Submission::new(&queue, 0).of(&group).submit(&Call::new(), call).unwrap();
+    drop(next(&queue));
+    // Its completion has come, but the call still holds the value.
+    let closed = |limits: Limits| {
+        let (group, (sender, receiver)) = (group.clone(), mpsc::channel());
+        thread::spawn(move || sender.send(group.close(&limits)));
+        receiver.recv_timeout(LONG).unwrap()
+    };
+    let error = closed(Limits::within(Duration::from_millis(50))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    drop(release);
+    closed(Limits::within(LONG)).unwrap();
+}
+
 #[test]
 fn a_call_that_closes_its_own_client_does_not_wait_for_itself() {
     let _alone = alone();
@@ -370,6 +415,7 @@ fn a_result_that_nobody_takes_is_dropped_on_a_thread_of_the_library() {
             let _ = self.0.send(thread::current().name().map(str::to_owned));
         }
     }
+    let _alone = alone();
     let (sender, dropped) = mpsc::channel();
     for by_queue in [false, true] {
         let (queue, sender) = (a_queue(), sender.clone());
@@ -389,6 +435,7 @@ fn a_result_that_nobody_takes_is_dropped_on_a_thread_of_the_library() {
 
 #[test]
 fn completions_of_a_queue_that_was_freed_vanish() {
+    let _alone = alone();
     let queue = a_queue();
     let (release, released) = mpsc::channel::<()>();
     let over = Arc::new(());
@@ -412,28 +459,25 @@ fn completions_of_a_queue_that_was_freed_vanish() {
 fn threads_end_when_they_are_idle() {
     let _alone = alone();
     drop(Filled::new(&a_group(), SHARE));
-    let began = Instant::now();
-    while pool::threads() > 0 {
-        assert!(began.elapsed() < LONG);
-        thread::sleep(Duration::from_millis(10));
-    }
+    await_threads(0);
     assert_eq!(set_call_threads(3).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
 #[test]
 fn the_exits_of_all_containers_that_a_call_starts_come_after_its_completion() {
+    let _alone = alone();
     let queue = a_queue();
     let shared = queue.shared().clone();
-    let exit = |id: &str| {
-        let (namespace, container_id) = ("ns".to_owned(), id.to_owned());
-        Message::new(Body { namespace, container_id, ..Body::new(MessageKind::Exit, 0) })
+    let exit = |generation| {
+        let generation = Some(generation);
+        Message::new(Body { generation, ..Body::new(MessageKind::Exit, 0) })
     };
-    let exits = ["a", "b"].map(exit);
+    let exits = [1, 2].map(exit);
     Submission::new(&queue, 0)
         .submit(&Call::new(), move |_| {
             for exit in &exits {
-                begin_start(&("ns".into(), exit.container_id().into()));
-                shared.push(exit.clone());
+                begin_start(exit.generation().unwrap());
+                shared.push_from(0, exit.clone());
             }
             Ok(())
         })
@@ -444,6 +488,7 @@ fn the_exits_of_all_containers_that_a_call_starts_come_after_its_completion() {
 
 #[test]
 fn a_queue_that_is_freed_closes_its_descriptor_though_a_call_holds_it() {
+    let _alone = alone();
     let queue = Arc::new(a_queue());
     let fd = Arc::downgrade(&queue.fd().unwrap().0);
     let (release, released) = mpsc::channel::<()>();
@@ -457,4 +502,163 @@ fn a_queue_that_is_freed_closes_its_descriptor_though_a_call_holds_it() {
     queue.free();
     assert!(fd.upgrade().is_none());
     drop(release);
+}
+
+#[test]
+fn results_that_nobody_takes_leave_threads_to_calls() {
+    /// Its drop lasts until the test says otherwise.
+    struct Made(Arc<[AtomicUsize; 2]>, Arc<Mutex<mpsc::Receiver<()>>>);
+    impl Drop for Made {
+        fn drop(&mut self) {
+            let [running, most] = &*self.0;
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let _ = self.1.lock().unwrap().recv();
+            running.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    const MANY: usize = 20;
+    let _alone = alone();
+    let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let (release, released) = mpsc::channel();
+    let released = Arc::new(Mutex::new(released));
+    let queue = a_queue();
+    for _ in 0..MANY {
+        let (counts, released) = (counts.clone(), released.clone());
+        let make = move |_: &Call| Ok(Made(counts.clone(), released.clone()));
+        Submission::new(&queue, 0).submit(&Call::new().timeout(LONG), make).unwrap();
+        drop(next(&queue));
+    }
+    // Calls of clients, and of none.
+    let group = a_group();
+    for _ in 0..MANY {
+        let begin = || Submission::new(&queue, 0);
+        begin().submit(&Call::new().timeout(LONG), |_| Ok(())).unwrap();
+        begin().of(&group).submit(&Call::new().timeout(LONG), |_| Ok(())).unwrap();
+        (0..2).for_each(|_| assert_eq!(kind(&next(&queue)), None));
+    }
+    (0..MANY).for_each(|_| release.send(()).unwrap());
+    let began = Instant::now();
+    while Arc::strong_count(&counts) > 1 {
+        assert!(began.elapsed() < LONG);
+        thread::yield_now();
+    }
+    assert_eq!(counts[1].load(Ordering::SeqCst), SHARE / 2);
+}
+
+#[test]
+fn long_calls_of_clients_do_not_keep_those_of_no_client_waiting() {
+    let _alone = alone();
+    let queue = a_queue();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let (begun, begins) = mpsc::channel();
+    let groups = [a_group(), a_group()];
+    for group in &groups {
+        for _ in 0..SHARE / 2 {
+            let (released, begun) = (released.clone(), begun.clone());
+            let wait = move |_: &Call| {
+                begin_long_operation()?;
+                begun.send(()).unwrap();
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            };
+            Submission::new(&queue, 0).of(group).submit(&Call::new(), wait).unwrap();
+        }
+    }
+    (0..SHARE).for_each(|_| begins.recv_timeout(LONG).unwrap());
+    let other = a_queue();
+    let long = |_: &Call| begin_long_operation();
+    Submission::new(&other, 0).submit(&Call::new().timeout(LONG), long).unwrap();
+    assert_eq!(kind(&next(&other)), None);
+    drop(release);
+    (0..SHARE).for_each(|_| assert_eq!(kind(&next(&queue)), None));
+}
+
+#[test]
+fn a_call_that_ignores_that_its_operation_waits_runs_again() {
+    let _alone = alone();
+    let (locks, queue) = (KeyedMutex::default(), a_queue());
+    let held = locks.lock("c".into(), "the holder", &Limits::default()).unwrap();
+    let (runs, ran) = mpsc::channel();
+    let waiting = locks.clone();
+    let mut run = 0;
+    Submission::new(&queue, 0)
+        .submit(&Call::new().timeout(LONG), move |call| {
+            run += 1;
+            begin_operation()?;
+            let locking = waiting.locking("c".into(), "the call");
+            let first = hold(&call.limits(None), "c", locking, |error| error);
+            runs.send((first.is_ok(), begin_operation().is_ok())).unwrap();
+            Ok(run)
+        })
+        .unwrap();
+    assert_eq!(ran.recv_timeout(LONG).unwrap(), (false, false));
+    drop(held);
+    assert_eq!(ran.recv_timeout(LONG).unwrap(), (true, true));
+    assert_eq!(next(&queue).take_result::<i32>().unwrap(), 2);
+}
+
+#[test]
+fn only_the_first_operation_of_a_call_finds_what_it_has_remembered() {
+    let _alone = alone();
+    let queue = a_queue();
+    Submission::new(&queue, 0)
+        .submit(&Call::new(), move |_| {
+            let mut made = Vec::new();
+            for operation in 1..=2 {
+                begin_operation()?;
+                made.extend((0..2).map(|time| *remember("key", || (operation, time))));
+            }
+            Ok(made)
+        })
+        .unwrap();
+    let made: Vec<(i32, i32)> = next(&queue).take_result().unwrap();
+    assert_eq!(made, [(1, 0), (1, 0), (2, 0), (2, 1)]);
+}
+
+#[test]
+fn more_threads_run_calls_that_wait_already() {
+    let _alone = alone();
+    let groups = [a_group(), a_group(), a_group()];
+    let filled = [Filled::new(&groups[0], SHARE), Filled::new(&groups[1], SHARE)];
+    let queue = a_queue();
+    for _ in 0..SHARE {
+        let call = Call::new().timeout(LONG);
+        Submission::new(&queue, 0).of(&groups[2]).submit(&call, |_| Ok(())).unwrap();
+    }
+    set_call_threads(4 * SHARE).unwrap();
+    (0..SHARE).for_each(|_| assert_eq!(kind(&next(&queue)), None));
+    drop(filled);
+    set_call_threads(2 * SHARE).unwrap();
+}
+
+#[test]
+fn a_call_that_was_accepted_runs_though_no_thread_can_be_made() {
+    struct Can;
+    impl Drop for Can {
+        fn drop(&mut self) {
+            pool::NO_THREADS.store(false, Ordering::SeqCst);
+        }
+    }
+    let _alone = alone();
+    let (locks, queue) = (KeyedMutex::default(), a_queue());
+    let begin = |tag| Submission::new(&queue, tag).named("start_container", "c");
+    let change = |tag| begin(tag).changing(&locks, "ns", "c").submit(&Call::new(), |_| Ok(()));
+    let held = locks.lock(lock_key("ns", "c"), "the holder", &Limits::default()).unwrap();
+    change(1).unwrap();
+    // One thread stays for it, longer than idle threads do.
+    await_threads(1);
+    thread::sleep(Duration::from_millis(1500));
+    let _can = Can;
+    pool::NO_THREADS.store(true, Ordering::SeqCst);
+    change(2).unwrap();
+    drop(held);
+    let tags = [(); 2].map(|()| next(&queue).tag());
+    assert_eq!(tags, [1, 2]);
+    // Without a thread, a call is refused, and holds nothing.
+    await_threads(0);
+    assert_eq!(change(3).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(begin(4).submit(&Call::new(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Io);
+    assert!(locks.lock(lock_key("ns", "c"), "", &Limits::default()).is_ok());
+    assert!(queue.receiver().is_empty());
 }

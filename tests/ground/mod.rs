@@ -114,7 +114,7 @@ impl Ground {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What exists in a namespace of the containerd, as another client sees it.
+    /// The objects in a namespace of the containerd, as another client sees them.
     pub fn holdings(&self, namespace: &str) -> Holdings {
         let rows = |what: &[&str]| self.ctr(&[&["-n", namespace], what].concat()).lines().count();
         let snapshots = self.ctr(&["-n", namespace, "snapshots", "ls"]);
@@ -236,7 +236,7 @@ pub fn library_threads() -> usize {
 
 /// How many of the library's threads end by themselves once they are idle.
 pub fn idle_threads() -> usize {
-    threads_named("ctrd-work") + threads_named("ctrd-hook")
+    ["ctrd-work", "ctrd-hook", "ctrd-job"].map(threads_named).iter().sum()
 }
 
 fn threads_named(prefix: &str) -> usize {

@@ -120,7 +120,7 @@ impl Plot {
 /// its descriptors.
 pub fn create(client: &Client, config: ContainerConfig) -> (String, u32) {
     let process = client.create_container(&config, &Call::new()).unwrap();
-    (config.id().to_owned(), process)
+    (config.id().to_owned(), process.pid())
 }
 
 pub fn within(seconds: u64) -> Call {

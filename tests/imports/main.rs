@@ -19,7 +19,7 @@ use words::{Word, are, words};
 /// The libraries that have to do with the wire.
 const WIRE: [&str; 5] = ["grpcio", "grpcio_sys", "protobuf", "futures_util", "futures"];
 
-/// What each module of the core may import.
+/// The list of the modules that each module of the core may import.
 const MODULES: &str = include_str!("modules.txt");
 
 const PRINTS: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];

@@ -55,7 +55,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// What the imports of a crate break.
+    /// The rules that the imports of a crate break.
     pub fn check(&self, graph: &Graph) -> Vec<String> {
         let mut broken = Vec::new();
         let mut used = BTreeSet::new();

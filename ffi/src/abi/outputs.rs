@@ -124,26 +124,26 @@ impl<H: IntoHandle> Output for Handle<'_, H> {
     }
 }
 
-/// The place of a number, which is left alone if the function fails.
-pub(crate) struct Number<'a, T> {
+/// The place of a number or a plain struct, which is left alone if the function fails.
+pub(crate) struct Plain<'a, T> {
     name: &'static str,
     place: Option<&'a mut T>,
     required: bool,
 }
 
-impl<'a, T> Number<'a, T> {
+impl<'a, T> Plain<'a, T> {
     /// One that the caller must give.
     pub(crate) fn required(name: &'static str, place: Option<&'a mut T>) -> Self {
-        Number { name, place, required: true }
+        Plain { name, place, required: true }
     }
 
     /// One for which NULL may be given.
     pub(crate) fn optional(name: &'static str, place: Option<&'a mut T>) -> Self {
-        Number { name, place, required: false }
+        Plain { name, place, required: false }
     }
 }
 
-impl<T: Send + 'static> Output for Number<'_, T> {
+impl<T: Send + 'static> Output for Plain<'_, T> {
     type Value = T;
 
     fn name(&self) -> &'static str {

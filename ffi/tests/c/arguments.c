@@ -9,7 +9,7 @@ static void handles_and_outputs(ctrd_client_t *client)
     ctrd_image_info_t *image = (ctrd_image_info_t *)&err;
     ctrd_version_info_t *version = (ctrd_version_info_t *)&err;
     ctrd_client_t *opened = (ctrd_client_t *)&err;
-    uint32_t pid = 77;
+    ctrd_process_t process = {77, 77, 77};
     ctrd_pid_list_t *pids = (ctrd_pid_list_t *)&err;
     char *json = (char *)&err;
 
@@ -19,8 +19,8 @@ static void handles_and_outputs(ctrd_client_t *client)
     CHECK(message == NULL);
     REFUSES("client", ctrd_pull_image(NULL, NULL, NULL, &image, &err));
     CHECK(image == NULL);
-    REFUSES("client", ctrd_create_container(NULL, NULL, NULL, NULL, &pid, &err));
-    CHECK(pid == 77);
+    REFUSES("client", ctrd_create_container(NULL, NULL, NULL, NULL, &process, &err));
+    CHECK(process.pid == 77 && process.generation == 77);
     REFUSES("client", ctrd_client_close(NULL, NULL, &err));
     REFUSES("daemon", ctrd_daemon_stop(NULL, NULL, &err));
 

@@ -59,17 +59,60 @@ static void exits(void)
     CHECK(message == NULL);
 }
 
+/* A create that fails because something is missing says what. */
+static void lacks(const ctrd_container_config_t *config, const char *lease, ctrd_status_t status,
+                  uint32_t reason)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+
+    call.lease = lease;
+    if (ctrd_create_container(client, config, NULL, &call, NULL, &err) != status
+        || ctrd_error_reason(err) != reason) {
+        fprintf(stderr, "reason %u instead of %u: %s\n", (unsigned)ctrd_error_reason(err),
+                (unsigned)reason, ctrd_error_text(err));
+        exit(1);
+    }
+    ctrd_error_free(err);
+    err = NULL;
+}
+
+static void missing(void)
+{
+    ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
+    char *spec = test_spec("missing");
+
+    config.id = "missing";
+    config.spec_json = spec;
+    config.image = "docker.io/library/nothing:1";
+    lacks(&config, NULL, CTRD_E_NOT_FOUND, CTRD_REASON_NO_IMAGE);
+    config.image = "nothing";
+    lacks(&config, NULL, CTRD_E_NOT_FOUND, CTRD_REASON_NO_IMAGE);
+    config.image = image;
+    lacks(&config, "nothing", CTRD_E_NOT_FOUND, CTRD_REASON_NO_LEASE);
+    config.snapshotter = "nothing";
+    lacks(&config, NULL, CTRD_E_INVALID_ARGUMENT, CTRD_REASON_NO_SNAPSHOTTER);
+    config.snapshotter = NULL;
+    config.runtime = "io.containerd.nothing.v1";
+    lacks(&config, NULL, CTRD_E_UNKNOWN, CTRD_REASON_NO_RUNTIME);
+    CHECK(ctrd_start_container(client, "missing", NULL, NULL, &err) == CTRD_E_NOT_FOUND);
+    CHECK(ctrd_error_reason(err) == CTRD_REASON_NO_CONTAINER);
+    ctrd_error_free(err);
+    err = NULL;
+    ctrd_string_free(spec);
+}
+
 static void started_later(void)
 {
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_message_t *message = NULL;
     ctrd_pid_list_t *pids = NULL;
-    uint32_t created = 0, started = 0, asked = 0;
+    ctrd_process_t started = {0, 0, 0};
+    uint32_t created = 0, asked = 0;
     size_t len;
     const char *id = create("sleep 60", CTRD_CONTAINER_NO_START, &created);
 
     OK(ctrd_start_container(client, id, NULL, &started, &err));
-    CHECK(created != 0 && started == created);
+    CHECK(created != 0 && started.pid == created && started.generation != 0);
     FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_start_container(client, id, NULL, NULL, &err));
 
     call.timeout_ms = CTRD_POLL;
@@ -216,6 +259,7 @@ int main(void)
     client = test_client();
     image = test_image(client);
     exits();
+    missing();
     started_later();
     grace();
     grace_for_ever();

@@ -1,4 +1,4 @@
-/* An error says what happened; whoever does not want to know gives NULL. */
+/* An error says what happened. A caller that does not need it gives NULL. */
 #include "test.h"
 
 int main(void)
@@ -17,6 +17,7 @@ int main(void)
     CHECK(ctrd_error_errno(err) == ENOENT);
     CHECK(ctrd_error_grpc_code(err) == 0);
     CHECK(ctrd_error_flags(err) == 0);
+    CHECK(ctrd_error_reason(err) == 0);
     CHECK(strcmp(ctrd_error_operation(err), "client_open") == 0);
     CHECK(strcmp(ctrd_error_subject(err), path) == 0);
     CHECK(strstr(ctrd_error_message(err), path) != NULL);
@@ -47,6 +48,7 @@ int main(void)
     CHECK(ctrd_container_pid(client, "nobody", NULL, (uint32_t *)&config.flags, &err)
           == CTRD_E_NOT_FOUND);
     CHECK(ctrd_error_grpc_code(err) == 5);
+    CHECK(ctrd_error_reason(err) == CTRD_REASON_NO_CONTAINER);
     CHECK(ctrd_error_errno(err) == 0);
     CHECK(strcmp(ctrd_error_subject(err), "nobody") == 0);
     ctrd_error_free(err);

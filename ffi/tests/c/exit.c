@@ -1,4 +1,4 @@
-/* A program that ends while calls run and hooks are told ends as it said, without a word. */
+/* A program that exits while calls and hooks run ends with its own exit code, and prints nothing. */
 #include "test.h"
 
 #include <pthread.h>

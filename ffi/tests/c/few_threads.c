@@ -26,7 +26,7 @@ static void *run(void *given)
     return result;
 }
 
-/* Stands before that of the C library, for libctrd as well. */
+/* Replaces the function of the C library, for libctrd as well. */
 int pthread_create(pthread_t *id, const pthread_attr_t *attributes, void *(*start)(void *),
                    void *argument)
 {
@@ -56,7 +56,7 @@ static void use(ctrd_client_t *client)
     ctrd_client_free(client);
 }
 
-/* Opens a client where so many threads more can be made. Says whether that went well. */
+/* Opens a client while only this many threads more can be made. Returns whether it opened. */
 static int open_with(int threads, int second)
 {
     ctrd_client_config_t config = CTRD_CLIENT_CONFIG_INIT;

@@ -1,5 +1,7 @@
-/* A child cannot use what its parent has opened, and harms nobody by trying. */
+/* A child cannot use the handles of its parent. An attempt harms neither process. */
 #include "test.h"
+
+#include <pthread.h>
 
 static void on_exit_ignore(void *userdata, const ctrd_message_t *message)
 {
@@ -55,6 +57,34 @@ static int in_child(ctrd_client_t *client, ctrd_cancel_t *cancel, ctrd_queue_t *
     return 1;
 }
 
+static void *fire_soon(void *cancel)
+{
+    test_sleep_ms(50);
+    ctrd_cancel_fire(cancel);
+    return NULL;
+}
+
+/* Waits for a message of a queue of its own until a handle is fired. */
+static void wait_until_fired(void)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_queue_t *queue = test_queue();
+    ctrd_message_t *message = NULL;
+    int64_t began = test_now_ms();
+    ctrd_cancel_t *cancel = NULL;
+    pthread_t thread;
+
+    OK(ctrd_cancel_new(&cancel, &err));
+    call.cancel = cancel;
+    call.timeout_ms = 20000;
+    CHECK(pthread_create(&thread, NULL, fire_soon, cancel) == 0);
+    FAILS(CTRD_E_CANCELLED, ctrd_queue_next(queue, &call, &message, &err));
+    CHECK(test_now_ms() - began < 10000);
+    CHECK(pthread_join(thread, NULL) == 0);
+    ctrd_cancel_free(cancel);
+    ctrd_queue_free(queue);
+}
+
 int main(void)
 {
     ctrd_call_t call = CTRD_CALL_INIT;
@@ -66,6 +96,16 @@ int main(void)
     uint64_t hook, destroyed = 0;
     char *json = NULL;
     pid_t child;
+
+    /* The thread that ends the waits of the parent is not in the child. */
+    wait_until_fired();
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        wait_until_fired();
+        _exit(0);
+    }
+    CHECK(test_exit_code(child) == 0);
 
     /* Before a client is opened, the child may do so. */
     ctrd_string_free(json);

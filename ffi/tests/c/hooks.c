@@ -200,7 +200,7 @@ static void by_dispatch(void)
     ctrd_message_free(hook.kept);
 }
 
-/* Of its own, for what other topics leave behind would be recovered too. */
+/* A namespace of its own, because containers of other topics would be recovered too. */
 static char namespace_name[64];
 
 static void on_nothing(void *userdata, const ctrd_message_t *message)
@@ -251,14 +251,14 @@ static void call_from_another_client(void)
 {
     ctrd_client_t *other = test_client_in(namespace_name);
     ctrd_version_info_t *version = NULL;
-    ctrd_recovery_t *recovery = NULL;
+    ctrd_recovery_list_t *recovered = NULL;
 
     OK(ctrd_version(other, NULL, &version, &err));
     ctrd_version_info_free(version);
-    OK(ctrd_recover_all(other, no_streams, NULL, NULL, NULL, &recovery, &err));
-    CHECK(ctrd_recovery_len(recovery) == 1);
-    CHECK(ctrd_recovery_state(recovery, 0) == CTRD_RECOVERY_ALIVE);
-    ctrd_recovery_free(recovery);
+    OK(ctrd_recover_all(other, no_streams, NULL, NULL, NULL, &recovered, &err));
+    CHECK(ctrd_recovery_list_len(recovered) == 1);
+    CHECK(ctrd_recovery_state(ctrd_recovery_list_get(recovered, 0)) == CTRD_RECOVERY_RUNNING);
+    ctrd_recovery_list_free(recovered);
     OK(ctrd_client_close(other, NULL, &err));
     FAILS(CTRD_E_CLOSED, ctrd_version(other, NULL, &version, &err));
     ctrd_client_free(other);
@@ -270,14 +270,15 @@ static void call_for_what_runs(void)
     const char *id = test_create(client, image, "sleep 1000", NULL, CTRD_CONTAINER_NO_START, NULL);
     ctrd_cancel_t *cancel = NULL;
     ctrd_pid_list_t *pids = NULL;
-    uint32_t pid = 0, same = 0;
+    ctrd_process_t process = {0, 0, 0};
+    uint32_t same = 0;
 
-    OK(ctrd_start_container(client, id, NULL, &pid, &err));
+    OK(ctrd_start_container(client, id, NULL, &process, &err));
     OK(ctrd_container_pid(client, id, NULL, &same, &err));
     OK(ctrd_container_pids(client, id, NULL, &pids, &err));
-    CHECK(pid != 0 && pid == same && ctrd_pid_list_len(pids) >= 1);
+    CHECK(process.pid != 0 && process.pid == same && ctrd_pid_list_len(pids) >= 1);
     ctrd_pid_list_free(pids);
-    OK(ctrd_recover_container(client, id, NULL, NULL, &err));
+    OK(ctrd_recover_container(client, id, NULL, NULL, NULL, &err));
     OK(ctrd_cancel_new(&cancel, &err));
     ctrd_cancel_fire(cancel);
     call.cancel = cancel;

@@ -81,7 +81,7 @@ static void submitted(void)
     OK(ctrd_image_spec(client, image, "c", &call, NULL, &err));
     OK(ctrd_queue_next(queue, &soon, &done, &err));
     CHECK(ctrd_message_tag(done) == 7 && ctrd_message_status(done) == CTRD_OK);
-    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container(done, &info, &err));
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container_info(done, &info, &err));
     OK(ctrd_message_take_string(done, &json, &err));
     CHECK(strcmp(json, awaited) == 0);
     ctrd_string_free(json);

@@ -34,7 +34,7 @@ static uint32_t status_of(const char *id, uint32_t pid)
 
 /* A container that runs a shell command, with two labels. */
 static void create(const char *id, const char *command, const ctrd_io_t *io, uint64_t flags,
-                   uint32_t cleanup, uint32_t *pid)
+                   uint32_t cleanup, ctrd_process_t *process)
 {
     const char *args[3] = {"/bin/sh", "-c", NULL};
     const char *keys[2] = {"role", "org.example.asked"}, *values[2] = {"web", "yes"};
@@ -52,7 +52,7 @@ static void create(const char *id, const char *command, const ctrd_io_t *io, uin
     config.labels_len = 2;
     config.flags = flags;
     config.cleanup = cleanup;
-    OK(ctrd_create_container(client, &config, io, NULL, pid, &err));
+    OK(ctrd_create_container(client, &config, io, NULL, process, &err));
     ctrd_string_free(spec);
 }
 
@@ -105,17 +105,18 @@ static void statuses(void)
 {
     const char *id = test_id("c"), *with_cleanup = test_id("c");
     ctrd_container_info_t *info;
-    uint32_t pid = 0, code = 0;
+    ctrd_process_t process = {0, 0, 0};
+    uint32_t code = 0;
     int64_t deadline = test_now_ms() + 30000;
     ctrd_time_t ended = {0, 0, 0};
 
-    create(id, "sleep 1000", NULL, CTRD_CONTAINER_NO_START, CTRD_CLEANUP_KEEP, &pid);
-    CHECK(status_of(id, pid) == CTRD_CONTAINER_STATUS_CREATED);
+    create(id, "sleep 1000", NULL, CTRD_CONTAINER_NO_START, CTRD_CLEANUP_KEEP, &process);
+    CHECK(status_of(id, process.pid) == CTRD_CONTAINER_STATUS_CREATED);
     OK(ctrd_start_container(client, id, NULL, NULL, &err));
-    CHECK(status_of(id, pid) == CTRD_CONTAINER_STATUS_RUNNING);
-    CHECK(kill((pid_t)pid, SIGKILL) == 0);
+    CHECK(status_of(id, process.pid) == CTRD_CONTAINER_STATUS_RUNNING);
+    CHECK(kill((pid_t)process.pid, SIGKILL) == 0);
     OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
-    CHECK(status_of(id, pid) == CTRD_CONTAINER_STATUS_STOPPED);
+    CHECK(status_of(id, process.pid) == CTRD_CONTAINER_STATUS_STOPPED);
     info = look_up(id);
     CHECK(ctrd_container_info_exit_code(info, &code) == 1 && code == 128 + SIGKILL);
     CHECK(ctrd_container_info_exit_time(info, &ended) == 1 && ended.seconds > time(NULL) - 60);
@@ -137,6 +138,33 @@ static void statuses(void)
     CHECK(ctrd_container_info_pid(info) == 0);
     ctrd_container_info_free(info);
     OK(ctrd_destroy_container(client, with_cleanup, NULL, NULL, NULL, &err));
+}
+
+/* How many containers a filter leaves. */
+static size_t count(const char *filter)
+{
+    ctrd_container_info_list_t *list = NULL;
+    size_t len;
+
+    OK(ctrd_list_containers(client, &filter, 1, NULL, &list, &err));
+    len = ctrd_container_info_list_len(list);
+    ctrd_container_info_list_free(list);
+    return len;
+}
+
+/* The filters for the containers of this library and of one owner. Two of both exist. */
+static void owned(void)
+{
+    char command[512];
+
+    snprintf(command, sizeof command, "ctr -a %s -n %s containers create %s another /bin/true",
+             test_environment("CTRD_TEST_ADDRESS"), namespace_name, image);
+    CHECK(system(command) == 0);
+    CHECK(count("id!=x") == 3);
+    CHECK(count("labels.\"io.ctrd.owner\"") == 2);
+    CHECK(count("labels.\"io.ctrd.owner\"==\"ctrd\"") == 2);
+    CHECK(count("labels.\"io.ctrd.owner\"==\"epolld\"") == 0);
+    OK(ctrd_destroy_container(client, "another", &at_once, NULL, NULL, &err));
 }
 
 static void lists(void)
@@ -174,6 +202,7 @@ static void lists(void)
     OK(ctrd_list_containers(client, NULL, 0, &elsewhere, &list, &err));
     CHECK(ctrd_container_info_list_len(list) == 0);
     ctrd_container_info_list_free(list);
+    owned();
     REFUSES("filters[1]", ctrd_list_containers(client, bad, 2, NULL, &list, &err));
     CHECK(list == NULL);
     for (i = 0; i < 2; i++)
@@ -191,18 +220,19 @@ static void generations(void)
         ctrd_message_t *probed = NULL, *last = NULL;
         ctrd_container_info_t *info;
         uint64_t generation;
-        uint32_t pid = 0;
+        ctrd_process_t process = {0, 0, 0};
 
-        create(id, "exit 0", NULL, 0, CTRD_CLEANUP_KEEP, &pid);
+        create(id, "exit 0", NULL, 0, CTRD_CLEANUP_KEEP, &process);
         info = look_up(id);
         generation = ctrd_container_info_generation(info);
         ctrd_container_info_free(info);
-        CHECK(generation != 0 && generation != before);
+        CHECK(generation != 0 && generation != before && process.generation == generation);
         OK(ctrd_probe(client, id, NULL, NULL, &soon, &probed, &err));
         OK(ctrd_destroy_container(client, id, NULL, NULL, &last, &err));
         CHECK(ctrd_message_generation(probed) == generation);
         CHECK(ctrd_message_generation(last) == generation);
-        CHECK(pid != 0 && ctrd_message_pid(probed) == pid && ctrd_message_pid(last) == pid);
+        CHECK(process.pid != 0 && process.reserved == 0);
+        CHECK(ctrd_message_pid(probed) == process.pid && ctrd_message_pid(last) == process.pid);
         ctrd_message_free(probed);
         ctrd_message_free(last);
         before = generation;
@@ -233,17 +263,17 @@ static void submitted(void)
     call.queue = queue;
     OK(ctrd_get_container(client, "one", &call, NULL, &err));
     done = completion(queue);
-    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container_list(done, &list, &err));
-    OK(ctrd_message_take_container(done, &info, &err));
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container_info_list(done, &list, &err));
+    OK(ctrd_message_take_container_info(done, &info, &err));
     CHECK(strcmp(ctrd_container_info_id(info), "one") == 0);
     ctrd_container_info_free(info);
-    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container(done, &info, &err));
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container_info(done, &info, &err));
     CHECK(info == NULL);
     ctrd_message_free(done);
 
     OK(ctrd_list_containers(client, NULL, 0, &call, NULL, &err));
     done = completion(queue);
-    OK(ctrd_message_take_container_list(done, &list, &err));
+    OK(ctrd_message_take_container_info_list(done, &list, &err));
     CHECK(ctrd_container_info_list_len(list) == 1);
     ctrd_container_info_list_free(list);
     ctrd_message_free(done);
@@ -251,7 +281,7 @@ static void submitted(void)
     OK(ctrd_get_container(client, "nobody", &call, NULL, &err));
     done = completion(queue);
     CHECK(ctrd_message_status(done) == CTRD_E_NOT_FOUND);
-    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container(done, &info, &err));
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_container_info(done, &info, &err));
     ctrd_message_free(done);
     ctrd_queue_free(queue);
     OK(ctrd_destroy_container(client, "one", NULL, NULL, NULL, &err));
@@ -271,8 +301,8 @@ static void refusals(void)
     CHECK(list == NULL);
     REFUSES("filters", ctrd_list_containers(client, NULL, 1, NULL, &list, &err));
     REFUSES("out", ctrd_list_containers(client, NULL, 0, NULL, NULL, &err));
-    REFUSES("message", ctrd_message_take_container(NULL, &info, &err));
-    REFUSES("message", ctrd_message_take_container_list(NULL, &list, &err));
+    REFUSES("message", ctrd_message_take_container_info(NULL, &info, &err));
+    REFUSES("message", ctrd_message_take_container_info_list(NULL, &list, &err));
 }
 
 int main(void)

@@ -21,6 +21,7 @@ int main(void)
     ctrd_daemon_free(NULL);
     ctrd_queue_free(NULL);
     ctrd_recovery_free(NULL);
+    ctrd_recovery_list_free(NULL);
     ctrd_pid_list_free(NULL);
     ctrd_container_info_free(NULL);
     ctrd_container_info_list_free(NULL);
@@ -45,7 +46,7 @@ int main(void)
     EMPTY(ctrd_error_step(NULL));
     CHECK(ctrd_error_cause(NULL) == NULL);
     CHECK(ctrd_error_grpc_code(NULL) == 0 && ctrd_error_errno(NULL) == 0);
-    CHECK(ctrd_error_flags(NULL) == 0);
+    CHECK(ctrd_error_flags(NULL) == 0 && ctrd_error_reason(NULL) == 0);
 
     CHECK(ctrd_has_feature(NULL) == 0);
     EMPTY(ctrd_version_info_version(NULL));
@@ -64,6 +65,7 @@ int main(void)
     EMPTY(ctrd_message_container_id(NULL));
     EMPTY(ctrd_message_topic(NULL));
     EMPTY(ctrd_message_json(NULL));
+    CHECK(ctrd_message_progress(NULL) == NULL);
     CHECK(ctrd_message_event_time(NULL, &time) == 0 && time.seconds == 7);
 
     CHECK(ctrd_pid_list_len(NULL) == 0 && ctrd_pid_list_get(NULL, 0) == 0);
@@ -86,8 +88,11 @@ int main(void)
     CHECK(ctrd_container_info_updated_at(NULL, &time) == 0 && time.seconds == 7);
     CHECK(ctrd_container_info_list_len(NULL) == 0 && !ctrd_container_info_list_get(NULL, 0));
     CHECK(ctrd_dispatch_fd(NULL) == -1 && ctrd_queue_fd(NULL) == -1);
-    CHECK(ctrd_recovery_len(NULL) == 0 && ctrd_recovery_id(NULL, 0) == NULL);
-    CHECK(ctrd_recovery_state(NULL, 0) == 0 && ctrd_recovery_error(NULL, 0) == NULL);
+    CHECK(ctrd_recovery_list_len(NULL) == 0 && ctrd_recovery_list_get(NULL, 0) == NULL);
+    EMPTY(ctrd_recovery_id(NULL));
+    CHECK(ctrd_recovery_state(NULL) == 0 && ctrd_recovery_pid(NULL) == 0);
+    CHECK(ctrd_recovery_exit_code(NULL, &code) == 0 && code == 7);
+    CHECK(ctrd_recovery_generation(NULL) == 0 && ctrd_recovery_error(NULL) == NULL);
 
     CHECK(ctrd_progress_list_len(NULL) == 0 && ctrd_progress_list_get(NULL, 0) == NULL);
     EMPTY(ctrd_progress_reference(NULL));

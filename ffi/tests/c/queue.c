@@ -65,6 +65,9 @@ static void is_empty(ctrd_queue_t *queue)
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_message_t *message = (ctrd_message_t *)&err;
 
+    FAILS(CTRD_E_WOULD_BLOCK, ctrd_queue_try_next(queue, &message, &err));
+    CHECK(message == NULL);
+    message = (ctrd_message_t *)&err;
     call.timeout_ms = CTRD_POLL;
     FAILS(CTRD_E_WOULD_BLOCK, ctrd_queue_next(queue, &call, &message, &err));
     CHECK(message == NULL && !readable(queue, 0));
@@ -178,7 +181,6 @@ static void too_many_exits(void)
     ctrd_container_config_t container = CTRD_CONTAINER_CONFIG_INIT;
     ctrd_subscription_t *subscription;
     ctrd_queue_t *queue = NULL;
-    uint32_t pid = 77;
     int64_t deadline = test_now_ms() + 30000;
     ctrd_status_t status;
     char *spec;
@@ -194,7 +196,7 @@ static void too_many_exits(void)
     /* The second exit may come to the queue a moment after the probe. */
     do {
         CHECK(test_now_ms() < deadline);
-        status = ctrd_create_container(client, &container, NULL, NULL, &pid, NULL);
+        status = ctrd_create_container(client, &container, NULL, NULL, NULL, NULL);
         if (status == CTRD_OK)
             OK(ctrd_destroy_container(client, container.id, &at_once, NULL, NULL, &err));
     } while (status == CTRD_OK);

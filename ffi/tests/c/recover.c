@@ -6,8 +6,9 @@
 
 static ctrd_client_t *client;
 static const char *image;
+static ctrd_pid_list_t *no_pids;
 
-/* Of its own, for what other topics leave behind would be recovered too. */
+/* A namespace of its own, because containers of other topics would be recovered too. */
 static char namespace_name[64];
 
 /* What the callback of a recovery does for which container. */
@@ -47,17 +48,22 @@ static void on_destroy(void *userdata)
     plan->destroyed++;
 }
 
-/* The place of a container in what became of all. */
-static size_t find(const ctrd_recovery_t *recovery, const char *id)
+/* What became of one container. */
+static const ctrd_recovery_t *find(const ctrd_recovery_list_t *list, const char *id)
 {
     size_t i;
 
-    for (i = 0; i < ctrd_recovery_len(recovery); i++) {
-        if (strcmp(ctrd_recovery_id(recovery, i), id) == 0)
-            return i;
+    for (i = 0; i < ctrd_recovery_list_len(list); i++) {
+        if (strcmp(ctrd_recovery_id(ctrd_recovery_list_get(list, i)), id) == 0)
+            return ctrd_recovery_list_get(list, i);
     }
     CHECK(!"the container was not looked at");
-    return 0;
+    return NULL;
+}
+
+static void has_state(const ctrd_recovery_list_t *list, const char *id, uint32_t state)
+{
+    CHECK(ctrd_recovery_state(find(list, id)) == state);
 }
 
 static void read_line(int fd, const char *expected)
@@ -93,13 +99,14 @@ static void all(void)
 {
     struct plan plan = {0};
     ctrd_io_t io = CTRD_IO_INIT;
-    ctrd_recovery_t *recovery = NULL;
+    ctrd_recovery_list_t *list = NULL;
+    const ctrd_recovery_t *one;
     ctrd_message_t *message = NULL;
     ctrd_subscription_t *subscription;
     ctrd_queue_t *queue;
     const char *talking, *ended, *silent;
+    uint32_t code = 0;
     int in[2], out[2];
-    size_t at;
 
     CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
     io.stdin_kind = io.stdout_kind = CTRD_IO_FD;
@@ -118,23 +125,24 @@ static void all(void)
     plan.refused = silent;
     queue = test_queue();
     subscription = test_subscribe(queue, client, CTRD_KIND_EXIT, NULL, 0);
-    OK(ctrd_recover_all(client, on_recover, &plan, on_destroy, NULL, &recovery, &err));
-    CHECK(plan.asked == 3 && plan.destroyed == 1 && ctrd_recovery_len(recovery) == 3);
+    OK(ctrd_recover_all(client, on_recover, &plan, on_destroy, NULL, &list, &err));
+    CHECK(plan.asked == 3 && plan.destroyed == 1 && ctrd_recovery_list_len(list) == 3);
     /* The callback gave a descriptor away before it refused the container. */
     CHECK(plan.given > 2 && fcntl(plan.given, F_GETFD) == -1);
-    at = find(recovery, talking);
-    CHECK(ctrd_recovery_state(recovery, at) == CTRD_RECOVERY_FAILED);
-    CHECK(strncmp(ctrd_error_message(ctrd_recovery_error(recovery, at)), "stdout_fd: ", 11) == 0);
-    CHECK(strcmp(ctrd_error_subject(ctrd_recovery_error(recovery, at)), talking) == 0);
-    at = find(recovery, silent);
-    CHECK(ctrd_recovery_state(recovery, at) == CTRD_RECOVERY_FAILED);
-    CHECK(ctrd_error_status(ctrd_recovery_error(recovery, at)) == CTRD_E_CANCELLED);
-    at = find(recovery, ended);
-    CHECK(ctrd_recovery_state(recovery, at) == CTRD_RECOVERY_ENDED);
-    CHECK(ctrd_recovery_error(recovery, at) == NULL);
-    CHECK(ctrd_recovery_id(recovery, 3) == NULL && ctrd_recovery_state(recovery, 3) == 0);
-    CHECK(ctrd_recovery_error(recovery, 3) == NULL);
-    ctrd_recovery_free(recovery);
+    one = find(list, talking);
+    CHECK(ctrd_recovery_state(one) == CTRD_RECOVERY_FAILED);
+    CHECK(ctrd_recovery_pid(one) == 0 && ctrd_recovery_generation(one) != 0);
+    CHECK(strncmp(ctrd_error_message(ctrd_recovery_error(one)), "stdout_fd: ", 11) == 0);
+    CHECK(strcmp(ctrd_error_subject(ctrd_recovery_error(one)), talking) == 0);
+    one = find(list, silent);
+    CHECK(ctrd_recovery_state(one) == CTRD_RECOVERY_FAILED);
+    CHECK(ctrd_error_status(ctrd_recovery_error(one)) == CTRD_E_CANCELLED);
+    one = find(list, ended);
+    CHECK(ctrd_recovery_state(one) == CTRD_RECOVERY_ENDED);
+    CHECK(ctrd_recovery_exit_code(one, &code) == 1 && code == 4);
+    CHECK(ctrd_recovery_error(one) == NULL);
+    CHECK(ctrd_recovery_list_get(list, 3) == NULL);
+    ctrd_recovery_list_free(list);
     OK(ctrd_queue_next(queue, &soon, &message, &err));
     CHECK(strcmp(ctrd_message_container_id(message), ended) == 0);
     CHECK(ctrd_message_origin(message) == CTRD_ORIGIN_RECOVERED);
@@ -142,11 +150,11 @@ static void all(void)
 
     /* What was left as it was is taken over now. */
     plan.bad = plan.refused = NULL;
-    OK(ctrd_recover_all(client, on_recover, &plan, on_destroy, NULL, &recovery, &err));
+    OK(ctrd_recover_all(client, on_recover, &plan, on_destroy, NULL, &list, &err));
     CHECK(plan.asked == 6 && plan.destroyed == 2);
-    CHECK(ctrd_recovery_state(recovery, find(recovery, talking)) == CTRD_RECOVERY_ALIVE);
-    CHECK(ctrd_recovery_state(recovery, find(recovery, silent)) == CTRD_RECOVERY_ALIVE);
-    ctrd_recovery_free(recovery);
+    has_state(list, talking, CTRD_RECOVERY_RUNNING);
+    has_state(list, silent, CTRD_RECOVERY_RUNNING);
+    ctrd_recovery_list_free(list);
     CHECK(write(in[1], "two\n", 4) == 4);
     read_line(out[0], "got two\n");
     OK(ctrd_queue_next(queue, &soon, &message, &err));
@@ -162,13 +170,92 @@ static void all(void)
     CHECK(code_of(message) == 6);
     OK(ctrd_destroy_container(client, silent, &at_once, NULL, NULL, &err));
     OK(ctrd_destroy_container(client, ended, NULL, NULL, NULL, &err));
-    OK(ctrd_recover_all(client, on_recover, &plan, NULL, NULL, &recovery, &err));
-    CHECK(plan.asked == 6 && ctrd_recovery_len(recovery) == 0);
-    ctrd_recovery_free(recovery);
+    OK(ctrd_recover_all(client, on_recover, &plan, NULL, NULL, &list, &err));
+    CHECK(plan.asked == 6 && ctrd_recovery_list_len(list) == 0);
+    ctrd_recovery_list_free(list);
     close(in[0]);
     close(in[1]);
     close(out[0]);
     close(out[1]);
+}
+
+/* Recovers a container, blocking or submitted, and compares what became of it with its info. */
+static void recover(const char *id, int is_submitted, uint32_t state, uint32_t code)
+{
+    ctrd_call_t call = CTRD_CALL_INIT;
+    ctrd_container_info_t *info = NULL;
+    ctrd_recovery_t *recovery = NULL;
+    ctrd_message_t *message;
+    uint32_t its_code = 77;
+
+    if (is_submitted) {
+        call.queue = test_queue();
+        OK(ctrd_recover_container(client, id, NULL, &call, NULL, &err));
+        message = test_next(call.queue, CTRD_KIND_DONE);
+        OK(ctrd_message_take_recovery(message, &recovery, &err));
+        ctrd_message_free(message);
+        ctrd_queue_free(call.queue);
+    } else {
+        OK(ctrd_recover_container(client, id, NULL, NULL, &recovery, &err));
+    }
+    OK(ctrd_get_container(client, id, NULL, &info, &err));
+    CHECK(strcmp(ctrd_recovery_id(recovery), id) == 0);
+    CHECK(ctrd_recovery_state(recovery) == state && ctrd_recovery_error(recovery) == NULL);
+    CHECK(ctrd_recovery_pid(recovery) != 0);
+    CHECK(ctrd_recovery_pid(recovery) == ctrd_container_info_pid(info));
+    CHECK(ctrd_recovery_generation(recovery) == ctrd_container_info_generation(info));
+    CHECK(ctrd_recovery_exit_code(recovery, &its_code) == (state == CTRD_RECOVERY_ENDED));
+    CHECK(its_code == code);
+    ctrd_container_info_free(info);
+    ctrd_recovery_free(recovery);
+}
+
+/* Each state of a container: created, running, ended, without a task, gone. */
+static void states(void)
+{
+    const char *id = test_create(client, image, "read x", NULL, CTRD_CONTAINER_NO_START, NULL);
+    char command[256];
+    int way;
+
+    for (way = 0; way <= 1; way++) {
+        another_client();
+        recover(id, way, CTRD_RECOVERY_CREATED, 77);
+    }
+    OK(ctrd_destroy_container(client, id, &at_once, NULL, NULL, &err));
+    id = test_create(client, image, "sleep 1000", NULL, 0, NULL);
+    for (way = 0; way <= 1; way++) {
+        another_client();
+        recover(id, way, CTRD_RECOVERY_RUNNING, 77);
+        recover(id, way, CTRD_RECOVERY_RUNNING, 77);
+    }
+    OK(ctrd_destroy_container(client, id, &at_once, NULL, NULL, &err));
+    id = test_create(client, image, "exit 9", NULL, 0, NULL);
+    OK(ctrd_probe(client, id, NULL, NULL, &soon, NULL, &err));
+    for (way = 0; way <= 1; way++) {
+        another_client();
+        recover(id, way, CTRD_RECOVERY_ENDED, 9);
+    }
+    OK(ctrd_destroy_container(client, id, NULL, NULL, NULL, &err));
+    CHECK(ctrd_recover_container(client, id, NULL, NULL, NULL, &err) == CTRD_E_NOT_FOUND);
+    CHECK(ctrd_error_reason(err) == CTRD_REASON_NO_CONTAINER);
+    ctrd_error_free(err);
+
+    /* Another program has a container without a task, and labels it as ours. */
+    snprintf(command, sizeof command,
+             "ctr -a %s -n %s containers create --label io.ctrd.owner=ctrd %s no-task /bin/true",
+             test_environment("CTRD_TEST_ADDRESS"), namespace_name, image);
+    CHECK(system(command) == 0);
+    CHECK(ctrd_recover_container(client, "no-task", NULL, NULL, NULL, &err) == CTRD_E_NOT_FOUND);
+    CHECK(ctrd_error_reason(err) == CTRD_REASON_NO_TASK);
+    ctrd_error_free(err);
+    CHECK(ctrd_start_container(client, "no-task", NULL, NULL, &err) == CTRD_E_NOT_FOUND);
+    CHECK(ctrd_error_reason(err) == CTRD_REASON_NO_TASK);
+    ctrd_error_free(err);
+    CHECK(ctrd_container_pids(client, "no-task", NULL, &no_pids, &err) == CTRD_E_NOT_FOUND);
+    CHECK(ctrd_error_reason(err) == CTRD_REASON_NO_TASK);
+    ctrd_error_free(err);
+    err = NULL;
+    OK(ctrd_destroy_container(client, "no-task", NULL, NULL, NULL, &err));
 }
 
 static void one(void)
@@ -188,12 +275,12 @@ static void one(void)
 
     CHECK(pipe2(out, O_CLOEXEC) == 0);
     io.stdout_fd = out[1];
-    OK(ctrd_recover_container(client, id, &io, NULL, &err));
+    OK(ctrd_recover_container(client, id, &io, NULL, NULL, &err));
     read_line(out[0], "y\n");
     /* Again: it stays as it is. */
-    OK(ctrd_recover_container(client, id, NULL, NULL, &err));
+    OK(ctrd_recover_container(client, id, NULL, NULL, NULL, &err));
     OK(ctrd_destroy_container(client, id, &at_once, NULL, NULL, &err));
-    FAILS(CTRD_E_NOT_FOUND, ctrd_recover_container(client, id, NULL, NULL, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_recover_container(client, id, NULL, NULL, NULL, &err));
     close(out[0]);
     close(out[1]);
 }
@@ -296,18 +383,18 @@ static void refusals(void)
     struct plan plan = {0};
     ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_io_t io = CTRD_IO_INIT;
-    ctrd_recovery_t *recovery = (ctrd_recovery_t *)&err;
+    ctrd_recovery_list_t *list = (ctrd_recovery_list_t *)&err;
 
-    REFUSES("client", ctrd_recover_all(NULL, on_recover, &plan, on_destroy, NULL, &recovery, &err));
-    CHECK(recovery == NULL && plan.destroyed == 1);
+    REFUSES("client", ctrd_recover_all(NULL, on_recover, &plan, on_destroy, NULL, &list, &err));
+    CHECK(list == NULL && plan.destroyed == 1);
     call.timeout_ms = -77;
-    FAILS(CTRD_E_TIMEOUT, ctrd_recover_all(client, on_recover, &plan, on_destroy, &call, &recovery,
+    FAILS(CTRD_E_TIMEOUT, ctrd_recover_all(client, on_recover, &plan, on_destroy, &call, &list,
                                            &err));
     CHECK(plan.asked == 0 && plan.destroyed == 2);
-    REFUSES("client", ctrd_recover_container(NULL, "x", NULL, NULL, &err));
-    REFUSES("id", ctrd_recover_container(client, NULL, NULL, NULL, &err));
+    REFUSES("client", ctrd_recover_container(NULL, "x", NULL, NULL, NULL, &err));
+    REFUSES("id", ctrd_recover_container(client, NULL, NULL, NULL, NULL, &err));
     io.stdin_kind = 77;
-    REFUSES("stdin_kind", ctrd_recover_container(client, "x", &io, NULL, &err));
+    REFUSES("stdin_kind", ctrd_recover_container(client, "x", &io, NULL, NULL, &err));
 }
 
 /* Task, or everything, goes by itself after the exit. */
@@ -373,6 +460,7 @@ int main(void)
     client = test_client_in(namespace_name);
     image = test_image(client);
     all();
+    states();
     one();
     in_turn();
     refusals();

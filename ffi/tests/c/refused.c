@@ -15,7 +15,7 @@ typedef int create_t(pthread_t *, const pthread_attr_t *, void *(*)(void *), voi
 static volatile int refusing;
 static int refused;
 
-/* Stands before that of the C library, for libctrd as well. */
+/* Replaces the function of the C library, for libctrd as well. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
                    void *argument)
 {
@@ -58,8 +58,8 @@ static void break_connections(void)
     CHECK(broken > 0);
 }
 
-/* How many threads of the library run hooks. */
-static int hook_threads(void)
+/* How many threads of the library run hooks or clean-ups. */
+static int idle_threads(void)
 {
     DIR *tasks = opendir("/proc/self/task");
     struct dirent *task;
@@ -74,7 +74,8 @@ static int hook_threads(void)
         file = fopen(path, "r");
         if (file == NULL)
             continue;
-        if (fgets(name, sizeof name, file) != NULL && strncmp(name, "ctrd-hook", 9) == 0)
+        if (fgets(name, sizeof name, file) != NULL &&
+            (strncmp(name, "ctrd-hook", 9) == 0 || strncmp(name, "ctrd-job", 8) == 0))
             count++;
         fclose(file);
     }
@@ -93,7 +94,8 @@ static void clean_up(ctrd_client_t *client, const char *image)
     ctrd_queue_t *queue;
     ctrd_message_t *message = NULL;
     const char *ids[7];
-    uint32_t pids[7], pid;
+    ctrd_process_t processes[7];
+    uint32_t pid;
     char *spec;
     int i, tries;
 
@@ -106,16 +108,16 @@ static void clean_up(ctrd_client_t *client, const char *image)
         config.args = args;
         config.args_len = 3;
         config.cleanup = CTRD_CLEANUP_ALL;
-        OK(ctrd_create_container(client, &config, NULL, NULL, &pids[i], &err));
+        OK(ctrd_create_container(client, &config, NULL, NULL, &processes[i], &err));
         ctrd_string_free(spec);
     }
-    for (i = 0; hook_threads() > 0; i++) {
+    for (i = 0; idle_threads() > 0; i++) {
         CHECK(i < 300);
         test_sleep_ms(100);
     }
     refusing = 1;
     for (i = 0; i < 7; i++)
-        CHECK(kill((pid_t)pids[i], SIGKILL) == 0);
+        CHECK(kill((pid_t)processes[i].pid, SIGKILL) == 0);
     call.timeout_ms = 30000;
     for (i = 0; i < 7; i++) {
         OK(ctrd_queue_next(queue, &call, &message, &err));
@@ -145,12 +147,10 @@ static void clean_up(ctrd_client_t *client, const char *image)
 static void submit(ctrd_client_t *client)
 {
     ctrd_call_t call = CTRD_CALL_INIT;
-    ctrd_call_t poll_call = CTRD_CALL_INIT;
     ctrd_queue_t *queue = test_queue();
     ctrd_message_t *message;
 
     call.queue = queue;
-    poll_call.timeout_ms = CTRD_POLL;
     refusing = 1;
     FAILS(CTRD_E_IO, ctrd_version(client, &call, NULL, &err));
     FAILS(CTRD_E_IO, ctrd_start_container(client, "nobody", &call, NULL, &err));
@@ -158,7 +158,7 @@ static void submit(ctrd_client_t *client)
     FAILS(CTRD_E_IO, ctrd_version(client, &call, NULL, &err));
     refusing = 0;
     call.timeout_ms = 0;
-    FAILS(CTRD_E_WOULD_BLOCK, ctrd_queue_next(queue, &poll_call, &message, &err));
+    FAILS(CTRD_E_WOULD_BLOCK, ctrd_queue_try_next(queue, &message, &err));
     OK(ctrd_start_container(client, "nobody", &call, NULL, &err));
     message = test_next(queue, CTRD_KIND_DONE);
     CHECK(ctrd_message_status(message) == CTRD_E_NOT_FOUND);
@@ -191,7 +191,7 @@ int main(void)
     OK(ctrd_queue_next(queue, &call, &message, &err));
     CHECK(strcmp(ctrd_message_topic(message), "/tasks/start") == 0);
     ctrd_message_free(message);
-    for (i = 0; hook_threads() > 0; i++) {
+    for (i = 0; idle_threads() > 0; i++) {
         CHECK(i < 300);
         test_sleep_ms(100);
     }

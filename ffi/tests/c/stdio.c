@@ -136,7 +136,7 @@ static ctrd_status_t over(const ctrd_io_t *io)
     ctrd_call_t call = CTRD_CALL_INIT;
 
     call.timeout_ms = -1;
-    return ctrd_recover_container(client, "nobody", io, &call, &err);
+    return ctrd_recover_container(client, "nobody", io, &call, NULL, &err);
 }
 
 static ctrd_status_t bad_call(const ctrd_io_t *io)
@@ -144,12 +144,12 @@ static ctrd_status_t bad_call(const ctrd_io_t *io)
     ctrd_call_t call = CTRD_CALL_INIT;
 
     call.size = 3;
-    return ctrd_recover_container(client, "nobody", io, &call, &err);
+    return ctrd_recover_container(client, "nobody", io, &call, NULL, &err);
 }
 
 static ctrd_status_t nobody(const ctrd_io_t *io)
 {
-    return ctrd_recover_container(client, "nobody", io, NULL, &err);
+    return ctrd_recover_container(client, "nobody", io, NULL, NULL, &err);
 }
 
 static ctrd_status_t unknown_kind(const ctrd_io_t *given)
@@ -157,7 +157,7 @@ static ctrd_status_t unknown_kind(const ctrd_io_t *given)
     ctrd_io_t io = *given;
 
     io.stdin_kind = 77;
-    return ctrd_recover_container(client, "nobody", &io, NULL, &err);
+    return ctrd_recover_container(client, "nobody", &io, NULL, NULL, &err);
 }
 
 static ctrd_status_t not_open(const ctrd_io_t *given)

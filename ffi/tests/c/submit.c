@@ -22,11 +22,9 @@ static ctrd_call_t with_tag(uint64_t tag)
 
 static void is_empty(void)
 {
-    ctrd_call_t call = CTRD_CALL_INIT;
     ctrd_message_t *message = NULL;
 
-    call.timeout_ms = CTRD_POLL;
-    FAILS(CTRD_E_WOULD_BLOCK, ctrd_queue_next(queue, &call, &message, &err));
+    FAILS(CTRD_E_WOULD_BLOCK, ctrd_queue_try_next(queue, &message, &err));
 }
 
 /* The next completion, which must have this tag and status. The caller frees it. */
@@ -48,30 +46,6 @@ static ctrd_message_t *completed(uint64_t tag, ctrd_status_t status)
 static void completes(uint64_t tag, ctrd_status_t status)
 {
     ctrd_message_free(completed(tag, status));
-}
-
-/* How many threads of the library run submitted calls. */
-static int call_threads(void)
-{
-    DIR *tasks = opendir("/proc/self/task");
-    struct dirent *task;
-    char path[300], name[32];
-    int count = 0;
-
-    CHECK(tasks != NULL);
-    while ((task = readdir(tasks)) != NULL) {
-        FILE *file;
-
-        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
-        file = fopen(path, "r");
-        if (file == NULL)
-            continue;
-        if (fgets(name, sizeof name, file) != NULL && strncmp(name, "ctrd-call", 9) == 0)
-            count++;
-        fclose(file);
-    }
-    closedir(tasks);
-    return count;
 }
 
 static int descriptors(void)
@@ -177,6 +151,7 @@ static void in_order(void)
     ctrd_subscription_t *subscription = test_subscribe(queue, client, CTRD_KIND_EXIT, NULL, 1000);
     char ids[MANY][64], script[64], line[16];
     int steps[MANY] = {0}, pids[MANY] = {0}, output[2], i;
+    uint64_t generations[MANY] = {0};
 
     CHECK(pipe2(output, O_CLOEXEC) == 0);
     for (i = 0; i < MANY; i++) {
@@ -201,10 +176,12 @@ static void in_order(void)
             CHECK(tag == 1000 && ctrd_message_exit_code(message, &code) == 1 && code < MANY);
             CHECK(strcmp(ctrd_message_container_id(message), ids[code]) == 0);
             CHECK(steps[code]++ == 1 && ctrd_message_pid(message) == (uint32_t)pids[code]);
+            CHECK(ctrd_message_generation(message) == generations[code]);
         } else if (tag < MANY) {
             CHECK(steps[tag]++ == 0);
             pids[tag] = (int)ctrd_message_pid(message);
-            CHECK(pids[tag] > 1);
+            generations[tag] = ctrd_message_generation(message);
+            CHECK(pids[tag] > 1 && generations[tag] != 0);
         } else {
             tag -= 100;
             CHECK(tag < MANY && steps[tag]++ == 2);
@@ -267,12 +244,12 @@ static void refusals(void)
     ctrd_cancel_t *cancel = NULL;
     ctrd_version_info_t *version = (ctrd_version_info_t *)&err;
     ctrd_client_t *closed = test_client();
-    uint32_t pid = 77;
+    ctrd_process_t process = {77, 77, 77};
 
     REFUSES("out", ctrd_version(client, &call, &version, &err));
     CHECK(version == NULL);
-    REFUSES("pid_out", ctrd_start_container(client, "x", &call, &pid, &err));
-    CHECK(pid == 77);
+    REFUSES("process_out", ctrd_start_container(client, "x", &call, &process, &err));
+    CHECK(process.pid == 77);
     REFUSES("id", ctrd_start_container(client, NULL, &call, NULL, &err));
     REFUSES("client", ctrd_start_container(NULL, "x", &call, NULL, &err));
     REFUSES("queue", ctrd_queue_next(queue, &call, NULL, &err));
@@ -325,6 +302,22 @@ static int32_t on_recover(void *userdata, const ctrd_container_info_t *info, ctr
     return 0;
 }
 
+/* The items of a pull, as the callback of a pull would receive them. */
+static void check_progress(const ctrd_progress_list_t *list)
+{
+    size_t i, len = ctrd_progress_list_len(list);
+
+    CHECK(len >= 1 && ctrd_progress_list_get(list, len) == NULL);
+    CHECK(strcmp(ctrd_progress_reference(ctrd_progress_list_get(list, 0)), image) == 0);
+    for (i = 0; i < len; i++) {
+        const ctrd_progress_t *item = ctrd_progress_list_get(list, i);
+
+        CHECK(ctrd_progress_status(item) >= CTRD_PROGRESS_RESOLVING);
+        CHECK(ctrd_progress_status(item) <= CTRD_PROGRESS_EXISTS);
+        CHECK(ctrd_progress_offset(item) <= ctrd_progress_total(item));
+    }
+}
+
 /* Callbacks are refused. A recovery has its outcome, and a pull has messages. */
 static void callbacks(void)
 {
@@ -357,11 +350,12 @@ static void callbacks(void)
         CHECK(ctrd_message_kind(message) == CTRD_KIND_PROGRESS);
         CHECK(strcmp(ctrd_message_topic(message), image) == 0);
         CHECK(strstr(ctrd_message_json(message), image) != NULL);
+        check_progress(ctrd_message_progress(message));
         steps++;
         ctrd_message_free(message);
     }
-    CHECK(steps > 0);
-    OK(ctrd_message_take_image(message, &info, &err));
+    CHECK(steps > 0 && ctrd_message_progress(message) == NULL);
+    OK(ctrd_message_take_image_info(message, &info, &err));
     CHECK(strcmp(ctrd_image_info_name(info), image) == 0);
     ctrd_image_info_free(info);
     ctrd_message_free(message);
@@ -376,7 +370,7 @@ static void *take_image(void *unused)
 {
     ctrd_image_info_t *info = NULL;
     ctrd_error_t *error = NULL;
-    ctrd_status_t status = ctrd_message_take_image(shared, &info, &error);
+    ctrd_status_t status = ctrd_message_take_image_info(shared, &info, &error);
 
     if (status == CTRD_OK) {
         __sync_fetch_and_add(&taken, 1);
@@ -402,17 +396,17 @@ static void results(void)
     OK(ctrd_get_image(client, image, &call, NULL, &err));
     message = completed(1, CTRD_OK);
     CHECK(ctrd_message_pid(message) == 0 && ctrd_message_exit_code(message, NULL) == 0);
-    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_version(message, &version, &err));
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_version_info(message, &version, &err));
     CHECK(version == NULL);
-    REFUSES("message", ctrd_message_take_image(NULL, &info, &err));
+    REFUSES("message", ctrd_message_take_image_info(NULL, &info, &err));
     /* It is not lost if there is no place for it. */
-    REFUSES("out", ctrd_message_take_image(message, NULL, &err));
+    REFUSES("out", ctrd_message_take_image_info(message, NULL, &err));
     handle = ctrd_message_ref(message);
-    OK(ctrd_message_take_image(handle, &info, &err));
+    OK(ctrd_message_take_image_info(handle, &info, &err));
     ctrd_message_free(handle);
     CHECK(strcmp(ctrd_image_info_name(info), image) == 0);
     ctrd_image_info_free(info);
-    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_image(message, &info, &err));
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_image_info(message, &info, &err));
     ctrd_message_free(message);
 
     OK(ctrd_get_image(client, image, &call, NULL, &err));
@@ -428,7 +422,7 @@ static void results(void)
     OK(ctrd_get_image(client, "docker.io/library/nothing:1", &call, NULL, &err));
     message = completed(1, CTRD_E_NOT_FOUND);
     CHECK(strcmp(ctrd_error_operation(ctrd_message_error(message)), "get_image") == 0);
-    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_image(message, &info, &err));
+    FAILS(CTRD_E_FAILED_PRECONDITION, ctrd_message_take_image_info(message, &info, &err));
     ctrd_message_free(message);
 
     /* Results that nobody takes go with their message, and with the queue. */
@@ -540,7 +534,7 @@ static void many_waits(void)
         call = with_tag((uint64_t)i);
         OK(ctrd_probe(client, id, NULL, NULL, &call, NULL, &err));
     }
-    CHECK(call_threads() <= 16 && descriptors() <= before);
+    CHECK(test_threads("ctrd-call") <= 16 && descriptors() <= before);
     /* Others go on meanwhile. */
     call = with_tag(5000);
     OK(ctrd_version(client, &call, NULL, &err));
@@ -702,7 +696,7 @@ static void threads_end(void)
 {
     int64_t until = test_now_ms() + 30000;
 
-    while (call_threads() > 0) {
+    while (test_threads("ctrd-call") > 0) {
         CHECK(test_now_ms() < until);
         test_sleep_ms(50);
     }

@@ -8,6 +8,7 @@
 #ifndef TEST_H
 #define TEST_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -157,6 +158,7 @@ static UNUSED const char *test_create(ctrd_client_t *client, const char *image, 
                                       const ctrd_io_t *io, uint64_t flags, uint32_t *pid)
 {
     ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
+    ctrd_process_t process;
     const char *args[3] = {"/bin/sh", "-c", NULL};
     char *spec;
 
@@ -167,7 +169,9 @@ static UNUSED const char *test_create(ctrd_client_t *client, const char *image, 
     config.args = args;
     config.args_len = 3;
     config.flags = flags;
-    OK(ctrd_create_container(client, &config, io, NULL, pid, &err));
+    OK(ctrd_create_container(client, &config, io, NULL, &process, &err));
+    if (pid != NULL)
+        *pid = process.pid;
     ctrd_string_free(spec);
     return config.id;
 }
@@ -247,7 +251,33 @@ static UNUSED void test_sleep_ms(long ms)
         CHECK(errno == EINTR);
 }
 
-/* A socket on which somebody listens who never answers. */
+/* How many threads of this process have a name that begins like this. */
+static UNUSED int test_threads(const char *prefix)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    char path[300], name[32];
+    int count = 0;
+
+    CHECK(tasks != NULL);
+    while ((task = readdir(tasks)) != NULL) {
+        FILE *file;
+
+        if (task->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+        file = fopen(path, "r");
+        if (file == NULL)
+            continue;
+        if (fgets(name, sizeof name, file) != NULL && strncmp(name, prefix, strlen(prefix)) == 0)
+            count++;
+        fclose(file);
+    }
+    closedir(tasks);
+    return count;
+}
+
+/* A listening socket that never answers. */
 static UNUSED int test_mute_server(const char *path)
 {
     struct sockaddr_un address;
@@ -263,7 +293,7 @@ static UNUSED int test_mute_server(const char *path)
     return server;
 }
 
-/* Waits for a child, and gives its exit code; -1 where a signal has ended it. */
+/* Waits for a child, and returns its exit code; -1 if a signal ended it. */
 static UNUSED int test_exit_code(pid_t child)
 {
     int status = 0;

@@ -25,7 +25,8 @@ impl Prototype {
     pub fn is_output(&self, position: usize) -> bool {
         let kind = self.types[position].as_str();
         let is_handle = kind.ends_with("_t **") || kind == "char **";
-        (is_handle && kind != "ctrd_error_t **") || ["uint32_t *", "uint64_t *"].contains(&kind)
+        (is_handle && kind != "ctrd_error_t **")
+            || ["uint32_t *", "uint64_t *", "ctrd_process_t *"].contains(&kind)
     }
 }
 
