@@ -428,9 +428,9 @@ fn a_later_run_of_the_program_takes_containers_over() {
         .unwrap();
     let states: BTreeMap<_, _> = recovered.iter().map(|r| (r.container_id(), r.state())).collect();
     let expected = BTreeMap::from([
-        (talking.as_str(), RecoveryState::Created),
+        (talking.as_str(), RecoveryState::Running),
         (running.as_str(), RecoveryState::Running),
-        (waiting.as_str(), RecoveryState::Running),
+        (waiting.as_str(), RecoveryState::Created),
         (ended.as_str(), RecoveryState::Ended),
         (without_task.as_str(), RecoveryState::NoTask),
     ]);
@@ -737,6 +737,7 @@ fn a_recovery_asks_for_the_streams_of_a_container_when_its_turn_comes() {
         recovered.iter().map(|one| (one.container_id().to_owned(), one.state())).collect();
     let mut expected: BTreeMap<_, _> =
         ids.iter().map(|id| (id.clone(), RecoveryState::Running)).collect();
+    expected.insert(ids[0].clone(), RecoveryState::Created);
     expected.remove(&destroyed);
     expected.insert(refused.clone(), RecoveryState::Failed);
     expected.insert(ended.clone(), RecoveryState::Ended);

@@ -18,13 +18,13 @@ use crate::watch::{FoundProcess, IdOwner, Process, Watch};
 /// The watch of a container's process. If this client has none, it begins to watch the process that the
 /// server has, which may have exited before.
 pub(super) fn watch(client: &Arc<Inner>, ctx: &Ctx, id: &str) -> Result<Arc<Watch>> {
-    if let Some(watch) = client.watches.find(&ctx.namespace, id) {
+    if let Some(watch) = client.watches.find(&ctx.namespace, id, None) {
         if watch.exit().is_none() {
             return Ok(watch);
         }
         // It has exited. By now another container may have the id, or the container another process.
         match containers::get(ctx, id) {
-            Ok(record) if generation::of(&record) != watch.process.generation() => {
+            Ok(record) if generation::of(&record) != watch.generation() => {
                 return match watch_of_record(client, ctx, &record)? {
                     Some(watch) => Ok(watch),
                     None => adopt(client, ctx, &record, None),
@@ -50,8 +50,8 @@ pub(super) fn watch_of_record(
     record: &Container,
 ) -> Result<Option<Arc<Watch>>> {
     let watches = &client.watches;
-    let Some(watch) = watches.find(&ctx.namespace, &record.id) else { return Ok(None) };
-    if generation::of(record) == watch.process.generation() {
+    let Some(watch) = watches.find(&ctx.namespace, &record.id, None) else { return Ok(None) };
+    if generation::of(record) == watch.generation() {
         return Ok(Some(watch));
     }
     if watch.exit().is_none() {
@@ -82,7 +82,7 @@ pub(super) fn watch_of_record(
 fn is_reported(process: &tasks::Process, watch: &Watch, message: &Message) -> bool {
     let (reported, at) = (message.exit_time(), process.exit.at);
     matches!(process.status, Status::Stopped | Status::Ending)
-        && process.pid == watch.process.pid
+        && process.pid == watch.pid
         && (reported.is_none() || at.is_none() || reported == at)
 }
 
@@ -105,7 +105,7 @@ pub(super) fn adopt(
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // The task may have been deleted and the record kept.
             let Some(recorded) = recorded else { return Err(no_task(e)) };
-            let process = Process::new(recorded.pid, generation::of(record), None);
+            let process = Process::first(recorded.pid, generation::of(record), None);
             let found = FoundProcess::without_task(process, recorded.outcome);
             return watches.adopt(ctx, &record.id, FoundProcess { after_exit, ..found });
         }
@@ -135,8 +135,8 @@ pub(super) fn adopt(
         terminal: found.terminal,
     };
     let has_streams = || {
-        let known = watches.find(&ctx.namespace, &record.id);
-        known.is_some_and(|watch| watch.process.pid == found.pid && watch.stdio().is_some())
+        let known = watches.find(&ctx.namespace, &record.id, None);
+        known.is_some_and(|watch| watch.pid == found.pid && watch.stdio().is_some())
     };
     let runs = found.status.runs();
     if runs && recorded == Some(ProcessOutcome::NeverStarted) && stdio.is_some() {
@@ -144,7 +144,7 @@ pub(super) fn adopt(
         clear_exit(ctx, &record.id)?;
     }
     let stdio = match stdio {
-        Some(stdio) if !has_streams() => open_streams(client, ctx, record, &paths, stdio)?,
+        Some(stdio) if !has_streams() => open_streams(client, ctx, record, None, &paths, stdio)?,
         _ => None,
     };
     if let Some(stdio) = stdio.as_ref().filter(|_| runs) {
@@ -153,7 +153,7 @@ pub(super) fn adopt(
     }
     let is_ending = found.status == Status::Ending;
     let found = FoundProcess {
-        process: Process::new(found.pid, generation::of(record), pidfd),
+        process: Process::first(found.pid, generation::of(record), pidfd),
         paths: Some(paths),
         stdio,
         started: runs || matches!(outcome, Some(ProcessOutcome::Exited(_))),

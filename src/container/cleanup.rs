@@ -114,7 +114,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
     let id = watch.container();
     let record = match containers::get(ctx, id) {
         // Another client has replaced the container.
-        Ok(record) if generation::of(&record) != watch.process.generation() => {
+        Ok(record) if generation::of(&record) != watch.generation() => {
             watch.close_streams();
             return Ok(());
         }

@@ -90,7 +90,7 @@ fn create_steps(
     let after_exit = cleanup::job(client, &ctx.namespace, config.cleanup).step("watch the task")?;
     let may_run = Rc::new(Cell::new(false));
     let terminal = config.stdio.terminal;
-    let prepared = prepare_stdio(client, ctx, id, config.stdio).step("prepare stdio")?;
+    let prepared = prepare_stdio(client, ctx, id, None, config.stdio).step("prepare stdio")?;
     let paths = prepared.as_ref().map(|p| p.paths().clone()).unwrap_or_default();
     let task = tasks::Create {
         id: id.to_owned(),
@@ -105,13 +105,13 @@ fn create_steps(
     let pidfd = client.watches.pidfd(pid);
     let attached = match prepared {
         Some(prepared) => {
-            let end = end_of_input(client, &ctx.namespace, id, terminal);
+            let end = end_of_input(client, &ctx.namespace, id, None, terminal);
             Some(prepared.attach(config.drain, end).step("attach stdio")?)
         }
         None => None,
     };
     let new_process = NewProcess::new(pid, &generation);
-    let process = Process::new(pid, generation, pidfd);
+    let process = Process::first(pid, generation, pidfd);
     let watch = client.watches.start(ctx, id, process, attached, after_exit);
     let watch = watch.step("watch the task")?;
     let (watches, watched) = (client.watches.clone(), watch.clone());

@@ -96,7 +96,7 @@ pub(crate) fn destroy(
     let ctx = &operation.ctx;
     // Another call may destroy it while this one waits for the lock.
     let before = submit::remember(&watch_key(&ctx.namespace, id), || {
-        client.watches.find(&ctx.namespace, id)
+        client.watches.find(&ctx.namespace, id, None)
     });
     // Before the lock, so that it holds no lock while it waits for its turn.
     if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
@@ -123,7 +123,7 @@ fn watch_key(namespace: &str, id: &str) -> String {
 pub(crate) fn note_watch(client: &Inner, id: &str) -> Note {
     let (watches, id) = (client.watches.clone(), id.to_owned());
     Arc::new(move |namespace| {
-        (watch_key(namespace, &id), Arc::new(watches.find(namespace, &id)) as Held)
+        (watch_key(namespace, &id), Arc::new(watches.find(namespace, &id, None)) as Held)
     })
 }
 
@@ -140,7 +140,7 @@ fn destroy_once(
         Err(e) if e.kind() == ErrorKind::NotFound => {
             // While this call waited, another call has destroyed the container, a clean-up has removed
             // it, or another client has. This call gets the message too.
-            let known = client.watches.find(&ctx.namespace, id);
+            let known = client.watches.find(&ctx.namespace, id, None);
             let Some(watch) = known.as_ref().or(before) else {
                 return Err(e.step("look the record up"));
             };
@@ -227,11 +227,8 @@ fn delete_unstarted(
     let _hold = watch.hold_exit();
     // First: if this breaks off, a client that finds the task must know that the process was not to
     // run.
-    if !keep_exit(
-        ctx,
-        record,
-        ExitLabel { pid: watch.process.pid, outcome: ProcessOutcome::NeverStarted },
-    )? {
+    if !keep_exit(ctx, record, ExitLabel { pid: watch.pid, outcome: ProcessOutcome::NeverStarted })?
+    {
         return Ok(Unstarted::OtherContainer);
     }
     let mut stage_now = stage(ctx, watch)?;
@@ -287,7 +284,7 @@ fn stage(ctx: &Ctx, watch: &Watch) -> Result<Stage> {
     };
     match found.status {
         Status::Unknown => Err(no_answer()),
-        _ if found.pid != watch.process.pid => Ok(Stage::Exited),
+        _ if found.pid != watch.pid => Ok(Stage::Exited),
         Status::Created => Ok(Stage::Created),
         Status::Stopped | Status::Ending => Ok(Stage::Exited),
         Status::Running | Status::Paused | Status::Pausing => {

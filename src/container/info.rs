@@ -228,8 +228,8 @@ impl ContainerInfo {
         task: Option<&Process>,
         missing: ContainerStatus,
     ) -> ContainerInfo {
-        let watch = client.watches.find(namespace, &self.id);
-        let watch = watch.filter(|watch| watch.process.generation() == self.generation);
+        let watch = client.watches.find(namespace, &self.id, None);
+        let watch = watch.filter(|watch| watch.generation() == self.generation);
         let is_watched = watch.as_ref().is_some_and(|watch| watch.exit().is_none());
         self.status = match task {
             Some(task) => task.status.into(),
@@ -239,7 +239,7 @@ impl ContainerInfo {
         self.pid = match task {
             Some(task) if task.pid != 0 => Some(task.pid),
             _ if is_watched && self.status == ContainerStatus::Unknown => {
-                watch.as_ref().map(|watch| watch.process.pid)
+                watch.as_ref().map(|watch| watch.pid)
             }
             _ => None,
         };
@@ -248,10 +248,10 @@ impl ContainerInfo {
             let is_its = |pid| task.is_none_or(|task| task.pid == pid);
             let recorded = self.exit_label.filter(|label| is_its(label.pid));
             let recorded = recorded.map(|label| label.outcome);
-            let watch = watch.filter(|watch| is_its(watch.process.pid));
+            let watch = watch.filter(|watch| is_its(watch.pid));
             let reported = watch.and_then(|watch| {
                 let message = watch.exit()?;
-                Some(ExitLabel::of_message(watch.process.pid, &message).outcome)
+                Some(ExitLabel::of_message(watch.pid, &message).outcome)
             });
             self.outcome = reported.or_else(|| match task {
                 Some(task) => ProcessOutcome::of_process(task, recorded, false),

@@ -26,7 +26,7 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
     }
     // An exit that no caller has got yet is that of the process which the caller means. Otherwise
     // it may be that of an earlier container with the id, and the server is asked.
-    let known = client.watches.find(&ctx.namespace, id);
+    let known = client.watches.find(&ctx.namespace, id, None);
     if let Some(message) = known.and_then(|watch| watch.take_unseen_exit()) {
         return Ok(message);
     }
@@ -39,7 +39,7 @@ pub(crate) fn probe(client: &Arc<Inner>, id: &str, call: &Call) -> Result<Messag
 /// Returns what this client knows. Asks nobody.
 fn poll(client: &Inner, id: &str, call: &Call) -> Result<Message> {
     let operation = client.begin(call)?;
-    let Some(watch) = client.watches.find(&operation.ctx.namespace, id) else {
+    let Some(watch) = client.watches.find(&operation.ctx.namespace, id, None) else {
         let why = "this client does not watch the container; call watch_container first";
         return Err(Error::new(ErrorKind::FailedPrecondition, why));
     };

@@ -155,8 +155,8 @@ fn take_over(client: &Arc<Inner>, ctx: &Ctx, record: &Container, stdio: Stdio) -
             None if watch.is_started() => RecoveryState::Running,
             None => RecoveryState::Created,
         },
-        pid: Some(watch.process.pid).filter(|pid| *pid != 0),
-        generation: generation::number(&watch.process.generation()),
+        pid: Some(watch.pid).filter(|pid| *pid != 0),
+        generation: generation::number(&watch.generation()),
         exit_code: exit.and_then(|message| message.exit_code()),
         error: None,
     })

@@ -23,7 +23,7 @@ pub(super) fn report_other_process(
     pid: u32,
     exit: Exit,
 ) -> Result<Arc<Watch>> {
-    let process = Process::new(pid, generation::of(record), None);
+    let process = Process::first(pid, generation::of(record), None);
     let found = FoundProcess::without_task(process, ProcessOutcome::of_deleted(exit));
     client.watches.adopt(ctx, &record.id, found)
 }
@@ -60,7 +60,7 @@ pub(super) fn remove_task(
     message: Option<&Message>,
 ) -> Result<Deletion> {
     let id = &record.id;
-    let pid = watch.map(|watch| watch.process.pid);
+    let pid = watch.map(|watch| watch.pid);
     if let (Some(pid), Some(message)) = (pid, message)
         && !keep_exit(ctx, record, ExitLabel::of_message(pid, message))?
     {
@@ -77,7 +77,7 @@ pub(super) fn remove_task(
     }
     match watch {
         Some(watch) => watch.close_stdio(client.fifo_dir(&ctx.namespace)),
-        None => stdio::remove_fifo_sets_of(client.fifo_dir(&ctx.namespace), id),
+        None => stdio::remove_fifo_sets_of(client.fifo_dir(&ctx.namespace), id, None),
     }
     delete_sandbox(ctx, record).step("delete the sandbox")?;
     Ok(deleted)

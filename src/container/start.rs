@@ -34,7 +34,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<NewPro
     generation::number(&generation::of(&record)).into_iter().for_each(submit::begin_start);
     let mut watch = watch(client, ctx, id)?;
     let process = tasks::get(ctx, id, "").missing(ErrorReason::NoTask).step(LOOK_UP)?;
-    if process.pid != watch.process.pid {
+    if process.pid != watch.pid {
         watch = adopt(client, ctx, &record, None)?;
     }
     if process.status != Status::Created {
@@ -51,7 +51,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<NewPro
         clear_exit(ctx, id)?;
     }
     run(ctx, &watch)?;
-    Ok(NewProcess::new(watch.process.pid, &watch.process.generation()))
+    Ok(NewProcess::new(watch.pid, &watch.generation()))
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
         // If it were, the 137 of a process that never ran would count as its exit code.
         let namespace = &client.config.namespace;
-        assert!(!client.watches.find(namespace, "c").unwrap().is_started());
+        assert!(!client.watches.find(namespace, "c", None).unwrap().is_started());
         client.close(&Limits::default()).unwrap();
     }
 }

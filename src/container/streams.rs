@@ -1,4 +1,4 @@
-//! The streams of a container's process: made for a new process, or taken over from an earlier program.
+//! The streams of a process in a container: made for a new process, or taken over from an earlier program.
 
 use std::time::Duration;
 
@@ -16,25 +16,28 @@ pub(super) fn prepare_stdio(
     client: &Inner,
     ctx: &Ctx,
     id: &str,
+    exec: Option<&str>,
     stdio: Stdio,
 ) -> Result<Option<Prepared>> {
     let streams = [&stdio.stdin, &stdio.stdout, &stdio.stderr];
     if !stdio.terminal && streams.iter().all(|stream| matches!(stream, Stream::None)) {
         return Ok(None);
     }
-    stdio::prepare(&client.pump, client.fifo_dir(&ctx.namespace), id, "", stdio).map(Some)
+    stdio::prepare(&client.pump, client.fifo_dir(&ctx.namespace), id, exec, stdio).map(Some)
 }
 
-/// Returns the function that runs when the host's input for a container's process has ended. It closes
-/// the shim's end.
+/// Returns the function that runs when the host's input for a process has ended. It closes the shim's
+/// end.
 pub(super) fn end_of_input(
     client: &Inner,
     namespace: &str,
     id: &str,
+    exec: Option<&str>,
     terminal: bool,
 ) -> Box<dyn FnOnce() + Send> {
     let connection = client.connection.clone();
     let (namespace, id) = (namespace.to_owned(), id.to_owned());
+    let exec = exec.unwrap_or_default().to_owned();
     Box::new(move || {
         if terminal {
             // That would hang the terminal up, which ends the process.
@@ -43,7 +46,7 @@ pub(super) fn end_of_input(
         // The pump's thread must not wait for the answer.
         detach(async move {
             let ctx = Ctx::new(&connection, &namespace, Limits::within(CLOSE_STDIN));
-            let closed = match tasks::close_stdin(&ctx, &id, "") {
+            let closed = match tasks::close_stdin(&ctx, &id, &exec) {
                 Ok(answer) => answer.await,
                 Err(e) => Err(e),
             };
@@ -62,6 +65,7 @@ pub(super) fn open_streams(
     client: &Inner,
     ctx: &Ctx,
     record: &Container,
+    exec: Option<&str>,
     paths: &Paths,
     stdio: Stdio,
 ) -> Result<Option<Attached>> {
@@ -75,6 +79,6 @@ pub(super) fn open_streams(
         Err(e) => return Err(e.step("reopen stdio")),
     };
     let Some(prepared) = reopened else { return Ok(None) };
-    let end = end_of_input(client, &ctx.namespace, id, paths.terminal);
+    let end = end_of_input(client, &ctx.namespace, id, exec, paths.terminal);
     prepared.attach(record::drain(record), end).step("attach stdio").map(Some)
 }

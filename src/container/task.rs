@@ -11,11 +11,11 @@ use crate::watch::Watch;
 /// The step that looks a container's task up.
 pub(super) const LOOK_UP: &str = "look the task up";
 
-/// Whether a container whose process has exited has another process: another client has deleted the
-/// task and created it again.
+/// Whether a process that has exited has been replaced: another client has deleted it and created it
+/// again.
 pub(super) fn has_another_process(ctx: &Ctx, watch: &Watch) -> Result<bool> {
-    let process = tasks::get(ctx, watch.container(), "").optional()?;
-    Ok(process.is_some_and(|process| process.pid != 0 && process.pid != watch.process.pid))
+    let process = tasks::get(ctx, watch.container(), watch.exec_id()).optional()?;
+    Ok(process.is_some_and(|process| process.pid != 0 && process.pid != watch.pid))
 }
 
 /// The error of a shim that does not answer.

@@ -23,6 +23,18 @@ impl Any {
         }
     }
 
+    /// A process that is to be executed in a container, as JSON.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the operation, which does not exist yet")
+    )]
+    pub(crate) fn process(json: Vec<u8>) -> Any {
+        Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
+            value: json,
+        }
+    }
+
     pub(super) fn into_wire(self) -> WireAny {
         WireAny { type_url: self.type_url, value: self.value, ..Default::default() }
     }

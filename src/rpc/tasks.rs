@@ -2,17 +2,19 @@
 
 use std::time::SystemTime;
 
+use protobuf::MessageField;
 use protobuf::well_known_types::empty::Empty;
 
-use super::any::time;
+use super::any::{Any, time};
 use super::channel::Ctx;
 use super::method::{Reply, call, methods, start as send};
 use super::snapshots::Mount;
 use super::wire::task_types::{Process as WireProcess, Status as WireStatus};
 use super::wire::tasks::{
-    CloseIORequest, CreateTaskRequest, CreateTaskResponse, DeleteResponse, DeleteTaskRequest,
-    GetRequest, GetResponse, KillRequest, ListPidsRequest, ListPidsResponse, ListTasksRequest,
-    ListTasksResponse, StartRequest, StartResponse, WaitRequest, WaitResponse,
+    CloseIORequest, CreateTaskRequest, CreateTaskResponse, DeleteProcessRequest, DeleteResponse,
+    DeleteTaskRequest, ExecProcessRequest, GetRequest, GetResponse, KillRequest, ListPidsRequest,
+    ListPidsResponse, ListTasksRequest, ListTasksResponse, StartRequest, StartResponse,
+    WaitRequest, WaitResponse,
 };
 use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 
@@ -20,6 +22,8 @@ methods! { "containerd.services.tasks.v1.Tasks":
     CREATE = change "Create" (CreateTaskRequest) -> CreateTaskResponse;
     START = change "Start" (StartRequest) -> StartResponse;
     DELETE = change "Delete" (DeleteTaskRequest) -> DeleteResponse;
+    EXEC = change "Exec" (ExecProcessRequest) -> Empty;
+    DELETE_PROCESS = change "DeleteProcess" (DeleteProcessRequest) -> DeleteResponse;
     GET = read "Get" (GetRequest) -> GetResponse;
     LIST = read "List" (ListTasksRequest) -> ListTasksResponse;
     KILL = change "Kill" (KillRequest) -> Empty;
@@ -156,9 +160,52 @@ pub(crate) fn wait(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<Exit>> {
 /// Deletes a task whose process has exited or never ran. Returns the pid and the exit.
 pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<(u32, Exit)> {
     let request = DeleteTaskRequest { container_id: id.into(), ..Default::default() };
-    let response = call(ctx, &DELETE, &request)?;
+    call(ctx, &DELETE, &request).map(deleted)
+}
+
+/// A process that is to be executed in a container.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Exec {
+    pub(crate) id: String,
+    pub(crate) exec: String,
+    pub(crate) stdin: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) terminal: bool,
+    /// See [`Any::process`].
+    pub(crate) spec: Any,
+}
+
+/// Adds a process to a container that runs. It does not run, and has no pid, until it is started.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the operation, which does not exist yet"))]
+pub(crate) fn exec(ctx: &Ctx, exec: Exec) -> Result<()> {
+    let request = ExecProcessRequest {
+        container_id: exec.id,
+        exec_id: exec.exec,
+        stdin: exec.stdin,
+        stdout: exec.stdout,
+        stderr: exec.stderr,
+        terminal: exec.terminal,
+        spec: MessageField::some(exec.spec.into_wire()),
+        ..Default::default()
+    };
+    call(ctx, &EXEC, &request).map(drop)
+}
+
+/// Deletes an exec whose process has exited or never ran. Returns the pid and the exit.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the operation, which does not exist yet"))]
+pub(crate) fn delete_exec(ctx: &Ctx, id: &str, exec: &str) -> Result<(u32, Exit)> {
+    let request = DeleteProcessRequest {
+        container_id: id.into(),
+        exec_id: exec.into(),
+        ..Default::default()
+    };
+    call(ctx, &DELETE_PROCESS, &request).map(deleted)
+}
+
+fn deleted(response: DeleteResponse) -> (u32, Exit) {
     let exit = Exit { code: response.exit_status, at: time(response.exited_at.as_ref()) };
-    Ok((response.pid, exit))
+    (response.pid, exit)
 }
 
 /// Looks a process up.

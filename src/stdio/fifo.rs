@@ -200,6 +200,21 @@ pub(super) fn list(dir: FifoDir<'_>) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
+/// The names of the streams in the names of FIFOs.
+pub(super) const STREAM_NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
+
+/// The file name of the FIFO of a stream. `process` is the exec's id, or the container's for its first
+/// process.
+pub(super) fn file_name(process: &str, stream: &str) -> String {
+    format!("{process}-{stream}")
+}
+
+/// Whether such a directory has a FIFO of this process.
+pub(super) fn belongs_to(directory: &Path, process: &str) -> bool {
+    let file = |stream| directory.join(file_name(process, stream));
+    STREAM_NAMES.into_iter().any(|stream| file(stream).symlink_metadata().is_ok())
+}
+
 /// Removes such a directory. Each FIFO is opened at both ends before: the shim of a program that died
 /// may wait for the other end, and would wait for ever.
 pub(super) fn remove(directory: &Path) {

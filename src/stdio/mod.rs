@@ -18,7 +18,7 @@ use crate::identifier;
 use crate::message::OutputLost;
 
 pub(crate) use fifo::{FifoDir, Paths};
-use fifo::{FifoSet, MAX_PATH};
+use fifo::{FifoSet, MAX_PATH, STREAM_NAMES};
 use flow::{Endpoint, Flow};
 pub(crate) use pump::Pump;
 use pump::{Engine, InputClosed, STDERR, STDIN, STDOUT, Streams};
@@ -264,25 +264,25 @@ pub(crate) struct Prepared {
     streams: Option<FifoStreams>,
 }
 
-/// Makes the FIFOs of a process, in a directory of their own. `exec` is empty for a container's
+/// Makes the FIFOs of a process, in a directory of their own. `exec` is `None` for a container's
 /// first process.
 pub(crate) fn prepare(
     pump: &Pump,
     dir: FifoDir<'_>,
     id: &str,
-    exec: &str,
+    exec: Option<&str>,
     stdio: Stdio,
 ) -> Result<Prepared> {
     // They become names of files.
     identifier::check("namespace", dir.namespace)?;
     identifier::check("id", id)?;
-    let process = if exec.is_empty() { id } else { exec };
-    identifier::check("exec", process)?;
+    exec.iter().try_for_each(|exec| identifier::check("exec_id", exec))?;
     let mut paths = Paths { terminal: stdio.terminal, ..Paths::default() };
     let mut streams = None;
-    let names = ["stdin", "stdout", "stderr"];
     let of_shim = [&mut paths.stdin, &mut paths.stdout, &mut paths.stderr];
-    for (((stream, route), name), path) in (STDIN..).zip(routes(stdio)?).zip(names).zip(of_shim) {
+    for (((stream, route), name), path) in
+        (STDIN..).zip(routes(stdio)?).zip(STREAM_NAMES).zip(of_shim)
+    {
         let endpoint = match route {
             Route::Fifo(endpoint) => endpoint,
             Route::Shim(given) => {
@@ -294,7 +294,7 @@ pub(crate) fn prepare(
             Some(streams) => streams,
             None => streams.insert(FifoStreams::new(pump, FifoSet::new(dir, id)?)?),
         };
-        let name = format!("{process}-{name}");
+        let name = fifo::file_name(exec.unwrap_or(id), name);
         *path = streams.fifos.make(&name)?;
         if stream == STDIN {
             streams.input = endpoint.map(|endpoint| (name, endpoint));
@@ -356,10 +356,13 @@ pub(crate) fn remove_fifo_set(directory: &Path) {
     fifo::remove(directory);
 }
 
-/// Removes all FIFO sets of a container, whichever program made them.
-pub(crate) fn remove_fifo_sets_of(dir: FifoDir<'_>, id: &str) {
+/// Removes the FIFO sets of a process that has ended, whichever program made them. With the first
+/// process of a container, all its processes have ended.
+pub(crate) fn remove_fifo_sets_of(dir: FifoDir<'_>, id: &str, exec: Option<&str>) {
     let sets = list_fifo_sets(dir).into_iter().filter(|(of, _)| of == id);
-    sets.for_each(|(_, directory)| remove_fifo_set(&directory));
+    let its =
+        sets.filter(|(_, directory)| exec.is_none_or(|exec| fifo::belongs_to(directory, exec)));
+    its.for_each(|(_, directory)| remove_fifo_set(&directory));
 }
 
 impl Prepared {

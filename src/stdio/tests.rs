@@ -46,7 +46,7 @@ impl Scratch {
     }
 
     fn prepare(&self, pump: &Pump, stdio: Stdio) -> Result<Prepared> {
-        prepare(pump, fifo_dir(&self.0), "id", "", stdio)
+        prepare(pump, fifo_dir(&self.0), "id", None, stdio)
     }
 
     /// How many FIFO sets there are.
@@ -619,10 +619,28 @@ fn the_shim_gets_paths_that_it_can_open() {
     let input = told(stdin_from(pipe().0));
     assert!(input.stdin.ends_with("/id-stdin"));
     assert!(input.stdout.ends_with("/id-stdout") && input.stderr.ends_with("/id-stderr"));
-    let exec = prepare(&pump, fifo_dir(scratch.path()), "id", "exec", stdout_to(pipe().1)).unwrap();
+    let exec =
+        prepare(&pump, fifo_dir(scratch.path()), "id", Some("exec"), stdout_to(pipe().1)).unwrap();
     assert!(exec.paths().stdout.ends_with("/exec-stdout"), "{:?}", exec.paths());
     drop(exec);
     assert_eq!(scratch.left(), 0);
+}
+
+#[test]
+fn the_fifos_of_an_exec_are_removed_alone_and_those_of_its_container_with_it() {
+    let scratch = Scratch::new();
+    let pump = Pump::default();
+    let dir = fifo_dir(scratch.path());
+    let make = |id, exec| prepare(&pump, dir, id, exec, stdout_to(pipe().1)).unwrap();
+    let exists = |prepared: &Prepared| Path::new(&prepared.paths().stdout).exists();
+    let (first, other) = (make("id", None), make("other", Some("a")));
+    let execs = ["a", "b", "a-b"].map(|exec| make("id", Some(exec)));
+    remove_fifo_sets_of(dir, "id", Some("a"));
+    assert_eq!(execs.each_ref().map(exists), [false, true, true]);
+    assert!(exists(&first) && exists(&other));
+    remove_fifo_sets_of(dir, "id", None);
+    assert_eq!(execs.each_ref().map(exists), [false; 3]);
+    assert!(!exists(&first) && exists(&other));
 }
 
 #[test]
@@ -655,7 +673,7 @@ fn a_stream_that_cannot_be_used_is_refused_by_its_name_and_leaves_nothing() {
         assert!(error.message().starts_with(&format!("{argument}: ")), "{error}: {shown}");
         assert_eq!(scratch.left(), 0, "{shown}");
     }
-    for (id, exec) in [("..", ""), ("a/b", ""), ("", ""), ("id", "../x")] {
+    for (id, exec) in [("..", None), ("a/b", None), ("", None), ("id", Some("../x"))] {
         assert!(prepare(&pump, fifo_dir(scratch.path()), id, exec, stdout_to(pipe().1)).is_err());
     }
 
@@ -669,7 +687,8 @@ fn a_stream_that_cannot_be_used_is_refused_by_its_name_and_leaves_nothing() {
         rest -= last.len() + 1;
     }
     state_dir.push("x".repeat(rest - 1));
-    let error = prepare(&pump, fifo_dir(&state_dir), "id", "", stdin_from(pipe().0)).err().unwrap();
+    let error =
+        prepare(&pump, fifo_dir(&state_dir), "id", None, stdin_from(pipe().0)).err().unwrap();
     assert!(error.message().starts_with("state_dir: "), "{error}");
     let mut find = Command::new("find");
     let left = find.arg(scratch.path()).args(["-name", "ns-*"]).output().unwrap();

@@ -31,16 +31,16 @@ pub(crate) enum IdOwner {
 }
 
 impl Watches {
-    /// Finds out how a process ended whose task another client has deleted and created again.
-    /// containerd does not know the process any more.
+    /// Finds out how a process ended that another client has deleted, to create another one with its
+    /// name. containerd does not know the process any more.
     pub(super) fn resolve_replaced(&self, watch: &Arc<Watch>, limits: &Limits) {
-        let how = "its task was deleted and created again";
-        let why = Error::new(ErrorKind::NotFound, how);
+        let how = format!("{} was deleted and created again", watch.key.subject());
+        let why = Error::new(ErrorKind::NotFound, how.clone());
         let waited = self.wait_for_exit(watch, limits);
         if watch.is_over() {
             return self.drop_displaced(watch);
         }
-        if waited.is_ok() && matches!(self.resolve(watch, None, how, why.clone()), Lookup::Done) {
+        if waited.is_ok() && matches!(self.resolve(watch, None, &how, why.clone()), Lookup::Done) {
             return self.drop_displaced(watch);
         }
         // It was killed and has not exited yet, or the call has no time to wait for that.
@@ -63,7 +63,7 @@ impl Watches {
             Ok(Lookup::Other(why)) => (IdOwner::Other, why),
             Ok(Lookup::Retry(why)) | Err(why) => (IdOwner::Unknown(why.clone()), why),
         };
-        log::debug!("looking container {} up: {why}", watch.key.container);
+        log::debug!("looking {} up: {why}", watch.key);
         if !watch.is_wait_outstanding() {
             self.reconcile(watch, why);
         }
@@ -108,7 +108,7 @@ impl Watches {
     /// the wait.
     pub(super) fn wait_for_exit(&self, watch: &Watch, limits: &Limits) -> Result<()> {
         for _ in 0..EXIT_CHECKS {
-            if watch.is_over() || matches!(watch.process.state(), pidfd::State::Exited(_)) {
+            if watch.is_over() || matches!(watch.kernel_state(), pidfd::State::Exited(_)) {
                 break;
             }
             // Unlike a sleep, this ends when the cancel handle is fired.

@@ -42,7 +42,8 @@ impl Watches {
             return Lookup::Retry(why);
         }
         let ctx = || self.ctx(&watch.key.namespace, Limits::within(LOOKUP_TIMEOUT));
-        let id = &watch.key.container;
+        let key = &watch.key;
+        let id = &key.container;
         let record = match containers::get_async(ctx(), id.clone()).await {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -51,25 +52,30 @@ impl Watches {
             }
             Err(error) => return Lookup::Retry(error),
         };
-        let is_own = generation::of(&record) == watch.process.generation();
+        let is_own = generation::of(&record) == watch.generation();
+        // The record keeps the exit of the first process only.
         let recorded_outcome = |record: &Container| {
-            let label = ExitLabel::of(record);
-            let label = label.filter(|label| is_own && label.pid == watch.process.pid);
-            label.map(|label| label.outcome)
+            let label = ExitLabel::of(record).filter(|_| is_own && key.is_first());
+            label.filter(|label| label.pid == watch.pid).map(|label| label.outcome)
         };
         let mut recorded = recorded_outcome(&record);
-        let process = match tasks::get_async(ctx(), id.clone(), String::new()).await {
+        let process = match tasks::get_async(ctx(), id.clone(), key.exec_id().to_owned()).await {
             Ok(process) => process,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let how = match is_own {
-                    true => "its task is gone from containerd",
-                    false => "another container has its id",
+                    true => format!("{} is gone from containerd", key.subject()),
+                    false => "another container has its id".to_owned(),
                 };
-                return self.resolve(watch, recorded, how, why);
+                return self.resolve(watch, recorded, &how, why);
             }
             Err(error) => return Lookup::Retry(error),
         };
-        if process.pid != 0 && process.pid != watch.process.pid {
+        let is_another = match process.pid {
+            // An exec has no pid before its start. It is watched from its start on.
+            0 => !key.is_first() && process.status == Status::Created,
+            pid => pid != watch.pid,
+        };
+        if is_another {
             return self.resolve(watch, recorded, "another process has its id", why);
         }
         watch.lock().absent = None;
@@ -98,11 +104,11 @@ impl Watches {
             Status::Created | Status::Running | Status::Paused | Status::Pausing => {
                 if !is_own {
                     use pidfd::State::{Exited, ExitedUnknown};
-                    if matches!(watch.process.state(), Exited(_) | ExitedUnknown) {
+                    if matches!(watch.kernel_state(), Exited(_) | ExitedUnknown) {
                         return self.resolve(watch, recorded, "another process has its id", why);
                     }
                     // Another client has replaced the record while the process runs.
-                    watch.process.set_generation(generation::of(&record));
+                    watch.generation.set(generation::of(&record));
                 }
                 if process.status != Status::Created {
                     note_start(watch);
@@ -139,18 +145,19 @@ impl Watches {
         let list = match tasks::list_async(ctx).await {
             Ok(list) => list,
             // Some shim does not answer. It may be another container's.
-            Err(_) if matches!(watch.process.state(), pidfd::State::Exited(_)) => {
+            Err(_) if matches!(watch.kernel_state(), pidfd::State::Exited(_)) => {
                 return self.resolve(watch, None, how, why);
             }
             Err(error) => return Lookup::Retry(error),
         };
+        let is_exec = !watch.key.is_first();
         let own = list.into_iter().find(|(id, process)| {
             // If a shim does not answer, its task is listed without a pid.
-            *id == watch.key.container && [0, watch.process.pid].contains(&process.pid)
+            *id == watch.key.container && (is_exec || [0, watch.pid].contains(&process.pid))
         });
         let Some((_, process)) = own else {
             // Some versions leave the task of a shim that does not answer out of the list.
-            let has_no_pidfd = watch.process.state() == pidfd::State::Unknown;
+            let has_no_pidfd = watch.kernel_state() == pidfd::State::Unknown;
             let since = *watch.lock().absent.get_or_insert_with(Instant::now);
             if has_no_pidfd && since.elapsed() < LOOKUP_TIMEOUT {
                 return Lookup::Retry(why);
@@ -158,6 +165,17 @@ impl Watches {
             return self.resolve(watch, None, how, why);
         };
         watch.lock().absent = None;
+        if is_exec {
+            // The list has first processes only. An exec ends with its container at the latest.
+            use pidfd::State::{Exited, ExitedUnknown};
+            let has_ended = process.status == Status::Stopped
+                || matches!(watch.kernel_state(), Exited(_) | ExitedUnknown);
+            return if has_ended {
+                self.resolve(watch, None, how, why)
+            } else {
+                Lookup::Retry(why)
+            };
+        }
         match process.status {
             // The record is gone that may have said that the process was not to run.
             Status::Stopped if process.exit.code == SIGKILL_CODE && !watch.is_started() => {
@@ -192,7 +210,7 @@ impl Watches {
                 self.report_recovered(watch, ProcessOutcome::NeverStarted);
             }
             Some(ProcessOutcome::NeverStarted | ProcessOutcome::Unknown) | None => {
-                match watch.process.state() {
+                match watch.kernel_state() {
                     // containerd kills a process that it does not know any more, or will find it again.
                     State::Running => return Lookup::Other(why),
                     // Its parent may never wait for it.
@@ -213,6 +231,6 @@ impl Watches {
 /// that broke off.
 fn note_start(watch: &Watch) {
     if let Err(e) = watch.note_start() {
-        log::warn!("the input of container {}: {e}", watch.key.container);
+        log::warn!("the input of {}: {e}", watch.key);
     }
 }

@@ -1,109 +1,136 @@
-//! One watched process: what is known about it, the callers that wait for its exit, and the job that
-//! runs after the exit.
+//! One watched process: a container's first one, or an exec. What is known about it, and the job that
+//! runs after its exit.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use super::identity::{Generation, Key, Process};
 use super::pidfd::{self, Pidfd};
-use crate::call::Limits;
 use crate::delivery::{self, Bus, Job};
 use crate::error::{Error, Result};
-use crate::executor::Executor;
 use crate::message::Message;
-use crate::stdio::{self, Attached, FifoDir, Paths};
-use crate::wait::block_on;
+use crate::stdio::{Attached, Paths};
 
 /// How long a process whose Wait is unreliable is looked up again and again.
 const UNRELIABLE: Duration = Duration::from_secs(10);
 
-/// How long the shim may take to pass on what it still holds of output that is dropped: until then it
-/// is counted.
-const DISCARD: Duration = Duration::from_millis(100);
-
 /// If a Wait breaks off again within this time, the pause before the next one grows.
 const BREAK_COUNTS: Duration = Duration::from_secs(10);
-
-/// The container of a watch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) namespace: String,
-    pub(super) container: String,
-}
-
-/// What tells a process from another one of the same container id.
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    /// The generation of the container that it belongs to. It changes if another client replaces the
-    /// record while the process runs.
-    generation: Mutex<String>,
-    /// `None` once the exit is known.
-    pidfd: Mutex<Option<Pidfd>>,
-}
-
-impl Process {
-    pub(crate) fn new(pid: u32, generation: String, pidfd: Option<Pidfd>) -> Process {
-        Process { pid, generation: Mutex::new(generation), pidfd: Mutex::new(pidfd) }
-    }
-
-    pub(crate) fn generation(&self) -> String {
-        self.generation.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_generation(&self, generation: String) {
-        *self.generation.lock().unwrap_or_else(PoisonError::into_inner) = generation;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Pidfd>> {
-        self.pidfd.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Its state, as the kernel reports it.
-    pub(super) fn state(&self) -> pidfd::State {
-        self.lock().as_ref().map_or(pidfd::State::Unknown, Pidfd::state)
-    }
-
-    /// Whether both are the same process.
-    pub(super) fn is(&self, other: &Process) -> bool {
-        self.pid == other.pid && self.generation() == other.generation()
-    }
-}
 
 /// A job for the time after the exit of a process, when the hooks have returned.
 pub(crate) type AfterExit = Box<dyn FnOnce(Arc<Watch>) + Send>;
 
-/// The watch of one process: the container's first one.
+/// The watch of one process.
 pub(crate) struct Watch {
     pub(super) key: Key,
-    pub(crate) process: Process,
-    /// The paths of its streams that the shim got, if they are known.
-    paths: OnceLock<Paths>,
-    /// The streams that this client pumps.
-    stdio: OnceLock<Attached>,
-    /// Whether it is known to have been started, and not only created.
-    started: AtomicBool,
-    /// See [`Watch::hold_exit`].
-    exit_held: AtomicBool,
-    after_exit: Mutex<AfterExitState>,
+    pub(crate) pid: u32,
+    pub(super) generation: Generation,
     state: Mutex<State>,
+}
+
+pub(super) struct State {
+    phase: Phase,
+    /// `None` also once the watch has ended.
+    pidfd: Option<Pidfd>,
+    pub(super) streams: Streams,
+    after_exit: AfterExitState,
+    pub(super) waiters: Waiters,
+    wait: WaitState,
+    /// When the process was first seen to have exited without an exit code.
+    ending: Option<Instant>,
+    /// When containerd's list was first found to lack the process, which was not seen to exit.
+    pub(super) absent: Option<Instant>,
+    queued: Queued,
+}
+
+/// How far the process is, as far as this client knows.
+enum Phase {
+    /// It was created. Another client may have started it unnoticed.
+    Created,
+    /// It was created, and a call deletes it. See [`Watch::hold_exit`].
+    Held,
+    /// It was started.
+    Started,
+    Ended(End),
+}
+
+/// The end of a watch.
+struct End {
+    /// The exit, or why there will be none: the client was closed, or the watch was given up.
+    how: Result<Message>,
+    /// Whether the process is known to have been started.
+    started: bool,
+    /// Whether a caller has got the exit.
+    seen: bool,
+    /// Whether the server has forgotten the process, and the exit is kept for a while.
+    retired: bool,
+}
+
+/// The job for the time after the exit. A watch runs at most one.
+enum AfterExitState {
+    None,
+    /// It waits for the exit.
+    Set(AfterExit),
+    /// The exit was published without a job. Alive as long as a hook runs with it.
+    Published(Weak<delivery::After>),
+    /// It was given to the bus.
+    Given,
+}
+
+/// What is known about the streams of a process.
+#[derive(Default)]
+pub(super) struct Streams {
+    /// The paths that the shim got, if they are known.
+    pub(super) paths: Option<Paths>,
+    /// The streams that this client pumps.
+    pub(super) stdio: Option<Arc<Attached>>,
+}
+
+/// What wakes the callers that wait for the exit, each with a number of its own.
+#[derive(Default)]
+pub(super) struct Waiters {
+    pub(super) wakers: HashMap<u64, Waker>,
+    pub(super) next: u64,
+}
+
+/// The Wait at the server.
+#[derive(Default)]
+struct WaitState {
+    outstanding: bool,
+    /// What wakes the future that has it.
+    waker: Option<Waker>,
+    /// When it broke off last, and the pause after that.
+    last_break: Option<(Instant, Duration)>,
+    /// Until when it is unreliable.
+    unreliable_until: Option<Instant>,
+}
+
+/// Whether a watch is on the queue of those that are looked up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Queued {
+    No,
+    Yes,
+    /// It is on the queue, and another look-up was asked for since.
+    Again,
 }
 
 impl Watch {
     pub(super) fn new(key: Key, process: Process) -> Watch {
-        Watch {
-            key,
-            process,
-            paths: OnceLock::new(),
-            stdio: OnceLock::new(),
-            started: AtomicBool::new(false),
-            exit_held: AtomicBool::new(false),
-            after_exit: Mutex::default(),
-            state: Mutex::default(),
-        }
+        let Process { pid, generation, pidfd, .. } = process;
+        let state = State {
+            phase: Phase::Created,
+            pidfd,
+            streams: Streams::default(),
+            after_exit: AfterExitState::None,
+            waiters: Waiters::default(),
+            wait: WaitState::default(),
+            ending: None,
+            absent: None,
+            queued: Queued::No,
+        };
+        Watch { key, pid, generation, state: Mutex::new(state) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,151 +142,157 @@ impl Watch {
         &self.key.container
     }
 
-    /// Whether its shim copies any stream.
-    pub(crate) fn has_streams(&self) -> bool {
-        let given = |paths: &Paths| !paths.stdout.is_empty() || !paths.stdin.is_empty();
-        self.stdio.get().is_some() || self.paths.get().is_some_and(given)
+    /// The exec's id, as requests have it: empty for a container's first process.
+    pub(crate) fn exec_id(&self) -> &str {
+        self.key.exec_id()
     }
 
-    /// The streams that this client pumps.
-    pub(crate) fn stdio(&self) -> Option<&Attached> {
-        self.stdio.get()
+    /// Whether it is the watch of this process, which has its name.
+    pub(super) fn is_of(&self, process: &Process) -> bool {
+        self.pid == process.pid && self.generation() == process.generation.get()
     }
 
-    /// Closes the streams, and removes the FIFOs, also those that another program has left. Called when
-    /// the task is deleted.
-    pub(crate) fn close_stdio(&self, dir: FifoDir<'_>) {
-        match (self.stdio.get(), self.paths.get()) {
-            (Some(stdio), _) => stdio.close(),
-            (None, Some(paths)) => stdio::remove_fifos(dir.state_dir, paths),
-            // No task has named their paths.
-            (None, None) => stdio::remove_fifo_sets_of(dir, &self.key.container),
-        }
+    /// A process that is executed in the container whose first process this watch is of.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the operation, which does not exist yet")
+    )]
+    pub(crate) fn exec(&self, exec: &str, pid: u32, pidfd: Option<Pidfd>) -> Process {
+        Process { exec: Some(exec.into()), pid, generation: self.generation.clone(), pidfd }
     }
 
-    /// Waits until the output of a process that has ended is passed on, at most for this time. After
-    /// it, what is left is dropped and counted as lost. Fails if the limits end the wait before: then
-    /// nothing is dropped.
-    pub(crate) fn drain(&self, time: Duration, limits: &Limits) -> Result<()> {
-        let Some(stdio) = self.stdio() else { return Ok(()) };
-        if stdio.drain(&limits.at_most(time)).is_err() {
-            limits.check()?;
-            stdio.discard();
-            let _ = stdio.drain(&limits.at_most(DISCARD));
-        }
-        Ok(())
+    /// The generation of the container that the process belongs to.
+    pub(crate) fn generation(&self) -> String {
+        self.generation.get()
     }
 
-    /// Waits without blocking until the output of a process that has ended is passed on, at most for the
-    /// time that was chosen when the container was created.
-    pub(super) async fn drained(&self, executor: &Executor) {
-        if let Some(stdio) = self.stdio() {
-            executor.within(stdio.drain_time(), stdio.drained()).await;
-        }
+    /// The state of the process, as the kernel reports it.
+    pub(super) fn kernel_state(&self) -> pidfd::State {
+        self.lock().pidfd.as_ref().map_or(pidfd::State::Unknown, Pidfd::state)
     }
 
-    /// Closes the streams that this client passes on, and removes their FIFOs.
-    pub(crate) fn close_streams(&self) {
-        self.stdio().into_iter().for_each(Attached::close);
-    }
-
-    /// Sets what is known about its streams. What was set before stays.
-    pub(super) fn set_streams(&self, paths: Option<Paths>, stdio: Option<Attached>) {
-        paths.into_iter().for_each(|paths| drop(self.paths.set(paths)));
-        stdio.into_iter().for_each(|stdio| drop(self.stdio.set(stdio)));
-    }
-
-    /// Notes that its process runs, or has run.
+    /// Notes that the process runs, or has run.
     pub(super) fn set_started(&self) {
-        self.started.store(true, Ordering::SeqCst);
-    }
-
-    /// Notes that its process runs, or has run, and starts to pump its input.
-    pub(crate) fn note_start(&self) -> Result<()> {
-        self.set_started();
-        self.stdio().map_or(Ok(()), Attached::start_input)
+        match &mut self.lock().phase {
+            Phase::Ended(end) => end.started = true,
+            phase => *phase = Phase::Started,
+        }
     }
 
     /// Whether the process is known to have been started. Another client may have started it unnoticed.
     pub(crate) fn is_started(&self) -> bool {
-        self.started.load(Ordering::SeqCst)
+        self.lock().phase.is_started()
     }
 
-    /// Notes that containerd may never answer the Wait: a deletion of the task broke off, or the
-    /// task had no process that could be signalled.
-    pub(super) fn set_wait_unreliable(&self) {
-        self.lock().unreliable_until = Some(Instant::now() + UNRELIABLE);
-    }
-
-    pub(super) fn is_wait_unreliable(&self) -> bool {
-        self.lock().unreliable_until.is_some_and(|until| Instant::now() < until)
+    /// Until the drop, an exit that the server reports is not passed on: the caller deletes a process
+    /// that was not started, and is about to find out by itself how it ended.
+    pub(crate) fn hold_exit(&self) -> ExitHold<'_> {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Created) {
+            state.phase = Phase::Held;
+        }
+        ExitHold(self)
     }
 
     pub(super) fn is_exit_held(&self) -> bool {
-        self.exit_held.load(Ordering::SeqCst)
-    }
-
-    /// Until the drop, an exit that the server reports is not passed on: the caller is about to
-    /// find out by itself how the process ended.
-    pub(crate) fn hold_exit(&self) -> ExitHold<'_> {
-        self.exit_held.store(true, Ordering::SeqCst);
-        ExitHold(self)
+        matches!(self.lock().phase, Phase::Held)
     }
 
     /// The exit, if it is known and no caller has got it yet. Then it is the exit of the process
     /// that the caller means, even if the id has another process by now.
     pub(crate) fn take_unseen_exit(&self) -> Option<Message> {
-        let exit = {
+        let end = {
             let mut state = self.lock();
-            let exit = state.exit.clone().filter(|_| !state.seen);
-            state.seen |= exit.is_some();
-            exit
+            if matches!(&state.phase, Phase::Ended(end) if !end.seen) {
+                state.see_end()
+            } else {
+                None
+            }
         };
-        exit.map(|message| self.with_output_lost(message))
+        end?.ok().map(|message| self.with_output_lost(message))
     }
 
     /// The exit, if it is known.
     pub(crate) fn exit(&self) -> Option<Message> {
-        let known = self.lock().exit.clone();
-        known.map(|message| self.with_output_lost(message))
+        let exit = self.lock().exit().cloned();
+        exit.map(|message| self.with_output_lost(message))
     }
 
-    /// The message with the loss that is known by now.
-    pub(super) fn with_output_lost(&self, message: Message) -> Message {
-        match self.stdio() {
-            Some(stdio) => message.with_output_lost(stdio.lost()),
-            None => message,
+    /// Sets the exit, and wakes the callers that wait for it. Says whether it was the first exit: a
+    /// process exits once.
+    pub(super) fn set_exit(&self, message: &Message) -> bool {
+        self.end_with(Ok(message.clone()))
+    }
+
+    /// Ends the watch: the callers that wait get this error, unless the exit is known.
+    pub(super) fn end(&self, why: Error) {
+        self.end_with(Err(why));
+    }
+
+    /// Ends the watch unless it has ended, and wakes everybody that waits for that.
+    fn end_with(&self, how: Result<Message>) -> bool {
+        let (pidfd, wakers) = {
+            let mut state = self.lock();
+            if state.is_over() {
+                return false;
+            }
+            let started = state.phase.is_started();
+            state.phase = Phase::Ended(End { how, started, seen: false, retired: false });
+            let waiters = std::mem::take(&mut state.waiters.wakers).into_values();
+            let wakers: Vec<Waker> = waiters.chain(state.wait.waker.take()).collect();
+            (state.pidfd.take(), wakers)
+        };
+        drop(pidfd);
+        wakers.into_iter().for_each(Waker::wake);
+        true
+    }
+
+    /// Whether the exit is known, or the watch has ended without one.
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().is_over()
+    }
+
+    /// Whether the Wait is not needed any more. Otherwise its future is woken when that changes.
+    pub(super) fn poll_over(&self, cx: &mut Context<'_>) -> bool {
+        let mut state = self.lock();
+        let is_over = state.is_over();
+        if !is_over {
+            state.wait.waker = Some(cx.waker().clone());
         }
+        is_over
     }
 
-    /// Waits for the exit.
-    pub(crate) fn wait(self: &Arc<Self>, limits: &Limits) -> Result<Message> {
-        block_on(limits, self.waiting())?
+    pub(super) fn is_wait_outstanding(&self) -> bool {
+        self.lock().wait.outstanding
     }
 
-    /// A future that gives the exit.
-    pub(crate) fn waiting(
-        self: &Arc<Self>,
-    ) -> impl Future<Output = Result<Message>> + Send + use<> {
-        ExitWait { watch: self.clone(), number: None }
+    /// Notes that containerd may never answer the Wait: a deletion of the task broke off, or the
+    /// task had no process that could be signalled.
+    pub(super) fn set_wait_unreliable(&self) {
+        self.lock().wait.unreliable_until = Some(Instant::now() + UNRELIABLE);
+    }
+
+    pub(super) fn is_wait_unreliable(&self) -> bool {
+        self.lock().wait.unreliable_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Sets the job for the time after the exit. A watch runs at most one: the first that is set.
     pub(super) fn set_after_exit(self: &Arc<Self>, bus: &Bus, job: Option<AfterExit>) {
         let Some(job) = job else { return };
         let publication = {
-            let mut after = self.lock_after_exit();
-            if after.is_set {
-                return;
-            }
-            after.is_set = true;
-            match &after.publication {
-                None => {
-                    after.job = Some(job);
+            let mut state = self.lock();
+            match &state.after_exit {
+                AfterExitState::None => {
+                    state.after_exit = AfterExitState::Set(job);
                     return;
                 }
-                // The exit was published before: a caller had probed the process without a job.
-                Some(publication) => publication.upgrade(),
+                AfterExitState::Set(_) | AfterExitState::Given => return,
+                // A caller had probed the process without a job.
+                AfterExitState::Published(publication) => {
+                    let publication = publication.upgrade();
+                    state.after_exit = AfterExitState::Given;
+                    publication
+                }
             }
         };
         let job = self.bind(job);
@@ -276,107 +309,68 @@ impl Watch {
 
     /// What the bus runs after the hooks, now that the exit is published.
     pub(super) fn take_after_exit(self: &Arc<Self>, bus: &Bus) -> Arc<delivery::After> {
-        let mut after = self.lock_after_exit();
-        let publication = bus.after(after.job.take().map(|job| self.bind(job)));
-        after.publication = Some(Arc::downgrade(&publication));
-        publication
-    }
-
-    fn lock_after_exit(&self) -> MutexGuard<'_, AfterExitState> {
-        self.after_exit.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sets the exit, and wakes the callers that wait for it. Says whether it was the first exit: a
-    /// process exits once.
-    pub(super) fn set_exit(&self, message: &Message) -> bool {
-        let mut is_first = false;
-        self.change(|state| {
-            is_first = state.exit.is_none() && state.over.is_none();
-            if is_first {
-                state.exit = Some(message.clone());
-            }
-        });
-        if is_first {
-            drop(self.process.lock().take());
-        }
-        is_first
-    }
-
-    /// Ends the watch: the callers that wait get this error, unless the exit is known.
-    pub(super) fn end(&self, why: Error) {
-        self.change(|state| {
-            state.over.get_or_insert(why);
-        });
-    }
-
-    /// Changes the state, and then wakes everybody that waits for a change.
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let woken: Vec<Waker> = {
-            let mut state = self.lock();
-            change(&mut state);
-            let wait_waker = state.wait_waker.take();
-            state.waiters.drain().map(|(_, waker)| waker).chain(wait_waker).collect()
-        };
-        woken.into_iter().for_each(Waker::wake);
-    }
-
-    /// Whether the Wait is not needed any more. Otherwise its future is woken when that changes.
-    pub(super) fn poll_over(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.lock();
-        if state.exit.is_some() || state.over.is_some() {
-            return true;
+        match std::mem::replace(&mut state.after_exit, AfterExitState::Given) {
+            AfterExitState::Set(job) => bus.after(Some(self.bind(job))),
+            _ => {
+                let publication = bus.after(None);
+                state.after_exit = AfterExitState::Published(Arc::downgrade(&publication));
+                publication
+            }
         }
-        state.wait_waker = Some(cx.waker().clone());
-        false
-    }
-
-    pub(super) fn is_wait_outstanding(&self) -> bool {
-        self.lock().wait_outstanding
-    }
-
-    /// Whether the exit is known, or the watch has ended without one.
-    pub(super) fn is_over(&self) -> bool {
-        let state = self.lock();
-        state.exit.is_some() || state.over.is_some()
     }
 }
 
-/// The job for the time after the exit.
-#[derive(Default)]
-struct AfterExitState {
-    is_set: bool,
-    job: Option<AfterExit>,
-    /// Set when the exit is published; alive as long as a hook runs with it.
-    publication: Option<Weak<delivery::After>>,
-}
-
-#[derive(Default)]
-pub(super) struct State {
-    pub(super) exit: Option<Message>,
-    /// Whether a caller has got the exit.
-    seen: bool,
-    /// Whether the container is gone, and the exit is kept for a while.
-    pub(super) retired: bool,
-    /// Why there will be no exit: the client was closed, or the watch was given up.
-    over: Option<Error>,
-    /// The callers that wait, each by a number of its own.
-    waiters: HashMap<u64, Waker>,
-    next_waiter: u64,
-    /// Whether a Wait is outstanding, and what wakes the future that has it.
-    wait_outstanding: bool,
-    wait_waker: Option<Waker>,
-    /// When a Wait broke off last, and the pause after that.
-    last_break: Option<(Instant, Duration)>,
-    /// When the process was first seen to have exited without an exit code.
-    ending: Option<Instant>,
-    /// When containerd's list was first found to lack the process, which was not seen to exit.
-    pub(super) absent: Option<Instant>,
-    /// Until when an outstanding Wait is unreliable.
-    unreliable_until: Option<Instant>,
-    queued: Queued,
+impl Phase {
+    fn is_started(&self) -> bool {
+        match self {
+            Phase::Created | Phase::Held => false,
+            Phase::Started => true,
+            Phase::Ended(end) => end.started,
+        }
+    }
 }
 
 impl State {
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    fn exit(&self) -> Option<&Message> {
+        match &self.phase {
+            Phase::Ended(end) => end.how.as_ref().ok(),
+            _ => None,
+        }
+    }
+
+    /// How the watch ended, for a caller.
+    pub(super) fn see_end(&mut self) -> Option<Result<Message>> {
+        match &mut self.phase {
+            Phase::Ended(end) => {
+                end.seen = true;
+                Some(end.how.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the exit is known, and is not kept for a while only.
+    pub(super) fn has_lasting_exit(&self) -> bool {
+        matches!(&self.phase, Phase::Ended(End { how: Ok(_), retired: false, .. }))
+    }
+
+    /// Sets whether the exit is kept for a while only. Says whether that has changed.
+    pub(super) fn set_retired(&mut self, retired: bool) -> bool {
+        match &mut self.phase {
+            Phase::Ended(end) => std::mem::replace(&mut end.retired, retired) != retired,
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        matches!(&self.phase, Phase::Ended(End { retired: true, .. }))
+    }
+
     pub(super) fn ending_since(&mut self) -> Instant {
         *self.ending.get_or_insert_with(Instant::now)
     }
@@ -391,7 +385,7 @@ impl State {
 
     /// Notes that the look-up is done. Says whether the watch must stay on the queue nevertheless.
     pub(super) fn dequeue(&mut self) -> bool {
-        let stays = self.queued == Queued::Again && self.exit.is_none() && self.over.is_none();
+        let stays = self.queued == Queued::Again && !self.is_over();
         self.queued = if stays { Queued::Yes } else { Queued::No };
         stays
     }
@@ -399,25 +393,15 @@ impl State {
     /// Counts a Wait that broke off. Gives the pause before the look-up: none the first time.
     pub(super) fn count_break(&mut self, (first, longest): (Duration, Duration)) -> Duration {
         let now = Instant::now();
-        let pause = match self.last_break {
+        let pause = match self.wait.last_break {
             Some((at, pause)) if now.duration_since(at) < BREAK_COUNTS => {
                 (pause * 2).clamp(first, longest)
             }
             _ => Duration::ZERO,
         };
-        self.last_break = Some((now, pause));
+        self.wait.last_break = Some((now, pause));
         pause
     }
-}
-
-/// Whether a watch is on the queue of those that are looked up.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Queued {
-    #[default]
-    No,
-    Yes,
-    /// It is on the queue, and another look-up was asked for since.
-    Again,
 }
 
 /// The outstanding Wait of a watch. The drop ends it.
@@ -426,14 +410,14 @@ pub(super) struct WaitGuard(Arc<Watch>);
 impl WaitGuard {
     /// `None` if a Wait is outstanding already.
     pub(super) fn new(watch: &Arc<Watch>) -> Option<WaitGuard> {
-        let was_outstanding = std::mem::replace(&mut watch.lock().wait_outstanding, true);
+        let was_outstanding = std::mem::replace(&mut watch.lock().wait.outstanding, true);
         (!was_outstanding).then(|| WaitGuard(watch.clone()))
     }
 }
 
 impl Drop for WaitGuard {
     fn drop(&mut self) {
-        self.0.lock().wait_outstanding = false;
+        self.0.lock().wait.outstanding = false;
     }
 }
 
@@ -442,42 +426,9 @@ pub(crate) struct ExitHold<'a>(&'a Watch);
 
 impl Drop for ExitHold<'_> {
     fn drop(&mut self) {
-        self.0.exit_held.store(false, Ordering::SeqCst);
-    }
-}
-
-/// One caller that waits for the exit.
-struct ExitWait {
-    watch: Arc<Watch>,
-    number: Option<u64>,
-}
-
-impl Future for ExitWait {
-    type Output = Result<Message>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Message>> {
-        let this = &mut *self;
-        let mut state = this.watch.lock();
-        if let Some(message) = state.exit.clone() {
-            state.seen = true;
-            return Poll::Ready(Ok(this.watch.with_output_lost(message)));
-        }
-        if let Some(why) = &state.over {
-            return Poll::Ready(Err(why.clone()));
-        }
-        let number = *this.number.get_or_insert_with(|| {
-            state.next_waiter += 1;
-            state.next_waiter
-        });
-        state.waiters.insert(number, cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Drop for ExitWait {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.watch.lock().waiters.remove(&number);
+        let mut state = self.0.lock();
+        if matches!(state.phase, Phase::Held) {
+            state.phase = Phase::Created;
         }
     }
 }

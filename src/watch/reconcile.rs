@@ -112,7 +112,7 @@ impl Reconciler {
 impl Watches {
     /// Has a watch looked up; `why` says why that is necessary.
     pub(super) fn reconcile(&self, watch: &Arc<Watch>, why: Error) {
-        log::debug!("container {} is to be looked up: {why}", watch.key.container);
+        log::debug!("{} is to be looked up: {why}", watch.key);
         if why.kind() == ErrorKind::Unavailable {
             self.0.queue.count_break();
         }
@@ -141,7 +141,7 @@ impl Watches {
         if let Err(e) = self.0.executor.spawn(reconciler.run())
             && e.kind() != ErrorKind::Closed
         {
-            log::warn!("containers whose wait broke off are not looked up: {e}");
+            log::warn!("processes whose wait broke off are not looked up: {e}");
         }
     }
 

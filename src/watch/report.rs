@@ -24,19 +24,20 @@ impl Watches {
             exit_code: exit.map(|exit| exit.code),
             exit_time: exit.and_then(|exit| exit.at),
             error,
-            ..self.0.bus.body(MessageKind::Exit)
+            ..self.0.bus.body(kind(watch))
         };
         self.publish(watch, body);
     }
 
     /// Reports that the process was created and never started.
     pub(super) fn report_never_started(&self, watch: &Arc<Watch>, origin: Origin) {
-        let why = Error::new(ErrorKind::NotFound, "the container's process never ran");
+        let whose = if watch.key.is_first() { "the container's process" } else { "the exec" };
+        let why = Error::new(ErrorKind::NotFound, format!("{whose} never ran"));
         let body = Body {
             origin,
             error: Some(why.clone()),
             start_error: Some(why),
-            ..self.0.bus.body(MessageKind::Exit)
+            ..self.0.bus.body(kind(watch))
         };
         self.publish(watch, body);
     }
@@ -65,7 +66,7 @@ impl Watches {
             return;
         }
         let started = watch.is_started();
-        match watch.process.state() {
+        match watch.kernel_state() {
             pidfd::State::Exited(code) if started || code != SIGKILL_CODE => {
                 self.report_exit(watch, Origin::Recovered, Some(Exit { code, at: None }), None);
             }
@@ -83,17 +84,25 @@ impl Watches {
         let message = Message::new(Body {
             namespace: watch.key.namespace.clone(),
             container_id: watch.key.container.clone(),
-            pid: Some(watch.process.pid),
-            generation: generation::number(&watch.process.generation()),
+            exec_id: watch.key.exec.clone(),
+            pid: Some(watch.pid),
+            generation: generation::number(&watch.generation()),
             ..body
         });
         if watch.set_exit(&message) {
             let message = watch.with_output_lost(message);
             self.0.bus.publish(&message, Some(watch.take_after_exit(&self.0.bus)));
             self.drop_displaced(watch);
-            self.count_report();
+            if watch.key.is_first() {
+                self.count_report();
+            }
         }
     }
+}
+
+/// The kind of the message that reports its exit.
+fn kind(watch: &Watch) -> MessageKind {
+    if watch.key.is_first() { MessageKind::Exit } else { MessageKind::ExecExit }
 }
 
 fn no_code(what: &str) -> Error {

@@ -1,42 +1,43 @@
-//! Watches whose container is gone. Their exits are kept for a while, for callers that probe late.
+//! Watches whose process the server has forgotten. Their exits are kept for a while, for callers that
+//! probe late. Nobody reports that another client has removed a container, so such containers are
+//! searched for.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::lookup::{LIST_TIMEOUT, LOOKUP_TIMEOUT};
-use super::process::{Key, Watch};
+use super::process::Watch;
 use super::watches::Watches;
 use crate::call::Limits;
 use crate::error::{ErrorKind, Result};
 use crate::rpc::{containers, tasks};
 
-/// How many exits are kept of containers that are gone without a call of this client.
+/// How many exits are kept of containers that are gone without a call of this client, and how many of
+/// execs.
 pub(super) const MAX_RETIRED: usize = 1024;
 
 impl Watches {
-    /// Counts an exit that was reported. When as many were reported as the last search has kept,
-    /// searches for containers that are gone.
+    /// Counts the exit of a container that was reported. When as many were reported as the last search
+    /// has kept, searches for containers that are gone.
     pub(super) fn count_report(&self) {
         {
             let mut table = self.lock();
-            table.reported += 1;
-            if table.reported < table.existing.max(MAX_RETIRED) {
+            let retired = &mut table.retired;
+            retired.reported += 1;
+            if retired.reported < retired.existing.max(MAX_RETIRED) {
                 return;
             }
-            table.reported = 0;
+            retired.reported = 0;
         }
         if let Err(e) = self.0.executor.spawn(self.clone().retire_removed()) {
             log::debug!("cannot search for containers that are gone: {e}");
         }
     }
 
-    /// Retires the watches whose containers other clients have removed: nobody reports that.
+    /// Retires the watches whose containers other clients have removed.
     async fn retire_removed(self) {
         let mut exited: Vec<_> = self.lock().watches.values().cloned().collect();
-        exited.retain(|watch| {
-            let state = watch.lock();
-            state.exit.is_some() && !state.retired
-        });
+        exited.retain(|watch| watch.key.is_first() && watch.lock().has_lasting_exit());
         let mut tasks = HashMap::new();
         let mut existing = 0;
         for watch in exited {
@@ -53,7 +54,7 @@ impl Watches {
                 }
             }
         }
-        self.lock().existing = existing;
+        self.lock().retired.existing = existing;
     }
 
     /// Whether a container has neither a record nor a task. `tasks` caches the ids of each
@@ -63,7 +64,7 @@ impl Watches {
         watch: &Watch,
         tasks: &mut HashMap<String, Option<HashSet<String>>>,
     ) -> Result<bool> {
-        let Key { namespace, container } = &watch.key;
+        let (namespace, container) = (&watch.key.namespace, &watch.key.container);
         let ctx = |limit| self.ctx(namespace, Limits::within(limit));
         match containers::get_async(ctx(LOOKUP_TIMEOUT), container.clone()).await {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -78,18 +79,20 @@ impl Watches {
         Ok(listed.is_some_and(|ids| !ids.contains(container)))
     }
 
-    /// Keeps the exit of a container that is gone until [`MAX_RETIRED`] others follow it.
+    /// Keeps the exit of a process that is gone until [`MAX_RETIRED`] others follow it.
     pub(crate) fn retire(&self, watch: &Arc<Watch>) {
         let is_listed = self.lock().has(watch);
-        if !is_listed || std::mem::replace(&mut watch.lock().retired, true) {
+        if !is_listed || !watch.lock().set_retired(true) {
             return;
         }
         let oldest = {
-            let mut retired = self.0.retired.lock().unwrap_or_else(PoisonError::into_inner);
-            retired.push_back(watch.clone());
-            if retired.len() > MAX_RETIRED { retired.pop_front() } else { None }
+            let mut table = self.lock();
+            let retired = &mut table.retired;
+            let list = if watch.key.is_first() { &mut retired.first } else { &mut retired.execs };
+            list.push_back(watch.clone());
+            if list.len() > MAX_RETIRED { list.pop_front() } else { None }
         };
-        let stays = |oldest: &Arc<Watch>| oldest.lock().retired;
+        let stays = |oldest: &Arc<Watch>| oldest.lock().is_retired();
         oldest.into_iter().filter(stays).for_each(|oldest| self.forget(&oldest));
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::process::{Key, Process, Watch};
+use super::identity::{Key, Process};
+use super::process::Watch;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many processes that were forgotten are remembered: enough for those that are looked up at one
@@ -15,14 +16,24 @@ pub(super) struct Table {
     pub(super) watches: HashMap<Key, Arc<Watch>>,
     /// The watches whose id another process has by now, and whose own process has not exited yet.
     pub(super) displaced: Vec<Arc<Watch>>,
-    /// How many exits were reported since the last search for containers that are gone.
-    pub(super) reported: usize,
-    /// How many exits of containers that still existed the last search has found.
-    pub(super) existing: usize,
+    pub(super) retired: Retired,
     /// The last processes whose exit was reported and whose watch was forgotten. A caller that
     /// finds one of them at the server has asked before the container was removed.
     forgotten: VecDeque<(Key, u32, String)>,
     closed: bool,
+}
+
+/// The watches whose process the server has forgotten, and whose exit is kept for a while.
+#[derive(Default)]
+pub(super) struct Retired {
+    /// Those of containers' first processes, and those of execs, the oldest first: many execs must not
+    /// push the exits of containers out.
+    pub(super) first: VecDeque<Arc<Watch>>,
+    pub(super) execs: VecDeque<Arc<Watch>>,
+    /// How many exits of containers were reported since the last search for containers that are gone.
+    pub(super) reported: usize,
+    /// How many exits of containers that still existed the last search has found.
+    pub(super) existing: usize,
 }
 
 /// What [`Table::insert`] did.
@@ -42,20 +53,20 @@ impl Table {
         &mut self,
         key: Key,
         process: Process,
-        is_same: impl Fn(&Process, &Process) -> bool,
+        is_same: impl Fn(&Watch, &Process) -> bool,
     ) -> Result<Inserted> {
         if self.closed {
             return Err(closed());
         }
         let existing = self.watches.get(&key).cloned();
-        if let Some(watch) = existing.as_ref().filter(|watch| is_same(&watch.process, &process)) {
+        if let Some(watch) = existing.as_ref().filter(|watch| is_same(watch, &process)) {
             return Ok(Inserted { watch: watch.clone(), is_new: false, displaced: None });
         }
         let is_it = |(of, pid, generation): &(Key, u32, String)| {
-            *pid == process.pid && *of == key && *generation == process.generation()
+            *pid == process.pid && *of == key && *generation == process.generation.get()
         };
         if self.forgotten.iter().any(is_it) {
-            return Err(removed(&key.container));
+            return Err(removed(&key));
         }
         let watch = Arc::new(Watch::new(key.clone(), process));
         self.watches.insert(key, watch.clone());
@@ -77,7 +88,7 @@ impl Table {
 
     /// Remembers a process whose exit was reported and whose watch is about to be forgotten.
     pub(super) fn note_forgotten(&mut self, watch: &Watch) {
-        let process = (watch.key.clone(), watch.process.pid, watch.process.generation());
+        let process = (watch.key.clone(), watch.pid, watch.generation());
         self.forgotten.push_back(process);
         if self.forgotten.len() > MAX_FORGOTTEN {
             self.forgotten.pop_front();
@@ -94,8 +105,8 @@ impl Table {
     }
 }
 
-pub(super) fn removed(container: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("container {container} was removed"))
+pub(super) fn removed(key: &Key) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{key} was removed"))
 }
 
 pub(super) fn closed() -> Error {

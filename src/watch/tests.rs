@@ -40,7 +40,7 @@ fn close(watches: &Watches) {
 }
 
 fn process(pid: u32, generation: &str) -> Process {
-    Process::new(pid, generation.into(), None)
+    Process::first(pid, generation.into(), None)
 }
 
 fn found(pid: u32, generation: &str, exit: Option<Exit>) -> FoundProcess {
@@ -63,7 +63,7 @@ fn a_prober_and_the_creator_of_a_process_share_one_watch() {
 
     // With another pid or generation it is another process: the one before is gone.
     for (pid, generation) in [(2, "a"), (2, "b")] {
-        let before = watches.find("ns", "c").unwrap();
+        let before = watches.find("ns", "c", None).unwrap();
         let made = watches.start(&ctx, "c", process(pid, generation), None, None).unwrap();
         assert!(!Arc::ptr_eq(&before, &made));
         let message = before.wait(&Limits::within(Duration::from_secs(30))).unwrap();
@@ -134,14 +134,15 @@ fn reported_exits_are_dropped_when_other_clients_remove_the_containers() {
     for number in 0..count {
         watches.adopt(&ctx, &format!("c{number}"), found(1, "a", exit)).unwrap();
     }
-    let kept = || (0..count).filter(|n| watches.find("ns", &format!("c{n}")).is_some()).count();
+    let kept =
+        || (0..count).filter(|n| watches.find("ns", &format!("c{n}"), None).is_some()).count();
     let began = Instant::now();
     // The later half of the exits is kept, and the newest of all.
     while kept() > 2 + MAX_RETIRED + 2 {
         assert!(began.elapsed() < Duration::from_secs(30), "{} are kept", kept());
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(["c0", "c1"].iter().all(|id| watches.find("ns", id).is_some()));
+    assert!(["c0", "c1"].iter().all(|id| watches.find("ns", id, None).is_some()));
     close(&watches);
     watches.0.bus.shut();
 }

@@ -20,7 +20,7 @@ impl Watches {
         let Some(guard) = WaitGuard::new(watch) else { return Ok(()) };
         // The answer may take as long as the process runs: no deadline.
         let ctx = self.ctx(&watch.key.namespace, Limits::default());
-        let mut reply = tasks::wait(&ctx, &watch.key.container, "")?;
+        let mut reply = tasks::wait(&ctx, watch.container(), watch.exec_id())?;
         // Keeps the thread of the reconciler: when the Wait breaks off, no new one might be had.
         let kept = self.0.executor.keep()?;
         let watches = self.clone();

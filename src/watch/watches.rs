@@ -1,10 +1,10 @@
 //! The watched processes of a client: finding a watch, beginning one, and forgetting it.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::identity::{Key, Process};
 use super::pidfd::Pidfd;
-use super::process::{AfterExit, Key, Process, Watch};
+use super::process::{AfterExit, Watch};
 use super::queue::Queue;
 use super::table::{Inserted, Table, closed, removed};
 use crate::call::Limits;
@@ -26,8 +26,6 @@ pub(super) struct Shared {
     /// Whether a pid from the server is valid in our own pid namespace.
     shares_pids: bool,
     table: Mutex<Table>,
-    /// The watches whose containers are gone without a call of this client, the oldest first.
-    pub(super) retired: Mutex<VecDeque<Arc<Watch>>>,
     /// The watches that are to be looked up.
     pub(super) queue: Queue,
 }
@@ -35,7 +33,7 @@ pub(super) struct Shared {
 /// A process that the server has, or had.
 pub(crate) struct FoundProcess {
     pub(crate) process: Process,
-    /// The paths of its streams that the shim got, if there is a task that tells them.
+    /// The paths of its streams that the shim got, if the server has it.
     pub(crate) paths: Option<Paths>,
     /// The streams that this client pumps for it.
     pub(crate) stdio: Option<Attached>,
@@ -48,7 +46,7 @@ pub(crate) struct FoundProcess {
 }
 
 impl FoundProcess {
-    /// A process that has ended, and whose task is deleted.
+    /// A process that has ended, and that the server has deleted.
     pub(crate) fn without_task(process: Process, outcome: ProcessOutcome) -> FoundProcess {
         FoundProcess {
             process,
@@ -74,7 +72,6 @@ impl Watches {
             bus,
             shares_pids,
             table: Mutex::default(),
-            retired: Mutex::default(),
             queue: Queue::default(),
         }))
     }
@@ -105,9 +102,14 @@ impl Watches {
         self.0.queue.counts()
     }
 
-    /// The watch of a container's first process.
-    pub(crate) fn find(&self, namespace: &str, container: &str) -> Option<Arc<Watch>> {
-        let key = Key { namespace: namespace.into(), container: container.into() };
+    /// The watch of a process: of a container's first one, or of an exec.
+    pub(crate) fn find(
+        &self,
+        namespace: &str,
+        container: &str,
+        exec: Option<&str>,
+    ) -> Option<Arc<Watch>> {
+        let key = Key::new(namespace, container, exec);
         let watch = self.lock().watches.get(&key).cloned();
         if watch.is_some() {
             // The reconciler may have found no thread.
@@ -121,9 +123,9 @@ impl Watches {
         ctx: &Ctx,
         container: &str,
         process: Process,
-        is_same: impl Fn(&Process, &Process) -> bool,
+        is_same: impl Fn(&Watch, &Process) -> bool,
     ) -> Result<Inserted> {
-        let key = Key { namespace: ctx.namespace.clone(), container: container.into() };
+        let key = Key::new(&ctx.namespace, container, process.exec.as_deref());
         self.lock().insert(key, process, is_same)
     }
 
@@ -138,7 +140,7 @@ impl Watches {
         after_exit: Option<AfterExit>,
     ) -> Result<Arc<Watch>> {
         // Another caller that probes the container may have found the process first.
-        let inserted = self.insert(ctx, container, process, Process::is)?;
+        let inserted = self.insert(ctx, container, process, Watch::is_of)?;
         let watch = inserted.watch;
         watch.set_after_exit(&self.0.bus, after_exit);
         // That caller has no streams of the process.
@@ -158,7 +160,7 @@ impl Watches {
     ) -> Result<Arc<Watch>> {
         // The generation may differ: another client may have replaced the record while the process
         // runs.
-        let is_same = |known: &Process, process: &Process| known.pid == process.pid;
+        let is_same = |known: &Watch, process: &Process| known.pid == process.pid;
         let inserted = self.insert(ctx, container, found.process, is_same)?;
         let watch = inserted.watch;
         // Before the exit can be reported: the job after it needs them.
@@ -183,11 +185,11 @@ impl Watches {
 
     /// Notes that the process of the watch belongs to another record, which has replaced the first one.
     pub(crate) fn set_generation(&self, watch: &Watch, generation: String) {
-        watch.process.set_generation(generation);
-        watch.lock().retired = false;
+        watch.generation.set(generation);
+        watch.lock().set_retired(false);
     }
 
-    /// Drops a watch whose container is gone, or was never completed. Callers that wait get an
+    /// Drops a watch whose process is gone, or was never completed. Callers that wait get an
     /// error unless the exit is known. The FIFOs are removed.
     pub(crate) fn forget(&self, watch: &Arc<Watch>) {
         if watch.exit().is_some() {
@@ -205,10 +207,10 @@ impl Watches {
         self.close_drained(watch);
     }
 
-    /// Drops a watch of a container that still exists.
+    /// Drops a watch.
     fn give_up(&self, watch: &Arc<Watch>) {
         self.lock().remove(watch);
-        watch.end(removed(&watch.key.container));
+        watch.end(removed(&watch.key));
     }
 
     /// Ends every wait: the client is closed.
