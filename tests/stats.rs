@@ -79,14 +79,12 @@ impl Cgroup {
     }
 }
 
-/// A container that runs a script with these resources.
-fn limited(plot: &Plot, script: &str, resources: Value) -> ContainerConfig {
+/// A container that runs a script with these resources of a controller.
+fn limited(plot: &Plot, script: &str, controller: &str, resources: Value) -> ContainerConfig {
     let config = plot.shell(script);
     let spec = default_spec("default", config.id()).unwrap();
     let mut spec: Value = serde_json::from_str(&spec).unwrap();
-    for (member, value) in resources.as_object().unwrap() {
-        spec["linux"]["resources"][member] = value.clone();
-    }
+    spec["linux"]["resources"][controller] = resources;
     config.spec_json(spec.to_string()).apply_image(true)
 }
 
@@ -96,8 +94,7 @@ fn memory_is_what_the_kernel_counts() {
     let script = "x=$(head -c 20000000 /dev/zero | tr '\\0' x); \
                   dd if=/dev/zero of=/dev/shm/x bs=1M count=10 2>/dev/null; echo $x >/dev/null; \
                   sleep 1000; exit";
-    let config =
-        limited(&plot, script, json!({ "memory": { "limit": 256 * MIB, "swap": 320 * MIB } }));
+    let config = limited(&plot, script, "memory", json!({ "limit": 256 * MIB, "swap": 320 * MIB }));
     let (id, pid) = create(&plot.client, config);
     let cgroup = Cgroup::of(pid);
     let inactive = ("memory.stat", "total_inactive_file");
@@ -168,8 +165,10 @@ fn no_limit_is_absent() {
 #[test]
 fn a_process_killed_for_memory_is_counted() {
     let plot = Plot::new();
-    let script = "head -c 200000000 /dev/zero | tail -c 200000000 >/dev/null; sleep 1000";
-    let config = limited(&plot, script, json!({ "memory": { "limit": 32 * MIB } }));
+    // The kernel is to kill any other process before the first one.
+    let script = "(echo 1000 >/proc/self/oom_score_adj; \
+                  head -c 200000000 /dev/zero | tail -c 200000000 >/dev/null); sleep 1000";
+    let config = limited(&plot, script, "memory", json!({ "limit": 32 * MIB }));
     let (id, pid) = create(&plot.client, config);
     let cgroup = Cgroup::of(pid);
     wait_until("the kernel to kill it", || {
@@ -192,8 +191,8 @@ fn a_process_killed_for_memory_is_counted() {
 #[test]
 fn cpu_time_and_throttling_are_what_the_kernel_counts() {
     let plot = Plot::new();
-    let quota = json!({ "cpu": { "quota": 20_000, "period": 100_000 } });
-    let (id, pid) = create(&plot.client, limited(&plot, "while :; do :; done", quota));
+    let quota = json!({ "quota": 20_000, "period": 100_000 });
+    let (id, pid) = create(&plot.client, limited(&plot, "while :; do :; done", "cpu", quota));
     let cgroup = Cgroup::of(pid);
     let throttled = |stats: &Stats| stats.get(Stat::CpuThrottledPeriods).unwrap_or(0);
     wait_until("the quota to be used up", || throttled(&get(&plot.client, &id)) >= 3);
@@ -223,8 +222,7 @@ fn cpu_time_and_throttling_are_what_the_kernel_counts() {
 fn processes_and_their_limit_are_counted() {
     let plot = Plot::new();
     let script = "sleep 1000 & sleep 1000 & sleep 1000 & wait";
-    let (id, pid) =
-        create(&plot.client, limited(&plot, script, json!({ "pids": { "limit": 20 } })));
+    let (id, pid) = create(&plot.client, limited(&plot, script, "pids", json!({ "limit": 20 })));
     wait_until("all processes", || get(&plot.client, &id).get(Stat::PidsCurrent) == Some(4));
     assert_eq!(Cgroup::of(pid).number("pids", "pids.current", "pids.current"), 4);
     assert_eq!(get(&plot.client, &id).get(Stat::PidsLimit), Some(20));
@@ -250,8 +248,8 @@ fn input_and_output_are_counted_by_device() {
     let (major, minor) = disk_below(plot.ground.dir());
     // On cgroup v1, new kernels count only what may be limited.
     let limit = json!([{ "major": major, "minor": minor, "rate": 1_u64 << 40 }]);
-    let resources = json!({ "blockIO": { "throttleWriteBpsDevice": limit } });
-    let (id, pid) = create(&plot.client, limited(&plot, script, resources));
+    let resources = json!({ "throttleWriteBpsDevice": limit });
+    let (id, pid) = create(&plot.client, limited(&plot, script, "blockIO", resources));
     wait_until("the output", || get(&plot.client, &id).get(Stat::IoWriteBytes) >= Some(4 * MIB));
     let stats = get(&plot.client, &id);
     assert!(stats.get(Stat::IoWriteOperations) > Some(0));

@@ -217,7 +217,7 @@ impl Stat {
     }
 
     /// Its name, as in the JSON: `cpu_usage_ns`.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         NAMES[self as usize].1
     }
 }
