@@ -2285,7 +2285,7 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_stats(
  * The function asks the server about all of them with one call. If that has no answer after 1 s, or after a
  * fourth of the call's time, it asks about each by itself, 64 at once. So a shim that does not answer delays
  * the others little: after 2 s its container is given with an error (ctrd_stats_error()) and without
- * figures.
+ * figures. While a shim does not answer, later calls ask one by one from the start.
  *
  * @param client   the client.
  * @param ids      the containers' ids: ids_len strings.

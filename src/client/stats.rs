@@ -23,7 +23,8 @@ impl Client {
     ///
     /// It asks for all of them with one call. If that has no answer after 1 s, or a fourth of the call's
     /// time, it asks about each by itself, 64 at once. So a shim that does not answer delays the others
-    /// little: after 2 s its container is given with an error ([`Stats::error`]) and without figures.
+    /// little: after 2 s its container is given with an error ([`Stats::error`]) and without figures. While a
+    /// shim does not answer, later calls ask one by one from the start.
     ///
     /// Blocks for at most the client's call timeout unless `call` says otherwise.
     pub fn list_stats(&self, ids: &[&str], call: &Call) -> Result<Vec<Stats>> {

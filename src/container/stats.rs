@@ -2,8 +2,9 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::PoisonError;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::task::{LOOK_UP, no_answer};
 use crate::call::Call;
@@ -26,6 +27,10 @@ const TOGETHER: Duration = Duration::from_secs(1);
 
 /// How many containers are asked about at once if they are asked about one by one.
 const AT_ONCE: usize = 64;
+
+/// How long containers are asked about one by one after a shim has not answered. Each call for all that
+/// breaks off makes containerd log an error for every container behind that shim.
+const APART: Duration = Duration::from_secs(60);
 
 /// The step that asks for the figures.
 const READ: &str = "read the figures";
@@ -81,17 +86,23 @@ pub(crate) fn list_stats(client: &Inner, ids: &[&str], call: &Call) -> Result<Ve
     ids.dedup();
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
-    let mut all = match together(ctx, &ids)? {
+    let apart = || client.stats_one_by_one.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_apart = apart().is_some_and(|until| Instant::now() < until);
+    let metrics = if is_apart { None } else { together(ctx, &ids)? };
+    let mut all: Vec<Stats> = match metrics {
         Some(metrics) => metrics.into_iter().filter_map(read).collect(),
         None => {
             if ids.is_empty() {
                 containers::list(ctx, &[], |record| ids.push(record.id))
                     .step("list the containers")?;
             }
-            one_by_one(ctx, ids)?
+            let all = one_by_one(ctx, ids)?;
+            let all_answer = all.iter().all(|stats| stats.error().is_none());
+            *apart() = if all_answer { None } else { Instant::now().checked_add(APART) };
+            all
         }
     };
-    all.sort_by(|a: &Stats, b| a.container_id().cmp(b.container_id()));
+    all.sort_by(|a, b| a.container_id().cmp(b.container_id()));
     Ok(all)
 }
 

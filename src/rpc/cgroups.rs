@@ -417,3 +417,396 @@ fn memory_of_v2(sample: &mut Sample, memory: &v2::MemoryStat) {
     }
     sample.set_if(Stat::SwapPeakBytes, positive(memory.swap_max_usage));
 }
+
+#[cfg(test)]
+mod tests {
+    use protobuf::MessageField;
+
+    use super::*;
+
+    fn sample(type_url: &str, message: &impl Message) -> Sample {
+        let value = message.write_to_bytes().unwrap();
+        decode(&Any { type_url: type_url.into(), value }).unwrap()
+    }
+
+    fn v1(metrics: &v1::Metrics) -> Sample {
+        sample("io.containerd.cgroups.v1.Metrics", metrics)
+    }
+
+    fn v2(metrics: &v2::Metrics) -> Sample {
+        sample("io.containerd.cgroups.v2.Metrics", metrics)
+    }
+
+    /// The figures must be these and no others.
+    #[track_caller]
+    fn assert_figures(sample: &Sample, expected: &[(Stat, u64)]) {
+        let expected: BTreeMap<Stat, u64> = expected.iter().copied().collect();
+        assert_eq!(sample.figures, expected);
+    }
+
+    /// Without the zeros of `memory.stat`, whose figures are there together.
+    fn without_details(sample: &Sample) -> Sample {
+        let mut sample = sample.clone();
+        sample.figures.retain(|stat, value| *value > 0 || !stat.name().starts_with("memory_"));
+        sample
+    }
+
+    const NONE_OF_V1: u64 = 0x7fff_ffff_ffff_f000;
+
+    #[test]
+    fn a_message_of_cgroup_v2_is_decoded() {
+        let psi = |total| v2::PSIStats {
+            some: MessageField::some(v2::PSIData { avg10: 1.5, total, ..Default::default() }),
+            full: MessageField::some(v2::PSIData { total: total + 1, ..Default::default() }),
+            ..Default::default()
+        };
+        let io = |major, minor, factor| v2::IOEntry {
+            major,
+            minor,
+            rbytes: factor,
+            wbytes: 2 * factor,
+            rios: 3 * factor,
+            wios: 4 * factor,
+            ..Default::default()
+        };
+        let size = |pagesize: &str, current, max| v2::HugeTlbStat {
+            pagesize: pagesize.into(),
+            current,
+            max,
+            ..Default::default()
+        };
+        let sample = v2(&v2::Metrics {
+            pids: MessageField::some(v2::PidsStat { current: 3, limit: 100, ..Default::default() }),
+            cpu: MessageField::some(v2::CPUStat {
+                usage_usec: 30,
+                user_usec: 20,
+                system_usec: 10,
+                nr_periods: 7,
+                nr_throttled: 5,
+                throttled_usec: 40,
+                psi: MessageField::some(psi(50)),
+                ..Default::default()
+            }),
+            memory: MessageField::some(v2::MemoryStat {
+                anon: 100,
+                file: 200,
+                inactive_file: 150,
+                pgfault: 9,
+                slab: 11,
+                usage: 1000,
+                usage_limit: 2000,
+                swap_usage: 5,
+                swap_limit: 50,
+                max_usage: 1500,
+                swap_max_usage: 6,
+                ..Default::default()
+            }),
+            memory_events: MessageField::some(v2::MemoryEvents {
+                low: 1,
+                high: 2,
+                max: 3,
+                oom: 4,
+                oom_kill: 5,
+                ..Default::default()
+            }),
+            io: MessageField::some(v2::IOStat {
+                usage: vec![io(8, 0, 1), io(254, 16, 10)],
+                psi: MessageField::some(psi(70)),
+                ..Default::default()
+            }),
+            hugetlb: vec![size("2MB", 2, 64), size("1GB", 4, u64::MAX), size("64KB", 0, 0)],
+            ..Default::default()
+        });
+        assert_eq!(sample.cgroup_version, 2);
+        assert_figures(
+            &without_details(&sample),
+            &[
+                (Stat::CpuUsageNs, 30_000),
+                (Stat::CpuUserNs, 20_000),
+                (Stat::CpuSystemNs, 10_000),
+                (Stat::CpuPeriods, 7),
+                (Stat::CpuThrottledPeriods, 5),
+                (Stat::CpuThrottledNs, 40_000),
+                (Stat::CpuPressureSomeNs, 50_000),
+                (Stat::CpuPressureFullNs, 51_000),
+                (Stat::MemoryUsageBytes, 1000),
+                (Stat::MemoryLimitBytes, 2000),
+                (Stat::MemoryWorkingSetBytes, 850),
+                (Stat::MemoryPeakBytes, 1500),
+                (Stat::MemoryAnonBytes, 100),
+                (Stat::MemoryFileBytes, 200),
+                (Stat::MemoryInactiveFileBytes, 150),
+                (Stat::MemoryPageFaults, 9),
+                (Stat::MemorySlabBytes, 11),
+                (Stat::MemoryLowEvents, 1),
+                (Stat::MemoryHighEvents, 2),
+                (Stat::MemoryLimitHits, 3),
+                (Stat::MemoryOomEvents, 4),
+                (Stat::MemoryOomKills, 5),
+                (Stat::SwapUsageBytes, 5),
+                (Stat::SwapLimitBytes, 50),
+                (Stat::SwapPeakBytes, 6),
+                (Stat::PidsCurrent, 3),
+                (Stat::PidsLimit, 100),
+                (Stat::IoReadBytes, 11),
+                (Stat::IoWriteBytes, 22),
+                (Stat::IoReadOperations, 33),
+                (Stat::IoWriteOperations, 44),
+                (Stat::IoPressureSomeNs, 70_000),
+                (Stat::IoPressureFullNs, 71_000),
+                (Stat::HugePagesUsageBytes, 6),
+            ],
+        );
+        // What the kernel gives as 0 is 0.
+        assert_eq!(sample.figures.get(&Stat::MemoryDirtyBytes), Some(&0));
+        assert_eq!(sample.figures.get(&Stat::MemoryKernelBytes), None);
+        assert_eq!(
+            Value::from(sample.lists),
+            json!({
+                "io_devices": [
+                    { "major": 8, "minor": 0, "read_bytes": 1, "write_bytes": 2,
+                      "read_operations": 3, "write_operations": 4 },
+                    { "major": 254, "minor": 16, "read_bytes": 10, "write_bytes": 20,
+                      "read_operations": 30, "write_operations": 40 },
+                ],
+                "huge_pages": [
+                    { "page_size": "2MB", "usage_bytes": 2, "limit_bytes": 64 },
+                    { "page_size": "1GB", "usage_bytes": 4 },
+                ],
+                "cpu_pressure": {
+                    "some": { "avg10": 1.5, "avg60": 0.0, "avg300": 0.0 },
+                    "full": { "avg10": 0.0, "avg60": 0.0, "avg300": 0.0 },
+                },
+                "io_pressure": {
+                    "some": { "avg10": 1.5, "avg60": 0.0, "avg300": 0.0 },
+                    "full": { "avg10": 0.0, "avg60": 0.0, "avg300": 0.0 },
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn what_cgroup_v2_does_not_give_is_absent() {
+        // Without controllers, containerd sends every message with zeros.
+        let nothing = v2::Metrics {
+            pids: MessageField::some(v2::PidsStat::new()),
+            cpu: MessageField::some(v2::CPUStat::new()),
+            memory: MessageField::some(v2::MemoryStat::new()),
+            io: MessageField::some(v2::IOStat::new()),
+            hugetlb: vec![v2::HugeTlbStat { pagesize: "2MB".into(), ..Default::default() }],
+            ..Default::default()
+        };
+        assert_eq!(v2(&nothing), Sample { cgroup_version: 2, ..Sample::default() });
+
+        // Without limits.
+        let sample = v2(&v2::Metrics {
+            pids: MessageField::some(v2::PidsStat {
+                current: 1,
+                limit: u64::MAX,
+                ..Default::default()
+            }),
+            memory: MessageField::some(v2::MemoryStat {
+                usage: 10,
+                usage_limit: u64::MAX,
+                inactive_file: 11,
+                swap_limit: u64::MAX,
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+        assert_figures(
+            &without_details(&sample),
+            &[
+                (Stat::PidsCurrent, 1),
+                (Stat::MemoryUsageBytes, 10),
+                (Stat::MemoryInactiveFileBytes, 11),
+                (Stat::SwapUsageBytes, 0),
+            ],
+        );
+        // It is never below 0.
+        assert_eq!(sample.figures.get(&Stat::MemoryWorkingSetBytes), Some(&0));
+
+        // A limit of 0 is one.
+        let sample = v2(&v2::Metrics {
+            pids: MessageField::some(v2::PidsStat { current: 1, ..Default::default() }),
+            ..Default::default()
+        });
+        assert_figures(&sample, &[(Stat::PidsCurrent, 1), (Stat::PidsLimit, 0)]);
+    }
+
+    #[test]
+    fn a_message_of_cgroup_v1_is_decoded() {
+        let entry = |usage, limit| {
+            MessageField::some(v1::MemoryEntry {
+                usage,
+                limit,
+                max: usage + 1,
+                failcnt: 2,
+                ..Default::default()
+            })
+        };
+        let io = |op: &str, value| v1::BlkIOEntry {
+            op: op.into(),
+            device: "/dev/vda".into(),
+            major: 254,
+            value,
+            ..Default::default()
+        };
+        let sample = v1(&v1::Metrics {
+            cpu: MessageField::some(v1::CPUStat {
+                usage: MessageField::some(v1::CPUUsage {
+                    total: 30,
+                    kernel: 10,
+                    user: 20,
+                    per_cpu: vec![25, 5],
+                    ..Default::default()
+                }),
+                throttling: MessageField::some(v1::Throttle {
+                    periods: 7,
+                    throttled_periods: 5,
+                    throttled_time: 40,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            memory: MessageField::some(v1::MemoryStat {
+                rss: 1,
+                total_rss: 100,
+                total_cache: 200,
+                total_inactive_file: 150,
+                hierarchical_memory_limit: 1900,
+                usage: entry(1000, 2000),
+                swap: entry(1005, 2050),
+                kernel: entry(12, NONE_OF_V1),
+                kernel_tcp: entry(0, NONE_OF_V1),
+                ..Default::default()
+            }),
+            memory_oom_control: MessageField::some(v1::MemoryOomControl {
+                oom_kill: 5,
+                under_oom: 1,
+                ..Default::default()
+            }),
+            pids: MessageField::some(v1::PidsStat { current: 3, limit: 100, ..Default::default() }),
+            blkio: MessageField::some(v1::BlkIOStat {
+                io_service_bytes_recursive: vec![io("Read", 11), io("Write", 22), io("Total", 33)],
+                io_serviced_recursive: vec![io("Read", 3), io("Write", 4), io("Sync", 7)],
+                ..Default::default()
+            }),
+            hugetlb: vec![v1::HugetlbStat {
+                usage: 2,
+                max: 3,
+                failcnt: 1,
+                pagesize: "2MB".into(),
+                ..Default::default()
+            }],
+            network: vec![v1::NetworkStat {
+                name: "eth0".into(),
+                rx_bytes: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        assert_eq!(sample.cgroup_version, 1);
+        assert_figures(
+            &without_details(&sample),
+            &[
+                (Stat::CpuUsageNs, 30),
+                (Stat::CpuUserNs, 20),
+                (Stat::CpuSystemNs, 10),
+                (Stat::CpuPeriods, 7),
+                (Stat::CpuThrottledPeriods, 5),
+                (Stat::CpuThrottledNs, 40),
+                (Stat::MemoryUsageBytes, 1000),
+                (Stat::MemoryLimitBytes, 2000),
+                (Stat::MemoryWorkingSetBytes, 850),
+                (Stat::MemoryPeakBytes, 1001),
+                (Stat::MemoryAnonBytes, 100),
+                (Stat::MemoryFileBytes, 200),
+                (Stat::MemoryInactiveFileBytes, 150),
+                (Stat::MemoryLimitHits, 2),
+                (Stat::MemoryOomKills, 5),
+                (Stat::MemoryUnderOom, 1),
+                (Stat::MemoryHierarchicalLimitBytes, 1900),
+                (Stat::MemoryKernelBytes, 12),
+                (Stat::SwapUsageBytes, 5),
+                (Stat::SwapLimitBytes, 50),
+                (Stat::MemorySwapUsageBytes, 1005),
+                (Stat::MemorySwapLimitBytes, 2050),
+                (Stat::MemorySwapPeakBytes, 1006),
+                (Stat::MemorySwapLimitHits, 2),
+                (Stat::PidsCurrent, 3),
+                (Stat::PidsLimit, 100),
+                (Stat::IoReadBytes, 11),
+                (Stat::IoWriteBytes, 22),
+                (Stat::IoReadOperations, 3),
+                (Stat::IoWriteOperations, 4),
+                (Stat::HugePagesUsageBytes, 2),
+            ],
+        );
+        assert_eq!(sample.figures.get(&Stat::MemoryKernelTcpBytes), Some(&0));
+        assert_eq!(sample.figures.get(&Stat::MemoryOomKillDisabled), Some(&0));
+        let lists = Value::from(sample.lists);
+        assert_eq!(lists["cpu_usage_ns_by_cpu"], json!([25, 5]));
+        assert_eq!(lists["io_devices"][0]["device"], "/dev/vda");
+        assert_eq!(
+            lists["huge_pages"],
+            json!([{ "page_size": "2MB", "usage_bytes": 2, "peak_bytes": 3, "limit_hits": 1 }])
+        );
+        assert_eq!(lists["networks"][0]["rx_bytes"], 1);
+    }
+
+    #[test]
+    fn what_cgroup_v1_does_not_give_is_absent() {
+        let empty = || MessageField::some(v1::MemoryEntry::new());
+        let sample = v1(&v1::Metrics {
+            cpu: MessageField::some(v1::CPUStat {
+                usage: MessageField::some(v1::CPUUsage::new()),
+                throttling: MessageField::some(v1::Throttle::new()),
+                ..Default::default()
+            }),
+            memory: MessageField::some(v1::MemoryStat {
+                hierarchical_memory_limit: NONE_OF_V1,
+                usage: MessageField::some(v1::MemoryEntry {
+                    usage: 10,
+                    max: 10,
+                    limit: NONE_OF_V1,
+                    ..Default::default()
+                }),
+                // The kernel does not count swap: the library stops there.
+                swap: empty(),
+                kernel: empty(),
+                kernel_tcp: empty(),
+                ..Default::default()
+            }),
+            pids: MessageField::some(v1::PidsStat { current: 1, ..Default::default() }),
+            blkio: MessageField::some(v1::BlkIOStat::new()),
+            ..Default::default()
+        });
+        assert_figures(
+            &without_details(&sample),
+            &[
+                (Stat::MemoryUsageBytes, 10),
+                (Stat::MemoryWorkingSetBytes, 10),
+                (Stat::MemoryPeakBytes, 10),
+                (Stat::PidsCurrent, 1),
+            ],
+        );
+        assert!(sample.lists.is_empty());
+        assert_eq!(v1(&v1::Metrics::new()), Sample { cgroup_version: 1, ..Sample::default() });
+    }
+
+    #[test]
+    fn other_messages_have_no_figures() {
+        let other = |type_url: &str, value: &[u8]| {
+            decode(&Any { type_url: type_url.into(), value: value.to_vec() })
+        };
+        assert_eq!(other("", &[]).unwrap(), Sample::default());
+        assert_eq!(other("io.containerd.windows.Stats", &[0xff]).unwrap(), Sample::default());
+        let prefixed = other("type.googleapis.com/io.containerd.cgroups.v2.Metrics", &[]);
+        assert_eq!(prefixed.unwrap().cgroup_version, 2);
+        for version in [1, 2] {
+            let bad = other(&format!("io.containerd.cgroups.v{version}.Metrics"), &[0xff]);
+            assert_eq!(bad.unwrap_err().kind(), ErrorKind::Protocol);
+        }
+    }
+}
