@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::task::{LOOK_UP, no_answer};
-use crate::call::Call;
+use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
@@ -47,6 +47,9 @@ pub(crate) fn stats(client: &Inner, id: &str, call: &Call) -> Result<Stats> {
         }
         metrics => metrics.step(READ)?,
     };
+    if metrics.is_empty() && has_passed(&bounded.limits) && ctx.limits.check().is_ok() {
+        return Err(no_answer());
+    }
     if let Some(stats) = metrics.into_iter().next().map(Stats::new).transpose()?
         && !is_empty(&stats)
     {
@@ -106,11 +109,22 @@ pub(crate) fn list_stats(client: &Inner, ids: &[&str], call: &Call) -> Result<Ve
     Ok(all)
 }
 
+/// Whether the deadline has passed. At the deadline containerd gives up, and answers without the
+/// containers that it has not heard of: such an answer says nothing about them.
+fn has_passed(limits: &Limits) -> bool {
+    limits.remaining().is_some_and(|left| left.is_zero())
+}
+
 /// Asks for all at once. `None` if that takes too long: a shim may not answer, which keeps containerd
 /// from asking those behind it.
 fn together(ctx: &Ctx, ids: &[String]) -> Result<Option<Vec<Metric>>> {
     let most = ctx.limits.remaining().map_or(TOGETHER, |left| TOGETHER.min(left / 4));
-    match metrics::get(&ctx.with_limits(ctx.limits.at_most(most)), ids) {
+    let bounded = ctx.with_limits(ctx.limits.at_most(most));
+    match metrics::get(&bounded, ids) {
+        Ok(_) if has_passed(&bounded.limits) => {
+            ctx.limits.check()?;
+            Ok(None)
+        }
         // Or the answer is larger than a message may be.
         Err(e) if matches!(e.kind(), ErrorKind::Timeout | ErrorKind::ResourceExhausted) => {
             ctx.limits.check()?;
@@ -153,7 +167,7 @@ fn one_by_one(ctx: &Ctx, ids: Vec<String>) -> Result<Vec<Stats>> {
 struct Round<'a> {
     ctx: &'a Ctx,
     left: std::vec::IntoIter<String>,
-    under_way: Vec<(String, Answer)>,
+    under_way: Vec<(String, Limits, Answer)>,
     all: Vec<Stats>,
 }
 
@@ -166,13 +180,16 @@ impl Round<'_> {
             {
                 let bounded = self.ctx.with_limits(self.ctx.limits.at_most(SHIM));
                 let answer = metrics::ask(&bounded, &id)?;
-                self.under_way.push((id, answer));
+                self.under_way.push((id, bounded.limits, answer));
             }
             let before = self.under_way.len();
             let mut waiting = Vec::with_capacity(before);
-            for (id, mut answer) in self.under_way.drain(..) {
+            for (id, limits, mut answer) in self.under_way.drain(..) {
                 match Pin::new(&mut answer).poll(cx) {
-                    Poll::Pending => waiting.push((id, answer)),
+                    Poll::Pending => waiting.push((id, limits, answer)),
+                    Poll::Ready(Ok(metrics)) if metrics.is_empty() && has_passed(&limits) => {
+                        self.all.push(unknown(id, no_answer()));
+                    }
                     Poll::Ready(Ok(metrics)) => {
                         self.all.extend(metrics.into_iter().filter_map(read));
                     }
@@ -196,7 +213,7 @@ impl Round<'_> {
 
     /// The time is over: nothing is known of the containers that have not been done with.
     fn give_up(&mut self) {
-        let under_way = std::mem::take(&mut self.under_way).into_iter().map(|(id, _)| id);
+        let under_way = std::mem::take(&mut self.under_way).into_iter().map(|(id, ..)| id);
         for id in under_way.chain(self.left.by_ref()) {
             self.all.push(unknown(id, no_answer()));
         }
