@@ -2084,16 +2084,22 @@ void ctrd_container_info_list_free(ctrd_container_info_list_t *list);
  *
  * Statistics are what a container uses of the machine, at the time of the call: the figures of its cgroup,
  * each under a constant CTRD_STAT_. They are the same for both versions of cgroups, unless a constant's
- * comment names one. Bytes and nanoseconds are whole numbers. Counters count since the container was made.
+ * comment names one. Bytes and nanoseconds are whole numbers. Counters count since the task was created.
  * A figure is absent if the kernel does not give it, and a limit is absent if there is none: 0 is a 0 that
  * the kernel gives.
  */
 
 /** CPU time that the container has used, in nanoseconds. */
 #define CTRD_STAT_CPU_USAGE_NS 1
-/** The part of it in user mode. On cgroup v1 the kernel counts it in steps of 10 ms. */
+
+/**
+ * The part of CTRD_STAT_CPU_USAGE_NS in user mode. On cgroup v1 the kernel counts it in steps of 10 ms.
+ */
 #define CTRD_STAT_CPU_USER_NS 2
-/** The part of it in the kernel. On cgroup v1 the kernel counts it in steps of 10 ms. */
+
+/**
+ * The part of CTRD_STAT_CPU_USAGE_NS in the kernel. On cgroup v1 the kernel counts it in steps of 10 ms.
+ */
 #define CTRD_STAT_CPU_SYSTEM_NS 3
 
 /**
@@ -2228,19 +2234,31 @@ void ctrd_container_info_list_free(ctrd_container_info_list_t *list);
 #define CTRD_STAT_HUGE_PAGES_USAGE_BYTES 51
 
 /**
- * How long at least one process waited for a CPU, in nanoseconds. cgroup v2 only, with containerd 2.1, as
- * all that follow.
+ * How long at least one process waited for a CPU, in nanoseconds. cgroup v2 only, with containerd 2.1.
  */
 #define CTRD_STAT_CPU_PRESSURE_SOME_NS 52
-/** How long all processes waited for a CPU, in nanoseconds. */
+/** How long all processes waited for a CPU, in nanoseconds. cgroup v2 only, with containerd 2.1. */
 #define CTRD_STAT_CPU_PRESSURE_FULL_NS 53
-/** How long at least one process waited for memory, in nanoseconds. */
+
+/**
+ * How long at least one process waited for memory, in nanoseconds. cgroup v2 only, with containerd 2.1.
+ */
 #define CTRD_STAT_MEMORY_PRESSURE_SOME_NS 54
-/** How long all processes waited for memory, in nanoseconds. */
+
+/**
+ * How long all processes waited for memory, in nanoseconds. cgroup v2 only, with containerd 2.1.
+ */
 #define CTRD_STAT_MEMORY_PRESSURE_FULL_NS 55
-/** How long at least one process waited for input or output, in nanoseconds. */
+
+/**
+ * How long at least one process waited for input or output, in nanoseconds. cgroup v2 only, with containerd
+ * 2.1.
+ */
 #define CTRD_STAT_IO_PRESSURE_SOME_NS 56
-/** How long all processes waited for input or output, in nanoseconds. */
+
+/**
+ * How long all processes waited for input or output, in nanoseconds. cgroup v2 only, with containerd 2.1.
+ */
 #define CTRD_STAT_IO_PRESSURE_FULL_NS 57
 
 /**
@@ -2319,8 +2337,8 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_stats_list(
     ctrd_message_t *message, ctrd_stats_list_t **out, ctrd_error_t **err);
 
 /**
- * The name of a figure, as in the JSON: "cpu_usage_ns" for CTRD_STAT_CPU_USAGE_NS. The constants count from 1
- * without a gap.
+ * The name of a figure, as in the JSON: "cpu_usage_ns" for CTRD_STAT_CPU_USAGE_NS. The constants count from
+ * 1 without a gap.
  *
  * @param stat  a CTRD_STAT_ constant.
  * @return the text, which is valid for ever; "" if the library does not know the constant.

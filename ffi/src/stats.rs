@@ -2,7 +2,7 @@
 //!
 //! Statistics are what a container uses of the machine, at the time of the call: the figures of its cgroup,
 //! each under a constant CTRD_STAT_. They are the same for both versions of cgroups, unless a constant's
-//! comment names one. Bytes and nanoseconds are whole numbers. Counters count since the container was made.
+//! comment names one. Bytes and nanoseconds are whole numbers. Counters count since the task was created.
 //! A figure is absent if the kernel does not give it, and a limit is absent if there is none: 0 is a 0 that
 //! the kernel gives.
 
@@ -23,9 +23,9 @@ use crate::status::ctrd_status_t;
 
 /// CPU time that the container has used, in nanoseconds.
 pub const CTRD_STAT_CPU_USAGE_NS: u32 = 1;
-/// The part of it in user mode. On cgroup v1 the kernel counts it in steps of 10 ms.
+/// The part of CTRD_STAT_CPU_USAGE_NS in user mode. On cgroup v1 the kernel counts it in steps of 10 ms.
 pub const CTRD_STAT_CPU_USER_NS: u32 = 2;
-/// The part of it in the kernel. On cgroup v1 the kernel counts it in steps of 10 ms.
+/// The part of CTRD_STAT_CPU_USAGE_NS in the kernel. On cgroup v1 the kernel counts it in steps of 10 ms.
 pub const CTRD_STAT_CPU_SYSTEM_NS: u32 = 3;
 /// How many periods of the CPU quota have passed. Absent, like the two that follow, until a quota has been in
 /// force: the kernel counts periods only with one.
@@ -131,18 +131,18 @@ pub const CTRD_STAT_IO_READ_OPERATIONS: u32 = 49;
 pub const CTRD_STAT_IO_WRITE_OPERATIONS: u32 = 50;
 /// Huge pages in use, of all sizes together, in bytes.
 pub const CTRD_STAT_HUGE_PAGES_USAGE_BYTES: u32 = 51;
-/// How long at least one process waited for a CPU, in nanoseconds. cgroup v2 only, with containerd 2.1, as
-/// all that follow.
+/// How long at least one process waited for a CPU, in nanoseconds. cgroup v2 only, with containerd 2.1.
 pub const CTRD_STAT_CPU_PRESSURE_SOME_NS: u32 = 52;
-/// How long all processes waited for a CPU, in nanoseconds.
+/// How long all processes waited for a CPU, in nanoseconds. cgroup v2 only, with containerd 2.1.
 pub const CTRD_STAT_CPU_PRESSURE_FULL_NS: u32 = 53;
-/// How long at least one process waited for memory, in nanoseconds.
+/// How long at least one process waited for memory, in nanoseconds. cgroup v2 only, with containerd 2.1.
 pub const CTRD_STAT_MEMORY_PRESSURE_SOME_NS: u32 = 54;
-/// How long all processes waited for memory, in nanoseconds.
+/// How long all processes waited for memory, in nanoseconds. cgroup v2 only, with containerd 2.1.
 pub const CTRD_STAT_MEMORY_PRESSURE_FULL_NS: u32 = 55;
-/// How long at least one process waited for input or output, in nanoseconds.
+/// How long at least one process waited for input or output, in nanoseconds. cgroup v2 only, with containerd
+/// 2.1.
 pub const CTRD_STAT_IO_PRESSURE_SOME_NS: u32 = 56;
-/// How long all processes waited for input or output, in nanoseconds.
+/// How long all processes waited for input or output, in nanoseconds. cgroup v2 only, with containerd 2.1.
 pub const CTRD_STAT_IO_PRESSURE_FULL_NS: u32 = 57;
 
 /// Every figure, and its name.
@@ -384,8 +384,8 @@ pub unsafe extern "C" fn ctrd_message_take_stats_list(
     })
 }
 
-/// The name of a figure, as in the JSON: "cpu_usage_ns" for CTRD_STAT_CPU_USAGE_NS. The constants count from 1
-/// without a gap.
+/// The name of a figure, as in the JSON: "cpu_usage_ns" for CTRD_STAT_CPU_USAGE_NS. The constants count from
+/// 1 without a gap.
 ///
 /// @param stat  a CTRD_STAT_ constant.
 /// @return the text, which is valid for ever; "" if the library does not know the constant.

@@ -100,8 +100,9 @@ pub(crate) fn list_stats(client: &Inner, ids: &[&str], call: &Call) -> Result<Ve
                     .step("list the containers")?;
             }
             let all = one_by_one(ctx, ids)?;
-            let all_answer = all.iter().all(|stats| stats.error().is_none());
-            *apart() = if all_answer { None } else { Instant::now().checked_add(APART) };
+            let is_stuck = |error: &Error| error.kind() == ErrorKind::Unavailable;
+            let one_is_stuck = all.iter().any(|stats| stats.error().is_some_and(is_stuck));
+            *apart() = if one_is_stuck { Instant::now().checked_add(APART) } else { None };
             all
         }
     };
@@ -172,7 +173,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Ready when every container is done with. Fails if the connection breaks.
+    /// Ready when there is an answer, or an error, for every container. Fails if the connection breaks.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         loop {
             while self.under_way.len() < AT_ONCE
@@ -211,7 +212,7 @@ impl Round<'_> {
         }
     }
 
-    /// The time is over: nothing is known of the containers that have not been done with.
+    /// The time is over: nothing is known of the containers for which there is no answer yet.
     fn give_up(&mut self) {
         let under_way = std::mem::take(&mut self.under_way).into_iter().map(|(id, ..)| id);
         for id in under_way.chain(self.left.by_ref()) {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A figure of a container. Bytes, nanoseconds and counts are whole numbers. Figures without a word
-/// about the version are those of cgroup v1 and v2 alike. Counters count since the cgroup was made.
+/// about the version are those of cgroup v1 and v2 alike. Counters count since the task was created.
 ///
 /// A figure is absent if the kernel does not give it, and a limit is absent if there is none.
 ///
@@ -24,9 +24,9 @@ use std::fmt;
 pub enum Stat {
     /// CPU time that the container has used, in nanoseconds.
     CpuUsageNs,
-    /// The part of it in user mode. On cgroup v1 the kernel counts it in steps of 10 ms.
+    /// The part of [`Stat::CpuUsageNs`] in user mode. On cgroup v1 the kernel counts it in steps of 10 ms.
     CpuUserNs,
-    /// The part of it in the kernel. On cgroup v1 the kernel counts it in steps of 10 ms.
+    /// The part of [`Stat::CpuUsageNs`] in the kernel. On cgroup v1 the kernel counts it in steps of 10 ms.
     CpuSystemNs,
     /// How many periods of the CPU quota have passed. Absent, like the two that follow, until a quota
     /// has been in force: the kernel counts periods only with one.
@@ -135,17 +135,22 @@ pub enum Stat {
     /// Huge pages in use, of all sizes together, in bytes.
     HugePagesUsageBytes,
     /// How long at least one process waited for a CPU, in nanoseconds. cgroup v2 only, with containerd
-    /// 2.1, as all that follow.
+    /// 2.1.
     CpuPressureSomeNs,
-    /// How long all processes waited for a CPU, in nanoseconds.
+    /// How long all processes waited for a CPU, in nanoseconds. cgroup v2 only, with
+    /// containerd 2.1.
     CpuPressureFullNs,
-    /// How long at least one process waited for memory, in nanoseconds.
+    /// How long at least one process waited for memory, in nanoseconds. cgroup v2 only, with
+    /// containerd 2.1.
     MemoryPressureSomeNs,
-    /// How long all processes waited for memory, in nanoseconds.
+    /// How long all processes waited for memory, in nanoseconds. cgroup v2 only, with
+    /// containerd 2.1.
     MemoryPressureFullNs,
-    /// How long at least one process waited for input or output, in nanoseconds.
+    /// How long at least one process waited for input or output, in nanoseconds. cgroup v2 only, with
+    /// containerd 2.1.
     IoPressureSomeNs,
-    /// How long all processes waited for input or output, in nanoseconds.
+    /// How long all processes waited for input or output, in nanoseconds. cgroup v2 only, with
+    /// containerd 2.1.
     IoPressureFullNs,
 }
 
