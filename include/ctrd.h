@@ -217,7 +217,11 @@
  *         ctrd_container_info_generation ctrd_container_info_status ctrd_container_info_pid
  *         ctrd_container_info_exit_code ctrd_container_info_exit_time
  *         ctrd_container_info_created_at ctrd_container_info_updated_at
- *         ctrd_container_info_list_len ctrd_container_info_list_get ctrd_recover_container
+ *         ctrd_container_info_list_len ctrd_container_info_list_get ctrd_container_stats
+ *         ctrd_message_take_stats ctrd_list_stats ctrd_message_take_stats_list ctrd_stat_name
+ *         ctrd_stats_get ctrd_stats_container_id ctrd_stats_error ctrd_stats_time
+ *         ctrd_stats_cgroup_version ctrd_stats_json ctrd_stats_raw_type ctrd_stats_raw_data
+ *         ctrd_stats_raw_len ctrd_stats_list_len ctrd_stats_list_get ctrd_recover_container
  *         ctrd_message_take_recovery ctrd_recover_all ctrd_message_take_recovery_list
  *         ctrd_recovery_id ctrd_recovery_state ctrd_recovery_pid ctrd_recovery_generation
  *         ctrd_recovery_exit_code ctrd_recovery_error ctrd_recovery_list_len
@@ -243,9 +247,10 @@
  *     From one thread, when no other thread uses the handle any more:
  *         ctrd_error_free ctrd_cancel_free ctrd_client_free ctrd_version_info_free
  *         ctrd_message_free ctrd_pid_list_free ctrd_container_info_free
- *         ctrd_container_info_list_free ctrd_recovery_free ctrd_recovery_list_free
- *         ctrd_subscription_free ctrd_queue_free ctrd_image_info_free ctrd_image_info_list_free
- *         ctrd_progress_callback_free ctrd_snapshot_info_free ctrd_string_free ctrd_daemon_free
+ *         ctrd_container_info_list_free ctrd_stats_free ctrd_stats_list_free ctrd_recovery_free
+ *         ctrd_recovery_list_free ctrd_subscription_free ctrd_queue_free ctrd_image_info_free
+ *         ctrd_image_info_list_free ctrd_progress_callback_free ctrd_snapshot_info_free
+ *         ctrd_string_free ctrd_daemon_free
  *
  * Generated from ffi/src by "make header". Licence: Apache-2.0.
  */
@@ -303,6 +308,10 @@ typedef struct ctrd_pid_list_t ctrd_pid_list_t;
 typedef struct ctrd_container_info_list_t ctrd_container_info_list_t;
 /** What containerd knows of a container. */
 typedef struct ctrd_container_info_t ctrd_container_info_t;
+/** What several containers use of the machine. */
+typedef struct ctrd_stats_list_t ctrd_stats_list_t;
+/** What a container uses of the machine. */
+typedef struct ctrd_stats_t ctrd_stats_t;
 /** The outcomes of a recovery, one for each container. */
 typedef struct ctrd_recovery_list_t ctrd_recovery_list_t;
 /** The outcome of the recovery of a container. */
@@ -2276,6 +2285,423 @@ const ctrd_container_info_t *ctrd_container_info_list_get(
  * Blocking: no. Threads: owner. Since: 0.1.
  */
 void ctrd_container_info_list_free(ctrd_container_info_list_t *list);
+
+/* Statistics --------------------------------------------------------------------------------------
+ *
+ * Statistics are what a container uses of the machine, at the time of the call: the figures of its cgroup,
+ * each under a constant CTRD_STAT_. They are the same for both versions of cgroups, unless a constant's
+ * comment names one. Bytes and nanoseconds are whole numbers. Counters count since the task was created.
+ * A figure is absent if the kernel does not give it, and a limit is absent if there is none: 0 is a 0 that
+ * the kernel gives.
+ */
+
+/** CPU time that the container has used, in nanoseconds. */
+#define CTRD_STAT_CPU_USAGE_NS 1
+
+/**
+ * The part of CTRD_STAT_CPU_USAGE_NS in user mode. On cgroup v1 the kernel counts it in steps of 10 ms.
+ */
+#define CTRD_STAT_CPU_USER_NS 2
+
+/**
+ * The part of CTRD_STAT_CPU_USAGE_NS in the kernel. On cgroup v1 the kernel counts it in steps of 10 ms.
+ */
+#define CTRD_STAT_CPU_SYSTEM_NS 3
+
+/**
+ * How many periods of the CPU quota have passed. Absent, like the two that follow, until a quota has been in
+ * force: the kernel counts periods only with one.
+ */
+#define CTRD_STAT_CPU_PERIODS 4
+/** In how many of them the quota was used up. */
+#define CTRD_STAT_CPU_THROTTLED_PERIODS 5
+/** How long the container's processes were kept from running by the quota, in nanoseconds. */
+#define CTRD_STAT_CPU_THROTTLED_NS 6
+/** Memory in use, page cache and kernel memory included. */
+#define CTRD_STAT_MEMORY_USAGE_BYTES 7
+/** The limit of the memory in use. Absent if there is none. */
+#define CTRD_STAT_MEMORY_LIMIT_BYTES 8
+
+/**
+ * Memory in use without the page cache that has not been used lately (CTRD_STAT_MEMORY_USAGE_BYTES minus
+ * CTRD_STAT_MEMORY_INACTIVE_FILE_BYTES; never below 0), as the kubelet counts it.
+ */
+#define CTRD_STAT_MEMORY_WORKING_SET_BYTES 9
+/** The most memory that was ever in use. On cgroup v2 it needs containerd 2.1 and Linux 5.19. */
+#define CTRD_STAT_MEMORY_PEAK_BYTES 10
+/** Memory of the processes' own, not backed by a file: rss on cgroup v1, anon on v2. */
+#define CTRD_STAT_MEMORY_ANON_BYTES 11
+/** Page cache, tmpfs and shared memory included: cache on cgroup v1, file on v2. */
+#define CTRD_STAT_MEMORY_FILE_BYTES 12
+/** Files that are mapped into processes. */
+#define CTRD_STAT_MEMORY_MAPPED_FILE_BYTES 13
+/** Page cache that is yet to be written to disk. */
+#define CTRD_STAT_MEMORY_DIRTY_BYTES 14
+/** Page cache that is being written to disk. */
+#define CTRD_STAT_MEMORY_WRITEBACK_BYTES 15
+/** The part of CTRD_STAT_MEMORY_ANON_BYTES in transparent huge pages. */
+#define CTRD_STAT_MEMORY_ANON_HUGE_BYTES 16
+/** Memory of the processes' own that has not been used lately. */
+#define CTRD_STAT_MEMORY_INACTIVE_ANON_BYTES 17
+/** Memory of the processes' own that has been used lately. */
+#define CTRD_STAT_MEMORY_ACTIVE_ANON_BYTES 18
+/** Page cache that has not been used lately. */
+#define CTRD_STAT_MEMORY_INACTIVE_FILE_BYTES 19
+/** Page cache that has been used lately. */
+#define CTRD_STAT_MEMORY_ACTIVE_FILE_BYTES 20
+/** Memory that cannot be reclaimed, such as locked memory. */
+#define CTRD_STAT_MEMORY_UNEVICTABLE_BYTES 21
+/** How many page faults there were. */
+#define CTRD_STAT_MEMORY_PAGE_FAULTS 22
+/** How many of them had to read from a disk. */
+#define CTRD_STAT_MEMORY_MAJOR_PAGE_FAULTS 23
+/** How often the memory in use met its limit. */
+#define CTRD_STAT_MEMORY_LIMIT_HITS 24
+
+/**
+ * How many processes the kernel has killed because the memory was used up. On cgroup v1 it is 0 before Linux
+ * 4.13.
+ */
+#define CTRD_STAT_MEMORY_OOM_KILLS 25
+/** How often an allocation was about to fail because of the limit. cgroup v2 only. */
+#define CTRD_STAT_MEMORY_OOM_EVENTS 26
+/** How often memory was reclaimed although less than memory.low was in use. cgroup v2 only. */
+#define CTRD_STAT_MEMORY_LOW_EVENTS 27
+
+/**
+ * How often processes were slowed down because more than memory.high was in use. cgroup v2 only.
+ */
+#define CTRD_STAT_MEMORY_HIGH_EVENTS 28
+
+/**
+ * 1 while processes wait for memory because the kernel may not kill any, else 0. cgroup v1 only.
+ */
+#define CTRD_STAT_MEMORY_UNDER_OOM 29
+/** 1 if the kernel may not kill processes when the memory is used up, else 0. cgroup v1 only. */
+#define CTRD_STAT_MEMORY_OOM_KILL_DISABLED 30
+
+/**
+ * The smallest limit of the cgroup and of those above it. Absent if none has one. cgroup v1 only.
+ */
+#define CTRD_STAT_MEMORY_HIERARCHICAL_LIMIT_BYTES 31
+/** Memory of the kernel's for the container. cgroup v1 only. */
+#define CTRD_STAT_MEMORY_KERNEL_BYTES 32
+/** Buffers of TCP sockets. cgroup v1 only. */
+#define CTRD_STAT_MEMORY_KERNEL_TCP_BYTES 33
+/** Stacks of the kernel's. cgroup v2 only. */
+#define CTRD_STAT_MEMORY_KERNEL_STACK_BYTES 34
+/** Data structures of the kernel's. cgroup v2 only. */
+#define CTRD_STAT_MEMORY_SLAB_BYTES 35
+/** Buffers of sockets. cgroup v2 only. */
+#define CTRD_STAT_MEMORY_SOCK_BYTES 36
+/** The part of CTRD_STAT_MEMORY_FILE_BYTES that is shared memory or in a tmpfs. cgroup v2 only. */
+#define CTRD_STAT_MEMORY_SHMEM_BYTES 37
+
+/**
+ * Swap space in use. cgroup v1 counts memory and swap together: there it is the difference of two numbers
+ * that were read one after the other. Absent if the kernel does not count swap. On cgroup v2 it is absent as
+ * well, like its limit, if the limit is 0 and nothing is in use: containerd then sends the same for both.
+ */
+#define CTRD_STAT_SWAP_USAGE_BYTES 38
+
+/**
+ * The limit of the swap space. Absent if there is none. On cgroup v1 it is the limit of memory and swap
+ * minus that of memory.
+ */
+#define CTRD_STAT_SWAP_LIMIT_BYTES 39
+/** The most swap space that was ever in use. cgroup v2 only, with containerd 2.1 and Linux 6.5. */
+#define CTRD_STAT_SWAP_PEAK_BYTES 40
+/** Memory and swap space in use. cgroup v1 only. */
+#define CTRD_STAT_MEMORY_SWAP_USAGE_BYTES 41
+/** The limit of memory and swap space together. Absent if there is none. cgroup v1 only. */
+#define CTRD_STAT_MEMORY_SWAP_LIMIT_BYTES 42
+/** The most memory and swap space that was ever in use. cgroup v1 only. */
+#define CTRD_STAT_MEMORY_SWAP_PEAK_BYTES 43
+/** How often memory and swap space together met their limit. cgroup v1 only. */
+#define CTRD_STAT_MEMORY_SWAP_LIMIT_HITS 44
+/** How many processes and threads there are. */
+#define CTRD_STAT_PIDS_CURRENT 45
+/** The limit of processes and threads. Absent if there is none. */
+#define CTRD_STAT_PIDS_LIMIT 46
+
+/**
+ * Bytes read from block devices, all together. Absent, like the three that follow, until the kernel lists a
+ * device: before the first input or output it lists none. On cgroup v1, Linux 6.x lists only devices that
+ * the container has a limit for.
+ */
+#define CTRD_STAT_IO_READ_BYTES 47
+/** Bytes written to block devices. */
+#define CTRD_STAT_IO_WRITE_BYTES 48
+/** How many operations read from block devices. */
+#define CTRD_STAT_IO_READ_OPERATIONS 49
+/** How many operations wrote to block devices. */
+#define CTRD_STAT_IO_WRITE_OPERATIONS 50
+/** Huge pages in use, of all sizes together, in bytes. */
+#define CTRD_STAT_HUGE_PAGES_USAGE_BYTES 51
+
+/**
+ * How long at least one process waited for a CPU, in nanoseconds. cgroup v2 only, with containerd 2.1.
+ */
+#define CTRD_STAT_CPU_PRESSURE_SOME_NS 52
+/** How long all processes waited for a CPU, in nanoseconds. cgroup v2 only, with containerd 2.1. */
+#define CTRD_STAT_CPU_PRESSURE_FULL_NS 53
+
+/**
+ * How long at least one process waited for memory, in nanoseconds. cgroup v2 only, with containerd 2.1.
+ */
+#define CTRD_STAT_MEMORY_PRESSURE_SOME_NS 54
+
+/**
+ * How long all processes waited for memory, in nanoseconds. cgroup v2 only, with containerd 2.1.
+ */
+#define CTRD_STAT_MEMORY_PRESSURE_FULL_NS 55
+
+/**
+ * How long at least one process waited for input or output, in nanoseconds. cgroup v2 only, with containerd
+ * 2.1.
+ */
+#define CTRD_STAT_IO_PRESSURE_SOME_NS 56
+
+/**
+ * How long all processes waited for input or output, in nanoseconds. cgroup v2 only, with containerd 2.1.
+ */
+#define CTRD_STAT_IO_PRESSURE_FULL_NS 57
+
+/**
+ * Gives what a container uses of the machine. It need not be this client's.
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out     receives the statistics, which the caller owns: ctrd_stats_free(). A submitted call gives
+ *                them by ctrd_message_take_stats().
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container or it has no task;
+ *         CTRD_E_FAILED_PRECONDITION if its process has ended; CTRD_E_UNAVAILABLE also if its shim does
+ *         not answer within 2 s.
+ *
+ * Blocking: until the container's shim has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_container_stats(
+    ctrd_client_t *client, const char *id, const ctrd_call_t *call, ctrd_stats_t **out,
+    ctrd_error_t **err);
+
+/**
+ * Takes the statistics out of the completion of a submitted ctrd_container_stats(). It works once, with any
+ * handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the statistics, which the caller owns: ctrd_stats_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_stats(
+    ctrd_message_t *message, ctrd_stats_t **out, ctrd_error_t **err);
+
+/**
+ * Gives what each of these containers uses of the machine; without an id, each container of the namespace.
+ * They are in the order of their ids. Containers that do not exist, have no task, or whose process has
+ * ended are left out.
+ *
+ * The function asks the server about all of them with one call. If that has no answer after 1 s, or after a
+ * fourth of the call's time, it asks about each by itself, 64 at once. So a shim that does not answer delays
+ * the others little: after 2 s its container is given with an error (ctrd_stats_error()) and without
+ * figures. While a shim does not answer, later calls ask one by one from the start.
+ *
+ * @param client   the client.
+ * @param ids      the containers' ids: ids_len strings.
+ * @param ids_len  the number of ids; 0: all containers of the namespace.
+ * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param out      receives the statistics, which the caller owns: ctrd_stats_list_free(). A submitted call
+ *                 gives them by ctrd_message_take_stats_list().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK, also if shims do not answer; CTRD_E_INVALID_ARGUMENT also for a bad id, named by its
+ *         position: "ids[1]".
+ *
+ * Blocking: until the containers' shims have answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_list_stats(
+    ctrd_client_t *client, const char *const *ids, size_t ids_len, const ctrd_call_t *call,
+    ctrd_stats_list_t **out, ctrd_error_t **err);
+
+/**
+ * Takes the statistics out of the completion of a submitted ctrd_list_stats(). It works once, with any
+ * handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the statistics, which the caller owns: ctrd_stats_list_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_stats_list(
+    ctrd_message_t *message, ctrd_stats_list_t **out, ctrd_error_t **err);
+
+/**
+ * The name of a figure, as in the JSON: "cpu_usage_ns" for CTRD_STAT_CPU_USAGE_NS. The constants count from
+ * 1 without a gap.
+ *
+ * @param stat  a CTRD_STAT_ constant.
+ * @return the text, which is valid for ever; "" if the library does not know the constant.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_stat_name(uint32_t stat);
+
+/**
+ * A figure.
+ *
+ * @param stats  the statistics; NULL gives 0.
+ * @param stat   the figure: a CTRD_STAT_ constant.
+ * @param out    receives the figure if it is not absent; else it is left unchanged. May be NULL.
+ * @return 1 if the figure is there; 0 if it is absent or the library does not know the constant.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_stats_get(const ctrd_stats_t *stats, uint32_t stat, uint64_t *out);
+
+/**
+ * The id of the container.
+ *
+ * @param stats  the statistics; NULL gives "".
+ * @return the text, borrowed from the statistics.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_stats_container_id(const ctrd_stats_t *stats);
+
+/**
+ * Why the figures of a container in a list are not known. All of them are absent then.
+ *
+ * @param stats  the statistics; NULL gives NULL.
+ * @return the error, borrowed from the statistics and not to be freed: CTRD_E_UNAVAILABLE if the container's
+ *         shim does not answer. NULL if the figures are known, as they are in what ctrd_container_stats()
+ *         gives.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const ctrd_error_t *ctrd_stats_error(const ctrd_stats_t *stats);
+
+/**
+ * When the server asked the shim for the figures, by the server's clock.
+ *
+ * @param stats  the statistics; NULL gives 0.
+ * @param out    receives the time if it is known; else it is left unchanged. May be NULL.
+ * @return 1 if the time is known, 0 if not.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_stats_time(const ctrd_stats_t *stats, ctrd_time_t *out);
+
+/**
+ * The version of the container's cgroup.
+ *
+ * @param stats  the statistics; NULL gives 0.
+ * @return 1 or 2; 0 if the figures are not known, or the shim sent a message that the library cannot read:
+ *         then every figure is absent, and ctrd_stats_raw_data() gives the message.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_stats_cgroup_version(const ctrd_stats_t *stats);
+
+/**
+ * All that is known as a JSON object: "container_id", "time" (RFC 3339), "cgroup_version", and each figure
+ * that is not absent under its name (ctrd_stat_name()). It also has what there are several of, with members
+ * that are left out if they are empty:
+ *
+ *     cpu_usage_ns_by_cpu   numbers: the CPU time on each CPU (cgroup v1)
+ *     io_devices            objects: major, minor, device (cgroup v1), read_bytes, write_bytes,
+ *                           read_operations, write_operations
+ *     huge_pages            objects: page_size, usage_bytes; on cgroup v1 peak_bytes and limit_hits; on v2
+ *                           limit_bytes, if there is a limit
+ *     networks              objects, of runtimes with virtual machines: name, rx_bytes, rx_packets,
+ *                           rx_errors, rx_dropped, and the same with tx_
+ *     cpu_pressure, memory_pressure, io_pressure
+ *                           objects with some and full (cgroup v2), and in each of these the percentages
+ *                           avg10, avg60 and avg300
+ *
+ * If the figures are not known, it has only "container_id" and "error", the text of the error.
+ *
+ * @param stats  the statistics; NULL gives "".
+ * @return the text, borrowed from the statistics.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_stats_json(const ctrd_stats_t *stats);
+
+/**
+ * The type of the message that the shim sent, such as "io.containerd.cgroups.v1.Metrics".
+ *
+ * @param stats  the statistics; NULL gives "".
+ * @return the text, borrowed from the statistics; "" if the figures are not known.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_stats_raw_type(const ctrd_stats_t *stats);
+
+/**
+ * The message as the shim sent it, in the format of protobuf: ctrd_stats_raw_len() bytes.
+ *
+ * @param stats  the statistics; NULL gives NULL.
+ * @return the bytes, borrowed from the statistics; NULL if there are none.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const uint8_t *ctrd_stats_raw_data(const ctrd_stats_t *stats);
+
+/**
+ * The length of the message that the shim sent, in bytes.
+ *
+ * @param stats  the statistics; NULL gives 0.
+ * @return the length; 0 if the figures are not known.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+size_t ctrd_stats_raw_len(const ctrd_stats_t *stats);
+
+/**
+ * Frees statistics that the caller owns. Those of a list are freed with the list.
+ *
+ * @param stats  the statistics; NULL does nothing.
+ *
+ * Blocking: no. Threads: owner. Since: 0.1.
+ */
+void ctrd_stats_free(ctrd_stats_t *stats);
+
+/**
+ * The number of containers in a list.
+ *
+ * @param list  the list; NULL gives 0.
+ * @return the number.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+size_t ctrd_stats_list_len(const ctrd_stats_list_t *list);
+
+/**
+ * The statistics of one container of a list.
+ *
+ * @param list   the list; NULL gives NULL.
+ * @param index  its position, from 0.
+ * @return the statistics, borrowed from the list and not to be freed; NULL beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const ctrd_stats_t *ctrd_stats_list_get(const ctrd_stats_list_t *list, size_t index);
+
+/**
+ * Frees a list and the statistics in it.
+ *
+ * @param list  the list; NULL does nothing.
+ *
+ * Blocking: no. Threads: owner. Since: 0.1.
+ */
+void ctrd_stats_list_free(ctrd_stats_list_t *list);
 
 /* Recovery ----------------------------------------------------------------------------------------
  *

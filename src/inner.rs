@@ -2,8 +2,8 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) watches: Watches,
     /// The locks of containers, by namespace and id.
     pub(crate) locks: KeyedMutex,
+    /// Until when statistics are asked for one by one, because a shim has not answered.
+    pub(crate) stats_one_by_one: Mutex<Option<Instant>>,
     /// Its submitted calls.
     pub(crate) calls: Arc<Group>,
     process: u32,
@@ -65,6 +67,7 @@ impl Inner {
             pull_locks: KeyedMutex::default(),
             pump: Pump::default(),
             locks: KeyedMutex::default(),
+            stats_one_by_one: Mutex::default(),
             watches: Watches::new(connection.clone(), executor.clone(), bus.clone(), shares_pids),
             connection,
             executor,

@@ -73,6 +73,7 @@ mod rootfs;
 mod rpc;
 mod snapshot;
 mod spec;
+mod stats;
 mod stdio;
 mod submit;
 mod sys;
@@ -100,6 +101,7 @@ pub use queue::{Queue, QueueConfig, QueueFd};
 pub use record::Cleanup;
 pub use snapshot::{Snapshot, SnapshotKey, SnapshotKind};
 pub use spec::default_spec;
+pub use stats::{Stat, Stats};
 pub use stdio::{Stdio, Stream};
 pub use submit::{Submission, set_call_threads};
 
@@ -144,6 +146,8 @@ const _: () = {
     assert_send_sync::<Snapshot>();
     assert_send_sync::<SnapshotKey>();
     assert_send_sync::<SnapshotKind>();
+    assert_send_sync::<Stat>();
+    assert_send_sync::<Stats>();
     assert_send_sync::<Stdio>();
     assert_send_sync::<Stream>();
     assert_send_sync::<Submission>();

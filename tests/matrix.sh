@@ -16,7 +16,7 @@ for suite; do
     # What never talks to containerd is the same with every version.
     cargo test --release -p ctrd --lib --test clients --test containers --test daemon --test delivery \
         --test faults --test image --test info --test leaks --test other_clients --test output \
-        --test submission
+        --test stats --test submission
     ffi/tests/run.sh plain containers daemon drain events hooks image_spec images info queue recover \
-        stdio submit watch
+        stats stdio submit watch
 done

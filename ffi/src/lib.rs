@@ -29,5 +29,6 @@ mod queue;
 mod recovery;
 mod snapshot;
 mod spec;
+mod stats;
 mod status;
 mod version;

@@ -9,6 +9,7 @@ mod processes;
 mod queues;
 mod snapshots;
 mod socket;
+mod stats;
 mod version;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ mod stream;
 mod test_server;
 mod wire;
 
+pub(crate) mod cgroups;
 pub(crate) mod containers;
 pub(crate) mod content;
 pub(crate) mod diff;
@@ -23,6 +24,7 @@ pub(crate) mod events;
 pub(crate) mod images;
 pub(crate) mod introspection;
 pub(crate) mod leases;
+pub(crate) mod metrics;
 pub(crate) mod namespaces;
 pub(crate) mod sandboxes;
 pub(crate) mod snapshots;

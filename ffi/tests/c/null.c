@@ -25,6 +25,8 @@ int main(void)
     ctrd_pid_list_free(NULL);
     ctrd_container_info_free(NULL);
     ctrd_container_info_list_free(NULL);
+    ctrd_stats_free(NULL);
+    ctrd_stats_list_free(NULL);
     ctrd_progress_callback_free(NULL);
     ctrd_cancel_fire(NULL);
 
@@ -87,6 +89,14 @@ int main(void)
     CHECK(ctrd_container_info_created_at(NULL, &time) == 0 && time.seconds == 7);
     CHECK(ctrd_container_info_updated_at(NULL, &time) == 0 && time.seconds == 7);
     CHECK(ctrd_container_info_list_len(NULL) == 0 && !ctrd_container_info_list_get(NULL, 0));
+    CHECK(ctrd_stats_get(NULL, CTRD_STAT_CPU_USAGE_NS, NULL) == 0);
+    EMPTY(ctrd_stats_container_id(NULL));
+    EMPTY(ctrd_stats_json(NULL));
+    EMPTY(ctrd_stats_raw_type(NULL));
+    CHECK(ctrd_stats_raw_data(NULL) == NULL && ctrd_stats_raw_len(NULL) == 0);
+    CHECK(ctrd_stats_error(NULL) == NULL && ctrd_stats_cgroup_version(NULL) == 0);
+    CHECK(ctrd_stats_time(NULL, &time) == 0 && time.seconds == 7);
+    CHECK(ctrd_stats_list_len(NULL) == 0 && ctrd_stats_list_get(NULL, 0) == NULL);
     CHECK(ctrd_dispatch_fd(NULL) == -1 && ctrd_queue_fd(NULL) == -1);
     CHECK(ctrd_recovery_list_len(NULL) == 0 && ctrd_recovery_list_get(NULL, 0) == NULL);
     EMPTY(ctrd_recovery_id(NULL));

@@ -22,6 +22,7 @@ const SECTIONS: &[&[&str]] = &[
     &["io"],
     &["process", "container"],
     &["container_info"],
+    &["stats"],
     &["recovery"],
     &["hook"],
     &["abi/queues", "queue"],
