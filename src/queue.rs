@@ -164,7 +164,7 @@ pub(crate) type Generation = u64;
 /// A message, and the number of the subscription that it belongs to.
 type Sent = (u64, Message);
 
-/// What a subscription wants done when its queue is freed.
+/// The function that a subscription gives for the time when its queue is freed.
 type AtFree = Box<dyn FnOnce() + Send>;
 
 /// A container that submitted calls are starting.

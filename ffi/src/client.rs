@@ -243,7 +243,7 @@ pub unsafe extern "C" fn ctrd_client_free(client: *mut ctrd_client_t) {
     });
 }
 
-/// What a client has counted since it was opened.
+/// The counters of a client since it was opened.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct ctrd_counters_t {

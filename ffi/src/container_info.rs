@@ -35,7 +35,7 @@ pub const CTRD_CONTAINER_STATUS_STOPPED: u32 = 6;
 /// A container's status: its shim does not answer.
 pub const CTRD_CONTAINER_STATUS_UNKNOWN: u32 = 7;
 
-/// What containerd knows of a container.
+/// A container, as containerd knows it.
 pub struct ctrd_container_info_t {
     id: CString,
     image: CString,
@@ -88,7 +88,7 @@ impl From<&ContainerInfo> for ctrd_container_info_t {
     }
 }
 
-/// What containerd knows of several containers.
+/// Several containers, as containerd knows them.
 pub struct ctrd_container_info_list_t(Vec<ctrd_container_info_t>);
 
 /// Looks a container up: its record, and the state of its process. It need not be this client's.
@@ -289,7 +289,7 @@ pub extern "C" fn ctrd_container_info_owner(info: Option<&ctrd_container_info_t>
     guard::text(info, |info| Some(&info.owner))
 }
 
-/// What is removed after the exit of a container's process: CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or
+/// The clean-up policy of a container: CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or
 /// CTRD_CLEANUP_ALL.
 ///
 /// @param info  the container's info; NULL gives CTRD_CLEANUP_KEEP.

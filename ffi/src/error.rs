@@ -56,7 +56,7 @@ pub extern "C" fn ctrd_error_text(error: Option<&ctrd_error_t>) -> *const c_char
     guard::text(error, |error| Some(&error.text))
 }
 
-/// What happened, without operation, subject and step. If an argument is invalid, the message begins
+/// The text of the error, without operation, subject and step. If an argument is invalid, the message begins
 /// with its name and a colon.
 ///
 /// @param error  the error; NULL gives "".
@@ -79,7 +79,7 @@ pub extern "C" fn ctrd_error_operation(error: Option<&ctrd_error_t>) -> *const c
     guard::text(error, |error| Some(&error.operation))
 }
 
-/// What the operation acted on: a container's id, an image's reference, an address.
+/// The object of the operation: a container's id, an image's reference, an address.
 ///
 /// @param error  the error; NULL gives "".
 /// @return the name, borrowed from the error; "" if the operation failed while it read its arguments.
@@ -124,7 +124,7 @@ pub extern "C" fn ctrd_error_errno(error: Option<&ctrd_error_t>) -> i32 {
     guard::read(error, |error| error.errno)
 }
 
-/// What a caller can do about the error: CTRD_ERROR_RETRYABLE, CTRD_ERROR_OUTCOME_UNKNOWN, both or
+/// Flags that say what a caller can do about the error: CTRD_ERROR_RETRYABLE, CTRD_ERROR_OUTCOME_UNKNOWN, both or
 /// neither.
 ///
 /// @param error  the error; NULL gives 0.

@@ -18,7 +18,7 @@ use crate::status::ctrd_status_t;
 /// A removal's flag: return only when everything that only the image referred to has been collected.
 pub const CTRD_REMOVE_IMAGE_SYNC: u32 = 1;
 
-/// What containerd knows of an image.
+/// An image, as containerd knows it.
 pub struct ctrd_image_info_t {
     name: CString,
     id: CString,
@@ -45,7 +45,7 @@ impl From<Image> for ctrd_image_info_t {
     }
 }
 
-/// What containerd knows of several images.
+/// Several images, as containerd knows them.
 pub struct ctrd_image_info_list_t(Vec<ctrd_image_info_t>);
 
 /// Looks an image up: the image of exactly this name or, if there is none, that of the completed name. So

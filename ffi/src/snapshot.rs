@@ -24,7 +24,7 @@ pub const CTRD_SNAPSHOT_ACTIVE: u32 = 2;
 /// A snapshot's kind: it does not change any more, like that of a layer.
 pub const CTRD_SNAPSHOT_COMMITTED: u32 = 3;
 
-/// What a snapshotter knows of a snapshot.
+/// A snapshot, as its snapshotter knows it.
 pub struct ctrd_snapshot_info_t {
     name: CString,
     parent: CString,

@@ -29,7 +29,7 @@ use crate::stdio::Stdio;
 ///     .args(["httpd", "-f", "-p", "8080"])
 ///     .labels([("org.example.role", "web")]);
 /// let process = client.create_container(&config, &Call::new())?;
-/// # let _ = pid;
+/// # let _ = process;
 /// # Ok(())
 /// # }
 /// ```

@@ -113,7 +113,7 @@ pub(crate) fn destroy(
         .with_retryable(true))
 }
 
-/// Under which a destroy finds the watch that the container had when the call was accepted.
+/// The key under which a destroy finds the watch that the container had when the call was accepted.
 fn watch_key(namespace: &str, id: &str) -> String {
     format!("destroy {namespace} {id}")
 }

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 pub use self::config::DaemonConfig;
 use self::directory::Directory;
 use self::process::{KILL_TIMEOUT, Process, SearchPath, tick};
-use self::supervisor::{Recipe, Supervisor};
+use self::supervisor::{LaunchConfig, Supervisor};
 use crate::call::{Call, Limits};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::rpc::{self, Connection, Ctx};
@@ -76,7 +76,7 @@ const NEEDED_PLUGINS: [(&str, &str); 5] = [
 #[derive(Debug)]
 #[must_use = "the drop stops the daemon"]
 pub struct Daemon {
-    recipe: Arc<Recipe>,
+    launch: Arc<LaunchConfig>,
     address: String,
     supervisor: Supervisor,
     /// The process that owns it.
@@ -121,7 +121,7 @@ impl Daemon {
         limits.check()?;
         let (path, binary) = SearchPath::new(config)?;
         let directory = Arc::new(Directory::open(&config.directory, limits)?);
-        let recipe = Arc::new(Recipe {
+        let launch = Arc::new(LaunchConfig {
             directory: directory.clone(),
             binary,
             path,
@@ -132,7 +132,7 @@ impl Daemon {
             // An earlier process may have died without its containerd.
             leftovers::kill_daemons(&directory)?;
             directory.prepare()?;
-            Supervisor::start(recipe.clone())
+            Supervisor::start(launch.clone())
         })();
         let supervisor = match started {
             Ok(supervisor) => supervisor,
@@ -141,7 +141,7 @@ impl Daemon {
                 return Err(error);
             }
         };
-        if let Err(error) = wait_until_ready(&recipe, &supervisor.process(), limits) {
+        if let Err(error) = wait_until_ready(&launch, &supervisor.process(), limits) {
             // The clean-up has its own time, because the call's time may be over.
             if end(&supervisor, &Limits::within(TERM_TIMEOUT + KILL_TIMEOUT)).is_ok() {
                 directory.abandon();
@@ -151,7 +151,7 @@ impl Daemon {
         supervisor.supervise(config.restart);
         Ok(Daemon {
             address: directory.socket().to_string_lossy().into_owned(),
-            recipe,
+            launch,
             supervisor,
             owner: std::process::id(),
             phase: Mutex::new(Phase::Running),
@@ -166,7 +166,7 @@ impl Daemon {
 
     /// Its directory: [`DaemonConfig::directory`].
     pub fn directory(&self) -> &Path {
-        self.recipe.directory.path()
+        self.launch.directory.path()
     }
 
     /// The pid of containerd. It changes with each restart, and is 0 while none runs.
@@ -248,7 +248,7 @@ impl Daemon {
 
     fn tear_down(&self, limits: &Limits) -> Result<()> {
         limits.check()?;
-        let directory = &*self.recipe.directory;
+        let directory = &*self.launch.directory;
         let process = self.supervisor.end(limits).step("end the supervision")?;
         if !process.has_ended() {
             // If this fails, the next steps end the tasks instead.
@@ -257,7 +257,7 @@ impl Daemon {
             }
         }
         end(&self.supervisor, limits).step("end containerd")?;
-        leftovers::remove(directory, &self.recipe.path, limits)?;
+        leftovers::remove(directory, &self.launch.path, limits)?;
         directory.remove().step("remove the directory")
     }
 
@@ -267,7 +267,7 @@ impl Daemon {
         if let Err(error) = self.supervisor.end(&Limits::within(KILL_TIMEOUT)) {
             log::warn!("{}: {error}", self.address);
         }
-        self.recipe.directory.release();
+        self.launch.directory.release();
     }
 }
 
@@ -278,7 +278,7 @@ impl Drop for Daemon {
             return;
         }
         // A stop that has begun is continued.
-        if self.recipe.outlives_owner && !self.supervisor.is_over() {
+        if self.launch.outlives_owner && !self.supervisor.is_over() {
             return self.let_go();
         }
         if let Err(error) = self.stop(&Call::new()) {
@@ -288,11 +288,11 @@ impl Drop for Daemon {
 }
 
 /// Waits until the containerd answers, and makes sure that it can run containers.
-fn wait_until_ready(recipe: &Recipe, process: &Process, limits: &Limits) -> Result<()> {
-    let directory = &*recipe.directory;
+fn wait_until_ready(launch: &LaunchConfig, process: &Process, limits: &Limits) -> Result<()> {
+    let directory = &*launch.directory;
     loop {
         if process.wait(Duration::from_millis(10)) {
-            return Err(recipe.end_of(process)).step("wait for containerd");
+            return Err(launch.end_of(process)).step("wait for containerd");
         }
         limits.check().map_err(|e| directory.with_log(e)).step("wait for containerd")?;
         // Before a process listens, a failed attempt of gRPC would only make its back-off longer.

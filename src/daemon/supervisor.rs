@@ -25,7 +25,7 @@ const STABLE: Duration = Duration::from_secs(30);
 
 /// How to run a daemon's containerd.
 #[derive(Debug)]
-pub(super) struct Recipe {
+pub(super) struct LaunchConfig {
     pub(super) directory: Arc<Directory>,
     pub(super) binary: PathBuf,
     pub(super) path: SearchPath,
@@ -35,7 +35,7 @@ pub(super) struct Recipe {
     pub(super) outlives_owner: bool,
 }
 
-impl Recipe {
+impl LaunchConfig {
     fn run(&self) -> Result<Arc<Process>> {
         let run = || {
             // Checked here, because a failing child process might be reaped by the host before this
@@ -106,13 +106,13 @@ enum Mode {
 
 impl Supervisor {
     /// Starts the first containerd.
-    pub(super) fn start(recipe: Arc<Recipe>) -> Result<Supervisor> {
+    pub(super) fn start(launch: Arc<LaunchConfig>) -> Result<Supervisor> {
         let (sender, receiver) = mpsc::channel();
         let work = move || {
-            let first = recipe.run().map(|process| Arc::new(Shared::new(process)));
+            let first = launch.run().map(|process| Arc::new(Shared::new(process)));
             let _ = sender.send(first.clone());
             if let Ok(shared) = first {
-                shared.supervise(&recipe);
+                shared.supervise(&launch);
             }
         };
         let thread = sys::with_signals_blocked(|| {
@@ -226,7 +226,7 @@ impl Shared {
     }
 
     /// The body of the thread.
-    fn supervise(&self, recipe: &Recipe) {
+    fn supervise(&self, launch: &LaunchConfig) {
         let mut backoff = Backoff::default();
         let mut since = Instant::now();
         let mut run = Ok(self.state().process.clone());
@@ -234,11 +234,11 @@ impl Shared {
             if let Ok(process) = &run {
                 process.wait_for_end();
             }
-            if !self.goes_on(recipe, run, backoff.after(since.elapsed())) {
+            if !self.goes_on(launch, run, backoff.after(since.elapsed())) {
                 break;
             }
             since = Instant::now();
-            run = recipe.run();
+            run = launch.run();
             let mut state = self.state();
             state.spawning = false;
             if let Ok(process) = &run {
@@ -252,7 +252,7 @@ impl Shared {
     }
 
     /// Waits after an end or a failed restart. Says whether the next one is to be started.
-    fn goes_on(&self, recipe: &Recipe, ended: Result<Arc<Process>>, delay: Duration) -> bool {
+    fn goes_on(&self, launch: &LaunchConfig, ended: Result<Arc<Process>>, delay: Duration) -> bool {
         let mut state = self.state();
         let restart = loop {
             match state.mode {
@@ -263,14 +263,14 @@ impl Shared {
         };
         drop(state);
         let error = match ended {
-            Ok(process) => recipe.end_of(&process),
+            Ok(process) => launch.end_of(&process),
             Err(error) => error,
         };
         let next = match restart {
             true => format!("it is started again in {delay:?}"),
             false => "it is not started again".to_owned(),
         };
-        log::warn!("{}: {error}; {next}", recipe.directory.path().display());
+        log::warn!("{}: {error}; {next}", launch.directory.path().display());
         let until = Instant::now() + delay;
         let mut state = self.state();
         state.last_error = Some(error);

@@ -28,9 +28,9 @@ struct State {
 }
 
 /// Marks one thread as the one that dispatches. The drop ends that.
-struct Turn<'a>(&'a Dispatch);
+struct Dispatching<'a>(&'a Dispatch);
 
-impl Drop for Turn<'_> {
+impl Drop for Dispatching<'_> {
     fn drop(&mut self) {
         self.0.lock().running = false;
         self.0.ended.notify_all();
@@ -99,7 +99,7 @@ impl Dispatch {
             }
             state.running = true;
         }
-        let _turn = Turn(self);
+        let _dispatching = Dispatching(self);
         let mut ran = 0;
         while ran < max {
             let Some(hook) = self.pop() else { break };

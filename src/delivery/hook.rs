@@ -196,7 +196,7 @@ pub(crate) type Run = Arc<dyn Fn(&Message) + Send + Sync>;
 type Lane = Option<(String, String)>;
 
 /// A message for a hook, and the job that runs once all hooks that got the message have returned.
-pub(super) struct Item {
+pub(super) struct QueuedMessage {
     pub(super) message: Message,
     /// Held until the hook has returned.
     pub(super) _after: Option<Arc<After>>,
@@ -217,7 +217,7 @@ struct State {
     /// `None` once the hook is removed and does not run.
     run: Option<Run>,
     /// The lanes that have messages, or whose message the hook is handling.
-    lanes: HashMap<Lane, VecDeque<Item>>,
+    lanes: HashMap<Lane, VecDeque<QueuedMessage>>,
     /// The lanes that have messages and none of them being handled. The one that waits longest is
     /// first.
     ready: VecDeque<Lane>,
@@ -292,7 +292,7 @@ impl Hook {
 
     /// Adds a message. Returns whether the caller must put the hook on the list of hooks to run.
     /// The thread that runs the hook puts it there again until no message is left.
-    pub(super) fn push(&self, item: Item) -> bool {
+    pub(super) fn push(&self, item: QueuedMessage) -> bool {
         let lane = self.lane(&item.message);
         let is_bounded = is_bounded(&item.message);
         let mut state = self.lock();
@@ -315,7 +315,7 @@ impl Hook {
             ready.push_back(lane);
             VecDeque::new()
         });
-        waiting.extend(overflow.map(|message| Item { message, _after: None }));
+        waiting.extend(overflow.map(|message| QueuedMessage { message, _after: None }));
         waiting.push_back(item);
         // Add a runner only for a lane that no scheduled runner will find.
         let more = state.scheduled < self.concurrency
@@ -325,7 +325,7 @@ impl Hook {
     }
 
     /// Returns the next message and its lane. A message about dropped messages has no lane.
-    fn next(&self, state: &mut State) -> Option<(Option<Lane>, Item)> {
+    fn next(&self, state: &mut State) -> Option<(Option<Lane>, QueuedMessage)> {
         if let Some(lane) = state.ready.pop_front() {
             let item = state.lanes.get_mut(&lane).and_then(VecDeque::pop_front)?;
             state.bounded -= usize::from(is_bounded(&item.message));
@@ -336,7 +336,7 @@ impl Hook {
         }
         // No message has come since the drop, and none may come for a long time.
         let message = self.overflow(state)?;
-        Some((None, Item { message, _after: None }))
+        Some((None, QueuedMessage { message, _after: None }))
     }
 
     /// The message that reports how many messages were dropped, if the hook does not know it yet.

@@ -25,7 +25,7 @@ use crate::submit;
 pub(crate) use after::{After, Job};
 use counters::Counters;
 use dispatch::Dispatch;
-use hook::{Hook, Item, SharedHook, still_runs};
+use hook::{Hook, QueuedMessage, SharedHook, still_runs};
 pub use hook::{HookConfig, HookId, HookMode};
 pub(crate) use hook::{Run, inside};
 pub(crate) use liveness::Liveness;
@@ -146,7 +146,8 @@ impl Bus {
             for consumer in consumers.list.iter().filter(|c| c.wants.include(message)) {
                 match &consumer.sink {
                     Sink::Hook(hook) => {
-                        let item = Item { message: message.clone(), _after: after.clone() };
+                        let item =
+                            QueuedMessage { message: message.clone(), _after: after.clone() };
                         hooks.extend(self.give(hook, item));
                     }
                     Sink::Queue(subscriber) => subscriber.push(message),
@@ -158,10 +159,10 @@ impl Bus {
     }
 
     /// Delivers a message to one consumer.
-    pub(crate) fn tell(&self, sink: &Sink, message: Message) {
+    pub(crate) fn deliver(&self, sink: &Sink, message: Message) {
         match sink {
             Sink::Hook(hook) => {
-                let hook = self.give(hook, Item { message, _after: None });
+                let hook = self.give(hook, QueuedMessage { message, _after: None });
                 hook.into_iter().for_each(|hook| self.0.hooks.push(hook));
             }
             Sink::Queue(subscriber) => subscriber.push(&message),
@@ -182,7 +183,7 @@ impl Bus {
     }
 
     /// Gives a message to a hook. Returns the hook if the caller must wake a thread for it.
-    fn give(&self, hook: &Arc<Hook>, item: Item) -> Option<Arc<Hook>> {
+    fn give(&self, hook: &Arc<Hook>, item: QueuedMessage) -> Option<Arc<Hook>> {
         if !hook.push(item) {
             return None;
         }

@@ -284,7 +284,8 @@ fn a_hook_keeps_its_function_if_nothing_waits_for_it() {
         let _held = &held;
     });
     let hook = Hook::new(1, &exits().mode(HookMode::Dispatch), run, Arc::default());
-    let push = |kind| hook.push(Item { message: Message::new(Body::new(kind, 1)), _after: None });
+    let push =
+        |kind| hook.push(QueuedMessage { message: Message::new(Body::new(kind, 1)), _after: None });
     assert!(push(MessageKind::Progress));
     (0..hook::EVENTS).for_each(|_| assert!(!push(MessageKind::Progress)));
     let mut ran = 0;
@@ -316,7 +317,7 @@ fn a_hook_is_run_for_its_turn_and_not_once_it_is_removed() {
     let new = Hook::new(1, &exits().mode(HookMode::Thread), run, Arc::default());
     let hook = hook.get_or_init(|| new);
     for _ in 0..6 {
-        hook.push(Item { message: Message::new(Body::new(EXIT, 1)), _after: None });
+        hook.push(QueuedMessage { message: Message::new(Body::new(EXIT, 1)), _after: None });
     }
     assert_eq!((hook.run(2), hook.run(9)), ((2, true), (2, false)));
     assert_eq!((hook.run(9), told.load(Ordering::SeqCst)), ((0, false), 4));
@@ -328,7 +329,7 @@ fn a_turn_of_a_slow_hook_is_one_message() {
     let run = Arc::new(|_: &Message| std::thread::sleep(Duration::from_millis(20)));
     let hook = Hook::new(1, &exits().mode(HookMode::Thread), run, Arc::default());
     for _ in 0..3 {
-        hook.push(Item { message: Message::new(Body::new(EXIT, 1)), _after: None });
+        hook.push(QueuedMessage { message: Message::new(Body::new(EXIT, 1)), _after: None });
     }
     assert_eq!([hook.run(9), hook.run(9), hook.run(9)], [(1, true), (1, true), (1, false)]);
 }
@@ -524,7 +525,7 @@ fn nothing_comes_after_the_end_of_a_subscription() {
         let queue = Queue::new(&QueueConfig::new()).unwrap();
         let config = SubscriptionConfig::new([MessageKind::Event]);
         let Added { consumer, sink, .. } = bus.subscribe(&queue, &config).unwrap();
-        let event = || bus.tell(&sink, Message::new(bus.body(MessageKind::Event)));
+        let event = || bus.deliver(&sink, Message::new(bus.body(MessageKind::Event)));
         event();
         if by_close {
             bus.shut();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::subscription::{Doubles, Stream, open};
+use super::subscription::{SeenEvents, Stream, open};
 use crate::call::Limits;
 use crate::delivery::{self, Bus, Liveness, Sink};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 struct Feed {
     ctx: Ctx,
     filters: Vec<String>,
-    doubles: Doubles,
+    seen_events: SeenEvents,
     executor: Executor,
     bus: Bus,
     sink: Sink,
@@ -56,7 +56,7 @@ pub(crate) fn begin(
     let feed = Arc::new(Feed {
         ctx: ctx.with_limits(Limits::default()),
         filters,
-        doubles: Doubles::new(),
+        seen_events: SeenEvents::new(),
         executor: executor.clone(),
         bus: bus.clone(),
         sink,
@@ -98,10 +98,10 @@ async fn while_alive<F: Future>(liveness: &Liveness, future: F) -> Option<F::Out
 
 /// Reports the result of the first opening to the caller. If it is dropped before, it reports that
 /// the client was closed.
-struct Teller(Arc<Feed>);
+struct OpenReport(Arc<Feed>);
 
-impl Teller {
-    fn tell(&self, result: Result<()>) {
+impl OpenReport {
+    fn report(&self, result: Result<()>) {
         let waker = {
             let mut opened = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
             opened.result.get_or_insert(result);
@@ -111,10 +111,10 @@ impl Teller {
     }
 }
 
-impl Drop for Teller {
+impl Drop for OpenReport {
     fn drop(&mut self) {
         // This changes nothing if a result was reported before.
-        self.tell(Err(closed()));
+        self.report(Err(closed()));
     }
 }
 
@@ -123,7 +123,7 @@ fn closed() -> Error {
 }
 
 async fn open_first(feed: Arc<Feed>, left: Option<Duration>) {
-    let teller = Teller(feed.clone());
+    let report = OpenReport(feed.clone());
     let limits = left.map_or_else(Limits::default, Limits::within);
     let opening = feed.open(feed.ctx.with_limits(limits));
     let result = match while_alive(&feed.liveness, opening).await {
@@ -134,7 +134,7 @@ async fn open_first(feed: Arc<Feed>, left: Option<Duration>) {
         Some(Err(error)) => Err(error),
         None => Err(closed()),
     };
-    teller.tell(result);
+    report.report(result);
 }
 
 /// Opens another stream in place of one that ended for the reason `why`.
@@ -146,7 +146,7 @@ async fn open_again(feed: Arc<Feed>, why: Error) {
             Some(Ok(stream)) => {
                 feed.bus.count_reconnect();
                 // Report the gap before any event of the new stream.
-                feed.bus.tell(&feed.sink, delivery::gap(&feed.bus, why));
+                feed.bus.deliver(&feed.sink, delivery::gap(&feed.bus, why));
                 feed.follow(stream);
                 return;
             }
@@ -163,8 +163,8 @@ async fn open_again(feed: Arc<Feed>, why: Error) {
 impl Feed {
     fn open(&self, ctx: Ctx) -> impl Future<Output = Result<Stream>> + Send + 'static {
         let executor = self.executor.clone();
-        let (filters, doubles) = (self.filters.clone(), self.doubles.clone());
-        open(ctx, filters, doubles, move |time| executor.sleep(time))
+        let (filters, seen_events) = (self.filters.clone(), self.seen_events.clone());
+        open(ctx, filters, seen_events, move |time| executor.sleep(time))
     }
 
     /// Delivers the events, on gRPC's thread, until the stream ends.
@@ -181,7 +181,7 @@ impl Feed {
                 let why = match stream.poll_next(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Ok(envelope))) => {
-                        self.bus.tell(&self.sink, message(&self.bus, envelope));
+                        self.bus.deliver(&self.sink, message(&self.bus, envelope));
                         continue;
                     }
                     Poll::Ready(Some(Err(error))) => error,
@@ -194,7 +194,7 @@ impl Feed {
                 {
                     // Without the executor nothing can open another stream.
                     log::error!("a subscription has ended: {e}");
-                    self.bus.tell(&self.sink, delivery::gap(&self.bus, e));
+                    self.bus.deliver(&self.sink, delivery::gap(&self.bus, e));
                 }
                 return Poll::Ready(());
             }

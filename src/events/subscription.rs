@@ -29,7 +29,7 @@ const WINDOW: usize = 256;
 /// its events once more, also after a restart of containerd. So this outlives a stream, and clones
 /// share the memory.
 #[derive(Clone)]
-pub(crate) struct Doubles(Arc<Mutex<Last>>);
+pub(crate) struct SeenEvents(Arc<Mutex<Last>>);
 
 struct Last {
     keys: RandomState,
@@ -38,10 +38,10 @@ struct Last {
     next: usize,
 }
 
-impl Doubles {
-    pub(crate) fn new() -> Doubles {
+impl SeenEvents {
+    pub(crate) fn new() -> SeenEvents {
         let last = Last { keys: RandomState::new(), hashes: [0; WINDOW], next: 0 };
-        Doubles(Arc::new(Mutex::new(last)))
+        SeenEvents(Arc::new(Mutex::new(last)))
     }
 
     /// Remembers an event. Returns whether it was there already.
@@ -67,7 +67,7 @@ pub(crate) struct Stream {
     events: Events,
     /// Events that came while the stream was being opened.
     early: VecDeque<Envelope>,
-    doubles: Doubles,
+    seen_events: SeenEvents,
 }
 
 impl Stream {
@@ -79,7 +79,7 @@ impl Stream {
         loop {
             let next = ready!(self.events.poll_next(cx));
             match &next {
-                Some(Ok(envelope)) if self.is_ours(envelope) || self.doubles.has(envelope) => {}
+                Some(Ok(envelope)) if self.is_ours(envelope) || self.seen_events.has(envelope) => {}
                 _ => return Poll::Ready(next),
             }
         }
@@ -98,7 +98,7 @@ impl Stream {
             if envelope.topic == topic {
                 return Ok(true);
             }
-            if !self.is_ours(&envelope) && !self.doubles.has(&envelope) {
+            if !self.is_ours(&envelope) && !self.seen_events.has(&envelope) {
                 self.early.push_back(envelope);
             }
         }
@@ -117,7 +117,7 @@ impl Stream {
 pub(crate) async fn open<S: Future<Output = ()>>(
     ctx: Ctx,
     mut filters: Vec<String>,
-    doubles: Doubles,
+    seen_events: SeenEvents,
     sleep: impl Fn(Duration) -> S,
 ) -> Result<Stream> {
     let topic = format!("{SYNC}{}", random_hex()?);
@@ -126,7 +126,7 @@ pub(crate) async fn open<S: Future<Output = ()>>(
         filters.push(format!("topic=={}", quote(&topic)));
     }
     let events = events::subscribe(&ctx, filters).step("subscribe to events")?;
-    let mut stream = Stream { events, early: VecDeque::new(), doubles };
+    let mut stream = Stream { events, early: VecDeque::new(), seen_events };
     let mut pause = FIRST_PAUSE;
     loop {
         let publish = events::publish(&ctx, &topic, sync());
@@ -183,26 +183,26 @@ mod tests {
             topic: "/t".into(),
             event: any("c"),
         };
-        let doubles = Doubles::new();
+        let seen_events = SeenEvents::new();
         for i in 0..1000 {
-            assert!(!doubles.has(&envelope(i)));
-            assert!(doubles.has(&envelope(i)));
-            assert!(doubles.clone().has(&envelope(i.saturating_sub(200))));
+            assert!(!seen_events.has(&envelope(i)));
+            assert!(seen_events.has(&envelope(i)));
+            assert!(seen_events.clone().has(&envelope(i.saturating_sub(200))));
         }
         let first = envelope(1000);
-        assert!(!doubles.has(&first));
+        assert!(!seen_events.has(&first));
         for other in [
             Envelope { namespace: "m".into(), ..first.clone() },
             Envelope { topic: "/u".into(), ..first.clone() },
             Envelope { event: any("d"), ..first.clone() },
             Envelope { event: Any { type_url: "u".into(), ..any("c") }, ..first.clone() },
         ] {
-            assert!(!doubles.has(&other));
-            assert!(doubles.has(&other));
+            assert!(!seen_events.has(&other));
+            assert!(seen_events.has(&other));
         }
         // Without a time it might be another event.
         let timeless = Envelope { timestamp: None, ..first };
-        assert!(!doubles.has(&timeless));
-        assert!(!doubles.has(&timeless));
+        assert!(!seen_events.has(&timeless));
+        assert!(!seen_events.has(&timeless));
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::subscription::{Doubles, Stream, open};
+use super::subscription::{SeenEvents, Stream, open};
 use crate::call::{Call, Limits};
 use crate::daemon::{Daemon, DaemonConfig};
 use crate::error::{ErrorKind, Result};
@@ -79,7 +79,7 @@ impl Server {
         let executor = self.executor.clone();
         let ctx = self.ctx();
         let job = async move {
-            let opened = open(ctx, filters, Doubles::new(), |time| executor.sleep(time)).await;
+            let opened = open(ctx, filters, SeenEvents::new(), |time| executor.sleep(time)).await;
             sender.send(opened).unwrap();
         };
         self.executor.spawn(job).unwrap();

@@ -17,7 +17,7 @@ use crate::message::{Body, CallResult, Discard, Dropped, Lost, Message, MessageK
 use crate::queue::{self, Generation};
 use crate::watchdog::{self, Watched};
 
-/// What an operation gives.
+/// The result of an operation.
 type Made = Box<dyn Any + Send>;
 
 pub(super) type Run = Box<dyn FnMut(&Call) -> Result<Made> + Send>;
@@ -38,7 +38,7 @@ pub(super) struct Job {
     /// What it waits for without a thread. It has a lock of its own, which is held while the future is
     /// polled.
     parked: Mutex<Option<Parked>>,
-    /// How often the future was woken since it was polled.
+    /// How often the future was woken since its last poll.
     wakes: AtomicUsize,
     /// Whether it may last long, and whether the pool counts it as one that does and runs. Both are
     /// guarded by the pool's lock.
@@ -90,10 +90,10 @@ impl Phase {
 
 /// What a job waits for without a thread.
 pub(super) struct Parked {
-    /// Under which the job holds the output.
+    /// The key under which the job keeps the output.
     key: Option<String>,
     output: Pin<Box<dyn Future<Output = Held> + Send>>,
-    /// What the error says if the call ends before.
+    /// Changes the error if the call ends during this wait.
     refuse: Box<dyn Fn(Error) -> Error + Send>,
 }
 
@@ -107,7 +107,7 @@ impl Parked {
     }
 }
 
-/// What a run of a job has come to.
+/// The outcome of one run of a job.
 enum Ended {
     Over(Result<Made>),
     /// It waits without a thread.
@@ -368,7 +368,7 @@ impl Job {
             ..Body::new(MessageKind::Done, 0)
         });
         self.queue.complete(message.tagged(self.tag, slot), &starts);
-        // After the completion: that of the next call on the same container comes later.
+        // Release the lock after the completion, so that the next call on the container completes later.
         drop(held);
         self.completed.store(true, Ordering::SeqCst);
         if let Some(run) = run {

@@ -19,7 +19,7 @@ use crate::wait::wait_while;
 /// How many threads there are at most, unless the program says otherwise.
 const THREADS: usize = 16;
 
-/// How few they can be: a client has half of them, and its long calls half of that.
+/// The smallest number allowed: one client gets half of the threads, and its long calls half of that.
 const FEWEST: usize = 4;
 const MOST: usize = 1024;
 
@@ -123,7 +123,7 @@ pub(super) fn next_number() -> u64 {
     NEXT.fetch_add(1, Ordering::SeqCst)
 }
 
-/// Something that may take long to drop.
+/// A value whose drop may take long.
 type Made = Box<dyn Any + Send>;
 
 struct Pool {
@@ -145,7 +145,7 @@ struct State {
     /// How many long calls of clients run.
     long: usize,
     groups: HashMap<u64, Line>,
-    /// What nobody has taken.
+    /// Results that nobody has taken, to be dropped.
     discarded: VecDeque<Made>,
 }
 
@@ -380,7 +380,7 @@ impl Pool {
                     state.line_up(job.clone());
                 }
                 drop(state);
-                // Its last reference does not go under the lock.
+                // The last reference is not dropped under the lock.
                 drop(job);
                 self.changed.notify_all();
                 self.lock()
@@ -468,7 +468,7 @@ pub(super) fn over(job: &Arc<Job>) {
     }
 }
 
-/// Whether a job that runs may last long now. Otherwise it is to be run when others have ended.
+/// Marks a running job as long. Returns false if too many long jobs run: the job then runs again later.
 pub(super) fn begin_long(job: &Arc<Job>) -> bool {
     if job.long.load(Ordering::SeqCst) {
         return true;

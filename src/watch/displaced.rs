@@ -19,7 +19,7 @@ pub(super) const EXIT_PAUSE: Duration = Duration::from_millis(20);
 /// How long a look-up may take if a call waits for it.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whose the id of a watch is.
+/// The process that has the id of a watch.
 pub(crate) enum IdOwner {
     /// The process of the watch still has it.
     Same,

@@ -1,4 +1,4 @@
-//! Which process a watch is of: a container's first one, or an exec.
+//! The identity of a watched process: a container's first one, or an exec.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -22,7 +22,7 @@ pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// waited for it.
 const ZOMBIE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a look-up found out.
+/// The result of a look-up.
 pub(super) enum Lookup {
     /// The exit is reported, or a Wait is outstanding again.
     Done,

@@ -79,7 +79,7 @@ enum AfterExitState {
     Given,
 }
 
-/// What is known about the streams of a process.
+/// The streams of a process, as far as they are known.
 #[derive(Default)]
 pub(super) struct Streams {
     /// The paths that the shim got, if they are known.

@@ -19,7 +19,7 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 pub(super) struct State {
-    /// By the time of the look-up, and a number that tells equal times apart.
+    /// Ordered by the time of the look-up. A number makes equal times distinct.
     pub(super) entries: BTreeMap<(Instant, u64), Entry>,
     /// Counts the changes that the reconciler must notice.
     pub(super) changes: u64,

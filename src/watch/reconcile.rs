@@ -28,7 +28,7 @@ fn longer(pause: Duration) -> Duration {
     (pause * 2).min(PAUSES.1)
 }
 
-/// What the reconciler does next.
+/// The next step of the reconciler.
 enum Next {
     LookUp(Vec<Entry>),
     /// It waits until this time, or until the queue's count of changes is another one.

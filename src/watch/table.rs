@@ -36,7 +36,7 @@ pub(super) struct Retired {
     pub(super) existing: usize,
 }
 
-/// What [`Table::insert`] did.
+/// The result of [`Table::insert`].
 pub(super) struct Inserted {
     pub(super) watch: Arc<Watch>,
     /// Whether the watch is new.

@@ -1,4 +1,4 @@
-//! What an error is made of.
+//! The parts of an error.
 
 use std::borrow::Cow;
 use std::error::Error as _;

@@ -1,5 +1,4 @@
-//! What the exports have in common: how arguments come in, how outcomes go out, and what holds at the
-//! border between C and the core.
+//! Shared code of the exports: arguments, outputs, errors, panics and forks.
 
 pub(crate) mod arguments;
 pub(crate) mod callbacks;

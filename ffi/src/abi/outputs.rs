@@ -1,4 +1,4 @@
-//! What goes back to C: outputs, and texts.
+//! Outputs and texts for C.
 
 use std::ffi::{CStr, CString, c_char};
 
@@ -55,7 +55,7 @@ impl Output for Nothing {
     fn put(self, (): ()) {}
 }
 
-/// What an owned output is made of.
+/// The parts of an owned output.
 pub(crate) trait IntoHandle: Send + 'static {
     type Handle;
     fn into_handle(self) -> *mut Self::Handle;

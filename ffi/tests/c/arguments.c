@@ -245,7 +245,7 @@ static void long_texts(ctrd_client_t *client)
     IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     container.id = "x";
     container.image = text;
-    IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
+    REFUSES("image", ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
     container.image = NULL;
     container.rootfs = text;
     IS_A_LINE(ctrd_create_container(client, &container, NULL, NULL, NULL, &err));
