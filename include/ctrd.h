@@ -304,9 +304,9 @@ typedef struct ctrd_progress_t ctrd_progress_t;
 typedef struct ctrd_message_t ctrd_message_t;
 /** The process ids of a container, in the host's pid namespace. */
 typedef struct ctrd_pid_list_t ctrd_pid_list_t;
-/** What containerd knows of several containers. */
+/** Several containers, as containerd knows them. */
 typedef struct ctrd_container_info_list_t ctrd_container_info_list_t;
-/** What containerd knows of a container. */
+/** A container, as containerd knows it. */
 typedef struct ctrd_container_info_t ctrd_container_info_t;
 /** What several containers use of the machine. */
 typedef struct ctrd_stats_list_t ctrd_stats_list_t;
@@ -320,13 +320,13 @@ typedef struct ctrd_recovery_t ctrd_recovery_t;
 typedef struct ctrd_queue_t ctrd_queue_t;
 /** A subscription of a queue to the messages of a client. */
 typedef struct ctrd_subscription_t ctrd_subscription_t;
-/** What containerd knows of several images. */
+/** Several images, as containerd knows them. */
 typedef struct ctrd_image_info_list_t ctrd_image_info_list_t;
-/** What containerd knows of an image. */
+/** An image, as containerd knows it. */
 typedef struct ctrd_image_info_t ctrd_image_info_t;
 /** A callback for the progress of pulls. */
 typedef struct ctrd_progress_callback_t ctrd_progress_callback_t;
-/** What a snapshotter knows of a snapshot. */
+/** A snapshot, as its snapshotter knows it. */
 typedef struct ctrd_snapshot_info_t ctrd_snapshot_info_t;
 /** A private containerd. */
 typedef struct ctrd_daemon_t ctrd_daemon_t;
@@ -479,7 +479,7 @@ uint32_t ctrd_error_reason(const ctrd_error_t *error);
 const char *ctrd_error_text(const ctrd_error_t *error);
 
 /**
- * What happened, without operation, subject and step. If an argument is invalid, the message begins
+ * The text of the error, without operation, subject and step. If an argument is invalid, the message begins
  * with its name and a colon.
  *
  * @param error  the error; NULL gives "".
@@ -500,7 +500,7 @@ const char *ctrd_error_message(const ctrd_error_t *error);
 const char *ctrd_error_operation(const ctrd_error_t *error);
 
 /**
- * What the operation acted on: a container's id, an image's reference, an address.
+ * The object of the operation: a container's id, an image's reference, an address.
  *
  * @param error  the error; NULL gives "".
  * @return the name, borrowed from the error; "" if the operation failed while it read its arguments.
@@ -541,7 +541,7 @@ int32_t ctrd_error_grpc_code(const ctrd_error_t *error);
 int32_t ctrd_error_errno(const ctrd_error_t *error);
 
 /**
- * What a caller can do about the error: CTRD_ERROR_RETRYABLE, CTRD_ERROR_OUTCOME_UNKNOWN, both or
+ * Flags that say what a caller can do about the error: CTRD_ERROR_RETRYABLE, CTRD_ERROR_OUTCOME_UNKNOWN, both or
  * neither.
  *
  * @param error  the error; NULL gives 0.
@@ -791,7 +791,7 @@ typedef struct ctrd_client_config_t {
 #define CTRD_CLIENT_CONFIG_INIT \
     { sizeof(ctrd_client_config_t), NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0 }
 
-/** What a client has counted since it was opened. */
+/** The counters of a client since it was opened. */
 typedef struct ctrd_counters_t {
     /** sizeof(ctrd_counters_t). */
     size_t size;
@@ -2104,7 +2104,7 @@ const char *ctrd_container_info_snapshot_key(const ctrd_container_info_t *info);
 const char *ctrd_container_info_owner(const ctrd_container_info_t *info);
 
 /**
- * What is removed after the exit of a container's process: CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or
+ * The clean-up policy of a container: CTRD_CLEANUP_KEEP, CTRD_CLEANUP_TASK or
  * CTRD_CLEANUP_ALL.
  *
  * @param info  the container's info; NULL gives CTRD_CLEANUP_KEEP.
