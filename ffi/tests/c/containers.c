@@ -78,11 +78,14 @@ static void lacks(const ctrd_container_config_t *config, const char *lease, ctrd
 
 static void missing(void)
 {
+    static const char *const args[1] = {"/bin/true"};
     ctrd_container_config_t config = CTRD_CONTAINER_CONFIG_INIT;
     char *spec = test_spec("missing");
 
     config.id = "missing";
     config.spec_json = spec;
+    config.args = args;
+    config.args_len = 1;
     config.image = "docker.io/library/nothing:1";
     lacks(&config, NULL, CTRD_E_NOT_FOUND, CTRD_REASON_NO_IMAGE);
     config.image = "nothing";
