@@ -85,6 +85,14 @@ static void wait_until_fired(void)
     ctrd_queue_free(queue);
 }
 
+/* Ends a child. At an exit valgrind would take the memory of the parent's threads for lost. */
+static void end_child(int code)
+{
+    if (code == 0)
+        execl("/bin/true", "true", (char *)NULL);
+    _exit(code == 0 ? 1 : code);
+}
+
 int main(void)
 {
     ctrd_call_t call = CTRD_CALL_INIT;
@@ -103,9 +111,7 @@ int main(void)
     CHECK(child >= 0);
     if (child == 0) {
         wait_until_fired();
-        /* valgrind would take the memory of the parent's thread for lost at an exit. */
-        execl("/bin/true", "true", (char *)NULL);
-        _exit(1);
+        end_child(0);
     }
     CHECK(test_exit_code(child) == 0);
 
@@ -115,7 +121,7 @@ int main(void)
     CHECK(child >= 0);
     if (child == 0) {
         ctrd_client_free(test_client());
-        _exit(0);
+        end_child(0);
     }
     CHECK(test_exit_code(child) == 0);
 
@@ -128,7 +134,7 @@ int main(void)
     child = fork();
     CHECK(child >= 0);
     if (child == 0)
-        _exit(in_child(client, cancel, queue, hook));
+        end_child(in_child(client, cancel, queue, hook));
     CHECK(test_exit_code(child) == 0);
 
     /* The parent's client and handle are as they were. */
