@@ -70,6 +70,7 @@ mod random;
 mod record;
 mod rootfs;
 mod rpc;
+mod signal;
 mod snapshot;
 mod spec;
 mod stdio;
@@ -86,7 +87,8 @@ pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
 pub use client_config::ClientConfig;
 pub use container::{
-    ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, Recovery, RecoveryState,
+    ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, KillConfig, PauseConfig,
+    ProcessInfo, Recovery, RecoveryState, UpdateConfig,
 };
 pub use daemon::{Daemon, DaemonConfig};
 pub use delivery::{HookConfig, HookId, HookMode, Subscription, SubscriptionConfig};
@@ -96,6 +98,7 @@ pub use image::{Credentials, Image, Progress, ProgressStatus, PullConfig};
 pub use message::{Message, MessageKind, Origin, OutputLost};
 pub use queue::{Queue, QueueConfig, QueueFd};
 pub use record::Cleanup;
+pub use signal::signal_number;
 pub use snapshot::{Snapshot, SnapshotKind};
 pub use spec::default_spec;
 pub use stdio::{Stdio, Stream};
@@ -124,10 +127,13 @@ const _: () = {
     assert_send_sync::<HookId>();
     assert_send_sync::<HookMode>();
     assert_send_sync::<Image>();
+    assert_send_sync::<KillConfig>();
     assert_send_sync::<Message>();
     assert_send_sync::<MessageKind>();
     assert_send_sync::<Origin>();
     assert_send_sync::<OutputLost>();
+    assert_send_sync::<PauseConfig>();
+    assert_send_sync::<ProcessInfo>();
     assert_send_sync::<Progress>();
     assert_send_sync::<ProgressStatus>();
     assert_send_sync::<PullConfig>();
@@ -143,5 +149,6 @@ const _: () = {
     assert_send_sync::<Submission>();
     assert_send_sync::<Subscription>();
     assert_send_sync::<SubscriptionConfig>();
+    assert_send_sync::<UpdateConfig>();
     assert_send_sync::<Version>();
 };

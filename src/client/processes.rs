@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::call::Call;
-use crate::container;
+use crate::container::{self, ProcessInfo};
 use crate::error::{Result, ResultExt};
 use crate::message::Message;
 
@@ -66,6 +66,14 @@ impl Client {
     /// The pids of all processes of a container, in the server's pid namespace. Blocks for at most
     /// the client's call timeout unless `call` says otherwise.
     pub fn container_pids(&self, id: &str, call: &Call) -> Result<Vec<u32>> {
-        container::pids(&self.inner, id, call).at("container_pids", id)
+        let processes = container::processes(&self.inner, id, call).at("container_pids", id)?;
+        Ok(processes.iter().map(ProcessInfo::pid).collect())
+    }
+
+    /// All processes of a container. Blocks for at most the client's call timeout unless `call` says
+    /// otherwise. Fails with [`crate::ErrorKind::NotFound`] if there is no such container, or it has no
+    /// task.
+    pub fn container_processes(&self, id: &str, call: &Call) -> Result<Vec<ProcessInfo>> {
+        container::processes(&self.inner, id, call).at("container_processes", id)
     }
 }

@@ -297,7 +297,8 @@ fn wants_terminal(spec: &Value) -> bool {
     spec.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn check_labels(given: &[(String, String)]) -> Result<HashMap<String, String>> {
+/// Checks labels that a caller gives.
+pub(super) fn check_labels(given: &[(String, String)]) -> Result<HashMap<String, String>> {
     let mut labels = HashMap::new();
     for (key, value) in given {
         let why = if key.is_empty() {

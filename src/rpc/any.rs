@@ -23,6 +23,14 @@ impl Any {
         }
     }
 
+    /// The resources of a container, as JSON.
+    pub(super) fn resources(json: Vec<u8>) -> Any {
+        Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
+            value: json,
+        }
+    }
+
     pub(super) fn into_wire(self) -> WireAny {
         WireAny { type_url: self.type_url, value: self.value, ..Default::default() }
     }

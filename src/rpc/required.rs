@@ -26,7 +26,10 @@ use super::wire::images::{
 };
 use super::wire::leases::AddResourceRequest;
 use super::wire::sandbox::{StoreCreateRequest, StoreCreateResponse};
-use super::{Any, Connection, Ctx, containers, content, diff, events, images, leases, sandboxes};
+use super::wire::tasks::UpdateTaskRequest;
+use super::{
+    Any, Connection, Ctx, containers, content, diff, events, images, leases, sandboxes, tasks,
+};
 use crate::call::Limits;
 use crate::wait::block_on;
 
@@ -122,6 +125,12 @@ fn server(seen: &Seen) -> TestServer {
         "/containerd.services.sandbox.v1.Store/Create",
         |request| request.sandbox.spec.is_some() && request.sandbox.runtime.is_some(),
     );
+    service = take::<UpdateTaskRequest, Empty>(
+        service,
+        seen,
+        "/containerd.services.tasks.v1.Tasks/Update",
+        |request| request.resources.is_some(),
+    );
     TestServer::new(service)
 }
 
@@ -138,6 +147,8 @@ fn call_all(ctx: &Ctx) {
     drop(leases::add_snapshot(ctx, "", "", ""));
     drop(events::publish(ctx, "", Any::default()).and_then(|answer| block_on(&ctx.limits, answer)));
     drop(sandboxes::create(ctx, "", "", Any::default()));
+    drop(containers::set_spec(ctx, "", Any::default()));
+    drop(tasks::update(ctx, "", Vec::new()));
 }
 
 /// The methods that the files of this folder declare.

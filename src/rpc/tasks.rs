@@ -3,16 +3,19 @@
 use std::time::SystemTime;
 
 use protobuf::well_known_types::empty::Empty;
+use protobuf::{Message, MessageField};
 
-use super::any::time;
+use super::any::{Any, time};
 use super::channel::Ctx;
 use super::method::{Reply, call, methods, start as send};
 use super::snapshots::Mount;
+use super::wire::runc::ProcessDetails;
 use super::wire::task_types::{Process as WireProcess, Status as WireStatus};
 use super::wire::tasks::{
     CloseIORequest, CreateTaskRequest, CreateTaskResponse, DeleteResponse, DeleteTaskRequest,
     GetRequest, GetResponse, KillRequest, ListPidsRequest, ListPidsResponse, ListTasksRequest,
-    ListTasksResponse, StartRequest, StartResponse, WaitRequest, WaitResponse,
+    ListTasksResponse, PauseTaskRequest, ResumeTaskRequest, StartRequest, StartResponse,
+    UpdateTaskRequest, WaitRequest, WaitResponse,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,6 +28,9 @@ methods! { "containerd.services.tasks.v1.Tasks":
     KILL = change "Kill" (KillRequest) -> Empty;
     CLOSE_IO = change "CloseIO" (CloseIORequest) -> Empty;
     LIST_PIDS = read "ListPids" (ListPidsRequest) -> ListPidsResponse;
+    PAUSE = change "Pause" (PauseTaskRequest) -> Empty;
+    RESUME = change "Resume" (ResumeTaskRequest) -> Empty;
+    UPDATE = change "Update" (UpdateTaskRequest) -> Empty;
     WAIT = read "Wait" (WaitRequest) -> WaitResponse;
 }
 
@@ -219,8 +225,47 @@ pub(crate) fn close_stdin(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<()>> 
     send(ctx, &CLOSE_IO, &request, drop)
 }
 
-/// The pids of all processes of a container.
-pub(crate) fn list_pids(ctx: &Ctx, id: &str) -> Result<Vec<u32>> {
+/// The pids of all processes of a container, each with the id of the exec that it is the first process
+/// of.
+pub(crate) fn list_pids(ctx: &Ctx, id: &str) -> Result<Vec<(u32, Option<String>)>> {
     let request = ListPidsRequest { container_id: id.into(), ..Default::default() };
-    Ok(call(ctx, &LIST_PIDS, &request)?.processes.into_iter().map(|p| p.pid).collect())
+    let processes = call(ctx, &LIST_PIDS, &request)?.processes.into_iter();
+    Ok(processes
+        .map(|process| {
+            let details = process.info.into_option();
+            (process.pid, details.and_then(|info| exec_id(&info.type_url, &info.value)))
+        })
+        .collect())
+}
+
+/// The id that runc's shim gives in the details of a process. Another shim may give other details.
+fn exec_id(type_url: &str, details: &[u8]) -> Option<String> {
+    if !type_url.ends_with("containerd.runc.v1.ProcessDetails") {
+        return None;
+    }
+    let id = ProcessDetails::parse_from_bytes(details).ok()?.exec_id;
+    Some(id).filter(|id| !id.is_empty())
+}
+
+/// Pauses the processes of a container.
+pub(crate) fn pause(ctx: &Ctx, id: &str) -> Result<()> {
+    let request = PauseTaskRequest { container_id: id.into(), ..Default::default() };
+    call(ctx, &PAUSE, &request).map(drop)
+}
+
+/// Resumes the processes of a container that is paused.
+pub(crate) fn resume(ctx: &Ctx, id: &str) -> Result<()> {
+    let request = ResumeTaskRequest { container_id: id.into(), ..Default::default() };
+    call(ctx, &RESUME, &request).map(drop)
+}
+
+/// Changes the resources of a container: the JSON of `linux.resources`. Without any, the shim would die,
+/// and the container with it (containerd 1.6 to 2.1).
+pub(crate) fn update(ctx: &Ctx, id: &str, resources: Vec<u8>) -> Result<()> {
+    let request = UpdateTaskRequest {
+        container_id: id.into(),
+        resources: MessageField::some(Any::resources(resources).into_wire()),
+        ..Default::default()
+    };
+    call(ctx, &UPDATE, &request).map(drop)
 }
