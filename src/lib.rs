@@ -88,7 +88,7 @@ pub use client::{Client, Counters, Version};
 pub use client_config::ClientConfig;
 pub use container::{
     ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, KillConfig, PauseConfig,
-    ProcessInfo, Recovery, RecoveryState, UpdateConfig,
+    ProcessInfo, Recovery, RecoveryState, RestartConfig, UpdateConfig,
 };
 pub use daemon::{Daemon, DaemonConfig};
 pub use delivery::{HookConfig, HookId, HookMode, Subscription, SubscriptionConfig};
@@ -142,6 +142,7 @@ const _: () = {
     assert_send_sync::<QueueFd>();
     assert_send_sync::<Recovery>();
     assert_send_sync::<RecoveryState>();
+    assert_send_sync::<RestartConfig>();
     assert_send_sync::<Snapshot>();
     assert_send_sync::<SnapshotKind>();
     assert_send_sync::<Stdio>();

@@ -3,14 +3,18 @@
 mod ground;
 
 use std::fs;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ctrd::{
-    Call, Client, ClientConfig, ContainerStatus, Error, ErrorKind, KillConfig, PauseConfig,
-    UpdateConfig,
+    Call, Cleanup, Client, ClientConfig, ContainerStatus, Error, ErrorKind, KillConfig,
+    PauseConfig, RestartConfig, Stdio, Stream, UpdateConfig,
 };
 use ground::plot::{
-    Plot, at_once, client_behind, client_of, create, kill, proxy_of, until_it_traps, within,
+    Plot, assert_nothing_is_left, at_once, client_behind, client_of, create, kill, pipe, proxy_of,
+    until_it_traps, within,
 };
 use ground::{unique, wait_until};
 
@@ -306,7 +310,7 @@ fn resources_change_for_the_processes_and_in_the_record() {
 fn labels_are_set_and_removed_one_by_one() {
     let plot = Plot::new();
     let given = [("org.example/a.b", "1"), ("org.example.gone", "2"), ("kept", "3")];
-    let id = plot.create(plot.shell("sleep 1000").labels(given).cleanup(ctrd::Cleanup::Task));
+    let id = plot.create(plot.shell("sleep 1000").labels(given).cleanup(Cleanup::Task));
     let before = plot.client.get_container(&id, &now()).unwrap();
     let set = |labels: &[(&str, &str)]| plot.client.set_container_labels(&id, labels, &now());
     set(&[("org.example/a.b", "x"), ("org.example.gone", ""), ("new", "4"), ("never", "")])
@@ -337,4 +341,234 @@ fn labels_are_set_and_removed_one_by_one() {
     }
     refusals(&plot, &id, |client, id, call| client.set_container_labels(id, &[("k", "v")], call));
     plot.client.destroy_container(&id, &at_once(), &now()).unwrap();
+}
+
+fn restart(plot: &Plot, id: &str) -> u32 {
+    plot.client.restart_container(id, &RestartConfig::new(), &now()).unwrap()
+}
+
+/// The exits that a client reports, by hook: the pid, the code, the generation.
+type Exits = Arc<Mutex<Vec<(Option<u32>, Option<u32>, Option<u64>)>>>;
+
+fn exits(client: &Client) -> Exits {
+    let exits = Exits::default();
+    let hook = exits.clone();
+    client
+        .on_exit(move |message| {
+            let exit = (message.pid(), message.exit_code(), message.generation());
+            hook.lock().unwrap().push(exit);
+        })
+        .unwrap();
+    exits
+}
+
+#[test]
+fn a_restart_runs_the_command_again_on_the_same_snapshot() {
+    let plot = Plot::new();
+    let exits = exits(&plot.client);
+    let script = "echo life >> /lives; trap 'exit 15' TERM; [ -e /stop ] && exit 7; \
+                  while :; do sleep 0.1; done";
+    let (mut output, stdout) = pipe();
+    let config = plot.shell(script).labels([("kept", "1")]);
+    let (id, first) = create(&plot.client, config);
+    until_it_traps(first, script);
+    let before = plot.client.get_container(&id, &now()).unwrap();
+    let (other, found) = (client_of(&plot), first);
+    other.watch_container(&id, &now()).unwrap();
+
+    let config = RestartConfig::new().stdio(Stdio::new().stdout(Stream::fd(stdout)));
+    let second = plot.client.restart_container(&id, &config, &now()).unwrap();
+    drop(config);
+    assert_ne!(second, first);
+    assert!(!ground::runs(first) && ground::runs(second));
+    until_it_traps(second, script);
+    let info = plot.client.get_container(&id, &now()).unwrap();
+    assert_eq!((info.status(), info.pid()), (ContainerStatus::Running, Some(second)));
+    assert_eq!((info.generation(), info.labels()), (before.generation(), before.labels()));
+    assert_eq!(info.created_at(), before.created_at());
+    assert_eq!(info.exit_code(), None);
+    // The client that watches the old process gets its exit, and then finds the new one.
+    let old = other.probe(&id, &now()).unwrap();
+    assert_eq!((old.pid(), old.exit_code()), (Some(found), Some(15)));
+    assert_eq!(old.generation(), before.generation());
+    let error = plot.client.probe(&id, &Call::new().poll()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+
+    let touch = ["tasks", "exec", "--exec-id", "t", &id, "/bin/sh", "-c", "echo > /stop"];
+    plot.ground.ctr(&[&["-n", plot.namespace.as_str()], &touch[..]].concat());
+    let third = restart(&plot, &id);
+    let message = plot.probe(&id);
+    assert_eq!((message.pid(), message.exit_code()), (Some(third), Some(7)));
+    // It has ended by itself, and is started again.
+    let fourth = restart(&plot, &id);
+    assert_eq!(plot.probe(&id).pid(), Some(fourth));
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "");
+    let message = plot.destroy(&id);
+    assert_eq!((message.pid(), message.exit_code()), (Some(fourth), Some(7)));
+    let generation = before.generation();
+    let expected = [(first, 15), (second, 15), (third, 7), (fourth, 7)]
+        .map(|(pid, code)| (Some(pid), Some(code), generation));
+    wait_until("the exits", || exits.lock().unwrap().len() >= 4);
+    assert_eq!(*exits.lock().unwrap(), expected, "each exit is reported once");
+    assert!(generation.is_some());
+    assert_nothing_is_left(&plot, "restarts");
+}
+
+#[test]
+fn every_kind_of_container_can_be_restarted() {
+    let plot = Plot::new();
+    // One that was not started.
+    let (id, first) = create(&plot.client, plot.shell("exit 3").start(false));
+    let second = restart(&plot, &id);
+    assert_ne!(first, second);
+    assert_eq!(plot.probe(&id).exit_code(), Some(3));
+    plot.destroy(&id);
+
+    // One whose task is removed.
+    let (id, _) = create(&plot.client, plot.shell("exit 4").cleanup(Cleanup::Task));
+    let gone = || status(&plot.client, &id) == ContainerStatus::NoTask;
+    wait_until("the clean-up", gone);
+    let second = restart(&plot, &id);
+    let message = plot.probe(&id);
+    assert_eq!((message.pid(), message.exit_code()), (Some(second), Some(4)));
+    wait_until("the clean-up", gone);
+    plot.destroy(&id);
+
+    // One that is removed after its exit: not after that of the old process.
+    let (id, _) = create(&plot.client, plot.shell(TRAPS).cleanup(Cleanup::All));
+    let second = restart(&plot, &id);
+    until_it_traps(second, TRAPS);
+    assert_eq!(status(&plot.client, &id), ContainerStatus::Running);
+    plot.client.kill_container(&id, None, &KillConfig::new(), &now()).unwrap();
+    wait_until("the clean-up", || plot.holdings().containers == 0);
+
+    // One with a root file system of the caller's, with paths for its output.
+    let root = plot.ground.dir().join(unique("root"));
+    fs::create_dir_all(root.join("bin")).unwrap();
+    fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
+    for dir in ["proc", "dev", "sys", "run"] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    let log = plot.ground.dir().join(unique("log"));
+    let stdout = Stream::Path(format!("file://{}", log.display()));
+    let config = ctrd::ContainerConfig::new(unique("c"))
+        .rootfs(&root)
+        .args(["/bin/sh", "-c", "echo one line; exit 5"])
+        .stdio(Stdio::new().stdout(stdout));
+    let (id, _) = create(&plot.client, config);
+    plot.probe(&id);
+    restart(&plot, &id);
+    assert_eq!(plot.probe(&id).exit_code(), Some(5));
+    wait_until("both lines", || fs::read_to_string(&log).unwrap() == "one line\none line\n");
+    plot.destroy(&id);
+
+    // One with a terminal, and other limits.
+    let config = plot.shell("test -t 1 && sleep 1000").stdio(Stdio::new().terminal(true));
+    let (id, _) = create(&plot.client, config);
+    let limits = UpdateConfig::new().resources_json(r#"{"pids": {"limit": 66}}"#);
+    plot.client.update_container(&id, &limits, &now()).unwrap();
+    let pid = restart(&plot, &id);
+    assert_eq!(processes(pid), "66");
+    assert!(plot.client.get_container(&id, &now()).unwrap().terminal());
+    plot.client.destroy_container(&id, &at_once(), &now()).unwrap();
+    assert_nothing_is_left(&plot, "restarts");
+}
+
+#[test]
+fn a_restart_that_fails_leaves_the_container_without_a_task() {
+    let plot = Plot::new();
+    let exits = exits(&plot.client);
+    // The command is missing when it is to run again.
+    let script = "rm -f /bin/sleep; exit 9";
+    let config = plot.config(&["/bin/sleep", "1000"]);
+    let (id, first) = create(&plot.client, config);
+    let remove = ["tasks", "exec", "--exec-id", "r", &id, "/bin/sh", "-c", script];
+    let ctr = std::process::Command::new("ctr")
+        .args(["-a", plot.ground.address(), "-n", &plot.namespace])
+        .args(remove)
+        .status();
+    assert_eq!(ctr.unwrap().code(), Some(9));
+    let at_once = RestartConfig::new().grace(Duration::ZERO);
+    for _ in 0..2 {
+        let error = plot.client.restart_container(&id, &at_once, &now()).unwrap_err();
+        assert_eq!(error.failed_step(), Some("create the task"), "{error}");
+        assert_eq!(error.operation(), "restart_container");
+        assert_eq!(status(&plot.client, &id), ContainerStatus::NoTask);
+    }
+    // Its exit is kept, by this client and by the record.
+    assert_eq!(plot.probe(&id).exit_code(), Some(137));
+    let info = client_of(&plot).get_container(&id, &now()).unwrap();
+    assert_eq!(info.exit_code(), Some(137));
+    assert_eq!(plot.holdings().fifos, 0);
+    let message = plot.destroy(&id);
+    assert_eq!((message.pid(), message.exit_code()), (Some(first), Some(137)));
+    assert_eq!(exits.lock().unwrap().len(), 1);
+    assert_nothing_is_left(&plot, "a failed restart");
+}
+
+#[test]
+fn what_cannot_be_restarted_runs_on() {
+    let plot = Plot::new();
+    let (id, pid) = trapping(&plot);
+    let bad = |stdio: Stdio, argument: &str| {
+        let config = RestartConfig::new().stdio(stdio);
+        let error = plot.client.restart_container(&id, &config, &now()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.message().starts_with(argument), "{error}");
+    };
+    bad(Stdio::new().stdout(Stream::Path("relative".into())), "stdout: ");
+    bad(Stdio::new().terminal(true), "terminal: ");
+    refusals(&plot, &id, |client, id, call| {
+        client.restart_container(id, &RestartConfig::new(), call).map(drop)
+    });
+    // Its snapshot is gone.
+    let config = plot.shell("sleep 1000").snapshot_key(unique("key"));
+    let (without, _) = create(&plot.client, config.clone());
+    let key = plot.client.get_container(&without, &now()).unwrap();
+    plot.client.remove_snapshot(None, key.snapshot_key().unwrap(), &now()).unwrap();
+    let error = plot.client.restart_container(&without, &RestartConfig::new(), &now()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.failed_step(), Some("look the snapshot up"));
+    assert_eq!(status(&plot.client, &without), ContainerStatus::Running);
+    plot.client.destroy_container(&without, &at_once(), &now()).unwrap();
+    assert!(ground::runs(pid));
+    plot.destroy(&id);
+}
+
+#[test]
+fn restarts_under_probes_report_each_exit_once() {
+    const RESTARTS: usize = 15;
+    let plot = Plot::new();
+    let exits = exits(&plot.client);
+    let (id, first) = create(&plot.client, plot.shell("exec sleep 1000"));
+    let over = AtomicBool::new(false);
+    let mut pids = vec![first];
+    std::thread::scope(|scope| {
+        for client in [plot.client.clone(), client_of(&plot), plot.client.clone()] {
+            let (id, over) = (&id, &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    match client.probe(id, &Call::new().timeout(Duration::from_millis(20))) {
+                        Ok(message) => assert_eq!(message.exit_code(), Some(137), "{message:?}"),
+                        // Between the two tasks there is none.
+                        Err(e) if e.kind() == ErrorKind::NotFound => {}
+                        Err(e) => assert_eq!(e.kind(), ErrorKind::Timeout, "{e}"),
+                    }
+                }
+            });
+        }
+        let at_once = RestartConfig::new().grace(Duration::ZERO);
+        for _ in 0..RESTARTS {
+            pids.push(plot.client.restart_container(&id, &at_once, &now()).unwrap());
+        }
+        over.store(true, Ordering::SeqCst);
+    });
+    plot.client.destroy_container(&id, &at_once(), &now()).unwrap();
+    wait_until("the exits", || exits.lock().unwrap().len() > RESTARTS);
+    let reported: Vec<_> = exits.lock().unwrap().iter().map(|exit| (exit.0, exit.1)).collect();
+    let expected: Vec<_> = pids.iter().map(|pid| (Some(*pid), Some(137))).collect();
+    assert_eq!(reported, expected);
+    assert_nothing_is_left(&plot, "restarts");
 }

@@ -1,8 +1,8 @@
-//! Changing containers that exist: signals, pauses, resources, labels.
+//! Changing containers that exist: signals, pauses, restarts, resources, labels.
 
 use super::Client;
 use crate::call::Call;
-use crate::container::{self, KillConfig, PauseConfig, UpdateConfig};
+use crate::container::{self, KillConfig, PauseConfig, RestartConfig, UpdateConfig};
 use crate::error::{Result, ResultExt};
 
 impl Client {
@@ -42,6 +42,36 @@ impl Client {
     /// container is not paused.
     pub fn resume_container(&self, id: &str, config: &PauseConfig, call: &Call) -> Result<()> {
         container::resume(&self.inner, id, *config, call).at("resume_container", id)
+    }
+
+    /// Ends a container's processes, as [`Client::destroy_container`] does, and starts its command again:
+    /// in a new task, with the same record, specification and snapshot. What the processes have written
+    /// to the snapshot stays. Returns the pid of the new process. A container whose process has ended, was
+    /// never started, or has no task, gets a new process too.
+    ///
+    /// The exit of the old process is reported once, as any other, before the new process starts. Then
+    /// [`Client::wait`] waits for the exit of the new process. Both have the container's generation
+    /// ([`Message::generation`]), which belongs to its record: [`Message::pid`] tells them apart. What is
+    /// removed after an exit ([`ContainerConfig::cleanup`]) is not removed after that of the old process,
+    /// but after that of the new one.
+    ///
+    /// If a step fails after the old process has ended, the steps of the new process are undone, and the
+    /// error names the step. Then the container has no task, and another restart can start its command;
+    /// but if its clean-up removes the container after an exit, it is removed.
+    ///
+    /// Blocks for at most the grace period, the time for the output and the client's call timeout, unless
+    /// `call` says otherwise; without a limit if one of the two is [`std::time::Duration::MAX`]. If the
+    /// server does not answer, the undoing may take up to 10 s more. Fails with
+    /// [`crate::ErrorKind::NotFound`] if there is no such container or its snapshot is gone; with
+    /// [`crate::ErrorKind::FailedPrecondition`] if it belongs to another owner, or its record does not
+    /// say what its root file system is; with [`crate::ErrorKind::Aborted`] if another client starts it
+    /// again and again.
+    ///
+    /// [`Message::generation`]: crate::Message::generation
+    /// [`Message::pid`]: crate::Message::pid
+    /// [`ContainerConfig::cleanup`]: crate::ContainerConfig::cleanup
+    pub fn restart_container(&self, id: &str, config: &RestartConfig, call: &Call) -> Result<u32> {
+        container::restart(&self.inner, id, config, call).at("restart_container", id)
     }
 
     /// Changes the resources that a container may use: those of the processes that run, and those in the

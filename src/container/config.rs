@@ -13,6 +13,7 @@ use crate::image;
 use crate::inner::Inner;
 use crate::random::random_hex;
 use crate::record::{Cleanup, DEFAULT_DRAIN, LABEL_PREFIX, OWNER_LABEL, drain_label, generation};
+use crate::rpc::containers::Container;
 use crate::rpc::snapshots::Mount;
 use crate::snapshot;
 use crate::spec;
@@ -248,6 +249,7 @@ impl CheckedConfig {
         labels.insert(generation::LABEL.into(), generation.clone());
         labels.extend(config.cleanup.label());
         labels.extend(drain_label(config.drain));
+        labels.extend(rootfs.as_ref().and_then(rootfs_label));
         if client.config.keep_stopped_tasks {
             labels.insert(SANDBOX_LABEL.into(), String::new());
         }
@@ -274,6 +276,20 @@ impl CheckedConfig {
             start: config.start,
         })
     }
+}
+
+/// The label that names the root file system of a container without a snapshot, for a restart.
+const ROOTFS_LABEL: &str = "io.ctrd.rootfs";
+
+/// That label. `None` if the path is too long for one: the container cannot be restarted.
+fn rootfs_label(rootfs: &Mount) -> Option<(String, String)> {
+    let fits = ROOTFS_LABEL.len() + rootfs.source.len() <= MAX_LABEL;
+    fits.then(|| (ROOTFS_LABEL.to_owned(), rootfs.source.clone()))
+}
+
+/// The root file system that a record names in that label.
+pub(super) fn labelled_rootfs(record: &Container) -> Option<Result<Mount>> {
+    record.labels.get(ROOTFS_LABEL).map(|path| bind_mount(Path::new(path)))
 }
 
 /// The mount that makes a directory the root file system.

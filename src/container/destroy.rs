@@ -23,7 +23,7 @@ use crate::watch::Watch;
 
 /// How many processes of one container are stopped, one after the other, if another client starts it
 /// again.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// How long a process has after SIGTERM, unless the caller chooses.
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
@@ -82,6 +82,11 @@ impl DestroyConfig {
     pub(crate) fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
         self.grace.checked_add(self.drain)?.checked_add(call_timeout)
     }
+
+    /// Whether it may last long.
+    pub(super) fn is_long(&self) -> bool {
+        !self.grace.is_zero() || self.drain > DEFAULT_DRAIN
+    }
 }
 
 pub(crate) fn destroy(
@@ -98,7 +103,7 @@ pub(crate) fn destroy(
     let key = format!("destroy {} {id}", ctx.namespace);
     let before = submit::remember(&key, || client.watches.find(&ctx.namespace, id));
     let _lock = lock(client, ctx, id, "destroy_container")?;
-    if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
+    if config.is_long() {
         submit::begin_long()?;
     }
 
@@ -107,8 +112,13 @@ pub(crate) fn destroy(
             return Ok(message);
         }
     }
-    Err(Error::new(ErrorKind::Aborted, "another client starts the container again and again")
-        .with_retryable(true))
+    Err(started_again())
+}
+
+/// The error if another client starts a container again whenever its process was stopped.
+pub(super) fn started_again() -> Error {
+    Error::new(ErrorKind::Aborted, "another client starts the container again and again")
+        .with_retryable(true)
 }
 
 /// Destroys the container that has the id now. `None` if it got another process meanwhile.
@@ -142,24 +152,9 @@ fn destroy_once(
         Err(e) => return Err(e.step("look the record up")),
     };
     check_owner(&record, &client.config.owner)?;
-    let watch = match watch_of_record(client, ctx, &record)? {
-        Some(watch) => Some(watch),
-        None => match adopt(client, ctx, &record, None) {
-            Ok(watch) => Some(watch),
-            // An interrupted destroy has left no task.
-            Err(e) if e.kind() == ErrorKind::NotFound => None,
-            Err(e) => return Err(e),
-        },
+    let Some(Ended { watch, message }) = end(client, ctx, &record, config)? else {
+        return Ok(None);
     };
-    let message = match &watch {
-        Some(watch) => match delete_unstarted(client, ctx, &record, watch)? {
-            Unstarted::OtherContainer => return Ok(None),
-            Unstarted::Deleted(message) => Some(message),
-            Unstarted::Started => Some(stop(client, ctx, watch, config.grace)?),
-        },
-        None => None,
-    };
-    watch.iter().try_for_each(|watch| drain(ctx, watch, config))?;
     let deleted = remove(client, ctx, &record, watch.as_ref(), message.as_ref())?;
     if let (Deletion::OtherContainer, Some(watch)) = (&deleted, &watch) {
         // Its task may exist under the other record. The watch stays, so that its exit is not
@@ -181,6 +176,42 @@ fn destroy_once(
             Ok(other.exit())
         }
     }
+}
+
+/// A container whose processes have ended.
+pub(super) struct Ended {
+    /// The watch of its first process. `None` if it had no task.
+    pub(super) watch: Option<Arc<Watch>>,
+    pub(super) message: Option<Message>,
+}
+
+/// Ends the processes of a container, and waits for their output. Deletes a task that was not started.
+/// `None` if another container has the id by now.
+pub(super) fn end(
+    client: &Arc<Inner>,
+    ctx: &Ctx,
+    record: &Container,
+    config: &DestroyConfig,
+) -> Result<Option<Ended>> {
+    let watch = match watch_of_record(client, ctx, record)? {
+        Some(watch) => Some(watch),
+        None => match adopt(client, ctx, record, None) {
+            Ok(watch) => Some(watch),
+            // An interrupted destroy has left no task.
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        },
+    };
+    let message = match &watch {
+        Some(watch) => match delete_unstarted(client, ctx, record, watch)? {
+            Unstarted::OtherContainer => return Ok(None),
+            Unstarted::Deleted(message) => Some(message),
+            Unstarted::Started => Some(stop(client, ctx, watch, config.grace)?),
+        },
+        None => None,
+    };
+    watch.iter().try_for_each(|watch| drain(ctx, watch, config))?;
+    Ok(Some(Ended { watch, message }))
 }
 
 /// What became of a task whose process may not have been started.
