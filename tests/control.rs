@@ -13,8 +13,8 @@ use ctrd::{
     PauseConfig, RestartConfig, Stdio, Stream, UpdateConfig,
 };
 use ground::plot::{
-    Plot, assert_nothing_is_left, at_once, client_behind, client_of, create, kill, pipe, proxy_of,
-    until_it_traps, within,
+    Plot, assert_nothing_is_left, at_once, client_behind, client_of, create, keeps_stopped_tasks,
+    kill, pipe, proxy_of, until_it_traps, within,
 };
 use ground::{unique, wait_until};
 
@@ -571,4 +571,24 @@ fn restarts_under_probes_report_each_exit_once() {
     let expected: Vec<_> = pids.iter().map(|pid| (Some(*pid), Some(137))).collect();
     assert_eq!(reported, expected);
     assert_nothing_is_left(&plot, "restarts");
+}
+
+#[test]
+fn a_sandbox_is_kept_by_a_restart_and_goes_with_its_container() {
+    let plot = Plot::new();
+    let config = plot.client_config().keep_stopped_tasks(true);
+    let client = Client::open(&config, &Call::new()).unwrap();
+    // containerd 1.6 has no sandboxes, and keeps stopped tasks without.
+    let has_sandboxes = !keeps_stopped_tasks(&client);
+    let sandboxes = |id: &str| {
+        let listed = plot.ground.ctr(&["-n", &plot.namespace, "sandboxes", "ls"]);
+        listed.lines().filter(|line| line.starts_with(id)).count()
+    };
+    let (id, _) = create(&client, plot.shell("exit 3"));
+    assert!(!has_sandboxes || sandboxes(&id) == 1);
+    client.restart_container(&id, &RestartConfig::new(), &now()).unwrap();
+    assert!(!has_sandboxes || sandboxes(&id) == 1);
+    assert_eq!(client.probe(&id, &now()).unwrap().exit_code(), Some(3));
+    client.destroy_container(&id, &at_once(), &now()).unwrap();
+    assert!(!has_sandboxes || sandboxes(&id) == 0);
 }

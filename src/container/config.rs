@@ -251,7 +251,8 @@ impl CheckedConfig {
         labels.extend(drain_label(config.drain));
         labels.extend(rootfs.as_ref().and_then(rootfs_label));
         if client.config.keep_stopped_tasks {
-            labels.insert(SANDBOX_LABEL.into(), String::new());
+            // containerd keeps no empty label.
+            labels.insert(SANDBOX_LABEL.into(), "true".into());
         }
         if let Some(position) = config.args.iter().position(|arg| arg.contains('\0')) {
             return Err(Error::invalid("args", format!("number {position} holds a NUL")));
