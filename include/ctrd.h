@@ -68,8 +68,8 @@
  *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease, and
  *     the queue and tag of a call that is submitted. NULL gives the defaults. With the defaults every call
  *     ends by itself except ctrd_probe(), ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container()
- *     with a grace period or a time for the output of CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a
- *     change may have been made although its call failed.
+ *     and ctrd_restart_container() with a grace period or a time for the output of CTRD_FOREVER.
+ *     CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made although its call failed.
  *
  *     Some calls may take longer than their timeout, and their comments say so: to undo what a failure has
  *     left half done, or to remove the files of a private containerd. Nothing ends callbacks that run inside
@@ -129,17 +129,18 @@
  *
  *     Threads: all calls of the process share a pool of at most 16 threads (ctrd_set_call_threads()). One
  *     client holds at most half of them. Calls that may last long hold at most half of those: pulls, destroys
- *     with a grace period, ctrd_recover_all(), and starts and stops of a daemon. A call that waits for an
- *     exit, or for another call that changes its container, holds no thread.
+ *     and restarts with a grace period, ctrd_recover_all(), and starts and stops of a daemon. A call that
+ *     waits for an exit, or for another call that changes its container, holds no thread.
  *
  *     Limits: a client has at most max_calls submitted calls in flight (ctrd_client_config_t). Calls that
  *     belong to no client count towards the max_calls of their queue (ctrd_queue_config_t):
  *     ctrd_client_open() and ctrd_daemon_start(). A call counts until its completion is fetched with
  *     ctrd_queue_next(). ctrd_probe(), ctrd_client_close() and ctrd_daemon_stop() do not count.
  *
- *     Order: completions arrive in the order in which the operations end. Calls of one client that create,
- *     start, recover or destroy the same container run in the order in which they were submitted. In one
- *     queue, the completion of a call that starts a process comes before the exit of that process.
+ *     Order: completions arrive in the order in which the operations end. Calls of one client that change the
+ *     same container run in the order in which they were submitted: those that create, start, pause, resume,
+ *     restart, update, recover or destroy it, or set its labels. In one queue, the completion of a call that
+ *     starts a process comes before the exit of that process.
  *
  *     Closing: ctrd_client_close() completes the client's calls that wait with CTRD_E_CLOSED, and waits for
  *     those that run. All their completions come before that of a submitted ctrd_client_close().
@@ -196,35 +197,39 @@
  *         ctrd_io_init ctrd_container_config_init ctrd_create_container ctrd_start_container
  *         ctrd_probe_config_init ctrd_probe ctrd_watch_container ctrd_destroy_config_init
  *         ctrd_destroy_container ctrd_container_pid ctrd_container_pids ctrd_message_take_pid_list
- *         ctrd_pid_list_len ctrd_pid_list_get ctrd_get_container ctrd_message_take_container
- *         ctrd_list_containers ctrd_message_take_container_list ctrd_container_info_id
- *         ctrd_container_info_image ctrd_container_info_runtime ctrd_container_info_snapshotter
- *         ctrd_container_info_snapshot_key ctrd_container_info_owner ctrd_container_info_cleanup
- *         ctrd_container_info_labels_len ctrd_container_info_label_key
- *         ctrd_container_info_label_value ctrd_container_info_label ctrd_container_info_terminal
- *         ctrd_container_info_generation ctrd_container_info_status ctrd_container_info_pid
- *         ctrd_container_info_exit_code ctrd_container_info_exit_time
+ *         ctrd_pid_list_len ctrd_pid_list_get ctrd_pid_list_exec_id ctrd_get_container
+ *         ctrd_message_take_container ctrd_list_containers ctrd_message_take_container_list
+ *         ctrd_container_info_id ctrd_container_info_image ctrd_container_info_runtime
+ *         ctrd_container_info_snapshotter ctrd_container_info_snapshot_key
+ *         ctrd_container_info_owner ctrd_container_info_cleanup ctrd_container_info_labels_len
+ *         ctrd_container_info_label_key ctrd_container_info_label_value ctrd_container_info_label
+ *         ctrd_container_info_terminal ctrd_container_info_generation ctrd_container_info_status
+ *         ctrd_container_info_pid ctrd_container_info_exit_code ctrd_container_info_exit_time
  *         ctrd_container_info_created_at ctrd_container_info_updated_at
- *         ctrd_container_info_list_len ctrd_container_info_list_get ctrd_recover_container
- *         ctrd_recover_all ctrd_message_take_recovery ctrd_recovery_len ctrd_recovery_id
- *         ctrd_recovery_state ctrd_recovery_error ctrd_hook_config_init ctrd_add_hook
- *         ctrd_remove_hook ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
- *         ctrd_subscription_config_init ctrd_queue_subscribe ctrd_message_take_subscription
- *         ctrd_queue_fd ctrd_queue_next ctrd_get_image ctrd_message_take_image ctrd_list_images
- *         ctrd_message_take_image_list ctrd_remove_image ctrd_image_info_name ctrd_image_info_id
- *         ctrd_image_info_digest ctrd_image_info_media_type ctrd_image_info_size
- *         ctrd_image_info_labels_len ctrd_image_info_label_key ctrd_image_info_label_value
- *         ctrd_image_info_created_at ctrd_image_info_updated_at ctrd_image_info_list_len
- *         ctrd_image_info_list_get ctrd_progress_callback_new ctrd_pull_config_init
- *         ctrd_pull_image ctrd_progress_list_len ctrd_progress_list_get ctrd_progress_reference
- *         ctrd_progress_status ctrd_progress_offset ctrd_progress_total ctrd_progress_started_at
- *         ctrd_progress_updated_at ctrd_get_snapshot ctrd_message_take_snapshot
- *         ctrd_remove_snapshot ctrd_snapshot_info_name ctrd_snapshot_info_parent
- *         ctrd_snapshot_info_kind ctrd_snapshot_info_labels_len ctrd_snapshot_info_label_key
- *         ctrd_snapshot_info_label_value ctrd_snapshot_info_created_at
- *         ctrd_snapshot_info_updated_at ctrd_default_spec ctrd_image_spec ctrd_message_take_string
- *         ctrd_daemon_config_init ctrd_daemon_start ctrd_message_take_daemon ctrd_daemon_address
- *         ctrd_daemon_pid ctrd_daemon_restarts ctrd_daemon_stop ctrd_set_log_hook
+ *         ctrd_container_info_list_len ctrd_container_info_list_get ctrd_kill_config_init
+ *         ctrd_kill_container ctrd_signal_number ctrd_pause_config_init ctrd_pause_container
+ *         ctrd_resume_container ctrd_restart_config_init ctrd_restart_container
+ *         ctrd_update_config_init ctrd_update_container ctrd_set_container_labels
+ *         ctrd_recover_container ctrd_recover_all ctrd_message_take_recovery ctrd_recovery_len
+ *         ctrd_recovery_id ctrd_recovery_state ctrd_recovery_error ctrd_hook_config_init
+ *         ctrd_add_hook ctrd_remove_hook ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init
+ *         ctrd_queue_new ctrd_subscription_config_init ctrd_queue_subscribe
+ *         ctrd_message_take_subscription ctrd_queue_fd ctrd_queue_next ctrd_get_image
+ *         ctrd_message_take_image ctrd_list_images ctrd_message_take_image_list ctrd_remove_image
+ *         ctrd_image_info_name ctrd_image_info_id ctrd_image_info_digest
+ *         ctrd_image_info_media_type ctrd_image_info_size ctrd_image_info_labels_len
+ *         ctrd_image_info_label_key ctrd_image_info_label_value ctrd_image_info_created_at
+ *         ctrd_image_info_updated_at ctrd_image_info_list_len ctrd_image_info_list_get
+ *         ctrd_progress_callback_new ctrd_pull_config_init ctrd_pull_image ctrd_progress_list_len
+ *         ctrd_progress_list_get ctrd_progress_reference ctrd_progress_status ctrd_progress_offset
+ *         ctrd_progress_total ctrd_progress_started_at ctrd_progress_updated_at ctrd_get_snapshot
+ *         ctrd_message_take_snapshot ctrd_remove_snapshot ctrd_snapshot_info_name
+ *         ctrd_snapshot_info_parent ctrd_snapshot_info_kind ctrd_snapshot_info_labels_len
+ *         ctrd_snapshot_info_label_key ctrd_snapshot_info_label_value
+ *         ctrd_snapshot_info_created_at ctrd_snapshot_info_updated_at ctrd_default_spec
+ *         ctrd_image_spec ctrd_message_take_string ctrd_daemon_config_init ctrd_daemon_start
+ *         ctrd_message_take_daemon ctrd_daemon_address ctrd_daemon_pid ctrd_daemon_restarts
+ *         ctrd_daemon_stop ctrd_set_log_hook
  *     Like these, and also from a signal handler:
  *         ctrd_cancel_fire
  *     From one thread, when no other thread uses the handle any more:
@@ -1668,7 +1673,7 @@ CTRD_CHECK ctrd_status_t ctrd_container_pid(
     ctrd_error_t **err);
 
 /**
- * Gives the process ids of all processes of a container.
+ * Gives the process ids of all processes of a container, and the ids of those that were executed in it.
  *
  * @param client  the client.
  * @param id      the container's id.
@@ -1719,6 +1724,18 @@ size_t ctrd_pid_list_len(const ctrd_pid_list_t *list);
  * Blocking: no. Threads: any. Since: 0.1.
  */
 uint32_t ctrd_pid_list_get(const ctrd_pid_list_t *list, size_t index);
+
+/**
+ * The id with which a process of a list was executed in the container.
+ *
+ * @param list   the list; NULL gives "".
+ * @param index  its position, from 0.
+ * @return the text, borrowed from the list; "" for the container's first process, for a process that
+ *         another process of the container started, and beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_pid_list_exec_id(const ctrd_pid_list_t *list, size_t index);
 
 /**
  * Frees a list of process ids.
@@ -2071,6 +2088,289 @@ const ctrd_container_info_t *ctrd_container_info_list_get(
  * Blocking: no. Threads: owner. Since: 0.1.
  */
 void ctrd_container_info_list_free(ctrd_container_info_list_t *list);
+
+/* Controlling containers --------------------------------------------------------------------------
+ *
+ * Signals, pauses, restarts, resources and labels of containers that exist. These functions refuse a
+ * container that belongs to another owner.
+ */
+
+/** A flag of a kill: the signal goes to all processes of the container. */
+#define CTRD_KILL_ALL 1
+
+/**
+ * A flag of a pause or a resume: if there is no such container, or it has no task, the function succeeds.
+ */
+#define CTRD_PAUSE_IGNORE_NOT_FOUND 1
+
+/**
+ * Which signal is sent, and to which processes. All-zero sends SIGTERM to one process. The string is
+ * only borrowed.
+ */
+typedef struct ctrd_kill_config_t {
+    /** sizeof(ctrd_kill_config_t). */
+    size_t size;
+    /** The signal by its name, as ctrd_signal_number() takes it. NULL: by its number. */
+    const char *signal_name;
+    /** CTRD_KILL_ALL, or 0. */
+    uint64_t flags;
+    /** The signal by its number, at most 64. 0: SIGTERM, unless signal_name is given. */
+    uint32_t signal;
+    /** Must be 0. */
+    uint32_t reserved;
+} ctrd_kill_config_t;
+
+/** Initialises a ctrd_kill_config_t: everything is the default. */
+#define CTRD_KILL_CONFIG_INIT \
+    { sizeof(ctrd_kill_config_t), NULL, 0, 0, 0 }
+
+/** How a container is paused or resumed. All-zero gives the defaults. */
+typedef struct ctrd_pause_config_t {
+    /** sizeof(ctrd_pause_config_t). */
+    size_t size;
+    /** Must be 0. */
+    size_t reserved;
+    /** CTRD_PAUSE_IGNORE_NOT_FOUND, or 0. */
+    uint64_t flags;
+} ctrd_pause_config_t;
+
+/** Initialises a ctrd_pause_config_t: everything is the default. */
+#define CTRD_PAUSE_CONFIG_INIT \
+    { sizeof(ctrd_pause_config_t), 0, 0 }
+
+/** How a container is restarted. All-zero gives the defaults. */
+typedef struct ctrd_restart_config_t {
+    /** sizeof(ctrd_restart_config_t). */
+    size_t size;
+    /** Must be 0. */
+    size_t reserved;
+    /**
+     * How long the old processes may take to end after SIGTERM, as grace_ms of ctrd_destroy_config_t.
+     */
+    int64_t grace_ms;
+    /**
+     * How long the function waits for the output of the old process, as drain_ms of
+     * ctrd_destroy_config_t. The new process keeps the time that the container was created with.
+     */
+    int64_t drain_ms;
+    /** Must be 0. */
+    uint64_t flags;
+} ctrd_restart_config_t;
+
+/** Initialises a ctrd_restart_config_t: everything is the default. */
+#define CTRD_RESTART_CONFIG_INIT \
+    { sizeof(ctrd_restart_config_t), 0, 0, 0, 0 }
+
+/** What is changed of a container. The string is only borrowed. */
+typedef struct ctrd_update_config_t {
+    /** sizeof(ctrd_update_config_t). */
+    size_t size;
+    /**
+     * The resources that change, as JSON: an object like linux.resources of the OCI runtime
+     * specification. A member that it does not name stays as it is. null removes a member from the
+     * specification, without an effect before the next restart. Arrays are replaced as a whole. Required.
+     */
+    const char *resources_json;
+    /** Must be 0. */
+    uint64_t flags;
+} ctrd_update_config_t;
+
+/** Initialises a ctrd_update_config_t: everything is the default. */
+#define CTRD_UPDATE_CONFIG_INIT \
+    { sizeof(ctrd_update_config_t), NULL, 0 }
+
+/**
+ * Initialises a ctrd_kill_config_t as CTRD_KILL_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_kill_config_init(ctrd_kill_config_t *config, size_t size);
+
+/**
+ * Sends a signal to a process of a container, or to all of them. If the process ends by it, its exit is
+ * reported as any other. A process that is paused gets the signal when it is resumed. The function does
+ * not wait for other calls that change the container.
+ *
+ * @param client   the client.
+ * @param id       the container's id.
+ * @param exec_id  the id of a process that was executed in the container. NULL: the container's first
+ *                 process.
+ * @param config   the signal; NULL: SIGTERM to this process.
+ * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container or process, or the process has ended
+ *         (with CTRD_KILL_ALL the end of the first process is no error, because others may remain);
+ *         CTRD_E_FAILED_PRECONDITION if the container belongs to another owner, or the executed process
+ *         was not started.
+ *
+ * Blocking: until the signal is sent. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_kill_container(
+    ctrd_client_t *client, const char *id, const char *exec_id, const ctrd_kill_config_t *config,
+    const ctrd_call_t *call, ctrd_error_t **err);
+
+/**
+ * The number of a signal.
+ *
+ * @param name  its name: "SIGTERM", "TERM", "RTMIN+3", "RTMAX-1", or a number from "0" to "64". Case does
+ *              not matter. NULL gives -1.
+ * @return the number; -1 if there is no such signal.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_signal_number(const char *name);
+
+/**
+ * Initialises a ctrd_pause_config_t as CTRD_PAUSE_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_pause_config_init(ctrd_pause_config_t *config, size_t size);
+
+/**
+ * Pauses all processes of a container, until ctrd_resume_container().
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param config  how it is paused; NULL: the defaults.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task, unless a flag says
+ *         otherwise; CTRD_E_FAILED_PRECONDITION if it is paused already, its process has ended, or it
+ *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container().
+ *
+ * Blocking: until the processes are paused. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_pause_container(
+    ctrd_client_t *client, const char *id, const ctrd_pause_config_t *config,
+    const ctrd_call_t *call, ctrd_error_t **err);
+
+/**
+ * Resumes all processes of a container that is paused.
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param config  how it is resumed; NULL: the defaults.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task, unless a flag says
+ *         otherwise; CTRD_E_FAILED_PRECONDITION if it is not paused or belongs to another owner;
+ *         CTRD_E_BUSY as ctrd_create_container().
+ *
+ * Blocking: until the processes are resumed. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_resume_container(
+    ctrd_client_t *client, const char *id, const ctrd_pause_config_t *config,
+    const ctrd_call_t *call, ctrd_error_t **err);
+
+/**
+ * Initialises a ctrd_restart_config_t as CTRD_RESTART_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_restart_config_init(ctrd_restart_config_t *config, size_t size);
+
+/**
+ * Ends the processes of a container, as ctrd_destroy_container() does, and starts its command again: in
+ * a new task, with the same record, specification and snapshot. What the processes have written to the
+ * snapshot stays. A container whose process has ended, was never started, or has no task, gets a new
+ * process too.
+ *
+ * The exit of the old process is reported once, as any other, before the new process starts. Then
+ * ctrd_probe() waits for the exit of the new process. Both have one ctrd_message_generation(), which
+ * belongs to the container's record: ctrd_message_pid() tells them apart. What the container's clean-up
+ * removes (CTRD_CLEANUP_ALL) is not removed after the exit of the old process, but after that of the new
+ * one.
+ *
+ * If a step fails after the old process has ended, the steps of the new process are undone, and the error
+ * names the step. Then the container has no task, and another restart can start its command; but with
+ * CTRD_CLEANUP_ALL it is removed.
+ *
+ * @param client   the client.
+ * @param id       the container's id.
+ * @param config   how it is restarted; NULL: the defaults.
+ * @param io       the streams of the new process. Read before everything else. The container's
+ *                 specification decides about a terminal: terminal may be 0, and 1 is refused if there is
+ *                 none. NULL: the paths and URIs that the old process had (CTRD_IO_PATH), if its task
+ *                 still exists; nothing for a stream that was a descriptor.
+ * @param call     limits of the call; NULL: the defaults (at most the sum of the grace period, the time
+ *                 for the output and the client's call timeout; no end if one of them is CTRD_FOREVER).
+ *                 Undoing may take up to 10 s more.
+ * @param pid_out  receives the id of the new process in the host's pid namespace; may be NULL. A
+ *                 submitted call gives it by ctrd_message_pid().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or its snapshot is gone;
+ *         CTRD_E_FAILED_PRECONDITION if it belongs to another owner, or its record does not say what its
+ *         root file system is; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another client
+ *         starts it again and again; CTRD_E_UNKNOWN if runc fails.
+ *
+ * Blocking: until the new process runs. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_restart_container(
+    ctrd_client_t *client, const char *id, const ctrd_restart_config_t *config, const ctrd_io_t *io,
+    const ctrd_call_t *call, uint32_t *pid_out, ctrd_error_t **err);
+
+/**
+ * Initialises a ctrd_update_config_t as CTRD_UPDATE_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_update_config_init(ctrd_update_config_t *config, size_t size);
+
+/**
+ * Changes the resources that a container may use: those of the processes that run, and those in the
+ * specification of its record, which count for its next process. If the process has ended, or there is
+ * no task, only the record changes. If the runtime refuses the change, the record gets its old
+ * specification back.
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param config  what changes.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout). If the server
+ *                does not answer, undoing may take up to 10 s more.
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
+ *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNKNOWN if the runtime
+ *         refuses the change.
+ *
+ * Blocking: until the resources are changed. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_update_container(
+    ctrd_client_t *client, const char *id, const ctrd_update_config_t *config,
+    const ctrd_call_t *call, ctrd_error_t **err);
+
+/**
+ * Sets and removes labels of a container's record. The other labels stay. Labels that begin with
+ * "io.ctrd." are the library's own, and cannot be changed.
+ *
+ * @param client        the client.
+ * @param id            the container's id.
+ * @param label_keys    the keys: labels_len strings, all of them different.
+ * @param label_values  their values: labels_len strings. NULL or "" removes the label.
+ * @param labels_len    the number of labels.
+ * @param call          limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param err           receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
+ *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container().
+ *
+ * Blocking: until the server has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_set_container_labels(
+    ctrd_client_t *client, const char *id, const char *const *label_keys,
+    const char *const *label_values, size_t labels_len, const ctrd_call_t *call,
+    ctrd_error_t **err);
 
 /* Recovery ----------------------------------------------------------------------------------------
  *

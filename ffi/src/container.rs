@@ -2,13 +2,13 @@
 //!
 //! An id has at most 76 letters and digits, joined by single '.', '_' or '-'.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 
-use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, ErrorKind, Result};
+use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, ErrorKind, ProcessInfo, Result};
 
 use crate::abi::arguments::{self, text};
 use crate::abi::errors::ctrd_error_t;
-use crate::abi::outputs::{Handle, Nothing, Number};
+use crate::abi::outputs::{Handle, Nothing, Number, c_string};
 use crate::abi::times;
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
@@ -519,9 +519,9 @@ pub unsafe extern "C" fn ctrd_container_pid(
 }
 
 /// The process ids of a container, in the host's pid namespace.
-pub struct ctrd_pid_list_t(Vec<u32>);
+pub struct ctrd_pid_list_t(Vec<(u32, CString)>);
 
-/// Gives the process ids of all processes of a container.
+/// Gives the process ids of all processes of a container, and the ids of those that were executed in it.
 ///
 /// @param client  the client.
 /// @param id      the container's id.
@@ -544,7 +544,11 @@ pub unsafe extern "C" fn ctrd_container_pids(
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
         Ok(operation::of(client, id.clone(), move |client, call| {
-            Ok(Box::new(ctrd_pid_list_t(client.container_pids(&id, call)?)))
+            let processes = client.container_pids(&id, call)?;
+            let entry = |process: &ProcessInfo| {
+                (process.pid(), c_string(process.exec_id().unwrap_or_default()))
+            };
+            Ok(Box::new(ctrd_pid_list_t(processes.iter().map(entry).collect())))
         }))
     })
 }
@@ -591,7 +595,23 @@ pub extern "C" fn ctrd_pid_list_len(list: Option<&ctrd_pid_list_t>) -> usize {
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_pid_list_get(list: Option<&ctrd_pid_list_t>, index: usize) -> u32 {
-    guard::read(list, |list| list.0.get(index).copied().unwrap_or(0))
+    guard::read(list, |list| list.0.get(index).map_or(0, |(pid, _)| *pid))
+}
+
+/// The id with which a process of a list was executed in the container.
+///
+/// @param list   the list; NULL gives "".
+/// @param index  its position, from 0.
+/// @return the text, borrowed from the list; "" for the container's first process, for a process that
+///         another process of the container started, and beyond the last.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_pid_list_exec_id(
+    list: Option<&ctrd_pid_list_t>,
+    index: usize,
+) -> *const c_char {
+    guard::text(list, |list| list.0.get(index).map(|(_, exec_id)| exec_id.as_c_str()))
 }
 
 /// Frees a list of process ids.

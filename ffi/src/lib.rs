@@ -15,6 +15,7 @@ mod cancel;
 mod client;
 mod container;
 mod container_info;
+mod control;
 mod daemon;
 mod error;
 mod hook;

@@ -63,17 +63,10 @@ impl Client {
         container::pid(&self.inner, id, call).at("container_pid", id)
     }
 
-    /// The pids of all processes of a container, in the server's pid namespace. Blocks for at most
-    /// the client's call timeout unless `call` says otherwise.
-    pub fn container_pids(&self, id: &str, call: &Call) -> Result<Vec<u32>> {
-        let processes = container::processes(&self.inner, id, call).at("container_pids", id)?;
-        Ok(processes.iter().map(ProcessInfo::pid).collect())
-    }
-
-    /// All processes of a container. Blocks for at most the client's call timeout unless `call` says
-    /// otherwise. Fails with [`crate::ErrorKind::NotFound`] if there is no such container, or it has no
-    /// task.
-    pub fn container_processes(&self, id: &str, call: &Call) -> Result<Vec<ProcessInfo>> {
-        container::processes(&self.inner, id, call).at("container_processes", id)
+    /// All processes of a container, each with its pid and the id of the exec that it is the first process
+    /// of. Blocks for at most the client's call timeout unless `call` says otherwise. Fails with
+    /// [`crate::ErrorKind::NotFound`] if there is no such container, or it has no task.
+    pub fn container_pids(&self, id: &str, call: &Call) -> Result<Vec<ProcessInfo>> {
+        container::pids(&self.inner, id, call).at("container_pids", id)
     }
 }

@@ -36,7 +36,7 @@ pub use pause::PauseConfig;
 pub(crate) use pause::{pause, resume};
 pub(crate) use probe::{probe, watch_container};
 pub use processes::ProcessInfo;
-pub(crate) use processes::{pid, processes};
+pub(crate) use processes::{pid, pids};
 pub use recover::{Recovery, RecoveryState};
 pub(crate) use recover::{recover, recover_all};
 pub use restart::RestartConfig;

@@ -6,11 +6,11 @@ use crate::identifier;
 use crate::inner::Inner;
 use crate::rpc::tasks;
 
-/// A process of a container ([`crate::Client::container_processes`]).
+/// A process of a container ([`crate::Client::container_pids`]).
 ///
 /// ```no_run
 /// # fn f(client: &ctrd::Client) -> ctrd::Result<()> {
-/// for process in client.container_processes("web", &ctrd::Call::new())? {
+/// for process in client.container_pids("web", &ctrd::Call::new())? {
 ///     println!("{} {}", process.pid(), process.exec_id().unwrap_or("-"));
 /// }
 /// # Ok(())
@@ -41,7 +41,7 @@ pub(crate) fn pid(client: &Inner, id: &str, call: &Call) -> Result<u32> {
     tasks::get(&operation.ctx, id, "").map(|process| process.pid)
 }
 
-pub(crate) fn processes(client: &Inner, id: &str, call: &Call) -> Result<Vec<ProcessInfo>> {
+pub(crate) fn pids(client: &Inner, id: &str, call: &Call) -> Result<Vec<ProcessInfo>> {
     identifier::check("id", id)?;
     let operation = client.begin(call)?;
     let listed = tasks::list_pids(&operation.ctx, id)?.into_iter();

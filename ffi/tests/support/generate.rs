@@ -21,6 +21,7 @@ const SECTIONS: &[&[&str]] = &[
     &["io"],
     &["container"],
     &["container_info"],
+    &["control"],
     &["recovery"],
     &["hook"],
     &["abi/queues", "queue"],
