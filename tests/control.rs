@@ -2,6 +2,7 @@
 
 mod ground;
 
+use std::error::Error as _;
 use std::fs;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,7 @@ use ground::plot::{
     Plot, assert_nothing_is_left, at_once, client_behind, client_of, create, keeps_stopped_tasks,
     kill, pipe, proxy_of, until_it_traps, within,
 };
+use ground::proxy::Fault;
 use ground::{unique, wait_until};
 
 /// A script that says with its exit code which signal ended it.
@@ -501,6 +503,82 @@ fn a_restart_that_fails_leaves_the_container_without_a_task() {
     assert_eq!((message.pid(), message.exit_code()), (Some(first), Some(137)));
     assert_eq!(exits.lock().unwrap().len(), 1);
     assert_nothing_is_left(&plot, "a failed restart");
+}
+
+#[test]
+fn the_exit_before_a_restart_that_fails_is_kept() {
+    let plot = Plot::new();
+    let proxy = proxy_of(plot.ground);
+    let client = client_behind(&plot, &proxy);
+    let exits = exits(&client);
+    let (id, first) = create(&client, plot.shell("exit 6"));
+    client.probe(&id, &now()).unwrap();
+    let rule = proxy.at("Tasks/Start", Fault::Fail(2, "no start"));
+    let error = client.restart_container(&id, &RestartConfig::new(), &now()).unwrap_err();
+    rule.wait_until_fired();
+    assert_eq!(error.failed_step(), Some("start the task"), "{error}");
+    assert!(error.source().is_none(), "it is undone: {:?}", error.source());
+    assert_eq!(status(&client, &id), ContainerStatus::NoTask);
+    for call in [Call::new().poll(), now()] {
+        let message = client.probe(&id, &call).unwrap();
+        assert_eq!((message.pid(), message.exit_code()), (Some(first), Some(6)));
+    }
+    let other = client_of(&plot);
+    assert_eq!(other.get_container(&id, &now()).unwrap().exit_code(), Some(6));
+    assert_eq!(other.probe(&id, &now()).unwrap().pid(), Some(first));
+    let second = client.restart_container(&id, &RestartConfig::new(), &now()).unwrap();
+    assert_eq!(client.probe(&id, &now()).unwrap().pid(), Some(second));
+
+    proxy.at("Tasks/Start", Fault::Fail(2, "no start"));
+    client.restart_container(&id, &RestartConfig::new(), &now()).unwrap_err();
+    let message = client.destroy_container(&id, &at_once(), &now()).unwrap();
+    assert_eq!((message.pid(), message.exit_code()), (Some(second), Some(6)));
+    let reported: Vec<_> = exits.lock().unwrap().iter().map(|exit| exit.0).collect();
+    assert_eq!(reported, [Some(first), Some(second)], "each exit is reported once");
+    assert_nothing_is_left(&plot, "restarts that fail");
+}
+
+#[test]
+fn a_restart_that_breaks_off_is_finished_by_another_client() {
+    let plot = Plot::new();
+    let proxy = proxy_of(plot.ground);
+    let client = client_behind(&plot, &proxy);
+    let exits = exits(&client);
+    let config = RestartConfig::new().grace(Duration::ZERO);
+    let make = || create(&client, plot.shell("exec sleep 1000"));
+    let (id, _) = make();
+    proxy.take();
+    client.restart_container(&id, &config, &now()).unwrap();
+    let calls = proxy.take();
+    client.destroy_container(&id, &at_once(), &now()).unwrap();
+    assert!(calls.contains(&"Tasks/Create".to_owned()), "{calls:?}");
+    for (n, call) in calls.iter().enumerate() {
+        let before = calls[..n].iter().filter(|other| *other == call).count();
+        for fault in [Fault::Cut, Fault::CutAfter] {
+            let (id, first) = make();
+            exits.lock().unwrap().clear();
+            proxy.at_nth(call, before + 1, fault);
+            let broken = client.restart_container(&id, &config, &within(20));
+            let at = format!("{fault:?} at {call}: {broken:?}");
+            if let Err(error) = &broken {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{at}");
+            }
+            let other = client_of(&plot);
+            let last = other
+                .restart_container(&id, &config, &now())
+                .unwrap_or_else(|e| panic!("{at}: {e}"));
+            assert!(ground::runs(last), "{at}");
+            let message = other.destroy_container(&id, &at_once(), &now()).unwrap();
+            assert_eq!((message.pid(), message.exit_code()), (Some(last), Some(137)), "{at}");
+            wait_until(&at, || exits.lock().unwrap().iter().any(|exit| exit.0 == Some(first)));
+            let mut pids: Vec<_> = exits.lock().unwrap().iter().map(|exit| exit.0).collect();
+            pids.sort_unstable();
+            let count = pids.len();
+            pids.dedup();
+            assert_eq!(pids.len(), count, "each exit is reported once: {at}");
+        }
+    }
+    assert_nothing_is_left(&plot, "restarts that break off");
 }
 
 #[test]

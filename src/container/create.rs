@@ -147,9 +147,14 @@ pub(super) fn make_process(
         }
         None => None,
     };
-    if let Some(watch) = before.as_ref().and_then(|before| before.watch.as_ref()) {
+    if let Some(before) = before.as_ref().and_then(|before| before.watch.clone()) {
         // From here on the id is the new process's.
-        client.watches.release(watch);
+        client.watches.release(&before);
+        let watches = client.watches.clone();
+        undo.push("watch the task", move |_| {
+            watches.restore(&before);
+            Ok(true)
+        });
     }
     let process = Process::new(pid, generation, pidfd);
     let watch = client.watches.start(ctx, id, process, attached, after_exit);

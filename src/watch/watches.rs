@@ -205,6 +205,12 @@ impl Watches {
         self.close_drained(watch);
     }
 
+    /// Takes back a watch that was released, because there is no other process after all. Callers that
+    /// wait get its exit.
+    pub(crate) fn restore(&self, watch: &Arc<Watch>) {
+        self.lock().restore(watch);
+    }
+
     /// Drops a watch of a container that still exists.
     fn give_up(&self, watch: &Arc<Watch>) {
         self.lock().remove(watch);
