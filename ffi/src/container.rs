@@ -306,9 +306,9 @@ unsafe fn check_exec_id(exec_id: *const c_char) -> Result<()> {
 }
 
 /// Waits until a process has ended. Any number of threads may wait for the same one, and they all get the
-/// message. It can be had again until the container is destroyed; after CTRD_CLEANUP_ALL, or if another
-/// client has removed the container, as long as the comment of CTRD_CLEANUP_ALL says. If the message has
-/// no exit code, ctrd_message_error() says why.
+/// message. It can be had again until the container is destroyed or restarted; after CTRD_CLEANUP_ALL, or
+/// if another client has removed the container, as long as the comment of CTRD_CLEANUP_ALL says. If the
+/// message has no exit code, ctrd_message_error() says why.
 ///
 /// A client watches the containers that it has created, started, recovered, probed, or begun to watch
 /// (ctrd_watch_container()), until it destroys them. If another client has replaced a container since, a

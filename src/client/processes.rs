@@ -11,7 +11,7 @@ impl Client {
     /// timeout. If this client does not watch the container yet, it begins to.
     ///
     /// Any number of callers may wait. The message can be asked for again until the container is
-    /// destroyed. If it is removed without a destroy ([`crate::Cleanup::All`], another client), at
+    /// destroyed or restarted. If it is removed without a destroy ([`crate::Cleanup::All`], another client), at
     /// least the messages of the last 1,024 such containers are kept.
     ///
     /// With [`Call::poll`] it never asks the server and never blocks. It returns what this client
