@@ -69,8 +69,8 @@
  *     A function that may block takes a const ctrd_call_t *: timeout, cancel handle, namespace, lease, and
  *     the queue and tag of a call that is submitted. NULL gives the defaults. With the defaults every call
  *     ends by itself except ctrd_probe(), ctrd_queue_next(), ctrd_pull_image(), and ctrd_destroy_container()
- *     with a grace period or a time for the output of CTRD_FOREVER. CTRD_ERROR_OUTCOME_UNKNOWN says that a
- *     change may have been made although its call failed.
+ *     and ctrd_restart_container() with a grace period or a time for the output of CTRD_FOREVER.
+ *     CTRD_ERROR_OUTCOME_UNKNOWN says that a change may have been made although its call failed.
  *
  *     Some calls may take longer than their timeout, and their comments say so: to undo what a failure has
  *     left half done, or to remove the files of a private containerd. Nothing ends callbacks that run inside
@@ -133,7 +133,7 @@
  *
  *     Threads: all calls of the process share a pool of at most 16 threads (ctrd_set_call_threads()). One
  *     client holds at most half of them. Calls that may last long hold fewer: those of one client a quarter
- *     of the threads, those of all clients half. Such calls are pulls, destroys with a grace period, creates
+ *     of the threads, those of all clients half. Such calls are pulls, destroys and restarts with a grace period, creates
  *     that have to unpack their image, ctrd_recover_all() and ctrd_client_close(). Another quarter is for
  *     calls that belong to no client: ctrd_client_open(), ctrd_daemon_start() and ctrd_daemon_stop(). A call
  *     that waits for an exit, for a hook that is removed, or for another call that changes its container,
@@ -145,10 +145,11 @@
  *     ctrd_client_open() and ctrd_daemon_start(). A call counts until its completion is fetched from
  *     the queue. ctrd_probe(), ctrd_client_close() and ctrd_daemon_stop() do not count.
  *
- *     Order: completions arrive in the order in which the operations end. Calls of one client that create,
- *     start, recover or destroy the same container run in the order in which they were submitted. Other
- *     calls, such as ctrd_probe(), do not wait for a create that was submitted before them. In one
- *     queue, the completion of a call that starts a process comes before the exit of that process.
+ *     Order: completions arrive in the order in which the operations end. Calls of one client that change the
+ *     same container run in the order in which they were submitted: those that create, start, pause, resume,
+ *     restart, update, recover or destroy it, or set its labels. Other calls, such as ctrd_probe(), do not
+ *     wait for a create that was submitted before them. In one queue, the completion of a call that starts a
+ *     process comes before the exit of that process.
  *
  *     Closing: ctrd_client_close() completes the client's calls that wait with CTRD_E_CLOSED, and waits for
  *     those that run. All their completions come before that of a submitted ctrd_client_close().
@@ -208,25 +209,29 @@
  *         ctrd_create_container ctrd_start_container ctrd_probe_config_init ctrd_probe
  *         ctrd_watch_container ctrd_destroy_config_init ctrd_destroy_container ctrd_container_pid
  *         ctrd_container_pids ctrd_message_take_pid_list ctrd_pid_list_len ctrd_pid_list_get
- *         ctrd_get_container ctrd_message_take_container_info ctrd_list_containers
- *         ctrd_message_take_container_info_list ctrd_container_info_id ctrd_container_info_image
- *         ctrd_container_info_runtime ctrd_container_info_snapshotter
+ *         ctrd_pid_list_exec_id ctrd_get_container ctrd_message_take_container_info
+ *         ctrd_list_containers ctrd_message_take_container_info_list ctrd_container_info_id
+ *         ctrd_container_info_image ctrd_container_info_runtime ctrd_container_info_snapshotter
  *         ctrd_container_info_snapshot_key ctrd_container_info_owner ctrd_container_info_cleanup
  *         ctrd_container_info_labels_len ctrd_container_info_label_key
  *         ctrd_container_info_label_value ctrd_container_info_label ctrd_container_info_terminal
  *         ctrd_container_info_generation ctrd_container_info_status ctrd_container_info_pid
  *         ctrd_container_info_exit_code ctrd_container_info_exit_time
  *         ctrd_container_info_created_at ctrd_container_info_updated_at
- *         ctrd_container_info_list_len ctrd_container_info_list_get ctrd_container_stats
- *         ctrd_message_take_stats ctrd_list_stats ctrd_message_take_stats_list ctrd_stat_name
- *         ctrd_stats_get ctrd_stats_container_id ctrd_stats_error ctrd_stats_time
- *         ctrd_stats_cgroup_version ctrd_stats_json ctrd_stats_raw_type ctrd_stats_raw_data
- *         ctrd_stats_raw_len ctrd_stats_list_len ctrd_stats_list_get ctrd_recover_container
- *         ctrd_message_take_recovery ctrd_recover_all ctrd_message_take_recovery_list
- *         ctrd_recovery_id ctrd_recovery_state ctrd_recovery_pid ctrd_recovery_generation
- *         ctrd_recovery_exit_code ctrd_recovery_error ctrd_recovery_list_len
- *         ctrd_recovery_list_get ctrd_hook_config_init ctrd_add_hook ctrd_remove_hook
- *         ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
+ *         ctrd_container_info_list_len ctrd_container_info_list_get ctrd_exec_config_init
+ *         ctrd_exec_container ctrd_message_take_exec_info ctrd_exec_info_id ctrd_exec_info_pid
+ *         ctrd_kill_config_init ctrd_kill_container ctrd_signal_number ctrd_pause_config_init
+ *         ctrd_pause_container ctrd_resume_container ctrd_restart_config_init
+ *         ctrd_restart_container ctrd_update_config_init ctrd_update_container
+ *         ctrd_set_container_labels ctrd_container_stats ctrd_message_take_stats ctrd_list_stats
+ *         ctrd_message_take_stats_list ctrd_stat_name ctrd_stats_get ctrd_stats_container_id
+ *         ctrd_stats_error ctrd_stats_time ctrd_stats_cgroup_version ctrd_stats_json
+ *         ctrd_stats_raw_type ctrd_stats_raw_data ctrd_stats_raw_len ctrd_stats_list_len
+ *         ctrd_stats_list_get ctrd_recover_container ctrd_message_take_recovery ctrd_recover_all
+ *         ctrd_message_take_recovery_list ctrd_recovery_id ctrd_recovery_state ctrd_recovery_pid
+ *         ctrd_recovery_generation ctrd_recovery_exit_code ctrd_recovery_error
+ *         ctrd_recovery_list_len ctrd_recovery_list_get ctrd_hook_config_init ctrd_add_hook
+ *         ctrd_remove_hook ctrd_dispatch_fd ctrd_dispatch ctrd_queue_config_init ctrd_queue_new
  *         ctrd_subscription_config_init ctrd_queue_subscribe ctrd_message_take_subscription
  *         ctrd_queue_fd ctrd_queue_next ctrd_queue_try_next ctrd_get_image
  *         ctrd_message_take_image_info ctrd_list_images ctrd_message_take_image_info_list
@@ -247,10 +252,10 @@
  *     From one thread, when no other thread uses the handle any more:
  *         ctrd_error_free ctrd_cancel_free ctrd_client_free ctrd_version_info_free
  *         ctrd_message_free ctrd_pid_list_free ctrd_container_info_free
- *         ctrd_container_info_list_free ctrd_stats_free ctrd_stats_list_free ctrd_recovery_free
- *         ctrd_recovery_list_free ctrd_subscription_free ctrd_queue_free ctrd_image_info_free
- *         ctrd_image_info_list_free ctrd_progress_callback_free ctrd_snapshot_info_free
- *         ctrd_string_free ctrd_daemon_free
+ *         ctrd_container_info_list_free ctrd_exec_info_free ctrd_stats_free ctrd_stats_list_free
+ *         ctrd_recovery_free ctrd_recovery_list_free ctrd_subscription_free ctrd_queue_free
+ *         ctrd_image_info_free ctrd_image_info_list_free ctrd_progress_callback_free
+ *         ctrd_snapshot_info_free ctrd_string_free ctrd_daemon_free
  *
  * Generated from ffi/src by "make header". Licence: Apache-2.0.
  */
@@ -308,6 +313,8 @@ typedef struct ctrd_pid_list_t ctrd_pid_list_t;
 typedef struct ctrd_container_info_list_t ctrd_container_info_list_t;
 /** A container, as containerd knows it. */
 typedef struct ctrd_container_info_t ctrd_container_info_t;
+/** An exec that was started. */
+typedef struct ctrd_exec_info_t ctrd_exec_info_t;
 /** What several containers use of the machine. */
 typedef struct ctrd_stats_list_t ctrd_stats_list_t;
 /** What a container uses of the machine. */
@@ -434,6 +441,12 @@ typedef int32_t ctrd_status_t;
 #define CTRD_REASON_SHIM_DIED 10
 /** A reason: another client writes the content of the image at the moment. */
 #define CTRD_REASON_CONTENT_LOCKED 11
+/** A process could not be started: there is no such program in the container. */
+#define CTRD_REASON_PROGRAM_NOT_FOUND 12
+/** A process could not be started: it may not execute the program, or the file is none. */
+#define CTRD_REASON_PROGRAM_NOT_EXECUTABLE 13
+/** A process could not be started for another reason, which the message says. */
+#define CTRD_REASON_START_FAILED 14
 
 /**
  * The name of a status value, as in "CTRD_E_NOT_FOUND".
@@ -1764,9 +1777,9 @@ void ctrd_probe_config_init(ctrd_probe_config_t *config, size_t size);
 
 /**
  * Waits until a process has ended. Any number of threads may wait for the same one, and they all get the
- * message. Later calls give the message again, until the container is destroyed. If a clean-up or another
- * client has removed the container, the comment of CTRD_CLEANUP_ALL says how long. If the message has
- * no exit code, ctrd_message_error() says why.
+ * message. Later calls give the message again, until the container is destroyed or restarted. If a
+ * clean-up or another client has removed the container, the comment of CTRD_CLEANUP_ALL says how long.
+ * If the message has no exit code, ctrd_message_error() says why.
  *
  * A client watches the containers that it has created, started, recovered, probed, or begun to watch
  * (ctrd_watch_container()), until it destroys them. If another client has replaced a container since, a
@@ -1774,15 +1787,14 @@ void ctrd_probe_config_init(ctrd_probe_config_t *config, size_t size);
  *
  * @param client   the client.
  * @param id       the container's id.
- * @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
- *                 container's first process.
+ * @param exec_id  the id of an exec (ctrd_exec_container()). NULL: the container's first process.
  * @param config   how to wait; NULL: the defaults.
  * @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function never asks
  *                 the server: it gives what this client knows.
  * @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
  *                 submitted call gives it by ctrd_message_take_message().
  * @param err      receives the error, or NULL.
- * @return CTRD_OK; CTRD_E_NOT_FOUND as ctrd_watch_container(); CTRD_E_UNSUPPORTED if exec_id is given;
+ * @return CTRD_OK; CTRD_E_NOT_FOUND as ctrd_watch_container(), or if there is no such exec;
  *         with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
  *         CTRD_E_FAILED_PRECONDITION if this client does not watch the container.
  *
@@ -1801,13 +1813,12 @@ CTRD_CHECK ctrd_status_t ctrd_probe(
  *
  * @param client   the client.
  * @param id       the container's id.
- * @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
- *                 container's first process.
+ * @param exec_id  the id of an exec (ctrd_exec_container()). NULL: the container's first process.
  * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
  * @param err      receives the error, or NULL.
  * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
- *         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_UNAVAILABLE also
- *         if its shim does not answer; CTRD_E_UNSUPPORTED if exec_id is given.
+ *         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_NOT_FOUND
+ *         also if there is no such exec; CTRD_E_UNAVAILABLE also if its shim does not answer.
  *
  * Blocking: until the server has answered. Threads: any. Since: 0.1.
  */
@@ -1872,7 +1883,7 @@ CTRD_CHECK ctrd_status_t ctrd_container_pid(
     ctrd_error_t **err);
 
 /**
- * Gives the process ids of all processes of a container.
+ * Gives the process ids of all processes of a container, and the ids of those that were executed in it.
  *
  * @param client  the client.
  * @param id      the container's id.
@@ -1924,6 +1935,18 @@ size_t ctrd_pid_list_len(const ctrd_pid_list_t *list);
  * Blocking: no. Threads: any. Since: 0.1.
  */
 uint32_t ctrd_pid_list_get(const ctrd_pid_list_t *list, size_t index);
+
+/**
+ * The id with which a process of a list was executed in the container.
+ *
+ * @param list   the list; NULL gives "".
+ * @param index  its position, from 0.
+ * @return the text, borrowed from the list; "" for the container's first process, for a process that
+ *         another process of the container started, and beyond the last.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_pid_list_exec_id(const ctrd_pid_list_t *list, size_t index);
 
 /**
  * Frees a list of process ids.
@@ -2285,6 +2308,461 @@ const ctrd_container_info_t *ctrd_container_info_list_get(
  * Blocking: no. Threads: owner. Since: 0.1.
  */
 void ctrd_container_info_list_free(ctrd_container_info_list_t *list);
+
+/* Execs -------------------------------------------------------------------------------------------
+ *
+ * An exec is a process that is executed in a container beside its first one. It runs as the container's
+ * own process does, unless its configuration says otherwise. ctrd_probe() waits for its exit, and hooks and
+ * queues get the exit as CTRD_KIND_EXEC_EXIT.
+ */
+
+/**
+ * A flag of an exec: it has all capabilities that the program has, and no AppArmor profile, SELinux label or
+ * noNewPrivileges. The container's seccomp filter and namespaces hold for it all the same.
+ */
+#define CTRD_EXEC_PRIVILEGED 1
+
+/**
+ * A flag of an exec: if the container has a running exec with the id, that one is taken over: its exit is
+ * watched, and if no streams of it are open in this client, the given ones are attached. So "run it, or
+ * attach to it" is one call. The rest of the configuration is then not used. Needs an exec_id.
+ */
+#define CTRD_EXEC_ADOPT 2
+
+/**
+ * A process that is to be executed. All-zero is refused: a command is needed. The library does not keep the
+ * pointers.
+ */
+typedef struct ctrd_exec_config_t {
+    /** sizeof(ctrd_exec_config_t). */
+    size_t size;
+    /**
+     * Its id among the execs of the container, in the form of a container's id, and not the container's
+     * own. NULL: a random one, which ctrd_exec_info_id() gives.
+     */
+    const char *exec_id;
+    /** The command: args_len strings. Required, unless process_json has args. */
+    const char *const *args;
+    /** The number of args. */
+    size_t args_len;
+    /**
+     * Changes of the environment of the container's process, env_len strings: "NAME=value" sets a variable,
+     * "NAME" removes it. With a terminal, "TERM=xterm" is added unless TERM is set.
+     */
+    const char *const *env;
+    /** The number of strings in env. */
+    size_t env_len;
+    /**
+     * Its user: "user" or "user:group", each a name or a number. Names are looked up in the container's
+     * /etc/passwd and /etc/group, and the process gets the additional groups that list the user. NULL: the
+     * user of the container's process.
+     */
+    const char *user;
+    /** Its working directory, an absolute path. NULL: that of the container's process. */
+    const char *cwd;
+    /**
+     * Members of the process as a JSON object (OCI runtime specification, "process"). They replace those of
+     * the container's process; the other members of this struct go before them. NULL: none.
+     */
+    const char *process_json;
+    /** Must be 0. */
+    size_t reserved;
+    /** CTRD_EXEC_PRIVILEGED and CTRD_EXEC_ADOPT, or 0. */
+    uint64_t flags;
+    /**
+     * How long the process may run, in milliseconds: then it gets SIGTERM, and SIGKILL after grace_ms. The
+     * time counts from the start, and the timeout of the call has nothing to do with it. Only the process
+     * itself gets the signals. A client that takes the process over does not know the time. 0: no limit.
+     */
+    int64_t run_ms;
+    /**
+     * How long the process has after SIGTERM, in milliseconds. 0: 5000; CTRD_GRACE_NONE: SIGKILL at once;
+     * CTRD_FOREVER: no SIGKILL.
+     */
+    int64_t grace_ms;
+    /**
+     * How long output that is still in the pipes after the exit is waited for, in milliseconds, before the
+     * streams are closed. Output that is still unread then is lost: ctrd_message_output_lost(). 0: 1000;
+     * CTRD_DRAIN_NONE: it is not waited for; CTRD_FOREVER: until all is passed on.
+     */
+    int64_t drain_ms;
+    /** The first size of its terminal, in characters: columns and rows. Both 0: the runtime's. */
+    uint32_t console_width;
+    /** See console_width. */
+    uint32_t console_height;
+} ctrd_exec_config_t;
+
+/** Initialises a ctrd_exec_config_t: everything is the default. */
+#define CTRD_EXEC_CONFIG_INIT \
+    { sizeof(ctrd_exec_config_t), NULL, NULL, 0, NULL, 0, NULL, NULL, NULL, 0, 0, 0, \
+      0, 0, 0, 0 }
+
+/**
+ * Initialises a ctrd_exec_config_t as CTRD_EXEC_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_exec_config_init(ctrd_exec_config_t *config, size_t size);
+
+/**
+ * Executes a process in a container, and returns when it runs. ctrd_probe() waits for its exit. When it has
+ * ended, and every hook that got the exit has returned, it is deleted from the container's shim, and its id
+ * can be used again. If a step fails, the steps before it are undone, and the error names the step.
+ *
+ * If the process cannot be started, the error's reason says why: there is no such program
+ * (CTRD_REASON_PROGRAM_NOT_FOUND), it cannot be executed (CTRD_REASON_PROGRAM_NOT_EXECUTABLE), or something
+ * else (CTRD_REASON_START_FAILED). Hooks and queues then get an exit with ctrd_message_start_error().
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param config  the process. Required.
+ * @param io      the streams of the process; NULL: none. Read before everything else.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout). If the server
+ *                or the shim does not answer, undoing may take up to 15 s more.
+ * @param out     receives the exec's info, which the caller owns: ctrd_exec_info_free(); may be NULL. A
+ *                submitted call gives it by ctrd_message_take_exec_info().
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
+ *         task; CTRD_E_ALREADY_EXISTS if the container has an exec with the id that has not ended;
+ *         CTRD_E_FAILED_PRECONDITION if the container is paused or has ended, belongs to another owner
+ *         (CTRD_REASON_OTHER_OWNER), or has no such user or group; CTRD_E_UNKNOWN if the runtime cannot
+ *         start the process.
+ *
+ * Blocking: until the process runs. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_exec_container(
+    ctrd_client_t *client, const char *id, const ctrd_exec_config_t *config, const ctrd_io_t *io,
+    const ctrd_call_t *call, ctrd_exec_info_t **out, ctrd_error_t **err);
+
+/**
+ * Takes the exec's info out of the completion of a submitted ctrd_exec_container(). It works once, with
+ * any handle of the message.
+ *
+ * @param message  the message.
+ * @param out      receives the exec's info, which the caller owns: ctrd_exec_info_free().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_FAILED_PRECONDITION if the message holds no such result, or it was taken
+ *         before.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_message_take_exec_info(
+    ctrd_message_t *message, ctrd_exec_info_t **out, ctrd_error_t **err);
+
+/**
+ * The id of an exec among those of its container.
+ *
+ * @param info  the exec's info; NULL gives "".
+ * @return the id, borrowed from the info.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+const char *ctrd_exec_info_id(const ctrd_exec_info_t *info);
+
+/**
+ * The id of an exec's process in the host's pid namespace.
+ *
+ * @param info  the exec's info; NULL gives 0.
+ * @return the process id.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+uint32_t ctrd_exec_info_pid(const ctrd_exec_info_t *info);
+
+/**
+ * Frees an exec's info.
+ *
+ * @param info  the exec's info; NULL does nothing.
+ *
+ * Blocking: no. Threads: owner. Since: 0.1.
+ */
+void ctrd_exec_info_free(ctrd_exec_info_t *info);
+
+/* Controlling containers --------------------------------------------------------------------------
+ *
+ * Signals, pauses, restarts, resources and labels of containers that exist. These functions refuse a
+ * container that belongs to another owner.
+ */
+
+/** A flag of a kill: the signal goes to all processes of the container. */
+#define CTRD_KILL_ALL 1
+
+/**
+ * A flag of a pause or a resume: if there is no such container, or it has no task, the function succeeds.
+ */
+#define CTRD_PAUSE_IGNORE_NOT_FOUND 1
+
+/**
+ * Which signal is sent, and to which processes. All-zero sends SIGTERM to one process. The string is
+ * only borrowed.
+ */
+typedef struct ctrd_kill_config_t {
+    /** sizeof(ctrd_kill_config_t). */
+    size_t size;
+    /** The signal by its name, as ctrd_signal_number() takes it. NULL: by its number. */
+    const char *signal_name;
+    /** CTRD_KILL_ALL, or 0. */
+    uint64_t flags;
+    /** The signal by its number, at most 64. 0: SIGTERM, unless signal_name is given. */
+    uint32_t signal;
+    /** Must be 0. */
+    uint32_t reserved;
+} ctrd_kill_config_t;
+
+/** Initialises a ctrd_kill_config_t: everything is the default. */
+#define CTRD_KILL_CONFIG_INIT \
+    { sizeof(ctrd_kill_config_t), NULL, 0, 0, 0 }
+
+/** How a container is paused or resumed. All-zero gives the defaults. */
+typedef struct ctrd_pause_config_t {
+    /** sizeof(ctrd_pause_config_t). */
+    size_t size;
+    /** Must be 0. */
+    size_t reserved;
+    /** CTRD_PAUSE_IGNORE_NOT_FOUND, or 0. */
+    uint64_t flags;
+} ctrd_pause_config_t;
+
+/** Initialises a ctrd_pause_config_t: everything is the default. */
+#define CTRD_PAUSE_CONFIG_INIT \
+    { sizeof(ctrd_pause_config_t), 0, 0 }
+
+/** How a container is restarted. All-zero gives the defaults. */
+typedef struct ctrd_restart_config_t {
+    /** sizeof(ctrd_restart_config_t). */
+    size_t size;
+    /** Must be 0. */
+    size_t reserved;
+    /**
+     * How long the old processes may take to end after SIGTERM, as grace_ms of ctrd_destroy_config_t.
+     */
+    int64_t grace_ms;
+    /**
+     * How long the function waits for the output of the old process, as drain_ms of
+     * ctrd_destroy_config_t. The new process keeps the time that the container was created with.
+     */
+    int64_t drain_ms;
+    /** Must be 0. */
+    uint64_t flags;
+} ctrd_restart_config_t;
+
+/** Initialises a ctrd_restart_config_t: everything is the default. */
+#define CTRD_RESTART_CONFIG_INIT \
+    { sizeof(ctrd_restart_config_t), 0, 0, 0, 0 }
+
+/** What is changed of a container. The string is only borrowed. */
+typedef struct ctrd_update_config_t {
+    /** sizeof(ctrd_update_config_t). */
+    size_t size;
+    /**
+     * The resources that change, as JSON: an object like linux.resources of the OCI runtime
+     * specification. A member that it does not name stays as it is. null removes a member from the
+     * specification, without an effect before the next restart. Arrays are replaced as a whole. Required.
+     */
+    const char *resources_json;
+    /** Must be 0. */
+    uint64_t flags;
+} ctrd_update_config_t;
+
+/** Initialises a ctrd_update_config_t: everything is the default. */
+#define CTRD_UPDATE_CONFIG_INIT \
+    { sizeof(ctrd_update_config_t), NULL, 0 }
+
+/**
+ * Initialises a ctrd_kill_config_t as CTRD_KILL_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_kill_config_init(ctrd_kill_config_t *config, size_t size);
+
+/**
+ * Sends a signal to a process of a container, or to all of them. If the process ends by it, its exit is
+ * reported as any other. A process that is paused gets the signal when it is resumed. The function does
+ * not wait for other calls that change the container.
+ *
+ * @param client   the client.
+ * @param id       the container's id.
+ * @param exec_id  the id of a process that was executed in the container. NULL: the container's first
+ *                 process.
+ * @param config   the signal; NULL: SIGTERM to this process.
+ * @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container or process, or the process has ended
+ *         (with CTRD_KILL_ALL the end of the first process is no error, because others may remain);
+ *         CTRD_E_FAILED_PRECONDITION if the container belongs to another owner, or the executed process
+ *         was not started.
+ *
+ * Blocking: until the signal is sent. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_kill_container(
+    ctrd_client_t *client, const char *id, const char *exec_id, const ctrd_kill_config_t *config,
+    const ctrd_call_t *call, ctrd_error_t **err);
+
+/**
+ * The number of a signal.
+ *
+ * @param name  its name: "SIGTERM", "TERM", "RTMIN+3", "RTMAX-1", or a number from "0" to "64". Case does
+ *              not matter. NULL gives -1.
+ * @return the number; -1 if there is no such signal.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+int32_t ctrd_signal_number(const char *name);
+
+/**
+ * Initialises a ctrd_pause_config_t as CTRD_PAUSE_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_pause_config_init(ctrd_pause_config_t *config, size_t size);
+
+/**
+ * Pauses all processes of a container, until ctrd_resume_container().
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param config  how it is paused; NULL: the defaults.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task, unless a flag says
+ *         otherwise; CTRD_E_FAILED_PRECONDITION if it is paused already, its process has ended, or it
+ *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container().
+ *
+ * Blocking: until the processes are paused. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_pause_container(
+    ctrd_client_t *client, const char *id, const ctrd_pause_config_t *config,
+    const ctrd_call_t *call, ctrd_error_t **err);
+
+/**
+ * Resumes all processes of a container that is paused.
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param config  how it is resumed; NULL: the defaults.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or it has no task, unless a flag says
+ *         otherwise; CTRD_E_FAILED_PRECONDITION if it is not paused or belongs to another owner;
+ *         CTRD_E_BUSY as ctrd_create_container().
+ *
+ * Blocking: until the processes are resumed. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_resume_container(
+    ctrd_client_t *client, const char *id, const ctrd_pause_config_t *config,
+    const ctrd_call_t *call, ctrd_error_t **err);
+
+/**
+ * Initialises a ctrd_restart_config_t as CTRD_RESTART_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_restart_config_init(ctrd_restart_config_t *config, size_t size);
+
+/**
+ * Ends the processes of a container, as ctrd_destroy_container() does, and starts its command again: in
+ * a new task, with the same record, specification and snapshot. What the processes have written to the
+ * snapshot stays. A container whose process has ended, was never started, or has no task, gets a new
+ * process too.
+ *
+ * The exit of the old process is reported once, as any other, before the new process starts. Then
+ * ctrd_probe() waits for the exit of the new process. Both have one ctrd_message_generation(), which
+ * belongs to the container's record: ctrd_message_pid() tells them apart. What the container's clean-up
+ * removes (CTRD_CLEANUP_ALL) is not removed after the exit of the old process, but after that of the new
+ * one.
+ *
+ * If a step fails after the old process has ended, the steps of the new process are undone, and the error
+ * names the step. Then the container has no task, and another restart can start its command; but with
+ * CTRD_CLEANUP_ALL it is removed.
+ *
+ * @param client   the client.
+ * @param id       the container's id.
+ * @param config   how it is restarted; NULL: the defaults.
+ * @param io       the streams of the new process. Read before everything else. The container's
+ *                 specification decides about a terminal: terminal may be 0, and 1 is refused if there is
+ *                 none. NULL: the paths and URIs that the old process had (CTRD_IO_PATH), if its task
+ *                 still exists; nothing for a stream that was a descriptor.
+ * @param call     limits of the call; NULL: the defaults (at most the sum of the grace period, the time
+ *                 for the output and the client's call timeout; no end if one of them is CTRD_FOREVER).
+ *                 Undoing may take up to 10 s more.
+ * @param process_out  receives the new process; may be NULL. A submitted call gives its id by
+ *                     ctrd_message_pid(), and its generation by ctrd_message_generation().
+ * @param err      receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container, or its snapshot is gone;
+ *         CTRD_E_FAILED_PRECONDITION if it belongs to another owner, or its record does not say what its
+ *         root file system is; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_ABORTED if another client
+ *         starts it again and again; CTRD_E_UNKNOWN if runc fails.
+ *
+ * Blocking: until the new process runs. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_restart_container(
+    ctrd_client_t *client, const char *id, const ctrd_restart_config_t *config, const ctrd_io_t *io,
+    const ctrd_call_t *call, ctrd_process_t *process_out, ctrd_error_t **err);
+
+/**
+ * Initialises a ctrd_update_config_t as CTRD_UPDATE_CONFIG_INIT does, for languages without macros.
+ *
+ * @param config  the struct; NULL does nothing.
+ * @param size    its size in bytes, by the caller's header.
+ *
+ * Blocking: no. Threads: any. Since: 0.1.
+ */
+void ctrd_update_config_init(ctrd_update_config_t *config, size_t size);
+
+/**
+ * Changes the resources that a container may use: those of the processes that run, and those in the
+ * specification of its record, which count for its next process. If the process has ended, or there is
+ * no task, only the record changes. If the runtime refuses the change, the record gets its old
+ * specification back.
+ *
+ * @param client  the client.
+ * @param id      the container's id.
+ * @param config  what changes.
+ * @param call    limits of the call; NULL: the defaults (at most the client's call timeout). If the server
+ *                does not answer, undoing may take up to 10 s more.
+ * @param err     receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
+ *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container(); CTRD_E_UNKNOWN if the runtime
+ *         refuses the change.
+ *
+ * Blocking: until the resources are changed. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_update_container(
+    ctrd_client_t *client, const char *id, const ctrd_update_config_t *config,
+    const ctrd_call_t *call, ctrd_error_t **err);
+
+/**
+ * Sets and removes labels of a container's record. The other labels stay. Labels that begin with
+ * "io.ctrd." are the library's own, and cannot be changed.
+ *
+ * @param client        the client.
+ * @param id            the container's id.
+ * @param label_keys    the keys: labels_len strings, all of them different.
+ * @param label_values  their values: labels_len strings. NULL or "" removes the label.
+ * @param labels_len    the number of labels.
+ * @param call          limits of the call; NULL: the defaults (at most the client's call timeout).
+ * @param err           receives the error, or NULL.
+ * @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container; CTRD_E_FAILED_PRECONDITION if it
+ *         belongs to another owner; CTRD_E_BUSY as ctrd_create_container().
+ *
+ * Blocking: until the server has answered. Threads: any. Since: 0.1.
+ */
+CTRD_CHECK ctrd_status_t ctrd_set_container_labels(
+    ctrd_client_t *client, const char *id, const char *const *label_keys,
+    const char *const *label_values, size_t labels_len, const ctrd_call_t *call,
+    ctrd_error_t **err);
 
 /* Statistics --------------------------------------------------------------------------------------
  *

@@ -177,6 +177,12 @@ pub enum ErrorReason {
     ShimDied,
     /// Another client writes the content under the same name at the moment.
     ContentLocked,
+    /// A process could not be started: there is no such program in the container.
+    ProgramNotFound,
+    /// A process could not be started: it may not execute the program, or the file is none.
+    ProgramNotExecutable,
+    /// A process could not be started for another reason, which the message says.
+    StartFailed,
 }
 
 impl fmt::Display for Repr {
@@ -366,6 +372,19 @@ impl Error {
     /// The message, without operation, subject and step.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// The exit code that a shell gives if a process cannot be started: 127 if there is no such program,
+    /// 126 if it cannot be executed, 125 otherwise. `None` if the error is not about the start of a
+    /// process. It depends on [`Error::reason`], which for these is read from the words of runc or crun:
+    /// containerd passes nothing else on.
+    pub fn shell_code(&self) -> Option<u32> {
+        match self.0.reason {
+            Some(ErrorReason::ProgramNotFound) => Some(127),
+            Some(ErrorReason::ProgramNotExecutable) => Some(126),
+            Some(ErrorReason::StartFailed) => Some(125),
+            _ => None,
+        }
     }
 
     /// The gRPC status code, if the server answered with one.

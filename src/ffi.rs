@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::client::{self, Client};
 use crate::client_config::ClientConfig;
-use crate::container::DestroyConfig;
+use crate::container::{DestroyConfig, RestartConfig};
 use crate::delivery::HookId;
 use crate::error::{ErrorKind, Result};
 use crate::message::Message;
@@ -42,6 +42,11 @@ pub fn call_timeout(client: &Client) -> Duration {
 
 /// How long a destroy may take if its call names no timeout. `None`: without a limit.
 pub fn destroy_timeout(client: &Client, config: &DestroyConfig) -> Option<Duration> {
+    config.default_timeout(call_timeout(client))
+}
+
+/// How long a restart may take if its call names no timeout. `None`: without a limit.
+pub fn restart_timeout(client: &Client, config: &RestartConfig) -> Option<Duration> {
     config.default_timeout(call_timeout(client))
 }
 

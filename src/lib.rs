@@ -71,6 +71,7 @@ mod random;
 mod record;
 mod rootfs;
 mod rpc;
+mod signal;
 mod snapshot;
 mod spec;
 mod stats;
@@ -88,8 +89,9 @@ pub use cancel::Cancel;
 pub use client::{Client, Counters, Version};
 pub use client_config::ClientConfig;
 pub use container::{
-    ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, NewProcess, Recovery,
-    RecoveryState,
+    ContainerConfig, ContainerInfo, ContainerStatus, DestroyConfig, ExecConfig, ExecProcess,
+    KillConfig, NewProcess, PauseConfig, ProcessInfo, Recovery, RecoveryState, RestartConfig,
+    UpdateConfig,
 };
 pub use daemon::{Daemon, DaemonConfig};
 pub use delivery::{HookConfig, HookId, HookMode, Subscription, SubscriptionConfig};
@@ -99,6 +101,7 @@ pub use image::{Credentials, Image, PullConfig, RemoveImageConfig};
 pub use message::{Message, MessageKind, Origin, OutputLost, Progress, ProgressStatus};
 pub use queue::{Queue, QueueConfig, QueueFd};
 pub use record::Cleanup;
+pub use signal::signal_number;
 pub use snapshot::{Snapshot, SnapshotKey, SnapshotKind};
 pub use spec::default_spec;
 pub use stats::{Stat, Stats};
@@ -125,15 +128,20 @@ const _: () = {
     assert_send_sync::<ErrorKind>();
     assert_send_sync::<ErrorReason>();
     assert_send_sync::<EventFilter>();
+    assert_send_sync::<ExecConfig>();
+    assert_send_sync::<ExecProcess>();
     assert_send_sync::<HookConfig>();
     assert_send_sync::<HookId>();
     assert_send_sync::<HookMode>();
     assert_send_sync::<Image>();
+    assert_send_sync::<KillConfig>();
     assert_send_sync::<Message>();
     assert_send_sync::<MessageKind>();
     assert_send_sync::<NewProcess>();
     assert_send_sync::<Origin>();
     assert_send_sync::<OutputLost>();
+    assert_send_sync::<PauseConfig>();
+    assert_send_sync::<ProcessInfo>();
     assert_send_sync::<Progress>();
     assert_send_sync::<ProgressStatus>();
     assert_send_sync::<PullConfig>();
@@ -143,6 +151,7 @@ const _: () = {
     assert_send_sync::<Recovery>();
     assert_send_sync::<RecoveryState>();
     assert_send_sync::<RemoveImageConfig>();
+    assert_send_sync::<RestartConfig>();
     assert_send_sync::<Snapshot>();
     assert_send_sync::<SnapshotKey>();
     assert_send_sync::<SnapshotKind>();
@@ -153,5 +162,6 @@ const _: () = {
     assert_send_sync::<Submission>();
     assert_send_sync::<Subscription>();
     assert_send_sync::<SubscriptionConfig>();
+    assert_send_sync::<UpdateConfig>();
     assert_send_sync::<Version>();
 };

@@ -172,7 +172,7 @@ type AtFree = Box<dyn FnOnce() + Send>;
 struct Starting {
     /// How many such calls are not completed.
     calls: usize,
-    /// The exits of the container, which must come after the completions of these calls.
+    /// The exits of the container and of its execs, which must come after the completions of these calls.
     exits: Vec<Sent>,
 }
 
@@ -180,7 +180,7 @@ impl State {
     /// Keeps a message back if another one must come before it. Otherwise returns it.
     fn hold_back(&mut self, subscription: u64, message: Message) -> Option<Message> {
         match message.kind() {
-            MessageKind::Exit => {
+            MessageKind::Exit | MessageKind::ExecExit => {
                 let generation = message.generation();
                 match generation.and_then(|generation| self.starting.get_mut(&generation)) {
                     Some(starting) => starting.exits.push((subscription, message)),

@@ -49,6 +49,11 @@ impl Rootfs {
         Ok(Rootfs { root })
     }
 
+    /// Opens the root file system of a running process, with everything that is mounted in it.
+    pub(crate) fn of_process(pid: u32) -> Result<Rootfs> {
+        directory(&format!("/proc/{pid}/root")).map(|root| Rootfs { root })
+    }
+
     /// Reads a regular file of at most `limit` bytes; `None` if there is no file of this name. Symbolic
     /// links are followed within the root. A device or a FIFO is never opened.
     pub(crate) fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {

@@ -14,9 +14,9 @@ for suite; do
     export PATH
     echo "== $suite: $(containerd --version)"
     # What never talks to containerd is the same with every version.
-    cargo test --release -p ctrd --lib --test clients --test containers --test daemon --test delivery \
-        --test faults --test image --test info --test leaks --test other_clients --test output \
-        --test stats --test submission
-    ffi/tests/run.sh plain containers daemon drain events hooks image_spec images info queue recover \
+    cargo test --release -p ctrd --lib --test clients --test containers --test control --test daemon \
+        --test delivery --test exec --test faults --test image --test info --test leaks \
+        --test other_clients --test output --test stats --test submission
+    ffi/tests/run.sh plain containers control daemon drain events hooks image_spec images info queue recover \
         stats stdio submit watch
 done

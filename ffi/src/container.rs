@@ -2,13 +2,13 @@
 //!
 //! An id has at most 76 letters and digits, joined by single '.', '_' or '-'.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 
-use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, ErrorKind, Result};
+use ctrd::{Cleanup, ContainerConfig, DestroyConfig, Error, ProcessInfo, Result};
 
 use crate::abi::arguments::{self, text};
 use crate::abi::errors::ctrd_error_t;
-use crate::abi::outputs::{Handle, Nothing, Plain};
+use crate::abi::outputs::{Handle, Nothing, Plain, c_string};
 use crate::abi::times;
 use crate::abi::{guard, operation};
 use crate::call::ctrd_call_t;
@@ -286,11 +286,14 @@ pub unsafe extern "C" fn ctrd_probe_config_init(config: *mut ctrd_probe_config_t
     guard::value(|| unsafe { arguments::initialise(config, size) });
 }
 
-/// Checks how to wait for a process.
+/// Checks how to wait for a process, and gives the id of the exec if one is meant.
 ///
 /// # Safety
 /// `exec_id` is as `arguments::text` wants it, and `given` as `arguments::input` does.
-unsafe fn check_probe(exec_id: *const c_char, given: *const ctrd_probe_config_t) -> Result<()> {
+unsafe fn check_probe(
+    exec_id: *const c_char,
+    given: *const ctrd_probe_config_t,
+) -> Result<Option<String>> {
     if !given.is_null() {
         // SAFETY: as the caller promises.
         let given = unsafe { arguments::input("config", given)? };
@@ -298,25 +301,13 @@ unsafe fn check_probe(exec_id: *const c_char, given: *const ctrd_probe_config_t)
         arguments::flags("flags", given.flags, 0)?;
     }
     // SAFETY: as the caller promises.
-    unsafe { check_exec_id(exec_id) }
-}
-
-/// Refuses a process that was executed: this version cannot execute any.
-///
-/// # Safety
-/// As for `arguments::text`.
-unsafe fn check_exec_id(exec_id: *const c_char) -> Result<()> {
-    // SAFETY: as the caller promises.
-    match unsafe { arguments::optional_text("exec_id", exec_id)? } {
-        None => Ok(()),
-        Some(_) => Err(Error::new(ErrorKind::Unsupported, "this version cannot execute processes")),
-    }
+    unsafe { arguments::optional_text("exec_id", exec_id) }
 }
 
 /// Waits until a process has ended. Any number of threads may wait for the same one, and they all get the
-/// message. Later calls give the message again, until the container is destroyed. If a clean-up or another
-/// client has removed the container, the comment of CTRD_CLEANUP_ALL says how long. If the message has
-/// no exit code, ctrd_message_error() says why.
+/// message. Later calls give the message again, until the container is destroyed or restarted. If a
+/// clean-up or another client has removed the container, the comment of CTRD_CLEANUP_ALL says how long.
+/// If the message has no exit code, ctrd_message_error() says why.
 ///
 /// A client watches the containers that it has created, started, recovered, probed, or begun to watch
 /// (ctrd_watch_container()), until it destroys them. If another client has replaced a container since, a
@@ -324,15 +315,14 @@ unsafe fn check_exec_id(exec_id: *const c_char) -> Result<()> {
 ///
 /// @param client   the client.
 /// @param id       the container's id.
-/// @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
-///                 container's first process.
+/// @param exec_id  the id of an exec (ctrd_exec_container()). NULL: the container's first process.
 /// @param config   how to wait; NULL: the defaults.
 /// @param call     limits of the call; NULL: the defaults (no end). With CTRD_POLL the function never asks
 ///                 the server: it gives what this client knows.
 /// @param out      receives the message, which the caller owns: ctrd_message_free(); may be NULL. A
 ///                 submitted call gives it by ctrd_message_take_message().
 /// @param err      receives the error, or NULL.
-/// @return CTRD_OK; CTRD_E_NOT_FOUND as ctrd_watch_container(); CTRD_E_UNSUPPORTED if exec_id is given;
+/// @return CTRD_OK; CTRD_E_NOT_FOUND as ctrd_watch_container(), or if there is no such exec;
 ///         with CTRD_POLL also CTRD_E_WOULD_BLOCK if the process has not ended, and
 ///         CTRD_E_FAILED_PRECONDITION if this client does not watch the container.
 ///
@@ -349,13 +339,14 @@ pub unsafe extern "C" fn ctrd_probe(
 ) -> ctrd_status_t {
     operation::run("probe", call, err, Handle::optional("out", out), || {
         // SAFETY: the caller's struct, strings and handle are as the header says.
-        let (client, id) = unsafe {
-            let arguments = (live(client)?, text("id", id)?);
-            check_probe(exec_id, config)?;
-            arguments
-        };
+        let (client, id, exec_id) =
+            unsafe { (live(client)?, text("id", id)?, check_probe(exec_id, config)?) };
         let probe = operation::of(client, id.clone(), move |client, call| {
-            client.probe(&id, call).map(ctrd_message_t::new)
+            let message = match &exec_id {
+                Some(exec_id) => client.wait_exec(&id, exec_id, call),
+                None => client.probe(&id, call),
+            };
+            message.map(ctrd_message_t::new)
         });
         Ok(probe.default_timeout(None).without_slot())
     })
@@ -369,13 +360,12 @@ pub unsafe extern "C" fn ctrd_probe(
 ///
 /// @param client   the client.
 /// @param id       the container's id.
-/// @param exec_id  the id of a process that was executed in the container: not supported yet. NULL: the
-///                 container's first process.
+/// @param exec_id  the id of an exec (ctrd_exec_container()). NULL: the container's first process.
 /// @param call     limits of the call; NULL: the defaults (at most the client's call timeout).
 /// @param err      receives the error, or NULL.
 /// @return CTRD_OK; CTRD_E_NOT_FOUND if there is no such container (CTRD_REASON_NO_CONTAINER), or it has no
-///         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_UNAVAILABLE also
-///         if its shim does not answer; CTRD_E_UNSUPPORTED if exec_id is given.
+///         task and nothing says that its process ever ended (CTRD_REASON_NO_TASK); CTRD_E_NOT_FOUND
+///         also if there is no such exec; CTRD_E_UNAVAILABLE also if its shim does not answer.
 ///
 /// Blocking: until the server has answered. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -388,12 +378,13 @@ pub unsafe extern "C" fn ctrd_watch_container(
 ) -> ctrd_status_t {
     operation::run("watch_container", call, err, Nothing, || {
         // SAFETY: the caller's strings and handle are as the header says.
-        let (client, id) = unsafe {
-            let arguments = (live(client)?, text("id", id)?);
-            check_exec_id(exec_id)?;
-            arguments
+        let (client, id, exec_id) = unsafe {
+            (live(client)?, text("id", id)?, arguments::optional_text("exec_id", exec_id)?)
         };
-        Ok(operation::of(client, id.clone(), move |client, call| client.watch_container(&id, call)))
+        Ok(operation::of(client, id.clone(), move |client, call| match &exec_id {
+            Some(exec_id) => client.watch_exec(&id, exec_id, call),
+            None => client.watch_container(&id, call),
+        }))
     })
 }
 
@@ -528,9 +519,9 @@ pub unsafe extern "C" fn ctrd_container_pid(
 }
 
 /// The process ids of a container, in the host's pid namespace.
-pub struct ctrd_pid_list_t(Vec<u32>);
+pub struct ctrd_pid_list_t(Vec<(u32, CString)>);
 
-/// Gives the process ids of all processes of a container.
+/// Gives the process ids of all processes of a container, and the ids of those that were executed in it.
 ///
 /// @param client  the client.
 /// @param id      the container's id.
@@ -554,7 +545,11 @@ pub unsafe extern "C" fn ctrd_container_pids(
         // SAFETY: the caller's string and handle are as the header says.
         let (client, id) = unsafe { (live(client)?, text("id", id)?) };
         Ok(operation::of(client, id.clone(), move |client, call| {
-            Ok(Box::new(ctrd_pid_list_t(client.container_pids(&id, call)?)))
+            let processes = client.container_pids(&id, call)?;
+            let entry = |process: &ProcessInfo| {
+                (process.pid(), c_string(process.exec_id().unwrap_or_default()))
+            };
+            Ok(Box::new(ctrd_pid_list_t(processes.iter().map(entry).collect())))
         }))
     })
 }
@@ -601,7 +596,23 @@ pub extern "C" fn ctrd_pid_list_len(list: Option<&ctrd_pid_list_t>) -> usize {
 /// Blocking: no. Threads: any. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn ctrd_pid_list_get(list: Option<&ctrd_pid_list_t>, index: usize) -> u32 {
-    guard::read(list, |list| list.0.get(index).copied().unwrap_or(0))
+    guard::read(list, |list| list.0.get(index).map_or(0, |(pid, _)| *pid))
+}
+
+/// The id with which a process of a list was executed in the container.
+///
+/// @param list   the list; NULL gives "".
+/// @param index  its position, from 0.
+/// @return the text, borrowed from the list; "" for the container's first process, for a process that
+///         another process of the container started, and beyond the last.
+///
+/// Blocking: no. Threads: any. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn ctrd_pid_list_exec_id(
+    list: Option<&ctrd_pid_list_t>,
+    index: usize,
+) -> *const c_char {
+    guard::text(list, |list| list.0.get(index).map(|(_, exec_id)| exec_id.as_c_str()))
 }
 
 /// Frees a list of process ids.

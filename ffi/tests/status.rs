@@ -51,6 +51,9 @@ const REASONS: &[&str] = &[
     "OTHER_OWNER",
     "SHIM_DIED",
     "CONTENT_LOCKED",
+    "PROGRAM_NOT_FOUND",
+    "PROGRAM_NOT_EXECUTABLE",
+    "START_FAILED",
 ];
 
 #[test]

@@ -2,6 +2,7 @@
 //! name the operation for errors.
 
 mod containers;
+mod control;
 mod counters;
 mod hooks;
 mod images;

@@ -140,6 +140,9 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
     }
     // The time for the output is over. It is dropped only under the lock: a destroy may give it more time.
     watch.drain(Duration::ZERO, &ctx.limits).step("drop the output")?;
+    for exec in client.watches.execs(namespace, id) {
+        exec.drain(Duration::ZERO, &ctx.limits).step("drop the output")?;
+    }
     let remove = match cleanup {
         Cleanup::Keep => return Ok(()),
         Cleanup::Task => remove_task,

@@ -249,7 +249,8 @@ impl CheckedConfig {
         labels.extend(config.cleanup.label());
         labels.extend(drain_label(config.drain));
         if client.config.keep_stopped_tasks {
-            labels.insert(SANDBOX_LABEL.into(), String::new());
+            // containerd keeps no empty label.
+            labels.insert(SANDBOX_LABEL.into(), "true".into());
         }
         if let Some(position) = config.args.iter().position(|arg| arg.contains('\0')) {
             return Err(Error::invalid("args", format!("number {position} holds a NUL")));
@@ -291,7 +292,8 @@ fn wants_terminal(spec: &Value) -> bool {
     spec.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn check_labels(given: &[(String, String)]) -> Result<HashMap<String, String>> {
+/// Checks labels that a caller gives.
+pub(super) fn check_labels(given: &[(String, String)]) -> Result<HashMap<String, String>> {
     let mut labels = HashMap::new();
     for (key, value) in given {
         let why = if key.is_empty() {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cleanup;
 use super::config::{CheckedConfig, ContainerConfig};
@@ -18,13 +19,14 @@ use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::image::{self, ResolvedImage};
 use crate::inner::Inner;
 use crate::lease::Lease;
-use crate::record::{ExitLabel, ProcessOutcome, generation};
+use crate::record::{Cleanup, ExitLabel, ProcessOutcome, clear_exit, generation};
 use crate::rpc::containers::{self, Container};
 use crate::rpc::snapshots::{self, Mount};
 use crate::rpc::{Any, Ctx, tasks};
 use crate::spec;
+use crate::stdio::Stdio;
 use crate::submit;
-use crate::watch::Process;
+use crate::watch::{Process, Watch};
 
 pub(crate) fn create(
     client: &Arc<Inner>,
@@ -86,15 +88,55 @@ fn create_steps(
     if let Some(spec) = sandbox {
         create_sandbox(ctx, &config.id, &config.runtime, spec, undo).step("create the sandbox")?;
     }
-    let (ctx, id, generation) = (&ctx.without_lease(), &config.id, config.generation);
-    let after_exit = cleanup::job(client, &ctx.namespace, config.cleanup).step("watch the task")?;
+    let process = FirstProcess {
+        id: config.id,
+        generation: config.generation,
+        rootfs: mounts,
+        stdio: config.stdio,
+        drain: config.drain,
+        cleanup: config.cleanup,
+        start: config.start,
+        before: None,
+    };
+    make_process(client, &ctx.without_lease(), process, undo)
+}
+
+/// The first process that a container is to get.
+pub(super) struct FirstProcess {
+    pub(super) id: String,
+    pub(super) generation: String,
+    pub(super) rootfs: Vec<Mount>,
+    pub(super) stdio: Stdio,
+    pub(super) drain: Duration,
+    pub(super) cleanup: Cleanup,
+    pub(super) start: bool,
+    /// The process that the container had before, which has ended.
+    pub(super) before: Option<Before>,
+}
+
+/// The process that a container had before.
+pub(super) struct Before {
+    /// The watch of it, if there is one.
+    pub(super) watch: Option<Arc<Watch>>,
+}
+
+/// Creates the task of a container, watches it, and starts the process unless it is not to be started.
+pub(super) fn make_process(
+    client: &Arc<Inner>,
+    ctx: &Ctx,
+    new: FirstProcess,
+    undo: &mut Undo,
+) -> Result<NewProcess> {
+    let FirstProcess { id, generation, rootfs, stdio, drain, cleanup, start, before } = new;
+    let id = &id;
+    let after_exit = cleanup::job(client, &ctx.namespace, cleanup).step("watch the task")?;
     let may_run = Rc::new(Cell::new(false));
-    let terminal = config.stdio.terminal;
-    let prepared = prepare_stdio(client, ctx, id, None, config.stdio).step("prepare stdio")?;
+    let terminal = stdio.terminal;
+    let prepared = prepare_stdio(client, ctx, id, None, stdio).step("prepare stdio")?;
     let paths = prepared.as_ref().map(|p| p.paths().clone()).unwrap_or_default();
     let task = tasks::Create {
         id: id.to_owned(),
-        rootfs: mounts,
+        rootfs,
         stdin: paths.stdin,
         stdout: paths.stdout,
         stderr: paths.stderr,
@@ -106,10 +148,19 @@ fn create_steps(
     let attached = match prepared {
         Some(prepared) => {
             let end = end_of_input(client, &ctx.namespace, id, None, terminal);
-            Some(prepared.attach(config.drain, end).step("attach stdio")?)
+            Some(prepared.attach(drain, end).step("attach stdio")?)
         }
         None => None,
     };
+    if let Some(before) = before.as_ref().and_then(|before| before.watch.clone()) {
+        // From here on the id is the new process's.
+        client.watches.release(&before);
+        let watches = client.watches.clone();
+        undo.push("watch the task", move |_| {
+            watches.restore(&before);
+            Ok(true)
+        });
+    }
     let new_process = NewProcess::new(pid, &generation);
     let process = Process::first(pid, generation, pidfd);
     let watch = client.watches.start(ctx, id, process, attached, after_exit);
@@ -119,7 +170,11 @@ fn create_steps(
         watches.forget(&watched);
         Ok(true)
     });
-    if config.start {
+    if before.is_some() {
+        // If the new process were lost, the record would give it the exit of the process before.
+        clear_exit(ctx, id)?;
+    }
+    if start {
         may_run.set(true);
         run(ctx, &watch)
             .inspect_err(|e| may_run.set(watch.is_started() || e.is_outcome_unknown()))?;

@@ -1,7 +1,7 @@
 //! Destroying a container: stopping its processes, and removing it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::adopt::{adopt, watch_of_record};
 use super::lock::lock;
@@ -23,7 +23,7 @@ use crate::watch::Watch;
 
 /// How many processes of one container are stopped, one after the other, if another client starts it
 /// again.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// How long a process has after SIGTERM, unless the caller chooses.
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
@@ -82,6 +82,11 @@ impl DestroyConfig {
     pub(crate) fn default_timeout(&self, call_timeout: Duration) -> Option<Duration> {
         self.grace.checked_add(self.drain)?.checked_add(call_timeout)
     }
+
+    /// Whether it may last long.
+    pub(super) fn is_long(&self) -> bool {
+        !self.grace.is_zero() || self.drain > DEFAULT_DRAIN
+    }
 }
 
 pub(crate) fn destroy(
@@ -99,7 +104,7 @@ pub(crate) fn destroy(
         client.watches.find(&ctx.namespace, id, None)
     });
     // Before the lock, so that it holds no lock while it waits for its turn.
-    if !config.grace.is_zero() || config.drain > DEFAULT_DRAIN {
+    if config.is_long() {
         submit::begin_long()?;
     }
     let _lock = lock(client, ctx, id, "destroy_container")?;
@@ -109,8 +114,13 @@ pub(crate) fn destroy(
             return Ok(message);
         }
     }
-    Err(Error::new(ErrorKind::Aborted, "another client starts the container again and again")
-        .with_retryable(true))
+    Err(started_again())
+}
+
+/// The error if another client starts a container again whenever its process was stopped.
+pub(super) fn started_again() -> Error {
+    Error::new(ErrorKind::Aborted, "another client starts the container again and again")
+        .with_retryable(true)
 }
 
 /// The key under which a destroy finds the watch that the container had when the call was accepted.
@@ -150,7 +160,7 @@ fn destroy_once(
                 let runs = "the container's record is gone, and its process may run on";
                 return Err(e.context(runs).step("look the record up"));
             }
-            drain(ctx, watch, config)?;
+            drain(client, ctx, watch, config)?;
             client.watches.forget(watch);
             // With the output that was lost.
             return Ok(watch.exit());
@@ -158,24 +168,9 @@ fn destroy_once(
         Err(e) => return Err(e.step("look the record up")),
     };
     check_owner(&record, &client.config.owner)?;
-    let watch = match watch_of_record(client, ctx, &record)? {
-        Some(watch) => Some(watch),
-        None => match adopt(client, ctx, &record, None) {
-            Ok(watch) => Some(watch),
-            // An interrupted destroy has left no task.
-            Err(e) if e.kind() == ErrorKind::NotFound => None,
-            Err(e) => return Err(e),
-        },
+    let Some(Ended { watch, message }) = end(client, ctx, &record, config)? else {
+        return Ok(None);
     };
-    let message = match &watch {
-        Some(watch) => match delete_unstarted(client, ctx, &record, watch)? {
-            Unstarted::OtherContainer => return Ok(None),
-            Unstarted::Deleted(message) => Some(message),
-            Unstarted::Started => Some(stop(client, ctx, watch, config.grace)?),
-        },
-        None => None,
-    };
-    watch.iter().try_for_each(|watch| drain(ctx, watch, config))?;
     let deleted = remove(client, ctx, &record, watch.as_ref(), message.as_ref())?;
     if let (Deletion::OtherContainer, Some(watch)) = (&deleted, &watch) {
         // Its task may exist under the other record. The watch stays, so that its exit is not
@@ -197,6 +192,42 @@ fn destroy_once(
             Ok(other.exit())
         }
     }
+}
+
+/// A container whose processes have ended.
+pub(super) struct Ended {
+    /// The watch of its first process. `None` if it had no task.
+    pub(super) watch: Option<Arc<Watch>>,
+    pub(super) message: Option<Message>,
+}
+
+/// Ends the processes of a container, and waits for their output. Deletes a task that was not started.
+/// `None` if another container has the id by now.
+pub(super) fn end(
+    client: &Arc<Inner>,
+    ctx: &Ctx,
+    record: &Container,
+    config: &DestroyConfig,
+) -> Result<Option<Ended>> {
+    let watch = match watch_of_record(client, ctx, record)? {
+        Some(watch) => Some(watch),
+        None => match adopt(client, ctx, record, None) {
+            Ok(watch) => Some(watch),
+            // An interrupted destroy has left no task.
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        },
+    };
+    let message = match &watch {
+        Some(watch) => match delete_unstarted(client, ctx, record, watch)? {
+            Unstarted::OtherContainer => return Ok(None),
+            Unstarted::Deleted(message) => Some(message),
+            Unstarted::Started => Some(stop(client, ctx, watch, config.grace)?),
+        },
+        None => None,
+    };
+    watch.iter().try_for_each(|watch| drain(client, ctx, watch, config))?;
+    Ok(Some(Ended { watch, message }))
 }
 
 /// The state of a task whose process may not have been started.
@@ -337,9 +368,15 @@ fn stop(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Resul
     watch.wait(&ctx.limits).step("wait for the exit").map_err(unfinished)
 }
 
-/// Waits for the output that is still in the pipes.
-fn drain(ctx: &Ctx, watch: &Watch, config: &DestroyConfig) -> Result<()> {
-    watch.drain(config.drain, &ctx.limits).step("wait for the output").map_err(unfinished)
+/// Waits for the output of the process and of the container's execs that is still in the pipes.
+fn drain(client: &Inner, ctx: &Ctx, watch: &Watch, config: &DestroyConfig) -> Result<()> {
+    let start = Instant::now();
+    let execs = client.watches.execs(&ctx.namespace, watch.container());
+    for watch in std::iter::once(watch).chain(execs.iter().map(|exec| &**exec)) {
+        let left = config.drain.saturating_sub(start.elapsed());
+        watch.drain(left, &ctx.limits).step("wait for the output").map_err(unfinished)?;
+    }
+    Ok(())
 }
 
 /// The processes got a signal, and may exit later.

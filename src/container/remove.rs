@@ -75,10 +75,15 @@ pub(super) fn remove_task(
             keep_exit(ctx, record, ExitLabel { pid, outcome })?;
         }
     }
-    match watch {
-        Some(watch) => watch.close_stdio(client.fifo_dir(&ctx.namespace)),
-        None => stdio::remove_fifo_sets_of(client.fifo_dir(&ctx.namespace), id, None),
-    }
+    watch.iter().for_each(|watch| watch.close_stdio(client.fifo_dir(&ctx.namespace)));
+    // Also those that an earlier program has made for execs.
+    stdio::remove_fifo_sets_of(client.fifo_dir(&ctx.namespace), id, None);
+    // The execs are gone with the task, and so are their exits.
+    client.watches.execs(&ctx.namespace, id).iter().for_each(|exec| {
+        if exec.exit().is_some() {
+            client.watches.forget(exec);
+        }
+    });
     delete_sandbox(ctx, record).step("delete the sandbox")?;
     Ok(deleted)
 }

@@ -20,11 +20,12 @@ const KEY: &str = "io.ctrd.exit";
 const UNKNOWN: &str = "unknown";
 const NEVER: &str = "never";
 
-/// Removes the label: the process that it says was not to run is about to run, or runs.
+/// Removes the label: the process that it says was not to run is about to run, or runs; or another
+/// process follows the one that has ended.
 pub(crate) fn clear_exit(ctx: &Ctx, id: &str) -> Result<()> {
     // containerd keeps no empty label.
     let label = (KEY.to_owned(), String::new());
-    containers::set_labels(ctx, id, &[label]).step("take back that it is not to run").map(drop)
+    containers::set_labels(ctx, id, &[label]).step("remove the exit from the record").map(drop)
 }
 
 /// How a process ended, and which process it was.

@@ -24,13 +24,17 @@ impl Any {
     }
 
     /// A process that is to be executed in a container, as JSON.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the operation, which does not exist yet")
-    )]
     pub(crate) fn process(json: Vec<u8>) -> Any {
         Any {
             type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
+            value: json,
+        }
+    }
+
+    /// The resources of a container, as JSON.
+    pub(super) fn resources(json: Vec<u8>) -> Any {
+        Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
             value: json,
         }
     }

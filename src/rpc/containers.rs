@@ -132,6 +132,18 @@ pub(crate) fn set_labels(ctx: &Ctx, id: &str, with: &[(String, String)]) -> Resu
     call(ctx, &UPDATE, &request).and_then(|response| record(response.container))
 }
 
+/// Sets the specification of a record, and leaves the rest.
+pub(crate) fn set_spec(ctx: &Ctx, id: &str, spec: Any) -> Result<()> {
+    let spec = MessageField::some(spec.into_wire());
+    let container = WireContainer { id: id.into(), spec, ..Default::default() };
+    let request = UpdateContainerRequest {
+        container: MessageField::some(container),
+        update_mask: MessageField::some(mask(&["spec"])),
+        ..Default::default()
+    };
+    call(ctx, &UPDATE, &request).map(drop)
+}
+
 /// Deletes a record. containerd does not check whether there is a task: delete the task first.
 pub(crate) fn delete(ctx: &Ctx, id: &str) -> Result<()> {
     let request = DeleteContainerRequest { id: id.into(), ..Default::default() };

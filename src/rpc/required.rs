@@ -26,7 +26,7 @@ use super::wire::images::{
 };
 use super::wire::leases::AddResourceRequest;
 use super::wire::sandbox::{StoreCreateRequest, StoreCreateResponse};
-use super::wire::tasks::ExecProcessRequest;
+use super::wire::tasks::{ExecProcessRequest, UpdateTaskRequest};
 use super::{
     Any, Connection, Ctx, containers, content, diff, events, images, leases, sandboxes, tasks,
 };
@@ -131,6 +131,12 @@ fn server(seen: &Seen) -> TestServer {
         "/containerd.services.tasks.v1.Tasks/Exec",
         |request| request.spec.is_some(),
     );
+    service = take::<UpdateTaskRequest, Empty>(
+        service,
+        seen,
+        "/containerd.services.tasks.v1.Tasks/Update",
+        |request| request.resources.is_some(),
+    );
     TestServer::new(service)
 }
 
@@ -148,6 +154,8 @@ fn call_all(ctx: &Ctx) {
     drop(events::publish(ctx, "", Any::default()).and_then(|answer| block_on(&ctx.limits, answer)));
     drop(sandboxes::create(ctx, "", "", Any::default()));
     drop(tasks::exec(ctx, tasks::Exec::default()));
+    drop(containers::set_spec(ctx, "", Any::default()));
+    drop(tasks::update(ctx, "", Vec::new()));
 }
 
 /// The methods that the files of this folder declare.

@@ -67,6 +67,31 @@ fn reason(code: RpcStatusCode, text: &str) -> Option<ErrorReason> {
     }
 }
 
+/// Adds to the error of a runtime that could not start a process the reason, which runc and crun give only
+/// in words.
+pub(super) fn start_failure(error: Error) -> Error {
+    if error.kind() != ErrorKind::Unknown || error.reason().is_some() {
+        return error;
+    }
+    let reason = start_failure_reason(error.message());
+    error.with_reason(Some(reason))
+}
+
+fn start_failure_reason(text: &str) -> ErrorReason {
+    let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    // The words are the same if the working directory or a mount's source is missing.
+    let is_about_program = has(&["exec: \"", "executable file", "open executable"]);
+    if is_about_program && has(&["file not found", "o such file or directory"]) {
+        ErrorReason::ProgramNotFound
+    } else if is_about_program
+        && has(&["ermission denied", "is a directory", "Is a directory", "exec format error"])
+    {
+        ErrorReason::ProgramNotExecutable
+    } else {
+        ErrorReason::StartFailed
+    }
+}
+
 fn kind_of(code: RpcStatusCode) -> ErrorKind {
     match code {
         // The caller has not cancelled it: nobody waits for the answer to a call that was cancelled

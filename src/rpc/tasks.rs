@@ -2,19 +2,21 @@
 
 use std::time::SystemTime;
 
-use protobuf::MessageField;
 use protobuf::well_known_types::empty::Empty;
+use protobuf::{Message, MessageField};
 
 use super::any::{Any, time};
 use super::channel::Ctx;
 use super::method::{Reply, call, methods, start as send};
 use super::snapshots::Mount;
+use super::status::start_failure;
+use super::wire::runc::ProcessDetails;
 use super::wire::task_types::{Process as WireProcess, Status as WireStatus};
 use super::wire::tasks::{
     CloseIORequest, CreateTaskRequest, CreateTaskResponse, DeleteProcessRequest, DeleteResponse,
     DeleteTaskRequest, ExecProcessRequest, GetRequest, GetResponse, KillRequest, ListPidsRequest,
-    ListPidsResponse, ListTasksRequest, ListTasksResponse, StartRequest, StartResponse,
-    WaitRequest, WaitResponse,
+    ListPidsResponse, ListTasksRequest, ListTasksResponse, PauseTaskRequest, ResumeTaskRequest,
+    StartRequest, StartResponse, UpdateTaskRequest, WaitRequest, WaitResponse,
 };
 use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 
@@ -29,6 +31,9 @@ methods! { "containerd.services.tasks.v1.Tasks":
     KILL = change "Kill" (KillRequest) -> Empty;
     CLOSE_IO = change "CloseIO" (CloseIORequest) -> Empty;
     LIST_PIDS = read "ListPids" (ListPidsRequest) -> ListPidsResponse;
+    PAUSE = change "Pause" (PauseTaskRequest) -> Empty;
+    RESUME = change "Resume" (ResumeTaskRequest) -> Empty;
+    UPDATE = change "Update" (UpdateTaskRequest) -> Empty;
     WAIT = read "Wait" (WaitRequest) -> WaitResponse;
 }
 
@@ -90,6 +95,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// A process without streams that was just started.
+    pub(crate) fn running(pid: u32) -> Process {
+        Process {
+            pid,
+            status: Status::Running,
+            exit: Exit { code: 0, at: None },
+            stdin: String::new(),
+            stdout: String::new(),
+            stderr: String::new(),
+            terminal: false,
+        }
+    }
+
     fn from_wire(process: WireProcess) -> Process {
         let exit = Exit { code: process.exit_status, at: time(process.exited_at.as_ref()) };
         Process {
@@ -135,7 +153,7 @@ pub(crate) fn create(ctx: &Ctx, task: Create) -> Result<u32> {
         ..Default::default()
     };
     let created = call(ctx, &CREATE, &request).missing(ErrorReason::NoContainer);
-    created.map(|response| response.pid)
+    created.map(|response| response.pid).map_err(start_failure)
 }
 
 /// Starts a process that was created. An empty `exec` means the container's first process.
@@ -143,7 +161,7 @@ pub(crate) fn start(ctx: &Ctx, id: &str, exec: &str) -> Result<u32> {
     let request =
         StartRequest { container_id: id.into(), exec_id: exec.into(), ..Default::default() };
     let started = call(ctx, &START, &request).missing(ErrorReason::NoTask);
-    started.map(|response| response.pid)
+    started.map(|response| response.pid).map_err(start_failure)
 }
 
 /// Asks for a process's exit. The server answers when the process has exited, and again until its
@@ -177,7 +195,6 @@ pub(crate) struct Exec {
 }
 
 /// Adds a process to a container that runs. It does not run, and has no pid, until it is started.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the operation, which does not exist yet"))]
 pub(crate) fn exec(ctx: &Ctx, exec: Exec) -> Result<()> {
     let request = ExecProcessRequest {
         container_id: exec.id,
@@ -193,7 +210,6 @@ pub(crate) fn exec(ctx: &Ctx, exec: Exec) -> Result<()> {
 }
 
 /// Deletes an exec whose process has exited or never ran. Returns the pid and the exit.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the operation, which does not exist yet"))]
 pub(crate) fn delete_exec(ctx: &Ctx, id: &str, exec: &str) -> Result<(u32, Exit)> {
     let request = DeleteProcessRequest {
         container_id: id.into(),
@@ -257,6 +273,13 @@ pub(crate) fn kill(ctx: &Ctx, id: &str, exec: &str, signal: u32, all: bool) -> R
     call(ctx, &KILL, &request).map(drop)
 }
 
+/// Sends a signal to one process without blocking.
+pub(crate) async fn kill_async(ctx: Ctx, id: &str, exec: &str, signal: u32) -> Result<()> {
+    let request =
+        KillRequest { container_id: id.into(), exec_id: exec.into(), signal, ..Default::default() };
+    send(&ctx, &KILL, &request, drop)?.await
+}
+
 /// Closes the shim's end of a process's stdin. Before the start this has no effect.
 pub(crate) fn close_stdin(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<()>> {
     let request = CloseIORequest {
@@ -268,8 +291,47 @@ pub(crate) fn close_stdin(ctx: &Ctx, id: &str, exec: &str) -> Result<Reply<()>> 
     send(ctx, &CLOSE_IO, &request, drop)
 }
 
-/// The pids of all processes of a container.
-pub(crate) fn list_pids(ctx: &Ctx, id: &str) -> Result<Vec<u32>> {
+/// The pids of all processes of a container, each with the id of the exec that it is the first process
+/// of.
+pub(crate) fn list_pids(ctx: &Ctx, id: &str) -> Result<Vec<(u32, Option<String>)>> {
     let request = ListPidsRequest { container_id: id.into(), ..Default::default() };
-    Ok(call(ctx, &LIST_PIDS, &request)?.processes.into_iter().map(|p| p.pid).collect())
+    let processes = call(ctx, &LIST_PIDS, &request)?.processes.into_iter();
+    Ok(processes
+        .map(|process| {
+            let details = process.info.into_option();
+            (process.pid, details.and_then(|info| exec_id(&info.type_url, &info.value)))
+        })
+        .collect())
+}
+
+/// The id that runc's shim gives in the details of a process. Another shim may give other details.
+fn exec_id(type_url: &str, details: &[u8]) -> Option<String> {
+    if !type_url.ends_with("containerd.runc.v1.ProcessDetails") {
+        return None;
+    }
+    let id = ProcessDetails::parse_from_bytes(details).ok()?.exec_id;
+    Some(id).filter(|id| !id.is_empty())
+}
+
+/// Pauses the processes of a container.
+pub(crate) fn pause(ctx: &Ctx, id: &str) -> Result<()> {
+    let request = PauseTaskRequest { container_id: id.into(), ..Default::default() };
+    call(ctx, &PAUSE, &request).map(drop)
+}
+
+/// Resumes the processes of a container that is paused.
+pub(crate) fn resume(ctx: &Ctx, id: &str) -> Result<()> {
+    let request = ResumeTaskRequest { container_id: id.into(), ..Default::default() };
+    call(ctx, &RESUME, &request).map(drop)
+}
+
+/// Changes the resources of a container: the JSON of `linux.resources`. Without any, the shim would die,
+/// and the container with it (containerd 1.6 to 2.1).
+pub(crate) fn update(ctx: &Ctx, id: &str, resources: Vec<u8>) -> Result<()> {
+    let request = UpdateTaskRequest {
+        container_id: id.into(),
+        resources: MessageField::some(Any::resources(resources).into_wire()),
+        ..Default::default()
+    };
+    call(ctx, &UPDATE, &request).map(drop)
 }

@@ -3,17 +3,19 @@
 //! which this library does not know survive.
 
 mod default;
+mod exec;
 mod image_config;
 mod user;
 
 use std::fmt::Display;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::identifier;
 use crate::rootfs::Rootfs;
 use crate::rpc::snapshots::Mount;
+pub(crate) use exec::{ExecOptions, exec_process, parse_process};
 use image_config::{ImageConfig, merge_env};
 use user::User;
 
@@ -71,38 +73,44 @@ pub(crate) fn parse(json: &str) -> Result<Value> {
         Some(_) => return Err(bad_spec("process is not an object")),
         None => return Err(bad_spec("has no process")),
     };
-    for name in ["args", "env"] {
-        match process.get(name) {
-            None | Some(Value::Null) => {}
-            Some(Value::Array(items)) => {
-                for (i, item) in items.iter().enumerate() {
-                    check_text(&format!("process.{name}[{i}]"), item)?;
-                }
-            }
-            Some(_) => return Err(bad_spec(format!("process.{name} is not an array"))),
-        }
-    }
-    if let Some(cwd) = process.get("cwd") {
-        check_text("process.cwd", cwd)?;
-    }
-    let objects = [
-        ("process.user", process.get("user")),
-        ("root", members.get("root")),
-        ("linux", members.get("linux")),
-    ];
-    for (name, member) in objects {
-        if !matches!(member, None | Some(Value::Null | Value::Object(_))) {
+    check_process(process, "process.", &|why| bad_spec(why))?;
+    for name in ["root", "linux"] {
+        if !matches!(members.get(name), None | Some(Value::Null | Value::Object(_))) {
             return Err(bad_spec(format!("{name} is not an object")));
         }
     }
     Ok(spec)
 }
 
-fn check_text(member: &str, value: &Value) -> Result<()> {
-    match value.as_str() {
-        None => Err(bad_spec(format!("{member} is not a string"))),
-        Some(text) if text.contains('\0') => Err(bad_spec(format!("{member} contains a NUL"))),
+/// Checks the type of the members of a process that this library reads. `prefix` stands before their
+/// names in an error, which `bad` makes.
+fn check_process(
+    process: &Map<String, Value>,
+    prefix: &str,
+    bad: &dyn Fn(String) -> Error,
+) -> Result<()> {
+    let check_text = |member: &str, value: &Value| match value.as_str() {
+        None => Err(bad(format!("{prefix}{member} is not a string"))),
+        Some(text) if text.contains('\0') => Err(bad(format!("{prefix}{member} contains a NUL"))),
         Some(_) => Ok(()),
+    };
+    for name in ["args", "env"] {
+        match process.get(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(items)) => {
+                for (i, item) in items.iter().enumerate() {
+                    check_text(&format!("{name}[{i}]"), item)?;
+                }
+            }
+            Some(_) => return Err(bad(format!("{prefix}{name} is not an array"))),
+        }
+    }
+    if let Some(cwd) = process.get("cwd") {
+        check_text("cwd", cwd)?;
+    }
+    match process.get("user") {
+        None | Some(Value::Null | Value::Object(_)) => Ok(()),
+        Some(_) => Err(bad(format!("{prefix}user is not an object"))),
     }
 }
 

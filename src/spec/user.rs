@@ -1,5 +1,5 @@
-//! The user of a container's process: an image's `User`, looked up in the image's own `/etc/passwd` and
-//! `/etc/group` as containerd does (`oci.WithUser`, `oci.WithAdditionalGIDs`).
+//! The user of a process: a name or a number, looked up in the `/etc/passwd` and `/etc/group` of the
+//! container's root file system as containerd does (`oci.WithUser`, `oci.WithAdditionalGIDs`).
 
 use std::collections::HashSet;
 
@@ -35,9 +35,7 @@ impl NameOrId<'_> {
         }
         match text.parse() {
             Ok(id) if id <= MAX_ID => Ok(NameOrId::Id(id)),
-            _ => Err(refused(format!(
-                "the image's user {user:?}: {text} is not between 0 and {MAX_ID}"
-            ))),
+            _ => Err(refused(format!("the user {user:?}: {text} is not between 0 and {MAX_ID}"))),
         }
     }
 }
@@ -55,7 +53,7 @@ impl NameOrId<'_> {
 pub(super) fn resolve(user: &str, files: &mut Files<'_>) -> Result<User> {
     let (name, group) = user.split_once(':').unwrap_or((user, ""));
     if group.contains(':') {
-        return Err(refused(format!("the image's user {user:?} has more than one colon")));
+        return Err(refused(format!("the user {user:?} has more than one colon")));
     }
     let group = match group {
         "" => None,
@@ -117,7 +115,7 @@ fn refused(why: String) -> Error {
 }
 
 fn missing(what: &str, name: &str, file: &str) -> Error {
-    refused(format!("{what} {name:?} not found in the image's {file}"))
+    refused(format!("{what} {name:?} not found in the container's {file}"))
 }
 
 /// The lines of a file that may be entries. Comments are not, nor are the `+` and `-` lines that refer to
@@ -260,9 +258,9 @@ prefix:x:601:application,ap";
         assert_eq!(resolve("", &mut none).unwrap(), user(0, 0, &[0]));
         assert_eq!(resolve("12", &mut none).unwrap(), user(12, 0, &[0]));
         for (text, message) in [
-            ("app", "user \"app\" not found in the image's /etc/passwd"),
-            ("12:ops", "group \"ops\" not found in the image's /etc/group"),
-            ("root", "user \"root\" not found in the image's /etc/passwd"),
+            ("app", "user \"app\" not found in the container's /etc/passwd"),
+            ("12:ops", "group \"ops\" not found in the container's /etc/group"),
+            ("root", "user \"root\" not found in the container's /etc/passwd"),
         ] {
             let error = resolve(text, &mut none).unwrap_err();
             assert_eq!(error.message(), message);

@@ -184,6 +184,12 @@ impl Drop for FifoSet {
     }
 }
 
+/// Whether a path is that of a FIFO below `state_dir`.
+pub(super) fn is_own(state_dir: &Path, path: &str) -> bool {
+    let parent = without_trailing_slash(state_dir).join("fifo");
+    Path::new(path).ancestors().nth(2) == Some(&parent)
+}
+
 /// The directories of all FIFO sets for the containers of a server's namespace, each with the id of its
 /// container.
 pub(super) fn list(dir: FifoDir<'_>) -> Vec<(String, PathBuf)> {

@@ -207,6 +207,16 @@ fn routes(stdio: Stdio) -> Result<[Route; 3]> {
     Ok([stdin, stdout, stderr])
 }
 
+/// Checks streams before they are needed.
+pub(crate) fn check(stdio: &Stdio) -> Result<()> {
+    routes(stdio.clone()).map(drop)
+}
+
+/// Whether a path is that of a FIFO of this library.
+pub(crate) fn is_own(state_dir: &Path, path: &str) -> bool {
+    fifo::is_own(state_dir, path)
+}
+
 /// Schemes that the shim knows (containerd 1.3 and later).
 const SCHEMES: [&str; 2] = ["file://", "binary://"];
 

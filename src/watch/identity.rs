@@ -55,7 +55,7 @@ impl fmt::Display for Key {
 pub(super) struct Generation(Arc<Mutex<String>>);
 
 impl Generation {
-    fn new(generation: String) -> Generation {
+    pub(super) fn new(generation: String) -> Generation {
         Generation(Arc::new(Mutex::new(generation)))
     }
 

@@ -1,6 +1,7 @@
 //! A process as the kernel reports it, without containerd: a descriptor of the process. The kernel
 //! gives the exit code too if it can (`PIDFD_GET_INFO` with the exit, Linux 6.15 and later).
 
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,6 +27,13 @@ pub(super) enum State {
 /// A descriptor of one process: never of a later process with the same pid.
 #[derive(Debug)]
 pub(crate) struct Pidfd(OwnedFd);
+
+/// The parent of the process that has this pid now (proc_pid_stat(5)).
+pub(super) fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The state and the parent follow the name, which is in parentheses and may contain anything.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
 
 impl Pidfd {
     /// Opens the process that has this pid now. The caller must check afterwards that its process still

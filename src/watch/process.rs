@@ -137,6 +137,11 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The namespace of the container.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.key.namespace
+    }
+
     /// The container's id.
     pub(crate) fn container(&self) -> &str {
         &self.key.container
@@ -153,10 +158,6 @@ impl Watch {
     }
 
     /// A process that is executed in the container whose first process this watch is of.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the operation, which does not exist yet")
-    )]
     pub(crate) fn exec(&self, exec: &str, pid: u32, pidfd: Option<Pidfd>) -> Process {
         Process { exec: Some(exec.into()), pid, generation: self.generation.clone(), pidfd }
     }

@@ -95,6 +95,16 @@ impl Table {
         }
     }
 
+    /// Takes back a watch whose exit is reported, and whose id was meant for a process that is gone.
+    pub(super) fn restore(&mut self, watch: &Arc<Watch>) {
+        if self.closed {
+            return;
+        }
+        let process = (watch.key.clone(), watch.pid, watch.generation());
+        self.forgotten.retain(|forgotten| *forgotten != process);
+        self.watches.entry(watch.key.clone()).or_insert_with(|| watch.clone());
+    }
+
     /// Accepts no further watch, and gives the table as it was.
     pub(super) fn close(&mut self) -> Table {
         std::mem::replace(self, Table { closed: true, ..Table::default() })

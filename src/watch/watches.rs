@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::identity::{Key, Process};
-use super::pidfd::Pidfd;
+use super::identity::{Generation, Key, Process};
+use super::pidfd::{self, Pidfd};
 use super::process::{AfterExit, Watch};
 use super::queue::Queue;
 use super::table::{Inserted, Table, closed, removed};
@@ -88,6 +88,47 @@ impl Watches {
     /// process by it. The caller must check afterwards that its process still has the pid.
     pub(crate) fn pidfd(&self, pid: u32) -> Option<Pidfd> {
         if self.0.shares_pids { Pidfd::open(pid) } else { None }
+    }
+
+    /// An exec in the container that has this generation, to be watched.
+    pub(crate) fn exec_process(
+        &self,
+        namespace: &str,
+        container: &str,
+        generation: String,
+        exec: &str,
+        pid: u32,
+    ) -> Process {
+        let first = self.find(namespace, container, None);
+        let first = first.filter(|first| first.generation() == generation);
+        // Without a request: the kernel says whether the pid is still that of a child of the same shim.
+        let pidfd = first.as_ref().and_then(|first| {
+            let pidfd = self.pidfd(pid)?;
+            let shim = pidfd::parent(first.pid)?;
+            (pidfd::parent(pid) == Some(shim)).then_some(pidfd)
+        });
+        match first {
+            Some(first) => first.exec(exec, pid, pidfd),
+            None => {
+                let generation = Generation::new(generation);
+                Process { exec: Some(exec.to_owned()), pid, generation, pidfd }
+            }
+        }
+    }
+
+    /// The watches of a container's execs.
+    pub(crate) fn execs(&self, namespace: &str, container: &str) -> Vec<Arc<Watch>> {
+        let table = self.lock();
+        let of = |watch: &&Arc<Watch>| {
+            let key = &watch.key;
+            !key.is_first() && key.container == container && key.namespace == namespace
+        };
+        table.watches.values().filter(of).cloned().collect()
+    }
+
+    /// Whether the watch is that of the process which has its name now.
+    pub(crate) fn is_current(&self, watch: &Arc<Watch>) -> bool {
+        self.lock().has(watch)
     }
 
     /// How many processes are watched whose exit is not known.
@@ -205,6 +246,12 @@ impl Watches {
         self.lock().note_forgotten(watch);
         self.give_up(watch);
         self.close_drained(watch);
+    }
+
+    /// Takes back a watch that was released, because there is no other process after all. Callers that
+    /// wait get its exit.
+    pub(crate) fn restore(&self, watch: &Arc<Watch>) {
+        self.lock().restore(watch);
     }
 
     /// Drops a watch.

@@ -129,6 +129,23 @@ pub(crate) unsafe fn texts(
     given: *const *const c_char,
     len: usize,
 ) -> Result<Vec<String>> {
+    // SAFETY: as the caller promises.
+    let texts = unsafe { optional_texts(name, given, len)? };
+    let text = |(i, text): (usize, Option<String>)| {
+        text.ok_or_else(|| Error::invalid(&format!("{name}[{i}]"), "must not be NULL"))
+    };
+    texts.into_iter().enumerate().map(text).collect()
+}
+
+/// An array of strings, some of which may be NULL.
+///
+/// # Safety
+/// As for [`texts`].
+pub(crate) unsafe fn optional_texts(
+    name: &str,
+    given: *const *const c_char,
+    len: usize,
+) -> Result<Vec<Option<String>>> {
     if len == 0 {
         return Ok(Vec::new());
     }
@@ -142,7 +159,7 @@ pub(crate) unsafe fn texts(
     let given = unsafe { std::slice::from_raw_parts(given, len) };
     let text = |(i, text): (usize, &*const c_char)| {
         // SAFETY: as the caller promises.
-        unsafe { self::text(&format!("{name}[{i}]"), *text) }
+        unsafe { optional_text(&format!("{name}[{i}]"), *text) }
     };
     given.iter().enumerate().map(text).collect()
 }

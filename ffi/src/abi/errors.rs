@@ -37,6 +37,12 @@ pub const CTRD_REASON_OTHER_OWNER: u32 = 9;
 pub const CTRD_REASON_SHIM_DIED: u32 = 10;
 /// A reason: another client writes the content of the image at the moment.
 pub const CTRD_REASON_CONTENT_LOCKED: u32 = 11;
+/// A process could not be started: there is no such program in the container.
+pub const CTRD_REASON_PROGRAM_NOT_FOUND: u32 = 12;
+/// A process could not be started: it may not execute the program, or the file is none.
+pub const CTRD_REASON_PROGRAM_NOT_EXECUTABLE: u32 = 13;
+/// A process could not be started for another reason, which the message says.
+pub const CTRD_REASON_START_FAILED: u32 = 14;
 
 /// The value of an error's reason; 0 if it has none.
 fn reason_of(error: &Error) -> u32 {
@@ -52,6 +58,9 @@ fn reason_of(error: &Error) -> u32 {
         Some(ErrorReason::OtherOwner) => CTRD_REASON_OTHER_OWNER,
         Some(ErrorReason::ShimDied) => CTRD_REASON_SHIM_DIED,
         Some(ErrorReason::ContentLocked) => CTRD_REASON_CONTENT_LOCKED,
+        Some(ErrorReason::ProgramNotFound) => CTRD_REASON_PROGRAM_NOT_FOUND,
+        Some(ErrorReason::ProgramNotExecutable) => CTRD_REASON_PROGRAM_NOT_EXECUTABLE,
+        Some(ErrorReason::StartFailed) => CTRD_REASON_START_FAILED,
         _ => 0,
     }
 }

@@ -143,7 +143,8 @@ static void constants(ctrd_client_t *client)
     probe.flags = 1;
     REFUSES("flags", ctrd_probe(client, "x", NULL, &probe, NULL, NULL, &err));
     REFUSES("exec_id", ctrd_probe(client, "x", BAD_UTF8, NULL, NULL, NULL, &err));
-    FAILS(CTRD_E_UNSUPPORTED, ctrd_probe(client, "x", "y", NULL, NULL, NULL, &err));
+    REFUSES("exec_id", ctrd_probe(client, "x", "x", NULL, NULL, NULL, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_probe(client, "x", "y", NULL, NULL, NULL, &err));
     call.reserved = 1;
     REFUSES("reserved", ctrd_probe(client, "x", NULL, NULL, &call, NULL, &err));
     config.call_timeout_ms = CTRD_POLL;

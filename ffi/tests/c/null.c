@@ -22,6 +22,7 @@ int main(void)
     ctrd_queue_free(NULL);
     ctrd_recovery_free(NULL);
     ctrd_recovery_list_free(NULL);
+    ctrd_exec_info_free(NULL);
     ctrd_pid_list_free(NULL);
     ctrd_container_info_free(NULL);
     ctrd_container_info_list_free(NULL);
@@ -70,6 +71,8 @@ int main(void)
     CHECK(ctrd_message_progress(NULL) == NULL);
     CHECK(ctrd_message_event_time(NULL, &time) == 0 && time.seconds == 7);
 
+    EMPTY(ctrd_exec_info_id(NULL));
+    CHECK(ctrd_exec_info_pid(NULL) == 0);
     CHECK(ctrd_pid_list_len(NULL) == 0 && ctrd_pid_list_get(NULL, 0) == 0);
     EMPTY(ctrd_container_info_id(NULL));
     EMPTY(ctrd_container_info_image(NULL));

@@ -79,7 +79,7 @@ static void refusals(void)
     REFUSES("client", ctrd_watch_container(NULL, "x", NULL, NULL, &err));
     REFUSES("id", ctrd_watch_container(client, NULL, NULL, NULL, &err));
     REFUSES("exec_id", ctrd_watch_container(client, "x", "\xff", NULL, &err));
-    FAILS(CTRD_E_UNSUPPORTED, ctrd_watch_container(client, "x", "y", NULL, &err));
+    FAILS(CTRD_E_NOT_FOUND, ctrd_watch_container(client, "x", "y", NULL, &err));
     FAILS(CTRD_E_NOT_FOUND, ctrd_watch_container(client, "nobody", NULL, NULL, &err));
 }
 

@@ -22,6 +22,8 @@ const SECTIONS: &[&[&str]] = &[
     &["io"],
     &["process", "container"],
     &["container_info"],
+    &["exec"],
+    &["control"],
     &["stats"],
     &["recovery"],
     &["hook"],
