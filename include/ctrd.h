@@ -315,9 +315,9 @@ typedef struct ctrd_container_info_list_t ctrd_container_info_list_t;
 typedef struct ctrd_container_info_t ctrd_container_info_t;
 /** An exec that was started. */
 typedef struct ctrd_exec_info_t ctrd_exec_info_t;
-/** What several containers use of the machine. */
+/** The statistics of several containers. */
 typedef struct ctrd_stats_list_t ctrd_stats_list_t;
-/** What a container uses of the machine. */
+/** The statistics of a container. */
 typedef struct ctrd_stats_t ctrd_stats_t;
 /** The outcomes of a recovery, one for each container. */
 typedef struct ctrd_recovery_list_t ctrd_recovery_list_t;
@@ -2362,7 +2362,8 @@ typedef struct ctrd_exec_config_t {
     const char *cwd;
     /**
      * Members of the process as a JSON object (OCI runtime specification, "process"). They replace those of
-     * the container's process; the other members of this struct go before them. NULL: none.
+     * the container's process. A value in another member of this struct replaces the one of the same name.
+     * NULL: none.
      */
     const char *process_json;
     /** Must be 0. */
@@ -2496,7 +2497,7 @@ void ctrd_exec_info_free(ctrd_exec_info_t *info);
 #define CTRD_PAUSE_IGNORE_NOT_FOUND 1
 
 /**
- * Which signal is sent, and to which processes. All-zero sends SIGTERM to one process. The string is
+ * A signal, and the processes that get it. All-zero sends SIGTERM to one process. The string is
  * only borrowed.
  */
 typedef struct ctrd_kill_config_t {
@@ -2553,7 +2554,7 @@ typedef struct ctrd_restart_config_t {
 #define CTRD_RESTART_CONFIG_INIT \
     { sizeof(ctrd_restart_config_t), 0, 0, 0, 0 }
 
-/** What is changed of a container. The string is only borrowed. */
+/** A change of a container's resources. The library does not keep the pointer. */
 typedef struct ctrd_update_config_t {
     /** sizeof(ctrd_update_config_t). */
     size_t size;
@@ -2813,7 +2814,7 @@ CTRD_CHECK ctrd_status_t ctrd_set_container_labels(
 #define CTRD_STAT_MEMORY_FILE_BYTES 12
 /** Files that are mapped into processes. */
 #define CTRD_STAT_MEMORY_MAPPED_FILE_BYTES 13
-/** Page cache that is yet to be written to disk. */
+/** Page cache that was changed and is not on the disk yet. */
 #define CTRD_STAT_MEMORY_DIRTY_BYTES 14
 /** Page cache that is being written to disk. */
 #define CTRD_STAT_MEMORY_WRITEBACK_BYTES 15
@@ -2946,7 +2947,7 @@ CTRD_CHECK ctrd_status_t ctrd_set_container_labels(
 #define CTRD_STAT_IO_PRESSURE_FULL_NS 57
 
 /**
- * Gives what a container uses of the machine. It need not be this client's.
+ * Gives the statistics of a container. It need not be this client's.
  *
  * @param client  the client.
  * @param id      the container's id.
@@ -2980,7 +2981,7 @@ CTRD_CHECK ctrd_status_t ctrd_message_take_stats(
     ctrd_message_t *message, ctrd_stats_t **out, ctrd_error_t **err);
 
 /**
- * Gives what each of these containers uses of the machine; without an id, each container of the namespace.
+ * Gives the statistics of each of these containers; without an id, each container of the namespace.
  * They are in the order of their ids. Containers that do not exist, have no task, or whose process has
  * ended are left out.
  *

@@ -112,7 +112,7 @@ impl From<Info> for Snapshot {
     }
 }
 
-/// Which snapshot a call is about.
+/// The snapshot that a call is about.
 ///
 /// ```
 /// let layer = ctrd::SnapshotKey::new("sha256:5f70bf18").snapshotter("native");

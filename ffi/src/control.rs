@@ -22,7 +22,7 @@ use crate::status::ctrd_status_t;
 /// A flag of a kill: the signal goes to all processes of the container.
 pub const CTRD_KILL_ALL: u64 = 1;
 
-/// Which signal is sent, and to which processes. All-zero sends SIGTERM to one process. The string is
+/// A signal, and the processes that get it. All-zero sends SIGTERM to one process. The string is
 /// only borrowed.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -365,7 +365,7 @@ pub unsafe extern "C" fn ctrd_restart_container(
     })
 }
 
-/// What is changed of a container. The string is only borrowed.
+/// A change of a container's resources. The library does not keep the pointer.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct ctrd_update_config_t {
@@ -394,7 +394,7 @@ pub unsafe extern "C" fn ctrd_update_config_init(config: *mut ctrd_update_config
     guard::value(|| unsafe { arguments::initialise(config, size) });
 }
 
-/// Reads what is changed of a container.
+/// Reads a change of a container's resources.
 ///
 /// # Safety
 /// `given` is NULL or as `arguments::input` wants it, its string as `arguments::text` does.

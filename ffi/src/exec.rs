@@ -54,7 +54,8 @@ pub struct ctrd_exec_config_t {
     /// Its working directory, an absolute path. NULL: that of the container's process.
     pub cwd: *const c_char,
     /// Members of the process as a JSON object (OCI runtime specification, "process"). They replace those of
-    /// the container's process; the other members of this struct go before them. NULL: none.
+    /// the container's process. A value in another member of this struct replaces the one of the same name.
+    /// NULL: none.
     pub process_json: *const c_char,
     /// Must be 0.
     pub reserved: usize,

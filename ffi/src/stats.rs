@@ -49,7 +49,7 @@ pub const CTRD_STAT_MEMORY_ANON_BYTES: u32 = 11;
 pub const CTRD_STAT_MEMORY_FILE_BYTES: u32 = 12;
 /// Files that are mapped into processes.
 pub const CTRD_STAT_MEMORY_MAPPED_FILE_BYTES: u32 = 13;
-/// Page cache that is yet to be written to disk.
+/// Page cache that was changed and is not on the disk yet.
 pub const CTRD_STAT_MEMORY_DIRTY_BYTES: u32 = 14;
 /// Page cache that is being written to disk.
 pub const CTRD_STAT_MEMORY_WRITEBACK_BYTES: u32 = 15;
@@ -245,7 +245,7 @@ fn find(stat: u32) -> Option<(Stat, &'static CStr)> {
     Some((*stat, name))
 }
 
-/// What a container uses of the machine.
+/// The statistics of a container.
 pub struct ctrd_stats_t {
     stats: Stats,
     container_id: CString,
@@ -267,10 +267,10 @@ impl From<Stats> for ctrd_stats_t {
     }
 }
 
-/// What several containers use of the machine.
+/// The statistics of several containers.
 pub struct ctrd_stats_list_t(Vec<ctrd_stats_t>);
 
-/// Gives what a container uses of the machine. It need not be this client's.
+/// Gives the statistics of a container. It need not be this client's.
 ///
 /// @param client  the client.
 /// @param id      the container's id.
@@ -322,7 +322,7 @@ pub unsafe extern "C" fn ctrd_message_take_stats(
     })
 }
 
-/// Gives what each of these containers uses of the machine; without an id, each container of the namespace.
+/// Gives the statistics of each of these containers; without an id, each container of the namespace.
 /// They are in the order of their ids. Containers that do not exist, have no task, or whose process has
 /// ended are left out.
 ///

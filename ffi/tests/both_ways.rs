@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use support::header::{Prototype, prototypes};
-use support::{cargo_build, library, read, root, run};
+use support::{cargo_build, compile, program, read, root, run};
 
 /// The functions that cannot be submitted, and the argument because of which they refuse it.
 const NEVER: &[(&str, &str)] = &[("ctrd_add_hook", "callback"), ("ctrd_queue_next", "queue")];
@@ -161,24 +161,14 @@ fn a_submitted_call_gives_what_a_blocking_one_gives() {
     }
     assert!(count > 20, "only {count} functions are found");
 
-    let lib = library();
     cargo_build(&["--example", "ground"]);
-    let dir = std::env::temp_dir().join(format!("ctrd-both-{}", std::process::id()));
-    std::fs::create_dir(&dir).unwrap();
-    let (source, program) = (dir.join("both_ways.c"), dir.join("both_ways"));
+    let source = program("both_ways.c");
     let text = read("ffi/tests/both_ways.c.in")
         .replace("@FUNCTIONS@", functions.trim_end())
         .replace("@RUNS@", runs.trim_end());
     std::fs::write(&source, text).unwrap();
-    run(Command::new("cc")
-        .current_dir(root())
-        .args(["-std=c99", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"])
-        .args(["-Iinclude", "-Iffi/tests/c", "-o"])
-        .args([&program, &source])
-        .arg(format!("-L{}", lib.display()))
-        .arg(format!("-Wl,-rpath,{}", lib.display()))
-        .arg("-lctrd"));
-    let said = run(Command::new(root().join("target/release/examples/ground")).arg(&program));
-    std::fs::remove_dir_all(&dir).unwrap();
+    let flags = ["-D_GNU_SOURCE", "-pthread", "-Iffi/tests/c"];
+    let binary = compile(&source, "both_ways", &flags);
+    let said = run(Command::new(root().join("target/release/examples/ground")).arg(&binary));
     assert!(said.contains(&format!("{count} functions, both ways")), "{said}");
 }

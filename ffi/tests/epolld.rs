@@ -27,23 +27,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// The program, compiled as a reader of the header compiles it.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let lib = support::library();
-        let program = support::root().join("target/release/c/epolld");
-        fs::create_dir_all(program.parent().unwrap()).unwrap();
-        support::run(
-            Command::new("cc")
-                .current_dir(support::root())
-                .args(["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Iinclude"])
-                .arg("ffi/examples/epolld.c")
-                .arg(format!("-L{}", lib.display()))
-                .arg(format!("-Wl,-rpath,{}", lib.display()))
-                .arg("-lctrd")
-                .arg("-o")
-                .arg(&program),
-        );
-        program
-    })
+    PROGRAM.get_or_init(|| support::compile("ffi/examples/epolld.c", "epolld", &[]))
 }
 
 /// A directory, a namespace and a list for daemons that follow one another. Dropped, it kills the last.

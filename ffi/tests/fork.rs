@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use support::header::{Prototype, prototypes};
-use support::{cargo_build, library, read, root, run};
+use support::{cargo_build, compile, program, read, root, run};
 
 /// An argument of a function, by its type and its name.
 fn argument(function: &Prototype, position: usize) -> String {
@@ -95,22 +95,12 @@ fn no_export_hangs_in_a_child() {
         let _ = write!(calls, "{}", call(function));
     }
 
-    let lib = library();
     cargo_build(&["--example", "ground"]);
-    let dir = std::env::temp_dir().join(format!("ctrd-fork-{}", std::process::id()));
-    std::fs::create_dir(&dir).unwrap();
-    let (source, program) = (dir.join("fork.c"), dir.join("fork"));
+    let source = program("every_export.c");
     let text = read("ffi/tests/fork.c.in").replace("@CALLS@", calls.trim_end());
     std::fs::write(&source, text).unwrap();
-    run(Command::new("cc")
-        .current_dir(root())
-        .args(["-std=c99", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"])
-        .args(["-Iinclude", "-Iffi/tests/c", "-o"])
-        .args([&program, &source])
-        .arg(format!("-L{}", lib.display()))
-        .arg(format!("-Wl,-rpath,{}", lib.display()))
-        .arg("-lctrd"));
-    let said = run(Command::new(root().join("target/release/examples/ground")).arg(&program));
-    std::fs::remove_dir_all(&dir).unwrap();
+    let flags = ["-D_GNU_SOURCE", "-pthread", "-Iffi/tests/c"];
+    let binary = compile(&source, "every_export", &flags);
+    let said = run(Command::new(root().join("target/release/examples/ground")).arg(&binary));
     assert!(said.contains("children called every export"), "{said}");
 }

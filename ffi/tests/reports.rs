@@ -5,7 +5,6 @@
 mod ground;
 mod support;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -15,23 +14,7 @@ use ground::{Ground, unique};
 
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let lib = support::library();
-        let program = support::root().join("target/release/c/try");
-        fs::create_dir_all(program.parent().unwrap()).unwrap();
-        support::run(
-            Command::new("cc")
-                .current_dir(support::root())
-                .args(["-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Iinclude"])
-                .arg("ffi/tests/reports/try.c")
-                .arg(format!("-L{}", lib.display()))
-                .arg(format!("-Wl,-rpath,{}", lib.display()))
-                .arg("-lctrd")
-                .arg("-o")
-                .arg(&program),
-        );
-        program
-    })
+    PROGRAM.get_or_init(|| support::compile("ffi/tests/reports/try.c", "try", &["-D_GNU_SOURCE"]))
 }
 
 /// A namespace that only one case uses.

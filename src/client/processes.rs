@@ -73,14 +73,15 @@ impl Client {
     }
 
     /// Waits for the exit of an exec. Blocks without a limit unless `call` has a timeout. Any number of
-    /// callers may wait. The messages of at least the last 1,024 execs are kept.
+    /// callers may wait. The message can be asked for again until the container is destroyed or restarted, or
+    /// a clean-up removes its task; the messages of at least the last 1,024 execs are kept.
     ///
     /// With [`Call::poll`] it never asks the server and never blocks: it returns the message,
     /// [`crate::ErrorKind::WouldBlock`] while the exec has not ended, or
     /// [`crate::ErrorKind::FailedPrecondition`] if this client does not watch it.
     ///
     /// Fails with [`crate::ErrorKind::NotFound`] if there is no such exec: another client may have deleted
-    /// it, or more than 1,024 others have ended since.
+    /// it, its container may be gone, or more than 1,024 others have ended since.
     pub fn wait_exec(&self, id: &str, exec_id: &str, call: &Call) -> Result<Message> {
         container::wait_exec(&self.inner, id, exec_id, call).at("wait_exec", id)
     }

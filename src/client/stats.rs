@@ -1,4 +1,4 @@
-//! What containers use of the machine.
+//! The statistics of containers.
 
 use super::Client;
 use crate::call::Call;
@@ -7,7 +7,7 @@ use crate::error::{Result, ResultExt};
 use crate::stats::Stats;
 
 impl Client {
-    /// What a container uses of the machine: CPU time, memory, processes, input and output.
+    /// The statistics of a container: CPU time, memory, processes, input and output.
     ///
     /// Blocks until the container's shim has answered, for at most 2 s, and for the client's call
     /// timeout unless `call` says otherwise. Fails with [`crate::ErrorKind::NotFound`] if there is no
@@ -17,7 +17,7 @@ impl Client {
         container::stats(&self.inner, id, call).at("container_stats", id)
     }
 
-    /// What each of these containers uses of the machine; without an id, each container of the
+    /// The statistics of each of these containers; without an id, each container of the
     /// namespace. They are in the order of their ids. Containers that do not exist, have no task, or
     /// whose process has ended are left out.
     ///

@@ -6,14 +6,14 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::remove::{remove, remove_task, report_other_process};
+use super::remove::{finish_execs, remove, remove_task, report_other_process};
 use super::task::{Deletion, has_another_process};
 use crate::call::Call;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::executor::Kept;
 use crate::inner::Inner;
 use crate::keyed_mutex::KeyGuard;
-use crate::record::{Cleanup, OWNER_LABEL, generation};
+use crate::record::{Cleanup, OWNER_LABEL, drain, generation};
 use crate::rpc::containers;
 use crate::submit;
 use crate::watch::{AfterExit, Watch};
@@ -140,9 +140,7 @@ fn clean_up(client: &Inner, namespace: &str, watch: &Arc<Watch>, cleanup: Cleanu
     }
     // The time for the output is over. It is dropped only under the lock: a destroy may give it more time.
     watch.drain(Duration::ZERO, &ctx.limits).step("drop the output")?;
-    for exec in client.watches.execs(namespace, id) {
-        exec.drain(Duration::ZERO, &ctx.limits).step("drop the output")?;
-    }
+    finish_execs(client, ctx, id, drain(&record)).step("wait for the output of execs")?;
     let remove = match cleanup {
         Cleanup::Keep => return Ok(()),
         Cleanup::Task => remove_task,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::cleanup;
 use super::config::{CheckedConfig, ContainerConfig};
 use super::lock::lock;
+use super::owned::has_generation;
 use super::processes::NewProcess;
 use super::sandbox::{SANDBOX_LABEL, create_sandbox};
 use super::start::run;
@@ -254,19 +255,12 @@ fn create_record(
     };
     if may_exist {
         let (id, generation) = (config.id.clone(), config.generation.clone());
-        undo.push("create the record", move |ctx| match is_ours(ctx, &id, &generation)? {
+        undo.push("create the record", move |ctx| match has_generation(ctx, &id, &generation)? {
             true => existed(containers::delete(ctx, &id)),
             false => Ok(false),
         });
     }
     created
-}
-
-/// Whether the container with this id is the one that this call has created: it may be another
-/// client's.
-fn is_ours(ctx: &Ctx, id: &str, generation: &str) -> Result<bool> {
-    let record = containers::get(ctx, id).optional()?;
-    Ok(record.is_some_and(|record| generation::of(&record) == generation))
 }
 
 /// Creates the task, and gives its pid. When the task is undone, `may_run` says whether it may have
@@ -287,7 +281,7 @@ fn create_task(
     if may_exist {
         let (generation, may_run) = (generation.to_owned(), may_run.clone());
         let pid = created.as_ref().ok().copied();
-        undo.push("create the task", move |ctx| match is_ours(ctx, &id, &generation)? {
+        undo.push("create the task", move |ctx| match has_generation(ctx, &id, &generation)? {
             true => {
                 let pid = match pid {
                     Some(pid) => Some(pid),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::adopt::{adopt, watch_of_record};
 use super::lock::lock;
-use super::remove::{keep_exit, remove, report_other_process};
+use super::remove::{finish_execs, keep_exit, remove, report_other_process};
 use super::task::{Deletion, LOOK_UP, no_answer, signal};
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -26,7 +26,7 @@ use crate::watch::Watch;
 pub(super) const ATTEMPTS: u32 = 3;
 
 /// How long a process has after SIGTERM, unless the caller chooses.
-const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
 /// How a container is destroyed.
 ///
@@ -371,12 +371,14 @@ fn stop(client: &Inner, ctx: &Ctx, watch: &Arc<Watch>, grace: Duration) -> Resul
 /// Waits for the output of the process and of the container's execs that is still in the pipes.
 fn drain(client: &Inner, ctx: &Ctx, watch: &Watch, config: &DestroyConfig) -> Result<()> {
     let start = Instant::now();
-    let execs = client.watches.execs(&ctx.namespace, watch.container());
-    for watch in std::iter::once(watch).chain(execs.iter().map(|exec| &**exec)) {
-        let left = config.drain.saturating_sub(start.elapsed());
-        watch.drain(left, &ctx.limits).step("wait for the output").map_err(unfinished)?;
-    }
-    Ok(())
+    watch
+        .drain(config.drain, &ctx.limits)
+        .and_then(|()| {
+            let left = config.drain.saturating_sub(start.elapsed());
+            finish_execs(client, ctx, watch.container(), left)
+        })
+        .step("wait for the output")
+        .map_err(unfinished)
 }
 
 /// The processes got a signal, and may exit later.

@@ -3,9 +3,12 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::exec_config::{CheckedExec, ExecConfig, check_exec_id};
+use super::owned::{owned_record, specification};
 use super::streams::{end_of_input, open_streams, prepare_stdio};
-use super::task::no_answer;
+use super::task::{explain_state, no_answer};
 use super::undo::{Undo, existed};
 use crate::call::{Call, Limits, Timeout};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -13,7 +16,7 @@ use crate::identifier;
 use crate::inner::Inner;
 use crate::keyed_mutex::KeyGuard;
 use crate::message::{Body, Message, MessageKind};
-use crate::record::{ProcessOutcome, check_owner, generation};
+use crate::record::{ProcessOutcome, generation};
 use crate::rootfs::Rootfs;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
@@ -64,10 +67,9 @@ pub(crate) fn exec(client: &Arc<Inner>, config: &ExecConfig, call: &Call) -> Res
     let config = CheckedExec::new(config)?;
     let operation = client.begin(call)?;
     let ctx = &operation.ctx;
-    let _lock = lock(client, ctx, &config.container, &config.exec, "exec_container")?;
+    let _lock = lock(client, ctx, config.container(), &config.exec, "exec_container")?;
     client.bus.check_backlog()?;
-    let record = containers::get(ctx, &config.container).step("look the record up")?;
-    check_owner(&record, &client.config.owner)?;
+    let record = owned_record(client, ctx, config.container())?;
     generation::number(&generation::of(&record)).into_iter().for_each(submit::begin_start);
     let mut undo = Undo::default();
     exec_steps(client, &ctx.settling(), &record, config, &mut undo)
@@ -90,74 +92,64 @@ fn exec_steps(
     client: &Arc<Inner>,
     ctx: &Ctx,
     record: &Container,
-    config: CheckedExec,
+    config: CheckedExec<'_>,
     undo: &mut Undo,
 ) -> Result<ExecProcess> {
-    let (container, exec) = (config.container.clone(), config.exec.clone());
-    let process = process_of(ctx, record, &config).step("make the process")?;
+    let (container, exec) = (record.id.as_str(), config.exec.as_str());
+    let process = process_of(client, ctx, record, &config).step("make the process")?;
     let process = serde_json::to_vec(&process).map_err(|e| {
         Error::new(ErrorKind::Internal, format!("the process cannot be written: {e}"))
     })?;
-    let kept = config.stdio.clone();
-    let terminal = config.stdio.terminal;
+    let (stdio, terminal) = (config.stdio.clone(), config.stdio.terminal);
     let prepared =
-        prepare_stdio(client, ctx, &container, Some(&exec), config.stdio).step("prepare stdio")?;
+        prepare_stdio(client, ctx, container, Some(exec), stdio).step("prepare stdio")?;
     let paths = prepared.as_ref().map(|p| p.paths().clone()).unwrap_or_default();
     let request = tasks::Exec {
-        id: container.clone(),
-        exec: exec.clone(),
+        id: container.to_owned(),
+        exec: exec.to_owned(),
         spec: Any::process(process),
         stdin: paths.stdin,
         stdout: paths.stdout,
         stderr: paths.stderr,
-        terminal: paths.terminal || terminal,
+        terminal,
     };
     let mut added = add(ctx, &request, undo);
     if matches!(&added, Err(e) if e.kind() == ErrorKind::AlreadyExists) {
-        let process = tasks::get(ctx, &container, &exec).optional().step("look the exec up")?;
-        match process.as_ref().map_or(Status::Stopped, |process| process.status) {
-            Status::Unknown => return Err(no_answer()),
-            // An earlier exec that nobody has deleted yet: of a program that was killed, or one whose
-            // deletion is under way.
-            Status::Stopped | Status::Ending => {
-                let known = client.watches.find(&ctx.namespace, &container, Some(&exec));
-                if let Some(stdio) = known.as_ref().and_then(|known| known.stdio()) {
-                    let drain = stdio.drain_time();
-                    let drained =
-                        known.iter().try_for_each(|known| known.drain(drain, &ctx.limits));
-                    drained.step("wait for the output of the earlier exec")?;
-                }
-                tasks::delete_exec(ctx, &container, &exec)
-                    .optional()
-                    .step("delete the earlier exec")?;
+        match tasks::get(ctx, container, exec).optional().step("look the exec up")? {
+            Some(process) if process.status == Status::Unknown => return Err(no_answer()),
+            Some(process) if process.status.runs() && config.asked.is_adoption() => {
+                drop(prepared);
+                let watch = adopt(client, ctx, record, exec, &process, Some(config.stdio))?;
+                return Ok(ExecProcess { exec_id: config.exec, pid: watch.pid });
+            }
+            Some(process) if process.status.runs() || process.status == Status::Created => {}
+            // One that has ended, and that nobody has deleted yet: of a program that was killed, or one
+            // whose deletion is under way.
+            _ => {
+                delete_ended(client, ctx, container, exec).step("delete the earlier exec")?;
                 added = add(ctx, &request, undo);
             }
-            status if config.adopt && status.runs() => {
-                drop(prepared);
-                let process = process.as_ref().ok_or_else(no_answer)?;
-                let watch = adopt(client, ctx, record, &exec, process, Some(kept))?;
-                return Ok(ExecProcess { exec_id: exec, pid: watch.pid });
-            }
-            _ => {}
         }
     }
-    added.map_err(|e| not_running(ctx, &container, e)).step("add the process")?;
-    let pid = match tasks::start(ctx, &container, &exec) {
+    added
+        .map_err(|e| explain_state(ctx, container, e, |status| status == Status::Running))
+        .step("add the process")?;
+    let pid = match tasks::start(ctx, container, exec) {
         Ok(pid) => pid,
         Err(error) => {
             let error = error.step("start the process");
             match error.is_outcome_unknown() {
-                true => undo_start(&container, &exec, undo),
-                false => report_start_error(client, ctx, record, &exec, &error),
+                true => undo_start(container, exec, undo),
+                false => report_start_error(client, ctx, record, exec, &error),
             }
             return Err(error);
         }
     };
-    undo_start(&container, &exec, undo);
+    undo_start(container, exec, undo);
     let attached = match prepared {
         Some(prepared) => {
-            let end = end_of_input(client, &ctx.namespace, &container, Some(&exec), terminal);
-            Some(prepared.attach(config.drain, end).step("attach stdio")?)
+            let end = end_of_input(client, &ctx.namespace, container, Some(exec), terminal);
+            Some(prepared.attach(config.asked.drain_time(), end).step("attach stdio")?)
         }
         None => None,
     };
@@ -165,48 +157,58 @@ fn exec_steps(
         paths: attached.is_none().then(Paths::default),
         stdio: attached,
         after_exit: Some(deletion(client, &ctx.namespace)),
-        ..found(client, ctx, record, &exec, &tasks::Process::running(pid))
+        ..found(client, ctx, record, exec, &tasks::Process::running(pid))
     };
-    let watch = watch(client, ctx, record, &exec, found)?;
+    let watch = watch(client, ctx, record, exec, found)?;
     if let Some(stdio) = watch.stdio() {
         stdio.keep_fifos();
     }
-    if let Some(time) = config.run_time {
-        end_after(client, &watch, time, config.grace);
+    if let Some((time, grace)) = config.asked.clock() {
+        end_after(client, &watch, time, grace);
     }
-    Ok(ExecProcess { exec_id: exec, pid })
+    Ok(ExecProcess { exec_id: config.exec, pid })
+}
+
+/// Deletes an exec that has ended. If this client passes its output on, waits for that first.
+fn delete_ended(client: &Inner, ctx: &Ctx, container: &str, exec: &str) -> Result<()> {
+    if let Some(watch) = client.watches.find(&ctx.namespace, container, Some(exec))
+        && let Some(stdio) = watch.stdio()
+    {
+        watch.drain(stdio.drain_time(), &ctx.limits)?;
+    }
+    tasks::delete_exec(ctx, container, exec).optional().map(drop)
 }
 
 /// The process for the server: the container's own, changed as the configuration says.
-fn process_of(ctx: &Ctx, record: &Container, config: &CheckedExec) -> Result<serde_json::Value> {
-    let spec = serde_json::from_slice(&record.spec.value).map_err(|e| {
-        let why = format!("the specification in the container's record: {e}");
-        Error::new(ErrorKind::Protocol, why)
-    })?;
-    spec::exec_process(spec::ExecOptions {
-        spec: &spec,
-        process: config.process.clone(),
-        args: &config.args,
-        env: &config.env,
-        user: config.user.as_deref(),
-        cwd: config.cwd.as_deref(),
-        privileged: config.privileged,
-        terminal: config.stdio.terminal,
-        size: config.console_size,
-        rootfs: &|| root_file_system(ctx, record),
-        capabilities: &own_capabilities,
-    })
+fn process_of(
+    client: &Inner,
+    ctx: &Ctx,
+    record: &Container,
+    config: &CheckedExec<'_>,
+) -> Result<Value> {
+    let spec = specification(record)?;
+    spec::exec_process(config.options(
+        &spec,
+        &|| root_file_system(client, ctx, record),
+        &own_capabilities,
+    ))
 }
 
-/// The container's root file system as its processes see it or, if they cannot be reached from here, its
-/// snapshot.
-fn root_file_system(ctx: &Ctx, record: &Container) -> Result<Rootfs> {
-    let pid = tasks::get(ctx, &record.id, "")?.pid;
-    match Rootfs::of_process(pid) {
-        Err(_) if !record.snapshot_key.is_empty() => {
-            Rootfs::open(&snapshots::mounts(ctx, &record.snapshotter, &record.snapshot_key)?)
+/// The container's root file system as its processes see it. If the server's pids mean nothing here, or
+/// its process cannot be reached: its snapshot.
+fn root_file_system(client: &Inner, ctx: &Ctx, record: &Container) -> Result<Rootfs> {
+    let live = || Rootfs::of_process(tasks::get(ctx, &record.id, "")?.pid);
+    let snapshot =
+        || Rootfs::open(&snapshots::mounts(ctx, &record.snapshotter, &record.snapshot_key)?);
+    match (client.watches.shares_pids(), record.snapshot_key.is_empty()) {
+        (true, true) => live(),
+        (true, false) => live().or_else(|_| snapshot()),
+        (false, false) => snapshot(),
+        (false, true) => {
+            let why =
+                "the container's files cannot be reached to look the user up: give its numbers";
+            Err(Error::new(ErrorKind::Unsupported, why))
         }
-        other => other,
     }
 }
 
@@ -234,21 +236,6 @@ fn add(ctx: &Ctx, request: &tasks::Exec, undo: &mut Undo) -> Result<()> {
         });
     }
     added
-}
-
-/// containerd does not say why a container that does not run refuses an exec. This says it.
-fn not_running(ctx: &Ctx, container: &str, error: Error) -> Error {
-    if error.kind() != ErrorKind::Unknown {
-        return error;
-    }
-    match tasks::get(ctx, container, "") {
-        Ok(process) if process.status != Status::Running => Error::new(
-            ErrorKind::FailedPrecondition,
-            format!("the container's process is {}", process.status.word()),
-        )
-        .caused_by(error),
-        _ => error,
-    }
 }
 
 /// Notes how to undo the start: the process is killed, and then it can be deleted.

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::destroy::DEFAULT_GRACE;
 use crate::error::{Error, Result};
 use crate::identifier;
 use crate::random::random_hex;
 use crate::record::DEFAULT_DRAIN;
-use crate::spec;
+use crate::rootfs::Rootfs;
+use crate::spec::{self, ExecOptions};
 use crate::stdio::Stdio;
-
-/// How long an exec has after SIGTERM, unless the caller chooses.
-const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
 /// A process that is to be executed in a container. It runs as the container's own process does (its
 /// user, environment, working directory, capabilities and limits), unless the configuration says
@@ -132,7 +131,8 @@ impl ExecConfig {
     }
 
     /// Members of the process, as the JSON object `process` of the runtime specification has them. They
-    /// replace those of the container's process. The other methods of this type go before them.
+    /// replace those of the container's process. A value that another method sets replaces the member
+    /// of the same name.
     pub fn process_json(mut self, json: impl Into<String>) -> ExecConfig {
         self.process_json = Some(json.into());
         self
@@ -178,28 +178,33 @@ impl ExecConfig {
         self.adopt = adopt;
         self
     }
+
+    pub(super) fn is_adoption(&self) -> bool {
+        self.adopt
+    }
+
+    pub(super) fn drain_time(&self) -> Duration {
+        self.drain
+    }
+
+    /// How long it may run, and its grace period then.
+    pub(super) fn clock(&self) -> Option<(Duration, Duration)> {
+        self.run_time.map(|time| (time, self.grace))
+    }
 }
 
 /// A configuration that was checked.
-pub(super) struct CheckedExec {
-    pub(super) container: String,
+pub(super) struct CheckedExec<'a> {
+    pub(super) asked: &'a ExecConfig,
+    /// Its id, which the caller may have left out.
     pub(super) exec: String,
-    pub(super) args: Vec<String>,
-    pub(super) env: Vec<String>,
-    pub(super) user: Option<String>,
-    pub(super) cwd: Option<String>,
-    pub(super) privileged: bool,
-    pub(super) console_size: Option<(u32, u32)>,
-    pub(super) process: Map<String, Value>,
+    process: Map<String, Value>,
+    /// Its streams, with a terminal also if only `process_json` asks for one.
     pub(super) stdio: Stdio,
-    pub(super) run_time: Option<Duration>,
-    pub(super) grace: Duration,
-    pub(super) drain: Duration,
-    pub(super) adopt: bool,
 }
 
-impl CheckedExec {
-    pub(super) fn new(config: &ExecConfig) -> Result<CheckedExec> {
+impl CheckedExec<'_> {
+    pub(super) fn new(config: &ExecConfig) -> Result<CheckedExec<'_>> {
         identifier::check("container", &config.container)?;
         let exec = match &config.exec_id {
             Some(id) => {
@@ -252,22 +257,35 @@ impl CheckedExec {
             }
             _ => {}
         }
-        Ok(CheckedExec {
-            container: config.container.clone(),
-            exec,
-            args: config.args.clone(),
-            env: config.env.clone(),
-            user: config.user.clone(),
-            cwd: config.cwd.clone(),
-            privileged: config.privileged,
-            console_size: config.console_size,
-            process,
-            stdio: config.stdio.clone().terminal(terminal),
-            run_time: config.run_time,
-            grace: config.grace,
-            drain: config.drain,
-            adopt: config.adopt,
-        })
+        let stdio = config.stdio.clone().terminal(terminal);
+        Ok(CheckedExec { asked: config, exec, process, stdio })
+    }
+
+    /// The container.
+    pub(super) fn container(&self) -> &str {
+        &self.asked.container
+    }
+
+    /// The inputs of the process.
+    pub(super) fn options<'b>(
+        &'b self,
+        spec: &'b Value,
+        rootfs: &'b dyn Fn() -> Result<Rootfs>,
+        capabilities: &'b dyn Fn() -> Result<u64>,
+    ) -> ExecOptions<'b> {
+        ExecOptions {
+            spec,
+            process: self.process.clone(),
+            args: &self.asked.args,
+            env: &self.asked.env,
+            user: self.asked.user.as_deref(),
+            cwd: self.asked.cwd.as_deref(),
+            privileged: self.asked.privileged,
+            terminal: self.stdio.terminal,
+            size: self.asked.console_size,
+            rootfs,
+            capabilities,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::inner::Inner;
 use crate::rpc::tasks;
 use crate::signal::{self, signal_number};
 
-/// Which signal is sent, and to which processes.
+/// A signal, and the processes that get it.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, KillConfig};

@@ -2,8 +2,9 @@
 
 use super::lock::lock;
 use super::owned::owned_record;
+use super::task::explain_state;
 use crate::call::Call;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
 use crate::rpc::Ctx;
@@ -44,7 +45,7 @@ impl PauseConfig {
 pub(crate) fn pause(client: &Inner, id: &str, config: PauseConfig, call: &Call) -> Result<()> {
     change(client, id, config, call, "pause_container", |ctx| {
         tasks::pause(ctx, id).step("pause the task").map_err(|e| {
-            explain(ctx, id, e, |status| matches!(status, Status::Created | Status::Running))
+            explain_state(ctx, id, e, |status| matches!(status, Status::Created | Status::Running))
         })
     })
 }
@@ -53,7 +54,7 @@ pub(crate) fn resume(client: &Inner, id: &str, config: PauseConfig, call: &Call)
     change(client, id, config, call, "resume_container", |ctx| {
         tasks::resume(ctx, id)
             .step("resume the task")
-            .map_err(|e| explain(ctx, id, e, |status| status == Status::Paused))
+            .map_err(|e| explain_state(ctx, id, e, |status| status == Status::Paused))
     })
 }
 
@@ -72,21 +73,5 @@ fn change(
     match owned_record(client, ctx, id).and_then(|_| send(ctx)) {
         Err(e) if config.ignore_not_found && e.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-/// The error of a task that is in the wrong state. containerd says only in words that it is, so the task
-/// is looked up, but not before the request has failed.
-fn explain(ctx: &Ctx, id: &str, error: Error, is_right: fn(Status) -> bool) -> Error {
-    if !matches!(error.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) {
-        return error;
-    }
-    match tasks::get(ctx, id, "") {
-        Ok(process) if process.status != Status::Unknown && !is_right(process.status) => {
-            let why = format!("the container's process is {}", process.status.word());
-            error.with_kind(ErrorKind::FailedPrecondition).context(why)
-        }
-        // The server's error says more.
-        _ => error,
     }
 }

@@ -1,6 +1,7 @@
 //! Removing a container whose process has ended.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::sandbox::delete_sandbox;
 use super::task::{Deletion, delete_task};
@@ -75,17 +76,36 @@ pub(super) fn remove_task(
             keep_exit(ctx, record, ExitLabel { pid, outcome })?;
         }
     }
-    watch.iter().for_each(|watch| watch.close_stdio(client.fifo_dir(&ctx.namespace)));
-    // Also those that an earlier program has made for execs.
-    stdio::remove_fifo_sets_of(client.fifo_dir(&ctx.namespace), id, None);
-    // The execs are gone with the task, and so are their exits.
-    client.watches.execs(&ctx.namespace, id).iter().for_each(|exec| {
-        if exec.exit().is_some() {
-            client.watches.forget(exec);
-        }
-    });
+    let fifos = client.fifo_dir(&ctx.namespace);
+    match watch {
+        Some(watch) => watch.close_stdio(fifos),
+        None => stdio::remove_fifo_sets_of(fifos, id, None),
+    }
+    // The execs are gone with the task. An earlier program may have made FIFOs for them.
+    let execs = client.watches.execs(&ctx.namespace, id);
+    execs.iter().filter(|exec| exec.exit().is_some()).for_each(|exec| client.watches.forget(exec));
+    stdio::remove_fifo_sets_of_execs(fifos, id);
     delete_sandbox(ctx, record).step("delete the sandbox")?;
     Ok(deleted)
+}
+
+/// How long the exits of execs are waited for that end with their container. Their shim has them within
+/// milliseconds.
+const EXEC_EXITS: Duration = Duration::from_secs(1);
+
+/// Waits for the exits of the execs of a container whose first process has ended, and then, at most for
+/// `drain`, for their output: both are lost with the task.
+pub(super) fn finish_execs(client: &Inner, ctx: &Ctx, id: &str, drain: Duration) -> Result<()> {
+    let execs = client.watches.execs(&ctx.namespace, id);
+    let exits = ctx.limits.at_most(EXEC_EXITS);
+    for exec in execs.iter().filter(|exec| exec.exit().is_none()) {
+        if let Err(e) = exec.wait(&exits) {
+            ctx.limits.check()?;
+            log::debug!("an exec of container {id} has not ended with it: {e}");
+        }
+    }
+    let start = Instant::now();
+    execs.iter().try_for_each(|exec| exec.drain(drain.saturating_sub(start.elapsed()), &ctx.limits))
 }
 
 /// Writes to the record how the process ended: the record outlives the task. Says whether the container

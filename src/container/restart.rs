@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::create::{Before, FirstProcess, make_process};
 use super::destroy::{ATTEMPTS, DestroyConfig, Ended, end, started_again};
 use super::lock::lock;
-use super::owned::owned_record;
+use super::owned::{has_generation, owned_record, specification};
 use super::processes::NewProcess;
 use super::remove::{remove_task, report_other_process};
 use super::sandbox::{SANDBOX_LABEL, create_sandbox};
@@ -96,10 +96,11 @@ pub(crate) fn restart(
     let timeout = config.default_timeout(client.config.call_timeout);
     let operation = client.begin_with(call, timeout)?;
     let ctx = &operation.ctx;
-    let _lock = lock(client, ctx, id, "restart_container")?;
+    // Before the lock, so that it holds no lock while it waits for its turn.
     if config.end.is_long() {
         submit::begin_long()?;
     }
+    let _lock = lock(client, ctx, id, "restart_container")?;
     client.bus.check_backlog()?;
     for _ in 0..ATTEMPTS {
         if let Some(process) = restart_once(client, ctx, id, config)? {
@@ -118,10 +119,7 @@ fn restart_once(
 ) -> Result<Option<NewProcess>> {
     let record = owned_record(client, ctx, id)?;
     // Everything that can be refused is, before the process is stopped.
-    let spec: Value = serde_json::from_slice(&record.spec.value).map_err(|e| {
-        let why = format!("the record's specification cannot be read: {e}");
-        Error::new(ErrorKind::FailedPrecondition, why)
-    })?;
+    let spec = specification(&record)?;
     let rootfs = rootfs(ctx, &record, &spec)?;
     let stdio = streams(client, ctx, &record, &spec, config.stdio.as_ref())?;
 
@@ -183,8 +181,7 @@ fn start_again(
 fn keep_exit_on_undo(id: &str, generation: &str, label: Option<ExitLabel>, undo: &mut Undo) {
     let (id, generation) = (id.to_owned(), generation.to_owned());
     undo.push("keep the exit", move |ctx| {
-        let now = containers::get(ctx, &id).optional()?;
-        if now.is_some_and(|now| generation::of(&now) == generation) {
+        if has_generation(ctx, &id, &generation)? {
             match &label {
                 Some(label) => {
                     drop(containers::set_labels(ctx, &id, &[label.label(&generation)])?);
@@ -196,7 +193,7 @@ fn keep_exit_on_undo(id: &str, generation: &str, label: Option<ExitLabel>, undo:
     });
 }
 
-/// What is removed after the exit of the new process. The owner's client removes it, and no other.
+/// The clean-up policy for the new process. Only the owner's client cleans up.
 fn cleanup_of(client: &Inner, record: &Container) -> Cleanup {
     match record.labels.get(OWNER_LABEL) {
         Some(owner) if *owner == client.config.owner => Cleanup::of(record),

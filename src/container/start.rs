@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::adopt::{adopt, watch};
 use super::lock::lock;
+use super::owned::owned_record;
 use super::processes::NewProcess;
 use super::task::LOOK_UP;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::identifier;
 use crate::inner::Inner;
-use crate::record::{ExitLabel, ProcessOutcome, check_owner, clear_exit, generation};
+use crate::record::{ExitLabel, ProcessOutcome, clear_exit, generation};
 use crate::rpc::Ctx;
-use crate::rpc::containers;
 use crate::rpc::tasks::{self, Status};
 use crate::submit;
 use crate::watch::Watch;
@@ -29,8 +29,7 @@ pub(crate) fn start(client: &Arc<Inner>, id: &str, call: &Call) -> Result<NewPro
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, id, "start_container")?;
     client.bus.check_backlog()?;
-    let record = containers::get(ctx, id).step("look the record up")?;
-    check_owner(&record, &client.config.owner)?;
+    let record = owned_record(client, ctx, id)?;
     generation::number(&generation::of(&record)).into_iter().for_each(submit::begin_start);
     let mut watch = watch(client, ctx, id)?;
     let process = tasks::get(ctx, id, "").missing(ErrorReason::NoTask).step(LOOK_UP)?;

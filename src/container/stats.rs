@@ -1,4 +1,4 @@
-//! What containers use of the machine: of one, or of many.
+//! The statistics of one container, or of many.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, ErrorReason, Result, ResultExt};
 use crate::rpc::Ctx;
-use crate::rpc::tasks::{self, Exit};
+use crate::rpc::tasks::{self, Exit, Status};
 use crate::watch::Watch;
 
 /// The step that looks a container's task up.
@@ -21,6 +21,27 @@ pub(super) fn has_another_process(ctx: &Ctx, watch: &Watch) -> Result<bool> {
 /// The error of a shim that does not answer.
 pub(super) fn no_answer() -> Error {
     Error::new(ErrorKind::Unavailable, "the container's shim does not answer").step(LOOK_UP)
+}
+
+/// The error of a task that is in the wrong state. containerd says only in words that it is, so the task
+/// is looked up, but not before the request has failed.
+pub(super) fn explain_state(
+    ctx: &Ctx,
+    id: &str,
+    error: Error,
+    is_right: fn(Status) -> bool,
+) -> Error {
+    if !matches!(error.kind(), ErrorKind::Unknown | ErrorKind::FailedPrecondition) {
+        return error;
+    }
+    match tasks::get(ctx, id, "") {
+        Ok(process) if process.status != Status::Unknown && !is_right(process.status) => {
+            let why = format!("the container's process is {}", process.status.word());
+            error.with_kind(ErrorKind::FailedPrecondition).context(why)
+        }
+        // The server's error says more.
+        _ => error,
+    }
 }
 
 /// Sends a signal to all processes of a container. Says whether there was a process that could get it.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::lock::lock;
-use super::owned::owned_record;
+use super::owned::{has_generation, owned_record, specification};
 use super::undo::Undo;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -13,8 +13,9 @@ use crate::record::generation;
 use crate::rpc::containers::{self, Container};
 use crate::rpc::tasks::{self, Status};
 use crate::rpc::{Any, Ctx};
+use crate::spec;
 
-/// What is changed of a container.
+/// A change of a container's resources.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, UpdateConfig};
@@ -48,13 +49,9 @@ impl UpdateConfig {
     }
 
     fn resources(&self) -> Result<Map<String, Value>> {
-        let bad = |why: String| Error::invalid("resources_json", why);
-        let json = self.resources_json.as_deref();
-        let json = json.ok_or_else(|| bad("must be given".into()))?;
-        match serde_json::from_str(json) {
-            Ok(Value::Object(resources)) => Ok(resources),
-            Ok(_) => Err(bad("is not a JSON object".into())),
-            Err(e) => Err(bad(e.to_string())),
+        match self.resources_json.as_deref() {
+            Some(json) => spec::parse_object("resources_json", json),
+            None => Err(Error::invalid("resources_json", "must be given")),
         }
     }
 }
@@ -68,7 +65,8 @@ pub(crate) fn update(client: &Inner, id: &str, config: &UpdateConfig, call: &Cal
     let ctx = &operation.ctx;
     let _lock = lock(client, ctx, id, "update_container")?;
     let record = owned_record(client, ctx, id)?;
-    let (spec, resources) = merged(&record.spec.value, changes).step("change the specification")?;
+    let (spec, resources) =
+        merged(specification(&record)?, changes).step("change the specification")?;
     let mut undo = Undo::default();
     update_steps(ctx, &record, spec, resources, &mut undo).map_err(|error| undo.run(ctx, error))
 }
@@ -85,8 +83,7 @@ fn update_steps(
         let (id, before, generation) =
             (record.id.clone(), record.spec.clone(), generation::of(record));
         undo.push("change the record", move |ctx| {
-            let now = containers::get(ctx, &id).optional()?;
-            if now.is_some_and(|now| generation::of(&now) == generation) {
+            if has_generation(ctx, &id, &generation)? {
                 containers::set_spec(ctx, &id, before.clone())?;
             }
             Ok(true)
@@ -111,16 +108,14 @@ fn has_ended(ctx: &Ctx, id: &str, error: &Error) -> bool {
 
 /// The specification with the changes, and all of its resources: a runtime may take what is left out for
 /// unlimited.
-fn merged(spec: &[u8], changes: Map<String, Value>) -> Result<(Vec<u8>, Vec<u8>)> {
+fn merged(mut spec: Value, changes: Map<String, Value>) -> Result<(Vec<u8>, Vec<u8>)> {
     let bad = |why| Error::new(ErrorKind::FailedPrecondition, why);
-    let mut spec: Value = serde_json::from_slice(spec)
-        .map_err(|e| bad(format!("the record's specification cannot be read: {e}")))?;
     if !spec.is_object() {
-        return Err(bad("the record's specification is not a JSON object".into()));
+        return Err(bad("the record's specification is not a JSON object"));
     }
     let linux = &mut spec["linux"];
     if !matches!(linux, Value::Null | Value::Object(_)) {
-        return Err(bad("linux is not an object in the record's specification".into()));
+        return Err(bad("linux is not an object in the record's specification"));
     }
     let resources = &mut linux["resources"];
     merge(resources, Value::Object(changes));
@@ -170,14 +165,14 @@ mod tests {
             ),
         ] {
             let change = UpdateConfig::new().resources_json(change).resources().unwrap();
-            let (spec, resources) = merged(before.as_bytes(), change).unwrap();
+            let (spec, resources) = merged(serde_json::from_str(before).unwrap(), change).unwrap();
             let spec: Value = serde_json::from_slice(&spec).unwrap();
             assert_eq!(spec, serde_json::from_str::<Value>(after).unwrap());
             let resources: Value = serde_json::from_slice(&resources).unwrap();
             assert_eq!(resources, spec["linux"]["resources"]);
         }
-        for bad in ["", "3", r#""text""#, r#"{"linux":3}"#] {
-            let error = merged(bad.as_bytes(), Map::new()).unwrap_err();
+        for bad in ["3", r#""text""#, r#"{"linux":3}"#] {
+            let error = merged(serde_json::from_str(bad).unwrap(), Map::new()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
         }
     }

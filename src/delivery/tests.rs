@@ -741,7 +741,7 @@ fn hooks_that_hang_do_not_hold_jobs_up() {
     }
     publish(&bus, "hangs");
     (0..16).for_each(|_| running.recv_timeout(Duration::from_secs(30)).unwrap());
-    // No hook is to be told of these exits.
+    // No hook must get these exits.
     let (done, over) = mpsc::channel();
     for _ in 0..20 {
         let done = done.clone();

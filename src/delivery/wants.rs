@@ -1,4 +1,4 @@
-//! Which messages a hook or a subscription wants.
+//! The messages that a hook or a subscription wants.
 
 use crate::error::{Error, Result};
 use crate::filter::EventFilter;

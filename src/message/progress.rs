@@ -32,7 +32,7 @@ impl Progress {
         &self.reference
     }
 
-    /// What happens to the item at the moment.
+    /// The present step of the item.
     pub fn status(&self) -> ProgressStatus {
         self.status
     }
@@ -58,7 +58,7 @@ impl Progress {
     }
 }
 
-/// What happens to an item of a pull.
+/// A step of an item of a pull.
 ///
 /// ```no_run
 /// # fn f(item: &ctrd::Progress) {

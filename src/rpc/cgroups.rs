@@ -15,14 +15,14 @@ use super::wire::{cgroups_v1 as v1, cgroups_v2 as v2};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stats::stat::Stat;
 
-/// What a message holds.
+/// The content of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sample {
     /// 1 or 2; 0 if the message is of another type.
     pub(crate) cgroup_version: u32,
     /// In the order of the figures.
     pub(crate) figures: BTreeMap<Stat, u64>,
-    /// What there are several of, as members of the JSON.
+    /// The lists of figures, such as those by device, as members of the JSON.
     pub(crate) lists: Map<String, Value>,
 }
 
@@ -557,7 +557,7 @@ mod tests {
                 (Stat::HugePagesUsageBytes, 6),
             ],
         );
-        // What the kernel gives as 0 is 0.
+        // A figure that the kernel gives as 0 is 0.
         assert_eq!(sample.figures.get(&Stat::MemoryDirtyBytes), Some(&0));
         assert_eq!(sample.figures.get(&Stat::MemoryKernelBytes), None);
         assert_eq!(

@@ -12,7 +12,7 @@ methods! { "containerd.services.tasks.v1.Tasks":
     METRICS = read "Metrics" (MetricsRequest) -> MetricsResponse;
 }
 
-/// What the shim of a container has read.
+/// The figures of a container, as its shim has read them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metric {
     pub(crate) container_id: String,
@@ -32,7 +32,7 @@ pub(crate) fn get(ctx: &Ctx, ids: &[String]) -> Result<Vec<Metric>> {
 /// An answer that is awaited.
 pub(crate) type Answer = Reply<Vec<Metric>>;
 
-/// The same of one container without blocking.
+/// Asks for the metrics of one container, without blocking.
 pub(crate) fn ask(ctx: &Ctx, id: &str) -> Result<Answer> {
     start(ctx, &METRICS, &request(&[id.to_owned()]), metrics)
 }

@@ -80,8 +80,9 @@ pub(super) fn start_failure(error: Error) -> Error {
 fn start_failure_reason(text: &str) -> ErrorReason {
     let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
     // The words are the same if the working directory or a mount's source is missing.
-    let is_about_program = has(&["exec: \"", "executable file", "open executable"]);
-    if is_about_program && has(&["file not found", "o such file or directory"]) {
+    let is_about_program =
+        has(&["exec: \"", "process: exec /", "executable file", "open executable"]);
+    if is_about_program && has(&["file not found", "o such file or directory", "ot a directory"]) {
         ErrorReason::ProgramNotFound
     } else if is_about_program
         && has(&["ermission denied", "is a directory", "Is a directory", "exec format error"])
@@ -151,6 +152,58 @@ mod tests {
         assert!(!unknown(RpcStatusCode::UNAVAILABLE, "failed to connect to all addresses; last"));
         assert!(!unknown(RpcStatusCode::NOT_FOUND, "no such task"));
         assert!(!error(RpcStatusCode::UNAVAILABLE, "Socket closed", false).is_outcome_unknown());
+    }
+
+    #[test]
+    fn the_reason_of_a_failed_start_is_read_from_the_words_of_runc_and_crun() {
+        let runc = "OCI runtime exec failed: exec failed: unable to start container process: ";
+        for (text, expected) in [
+            (
+                format!("{runc}exec: \"x\": executable file not found in $PATH: unknown"),
+                ErrorReason::ProgramNotFound,
+            ),
+            (
+                format!("{runc}exec: \"/x\": stat /x: no such file or directory: unknown"),
+                ErrorReason::ProgramNotFound,
+            ),
+            (
+                format!("{runc}exec: \"/sh/x\": stat /sh/x: not a directory: unknown"),
+                ErrorReason::ProgramNotFound,
+            ),
+            (
+                format!("{runc}exec: \"/etc\": permission denied: unknown"),
+                ErrorReason::ProgramNotExecutable,
+            ),
+            (
+                format!("{runc}exec: \"/etc\": is a directory: unknown"),
+                ErrorReason::ProgramNotExecutable,
+            ),
+            (
+                format!("{runc}exec /x: exec format error: unknown"),
+                ErrorReason::ProgramNotExecutable,
+            ),
+            (
+                "executable file `x` not found in $PATH: No such file or directory".into(),
+                ErrorReason::ProgramNotFound,
+            ),
+            ("open executable: Permission denied".into(), ErrorReason::ProgramNotExecutable),
+            (
+                format!(
+                    "{runc}chdir to cwd (\"/x\") set in config.json failed: no such file or directory"
+                ),
+                ErrorReason::StartFailed,
+            ),
+            (
+                format!("{runc}unable to apply caps: operation not permitted"),
+                ErrorReason::StartFailed,
+            ),
+        ] {
+            let error = start_failure(error(RpcStatusCode::UNKNOWN, &text, true));
+            assert_eq!(error.reason(), Some(expected), "{text}");
+        }
+        // The shim died: that says more.
+        let died = start_failure(error(RpcStatusCode::UNKNOWN, "ttrpc: closed: unknown", true));
+        assert_eq!(died.reason(), Some(ErrorReason::ShimDied));
     }
 
     #[test]

@@ -3,17 +3,18 @@
 use serde_json::{Map, Value, json};
 
 use super::user::{self, User};
-use super::{MAX_ACCOUNTS, check_process, environment, has_command};
+use super::{MAX_ACCOUNTS, check_process, environment, has_command, parse_object};
 use crate::error::{Error, Result};
 use crate::rootfs::Rootfs;
 
-/// What of the container's process does not hold for another process: its command and its terminal.
+/// The members of the container's process that another process does not take over: its command and its
+/// terminal.
 const OWN_MEMBERS: [&str; 3] = ["args", "terminal", "consoleSize"];
 
 /// The members that a privileged process does not inherit: they would confine it.
 const CONFINEMENT: [&str; 2] = ["apparmorProfile", "selinuxLabel"];
 
-/// From what the process of an exec is made.
+/// The inputs of an exec's process.
 pub(crate) struct ExecOptions<'a> {
     /// The specification of the container.
     pub(crate) spec: &'a Value,
@@ -37,12 +38,10 @@ pub(crate) struct ExecOptions<'a> {
 
 /// Parses the members of a process that the caller gives as a JSON object.
 pub(crate) fn parse_process(json: &str) -> Result<Map<String, Value>> {
-    let bad = |why: String| Error::invalid("process_json", why);
-    match serde_json::from_str(json) {
-        Ok(Value::Object(process)) => check_process(&process, "", &bad).map(|()| process),
-        Ok(_) => Err(bad("is not a JSON object".into())),
-        Err(e) => Err(bad(e.to_string())),
-    }
+    const ARGUMENT: &str = "process_json";
+    let process = parse_object(ARGUMENT, json)?;
+    check_process(&process, "", &|why| Error::invalid(ARGUMENT, why))?;
+    Ok(process)
 }
 
 /// Makes the process. Fails if no command is given.

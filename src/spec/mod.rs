@@ -66,8 +66,7 @@ pub(crate) struct SpecOptions<'a> {
 /// Parses a caller's specification: a JSON object with an object `process`. The members that this
 /// library reads later have the right type.
 pub(crate) fn parse(json: &str) -> Result<Value> {
-    let spec: Value = serde_json::from_str(json).map_err(bad_spec)?;
-    let members = spec.as_object().ok_or_else(|| bad_spec("is not a JSON object"))?;
+    let members = parse_object("spec_json", json)?;
     let process = match members.get("process") {
         Some(Value::Object(process)) => process,
         Some(_) => return Err(bad_spec("process is not an object")),
@@ -79,7 +78,16 @@ pub(crate) fn parse(json: &str) -> Result<Value> {
             return Err(bad_spec(format!("{name} is not an object")));
         }
     }
-    Ok(spec)
+    Ok(Value::Object(members))
+}
+
+/// Parses an argument that is a JSON object.
+pub(crate) fn parse_object(argument: &str, json: &str) -> Result<Map<String, Value>> {
+    match serde_json::from_str(json) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(Error::invalid(argument, "is not a JSON object")),
+        Err(e) => Err(Error::invalid(argument, e)),
+    }
 }
 
 /// Checks the type of the members of a process that this library reads. `prefix` stands before their

@@ -1,4 +1,4 @@
-//! What a container uses of the machine: the figures of its cgroup.
+//! The statistics of a container: the figures of its cgroup.
 
 pub(crate) mod stat;
 
@@ -12,7 +12,7 @@ use crate::rpc::metrics::Metric;
 use crate::timestamp::rfc3339;
 pub use stat::Stat;
 
-/// What a container uses of the machine, at the time of the call.
+/// The statistics of a container, at the time of the call.
 ///
 /// ```no_run
 /// use ctrd::{Call, Client, Stat};

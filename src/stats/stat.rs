@@ -50,7 +50,7 @@ pub enum Stat {
     MemoryFileBytes,
     /// Files that are mapped into processes.
     MemoryMappedFileBytes,
-    /// Page cache that is yet to be written to disk.
+    /// Page cache that was changed and is not on the disk yet.
     MemoryDirtyBytes,
     /// Page cache that is being written to disk.
     MemoryWritebackBytes,

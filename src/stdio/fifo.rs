@@ -221,6 +221,12 @@ pub(super) fn belongs_to(directory: &Path, process: &str) -> bool {
     STREAM_NAMES.into_iter().any(|stream| file(stream).symlink_metadata().is_ok())
 }
 
+/// Whether such a directory has FIFOs of an exec. One that another program has just made is empty.
+pub(super) fn belongs_to_exec(directory: &Path, container: &str) -> bool {
+    let is_empty = std::fs::read_dir(directory).into_iter().flatten().next().is_none();
+    !is_empty && !belongs_to(directory, container)
+}
+
 /// Removes such a directory. Each FIFO is opened at both ends before: the shim of a program that died
 /// may wait for the other end, and would wait for ever.
 pub(super) fn remove(directory: &Path) {

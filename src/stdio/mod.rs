@@ -375,6 +375,13 @@ pub(crate) fn remove_fifo_sets_of(dir: FifoDir<'_>, id: &str, exec: Option<&str>
     its.for_each(|(_, directory)| remove_fifo_set(&directory));
 }
 
+/// Removes the FIFO sets of all execs of a container, whichever program made them.
+pub(crate) fn remove_fifo_sets_of_execs(dir: FifoDir<'_>, id: &str) {
+    let sets = list_fifo_sets(dir).into_iter().filter(|(of, _)| of == id);
+    let its = sets.filter(|(_, directory)| fifo::belongs_to_exec(directory, id));
+    its.for_each(|(_, directory)| remove_fifo_set(&directory));
+}
+
 impl Prepared {
     /// What the shim gets for the streams.
     pub(crate) fn paths(&self) -> &Paths {

@@ -84,6 +84,11 @@ impl Watches {
         Ctx::new(&self.0.connection, namespace, limits)
     }
 
+    /// Whether a pid from the server is valid in our own pid namespace.
+    pub(crate) fn shares_pids(&self) -> bool {
+        self.0.shares_pids
+    }
+
     /// A descriptor of the process that has this pid now. `None` if the server may mean another
     /// process by it. The caller must check afterwards that its process still has the pid.
     pub(crate) fn pidfd(&self, pid: u32) -> Option<Pidfd> {

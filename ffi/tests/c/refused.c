@@ -1,7 +1,6 @@
 /* A host in which no thread can be made any more: what has begun goes on, and nothing is lost. */
 #include "test.h"
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
@@ -61,26 +60,7 @@ static void break_connections(void)
 /* How many threads of the library run hooks or clean-ups. */
 static int idle_threads(void)
 {
-    DIR *tasks = opendir("/proc/self/task");
-    struct dirent *task;
-    char path[300], name[32];
-    int count = 0;
-
-    CHECK(tasks != NULL);
-    while ((task = readdir(tasks)) != NULL) {
-        FILE *file;
-
-        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
-        file = fopen(path, "r");
-        if (file == NULL)
-            continue;
-        if (fgets(name, sizeof name, file) != NULL &&
-            (strncmp(name, "ctrd-hook", 9) == 0 || strncmp(name, "ctrd-job", 8) == 0))
-            count++;
-        fclose(file);
-    }
-    closedir(tasks);
-    return count;
+    return test_threads("ctrd-hook") + test_threads("ctrd-job");
 }
 
 /* More clean-ups than the library does at once wait for a thread, and no hook does. */

@@ -4,6 +4,7 @@
 pub mod generate;
 pub mod header;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
@@ -48,6 +49,28 @@ pub fn cargo_build(what: &[&str]) {
         }
     }
     run(&mut cargo);
+}
+
+/// The file of a C program of the tests, or of its source if that is generated.
+pub fn program(name: &str) -> PathBuf {
+    let file = root().join("target/release/c").join(name);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    file
+}
+
+/// Compiles a C program as a reader of the header does, and links it with the library as it is shipped.
+pub fn compile(source: impl AsRef<Path>, name: &str, flags: &[&str]) -> PathBuf {
+    let (lib, program) = (library(), program(name));
+    run(Command::new("cc")
+        .current_dir(root())
+        .args(["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Iinclude"])
+        .args(flags)
+        .arg(source.as_ref())
+        .arg(format!("-L{}", lib.display()))
+        .arg(format!("-Wl,-rpath,{}", lib.display()))
+        .args(["-lctrd", "-o"])
+        .arg(&program));
+    program
 }
 
 /// Builds the library as it is shipped, and gives the directory that it is in.
